@@ -1,0 +1,54 @@
+# The two commands of the README are `make demo` and `make test`. Each makes .venv from nothing but Python, pip and make.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   ?= runs/demo
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow test-all lint bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python launch.py train --config=configs/classifier.py:digits --workdir=$(DEMO)/classifier
+	$(BIN)/python launch.py train --config=configs/digits.py --workdir=$(DEMO)/digits
+	@$(BIN)/python launch.py sample --workdir=$(DEMO)/digits --num=100 --out=$(DEMO)/digits.png
+	@$(BIN)/python launch.py sample --workdir=$(DEMO)/digits --num=36 --out=$(DEMO)/digits.gif
+	@$(BIN)/python launch.py evaluate --workdir=$(DEMO)/digits --metrics=classifier,frechet_pixels \
+		--config.eval.classifier=$(DEMO)/classifier | tee $(DEMO)/digits.txt
+	@printf '\n%s\n  %s\n  %s\n  %s\n' "Made:" "$(DEMO)/digits.png   a grid of samples" \
+		"$(DEMO)/digits.gif   noise becoming digits" "$(DEMO)/digits.txt   the table above"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.parity
+	$(BIN)/python -m pytest -m 'slow or parity'
+
+test-all: test test-slow
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.demo
+	$(BIN)/python -m benchmarks.train_step
+	$(BIN)/python -m benchmarks.sampler
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# Stamps: each says that an extra is installed, and is redone when what to install changes.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.parity: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[test,parity]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""What to run: one file for each experiment, on top of `base`."""

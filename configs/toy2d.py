@@ -1,0 +1,18 @@
+"""EDM on points in the plane. Variants: "swiss_roll" (the default), "ring" of 8, "grid" of 25, two "moons"."""
+
+from configs import base
+from diffjax.config import component
+
+
+def get_config(variant="swiss_roll"):
+    c = base.get_config()
+    c.data = component("data", f"toy2d:{variant}")
+    c.method = component("method", "diffusion", network="mlp")
+    c.method.target.sigma_data = 1.0  # points are standardised
+    c.method.weighting.sigma_data = 1.0
+    c.train.update(steps=10_000, batch_size=512, log_every=500, sample_every=5_000, checkpoint_every=5_000)
+    c.optim.update(learning_rate=1e-3, warmup=51_200.0, decay="cosine", decay_images=5_120_000.0)
+    c.ema.update(images=100_000.0)
+    c.sampler = component("sampler", "heun", steps=32)
+    c.eval.update(metrics=("modes", "energy") if variant in ("ring", "grid") else ("energy",), num=2_500, batch_size=2_500)
+    return c

@@ -1,0 +1,15 @@
+"""Data sources and the one pipeline. A source is chosen by name (`data.name`); its fields are its hyper-parameters."""
+
+from diffjax.data.digits import Digits
+from diffjax.data.folder import Folder
+from diffjax.data.pipeline import Order, Stream
+from diffjax.data.source import Examples, Source
+from diffjax.data.space import Space
+from diffjax.data.tfds import TFDS, prepare
+from diffjax.data.toy2d import Toy2D
+
+SOURCES = {"digits": Digits, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder}
+
+__all__ = [
+    "SOURCES", "TFDS", "Digits", "Examples", "Folder", "Order", "Source", "Space", "Stream", "Toy2D", "prepare",
+]  # fmt: skip

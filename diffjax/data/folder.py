@@ -1,0 +1,125 @@
+"""A folder of pictures."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from diffjax.data.source import ORIENTATION, Examples, check_fraction, check_size, check_split, random, read_image
+from diffjax.data.space import Space
+from diffjax.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The PNG, JPEG and WebP images under `path`; sub-folders that hold some are the classes, sorted by name.
+
+    `read_image` says how a picture of any mode and size is brought to one form. Hidden files and folders do not count.
+    Raises UserError when the folder is missing, unreadable or empty, has images both in and beside sub-folders, or when
+    images differ in size and `size` is 0.
+    """
+
+    path: str
+    size: int = 0  # pixels, height and width after resizing and cropping; 0: as they are, all alike
+    channels: int = 3  # 3: RGB; 1: grey
+    heldout: float = 0.1  # fraction kept out of training
+    split_seed: int = 0  # which ones
+    flip: bool = False  # training sees mirrored twins too
+
+    def __post_init__(self):
+        check_size(self.size)
+        check_fraction(self.heldout)
+        random(self.split_seed, field="data.split_seed")
+        if self.channels not in (1, 3):
+            raise UserError(f"data.channels: {self.channels} is not 1 (grey) or 3 (RGB)")
+
+    @cached_property
+    def space(self) -> Space:
+        height, width = (self.size, self.size) if self.size else self._common_size()
+        classes = self._classes
+        return Space("images", (height, width, self.channels), num_classes=len(classes), class_names=classes)
+
+    def split(self, name: str) -> Examples:
+        check_split(name)
+        shuffled = random(self.split_seed, field="data.split_seed").permutation(len(self._files))
+        count = round(self.heldout * len(shuffled))
+        chosen = np.sort(shuffled[:count] if name == "heldout" else shuffled[count:])
+        if not len(chosen):
+            raise UserError(f"data.heldout: {self.heldout} of {len(shuffled)} images leaves none for {name!r}")
+        shape = self.space.shape
+
+        def take(indices):
+            files = [self._files[i] for i in chosen[indices]]
+            x = np.empty((len(files), *shape), np.uint8)
+            for pixels, file in zip(x, files, strict=True):
+                pixels[...] = read_image(file, self.channels, self.size, str(file))
+            return {"x": x, "label": self._labels[chosen[indices]]}
+
+        return Examples(len(chosen), take)
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        root = Path(self.path).expanduser()
+        if not root.is_dir():
+            raise UserError(f"data.name: 'folder:{self.path}': {'not a' if root.exists() else 'no such'} folder")
+
+        def unreadable(error):
+            raise UserError(f"data.name: 'folder:{self.path}': cannot read {error.filename}: {error.strerror}")
+
+        found = []
+        for folder, folders, files in os.walk(root, onerror=unreadable, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [
+                Path(folder, name).relative_to(root)
+                for name in files
+                if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            ]
+        if not found:
+            raise UserError(f"data.name: 'folder:{self.path}' holds no image ({', '.join(SUFFIXES)})")
+        loose = min((file for file in found if len(file.parts) == 1), default=None)
+        if loose and any(len(file.parts) > 1 for file in found):
+            raise UserError(f"data.name: 'folder:{self.path}' has sub-folders (the classes), but {loose} is in none")
+        return [root / file for file in sorted(found, key=lambda file: file.as_posix())]
+
+    def _class_of(self, file: Path) -> str:
+        return file.relative_to(Path(self.path).expanduser()).parts[0]
+
+    @cached_property
+    def _classes(self) -> tuple[str, ...]:
+        if self._files[0].parent == Path(self.path).expanduser():
+            return ()
+        return tuple(sorted({self._class_of(file) for file in self._files}))
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        if not self._classes:
+            return np.zeros(len(self._files), np.int32)
+        number = {name: i for i, name in enumerate(self._classes)}
+        return np.array([number[self._class_of(file)] for file in self._files], np.int32)
+
+    def _common_size(self) -> tuple[int, int]:
+        """(height, width) that all images share, upright; reads their headers only."""
+        first = _header(self._files[0])
+        for file in self._files:
+            if (size := _header(file)) != first:
+                (h0, w0), (h, w) = first, size
+                raise UserError(f"data.size: 0, but {self._files[0]} is {w0}x{h0} and {file} is {w}x{h}; give a size")
+        return first
+
+
+def _header(file: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+            # Pillow decodes a PNG to look for its EXIF data, which may come last: spare the square ones.
+            sideways = width != height and image.getexif().get(ORIENTATION) in SIDEWAYS
+            return (width, height) if sideways else (height, width)
+    except Exception as error:  # as in read_image
+        raise UserError(f"data.name: {file} cannot be read as an image: {error}") from error

@@ -1,0 +1,134 @@
+"""What every source of data has in common: random access to examples, seeded draws, and how an image file is read."""
+
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from diffjax.data.space import Space
+from diffjax.errors import UserError
+
+Batch = dict[str, np.ndarray]  # "x": [n, *shape] uint8 or float32 (stored units), "label": [n] int32, 0 if unlabelled
+ORIENTATION = 0x0112  # the EXIF tag
+THREADS = min(8, os.cpu_count() or 1)  # small images spend half their time in Python's lock: more threads slow them
+CHUNK = 256  # examples that one thread decodes at a time: long enough to hide the hand-over, short enough to share out
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split, by random access: `take(indices [n] int) -> Batch` reads any of the `count` examples."""
+
+    count: int
+    take: Callable[[np.ndarray], Batch]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict:
+        """{"x": [*shape], "label": int32 scalar}; raises IndexError outside 0..count-1, so that iteration ends."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return {name: value[0] for name, value in self.take(np.array([index])).items()}
+
+    def arrays(self) -> Batch:
+        """The whole split in memory, decoded by several threads (image decoders release Python's lock)."""
+        first = self.take(np.arange(1))
+        whole = {name: np.empty((self.count, *value.shape[1:]), value.dtype) for name, value in first.items()}
+
+        def fill(start):
+            indices = np.arange(start, min(start + CHUNK, self.count))
+            for name, value in self.take(indices).items():
+                whole[name][indices] = value
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(fill, range(0, self.count, CHUNK)))
+        return whole
+
+
+def in_memory(x: np.ndarray, label: np.ndarray) -> Examples:
+    """Examples that are already arrays."""
+    label = label.astype(np.int32)
+    return Examples(len(x), lambda indices: {"x": x[indices], "label": label[indices]})
+
+
+class Source(Protocol):
+    """A data set. `flip`: training also sees every image mirrored left to right (the held-out split never is)."""
+
+    flip: bool
+
+    @property
+    def space(self) -> Space: ...
+
+    def split(self, name: str) -> Examples:
+        """Stored examples of "train" or "heldout"."""
+        ...
+
+
+def check_split(name: str) -> None:
+    if name not in ("train", "heldout"):
+        raise UserError(f"split: {name!r} is unknown; it is 'train' or 'heldout'")
+
+
+def check_fraction(heldout: float) -> None:
+    if not 0 < heldout < 1:
+        raise UserError(f"data.heldout: {heldout} is not a fraction between 0 and 1")
+
+
+def random(*seeds: int, field: str) -> np.random.RandomState:
+    """A generator for one purpose; a RandomState, because NumPy promises that its stream never changes (NEP 19)."""
+    if not 0 <= seeds[0] < 2**32:
+        raise UserError(f"{field}: {seeds[0]} is not between 0 and 2^32 - 1")
+    return np.random.RandomState(seeds)
+
+
+def check_size(size: int) -> None:
+    if size < 0:
+        raise UserError(f"data.size: {size} is not a number of pixels; 0 leaves the images as they are")
+
+
+def read_image(file: Path | bytes, channels: int, size: int, name: str) -> np.ndarray:
+    """An encoded image -> uint8 [height, width, channels], channels 1 (grey, ITU-R 601) or 3 (RGB).
+
+    The camera's EXIF orientation is applied, transparency composed on white, 16-bit grey scaled to 8 bits. With
+    `size` > 0 the shorter side becomes `size` (Pillow's antialiased Lanczos filter), then the centre is cut out.
+    Embedded colour profiles are ignored. Raises UserError with the image's `name` if it is damaged.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            image = _to_8_bits(image, "L" if channels == 1 else "RGB")
+            pixels = np.asarray(_resize(image, size) if size else image)
+    except Exception as error:  # Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError, ...
+        raise UserError(f"data.name: {name} cannot be read as an image: {error}") from error
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _to_8_bits(image, mode: str):
+    from PIL import Image, ImageOps
+
+    if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose would copy the upright ones too
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "I" or image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255 instead of scaling
+        grey = np.asarray(image).astype(np.float64) / 257
+        image = Image.fromarray(np.clip(np.round(grey), 0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _resize(image, size: int):
+    from PIL import Image
+
+    ratio = size / min(image.size)
+    width, height = (max(size, round(side * ratio)) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.crop((left, top, left + size, top + size))

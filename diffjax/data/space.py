@@ -1,0 +1,37 @@
+"""What a data set's examples are, and how they become the numbers a model sees, and back."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Space:
+    """Images are stored as uint8 0..255 and modelled in [-1, 1]; points, stored as float32, are modelled standardised.
+
+    The map is affine, x_model = (x_stored - shift) / scale, so that a density in one unit is known in the other.
+    """
+
+    kind: str  # "images" or "points"
+    shape: tuple[int, ...]  # of one example: (height, width, channels) or (dimensions,)
+    num_classes: int = 0  # 0: no labels
+    shift: float = 127.5
+    scale: float = 127.5
+    class_names: tuple[str, ...] = ()
+
+    def to_model(self, stored):
+        """[..., *shape] in stored units -> float in model units."""
+        return (stored.astype(jnp.result_type(float)) - self.shift) / self.scale
+
+    def from_model(self, x):
+        """[..., *shape] in model units -> stored units: images are rounded and clipped to uint8 (once, here)."""
+        stored = x * self.scale + self.shift
+        if self.kind == "images":
+            return jnp.clip(jnp.round(stored), 0, 255).astype(jnp.uint8)
+        return stored
+
+    @property
+    def log_det(self) -> float:
+        """log |d x_model / d x_stored| of one example, in nats: add it to a log-density in model units."""
+        return -float(np.prod(self.shape)) * float(np.log(self.scale))

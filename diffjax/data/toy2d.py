@@ -1,0 +1,119 @@
+"""Distributions on the plane whose every fact is known: two mixtures with modes to count, and two curves.
+
+Each is a set of points plus Gaussian noise, centred by definition, and standardised by its exact standard deviation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from diffjax.data.source import Examples, check_split, in_memory, random
+from diffjax.data.space import Space
+from diffjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class _Kind:
+    draw: Callable  # (generator, n) -> points [n, 2] before the noise, with mean zero; component [n]
+    variance: float  # of these points: the mean of the two coordinates'
+    sigma: float  # standard deviation of the noise, in stored units
+    components: int  # what `labelled` tells apart
+    modes: tuple[tuple[float, float], ...] = ()
+
+
+def _mixture(modes: np.ndarray, sigma: float) -> _Kind:
+    """Equally likely Gaussians; `modes` [k, 2] have mean zero."""
+
+    def draw(generator, n):
+        component = generator.randint(len(modes), size=n)
+        return modes[component], component
+
+    return _Kind(draw, float(np.mean(modes**2)), sigma, len(modes), tuple(map(tuple, modes)))
+
+
+def _swiss_roll(generator, n):
+    """scikit-learn's, seen from above: (t cos t, t sin t) with t uniform in [3 pi/2, 9 pi/2], less its mean."""
+    t = 1.5 * np.pi * (1 + 2 * generator.uniform(size=n))
+    return np.stack([t * np.cos(t) - 2, t * np.sin(t) - 2 / (3 * np.pi)], -1), np.zeros(n)
+
+
+def _moons(generator, n):
+    """scikit-learn's two half circles, with independent uniform angles, less their mean (1/2, 1/4)."""
+    angle, inner = np.pi * generator.uniform(size=n), generator.randint(2, size=n)
+    sign = 1 - 2 * inner
+    return np.stack([sign * np.cos(angle) + inner - 0.5, sign * np.sin(angle) + 0.5 * inner - 0.25], -1), inner
+
+
+_angles = 2 * np.pi * np.arange(8) / 8
+_lattice = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
+KINDS = {
+    # PacGAN (Lin et al. 2018), two-dimensional mixtures
+    "ring": _mixture(np.stack([np.cos(_angles), np.sin(_angles)], -1), sigma=0.01),
+    "grid": _mixture(np.stack(np.meshgrid(_lattice, _lattice, indexing="ij"), -1).reshape(-1, 2), sigma=0.05),
+    # Sohl-Dickstein et al. 2015 do not state their noise. With sigma = 0.025 the entropy after scaling to unit variance
+    # is about -2.4 bits, so that their bound of K = 2.35 bits is just attainable; more noise puts it out of reach.
+    "swiss_roll": _Kind(_swiss_roll, (9.75 * np.pi**2 - 4 - 4 / (9 * np.pi**2)) / 2, sigma=0.025, components=1),
+    # E x^2 = 1, E y^2 = 5/8 - 1/pi before centring
+    "moons": _Kind(_moons, (0.75 + 0.625 - 1 / np.pi - 0.0625) / 2, sigma=0.05, components=2),
+}
+
+
+@dataclass(frozen=True)
+class Toy2D:
+    """Points [2] float32 of one `kind`: "ring", "grid", "swiss_roll" or "moons". Raises UserError for any other."""
+
+    kind: str
+    num_train: int = 100_000  # PacGAN's epoch
+    num_heldout: int = 10_000
+    seed: int = 0  # of the draws; train and held-out points come from different streams
+    noise: float = 0.0  # standard deviation in stored units; 0: 0.01 ring, 0.05 grid, 0.025 swiss_roll, 0.05 moons
+    labelled: bool = False  # the label is the mixture component (8 ring, 25 grid) or the moon (2)
+
+    flip = False
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise UserError(f"data.name: 'toy2d:{self.kind}' is unknown; it is toy2d:{', toy2d:'.join(KINDS)}")
+        for field in ("num_train", "num_heldout"):
+            if getattr(self, field) < 1:
+                raise UserError(f"data.{field}: {getattr(self, field)} is not positive")
+        if self.noise < 0:
+            raise UserError(f"data.noise: {self.noise} is negative; 0 means the kind's own {KINDS[self.kind].sigma}")
+        if self.labelled and KINDS[self.kind].components == 1:
+            raise UserError(f"data.labelled: 'toy2d:{self.kind}' has no parts to label; use False")
+        random(self.seed, field="data.seed")
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the noise, in stored units."""
+        return self.noise or KINDS[self.kind].sigma
+
+    @property
+    def modes(self) -> np.ndarray:
+        """[k, 2] means of the mixture, in stored units; label i is mode i. Raises UserError for a curve."""
+        modes = KINDS[self.kind].modes
+        if not modes:
+            raise UserError(f"data.name: 'toy2d:{self.kind}' has no modes; toy2d:ring and toy2d:grid have")
+        return np.array(modes)
+
+    @property
+    def space(self) -> Space:
+        kind = KINDS[self.kind]
+        scale = (kind.variance + self.sigma**2) ** 0.5
+        return Space("points", (2,), num_classes=kind.components if self.labelled else 0, shift=0.0, scale=scale)
+
+    def split(self, name: str) -> Examples:
+        check_split(name)
+        return self._splits[name]
+
+    @cached_property
+    def _splits(self) -> dict[str, Examples]:
+        return {"train": self._draw(self.num_train, 0), "heldout": self._draw(self.num_heldout, 1)}
+
+    def _draw(self, n: int, stream: int) -> Examples:
+        generator = random(self.seed, stream, field="data.seed")
+        points, component = KINDS[self.kind].draw(generator, n)
+        x = points + self.sigma * generator.standard_normal((n, 2))
+        return in_memory(x.astype(np.float32), component if self.labelled else np.zeros(n))

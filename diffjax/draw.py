@@ -1,0 +1,75 @@
+"""The command `sample`: a trained run drawn from, to a picture, a film, an archive or a folder."""
+
+from pathlib import Path
+
+import numpy as np
+
+from diffjax import pictures
+from diffjax.errors import UserError
+from diffjax.evaluate import picture
+from diffjax.run import Run
+
+FILM_SECONDS = 4.0
+
+
+def draw(run: Run, out: str, num: int, seed: int, label: int | None, guidance: float | None, batch: int) -> None:
+    """Draws `num` samples and writes them to `out`, whose ending says how. Raises UserError for what cannot be."""
+    experiment, method = run.experiment, run.experiment.method
+    path = Path(out)
+    kind = path.suffix if path.suffix in (".png", ".gif", ".npz") else "/"
+    if num < 1:
+        raise UserError(f"--num: {num} is not a number of samples; at least 1")
+    if batch < 0:
+        raise UserError(f"--batch: {batch} is not a number of samples; at least 1, or 0 for eval.batch_size")
+    if kind == "/" and path.suffix and not out.endswith("/"):
+        raise UserError(f"--out: {out!r} ends in {path.suffix}; use .png, .gif, .npz, or a folder with a / at its end")
+    if not method.generates:
+        raise UserError(f"sample: a {experiment.config.method.name} draws nothing; give a diffusion model or a GAN")
+    generator = experiment.generator(batch_size=batch, trajectory=kind == ".gif")
+    if label is not None and not generator.labelled:
+        raise UserError(f"--label: {label} given, but this model was trained without labels (method.conditional=false)")
+    if label is not None and not 0 <= label < method.space.num_classes:
+        raise UserError(f"--label: {label} is out of range; 0 to {method.space.num_classes - 1}")
+    if guidance is not None:
+        if not hasattr(method, "with_guidance"):
+            raise UserError(f"--guidance: a {experiment.config.method.name} has no guidance")
+        spec = method.with_guidance(experiment.sampler, guidance)
+        generator = experiment.generator(spec, batch_size=batch, trajectory=kind == ".gif")
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "/":
+        if method.space.kind != "images":
+            raise UserError("--out: a folder is for images; points go to .npz, or to a picture as .png")
+        path.mkdir(exist_ok=True)
+        done = 0
+        for part in generator.batches(run.ema, num, seed, label):
+            for image, name in zip(part.x, range(done, num), strict=False):
+                pictures.save_png(path / f"{name:06}.png", image)
+            done += len(part.x)
+            print(f"{done:,}/{num:,}", flush=True)
+        print(f"wrote {num} images to {path}/")
+        return
+    drawn = generator.draw(run.ema, num, seed, label)
+    if kind == ".npz":
+        np.savez(path, x=drawn.x, label=drawn.label)
+    elif kind == ".png":
+        pictures.save_png(path, picture(experiment, drawn))
+    else:
+        pictures.save_gif(path, film(run, drawn), FILM_SECONDS)
+    print(f"wrote {num} samples ({drawn.nfe} network calls each) to {path}")
+
+
+def film(run: Run, drawn) -> list[np.ndarray]:
+    """Noise becoming data: x_t at every step, brought to the data's own spread, and last the samples themselves."""
+    if drawn.x_t is None:
+        raise UserError("--out: a film needs a sampler that goes step by step; this one draws at once (use .png)")
+    experiment = run.experiment
+    space = experiment.method.space
+    process, spec = run.process, experiment.sampler
+    times = np.asarray(spec.grid(process, spec.steps))[:-1]
+    alpha, sigma = np.asarray(process.alpha(times)), np.asarray(process.sigma(times))
+    spread = np.sqrt(alpha**2 * 0.25 + sigma**2) * 2  # x_t with data of standard deviation 1/2 gets that again
+    frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
+    return [picture(experiment, drawn.__class__(np.asarray(space.from_model(f)), drawn.label, drawn.nfe)) for f in frames] + [
+        picture(experiment, drawn)
+    ]

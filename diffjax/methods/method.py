@@ -1,0 +1,66 @@
+"""What the loop expects of a method, and what every method is given by the run."""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Key
+
+from diffjax.data.space import Space
+from diffjax.parallel import Axis
+from diffjax.precision import Precision
+from diffjax.state import HalfLife, TrainState, Tree
+
+Batch = dict[str, Array]  # "x" [m, b, ...] as stored, "label" [m, b], "position" [m, b]: the place in the global batch
+Metrics = dict[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(abc.ABC):
+    """How to train a set of named networks, one pure step at a time, and how to draw from what they have learned."""
+
+    space: Space
+    precision: Precision
+    optimizers: dict[str, optax.GradientTransformation]  # by network
+    ema: HalfLife
+    batch_size: int  # global
+    accumulate: int  # parts into which a network's batch is split, one after the other
+
+    networks: ClassVar[tuple[str, ...]]  # those that are trained, the first of them the one that samples
+    samplers: ClassVar[dict[str, type]]  # the sampler components that fit
+    generates: ClassVar[bool] = True  # whether there is anything to draw
+
+    @property
+    def batches_per_step(self) -> int:
+        """Real batches that one step uses up."""
+        return 1
+
+    @abc.abstractmethod
+    def init(self, key: Key[Array, ""], batch: Batch) -> TrainState:
+        """The state before the first step."""
+
+    @abc.abstractmethod
+    def step(self, state: TrainState, batch: Batch, key: Key[Array, ""], axis: Axis) -> tuple[TrainState, Metrics]:
+        """One update of everything. Pure; `key` is the run's, and `state.step` is folded into it here."""
+
+    @abc.abstractmethod
+    def sample(
+        self, variables: dict[str, Tree], spec: Any, keys: Key[Array, "b"], label: Array | None, trajectory: bool = False
+    ) -> Any:
+        """One sample for each key, in model units, by the sampler component `spec`. Pure."""
+
+    def make(self, network: Callable[..., nn.Module], axis: Axis = Axis()) -> nn.Module:  # noqa: B008
+        """A network component completed by what the data and the run say."""
+        return network(
+            shape=self.space.shape, num_classes=self.space.num_classes, precision=self.precision, axis=axis
+        )
+
+
+def keys_of(key: Key[Array, ""], step: Array, batch: Batch) -> Key[Array, "b"]:
+    """One key for each example of one batch, by its place in the global batch: the same on any number of devices."""
+    key = jax.random.fold_in(key, step)
+    return jax.vmap(lambda position: jax.random.fold_in(key, position))(batch["position"])

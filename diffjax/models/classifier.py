@@ -1,0 +1,59 @@
+"""A small convolutional classifier: it judges generated digits, and lends its features to distances between distributions."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from diffjax.errors import UserError
+from diffjax.models.layers import Dropout, GroupNorm, conv, dense
+from diffjax.parallel import Axis
+from diffjax.precision import Precision
+
+
+class CNNClassifier(nn.Module):
+    """Logits of an image's class: x [b, h, w, c] in model units -> [b, num_classes] in the parameters' format.
+
+    Three times conv 3x3, GroupNorm, swish, the first two followed by 2x2 max pooling; then dense, swish, dropout, dense.
+    No batch statistics: an image's logits depend on nothing else. `keys` is one dropout key per example, None when not
+    training. `features=True` gives the last hidden layer [b, width] instead. Raises UserError for data it cannot take.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int
+    precision: Precision
+    axis: Axis
+    channels: int = 32  # of the first convolution; the others have twice as many
+    width: int = 128  # of the hidden dense layer, the `features`
+    dropout: float = 0.3  # fraction of the features dropped in training
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.shape) != 3 or min(self.shape[:2]) < 4:
+            raise UserError(f"method.network: 'cnn_classifier' needs images of 4x4 or more, but an example has shape {self.shape}")
+        if self.num_classes < 2:
+            raise UserError(f"method.network: 'cnn_classifier' needs data with labels, but they have {self.num_classes} classes")
+        for field in ("channels", "width"):
+            if getattr(self, field) < 1:
+                raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"method.network.dropout: {self.dropout} must be at least 0 and less than 1")
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], keys: Key[Array, "b"] | None = None, features: bool = False
+    ) -> Float[Array, "b out"]:
+        compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
+        kwargs = {"dtype": compute, "param_dtype": params}
+        pool = partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
+        h = x.astype(compute)
+        for i, channels in enumerate((self.channels, 2 * self.channels, 2 * self.channels)):
+            h = conv(channels, name=f"conv_{i}", **kwargs)(h)
+            h = nn.silu(GroupNorm(name=f"norm_{i}", **kwargs)(h))
+            h = pool(h) if i < 2 else h
+        h = nn.silu(dense(self.width, name="hidden", **kwargs)(h.reshape(len(h), -1))).astype(params)
+        if features:
+            return h
+        h = Dropout(self.dropout, name="dropout")(h, keys)
+        return dense(self.num_classes, dtype=params, param_dtype=params, name="logits")(h)

@@ -1,0 +1,92 @@
+"""DCGAN (Radford et al. 2015) for any square or oblong image whose sides halve down to 4..7 pixels: 8, 28 = 7 * 4, 32, 64.
+
+Two departures. The generator enlarges by nearest neighbour and a 3x3 convolution where the paper has a transposed one,
+against checkerboards (Odena et al. 2016). The discriminator has no BatchNorm: it would make an image's logit depend on
+the other images, and then R1, the gradient of one image's logit, is ill-posed.
+"""
+
+from functools import partial
+
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from diffjax.errors import UserError
+from diffjax.models.labels import LabelledLatent, LabelledLogit
+from diffjax.models.layers import upsample
+from diffjax.parallel import Axis
+from diffjax.precision import Precision
+
+INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4
+SMALLEST = range(4, 8)  # sides of the smallest feature maps; one of them fits, or none: 8 would halve to 4
+
+
+def stages_for(shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
+    """(number of doublings, smallest height and width) of images [height, width, channels].
+
+    Raises UserError unless both sides are 4, 5, 6 or 7 times one and the same power of two, at least 2.
+    """
+    if len(shape) == 3:
+        for stages in range(1, max(shape[:2]).bit_length()):
+            height, width = (side / 2**stages for side in shape[:2])
+            if height in SMALLEST and width in SMALLEST:
+                return stages, (int(height), int(width))
+    size = "x".join(map(str, shape))
+    raise UserError(f"data.name: a DCGAN cannot make {size}; both sides must be 4, 5, 6 or 7 times 2, 4, 8, ... (8, 28, 32, 64)")
+
+
+class DcganGenerator(nn.Module):
+    """z [b, latent] -> images [b, *shape] in (-1, 1). Raises UserError for sizes that it cannot build."""
+
+    shape: tuple[int, ...]
+    num_classes: int
+    precision: Precision
+    axis: Axis
+    latent: int = 64  # dimensions of z; the paper has 100
+    width: int = 32  # channels of the largest feature maps, doubled at each halving; the paper has 128 at 32x32
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
+        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=INITIAL, **formats)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            scale_init=lambda *args: 1.0 + INITIAL(*args),
+            axis_name=self.axis.name,
+            **formats,
+        )
+        stages, (height, width) = stages_for(self.shape)
+        channels = [self.width * 2**i for i in reversed(range(stages))]
+
+        h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, label)
+        h = nn.Dense(height * width * channels[0], use_bias=False, kernel_init=INITIAL, name="project", **formats)(h)
+        h = h.reshape(-1, height, width, channels[0])
+        h = nn.relu(norm(name="norm_0")(h))
+        for i, features in enumerate(channels[1:], 1):
+            h = conv(features, use_bias=False, name=f"conv_{i}")(upsample(h))
+            h = nn.relu(norm(name=f"norm_{i}")(h))
+        x = conv(self.shape[-1], name="image")(upsample(h))
+        return nn.tanh(x.astype(self.precision.params))
+
+
+class DcganDiscriminator(nn.Module):
+    """Images [b, *shape] in model units -> logits [b]. Raises UserError for sizes that it cannot build."""
+
+    shape: tuple[int, ...]
+    num_classes: int
+    precision: Precision
+    axis: Axis
+    width: int = 32  # channels after the first halving, doubled at each further one; the paper has 128 at 32x32
+    slope: float = 0.2  # of the leaky ReLU below zero
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
+        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        stages, _ = stages_for(self.shape)
+        h = x
+        for i in range(stages):
+            # 4x4 and padding 1: every pixel is seen equally often, which 5x5 with stride 2 does not do.
+            h = nn.Conv(self.width * 2**i, (4, 4), 2, padding=1, kernel_init=INITIAL, name=f"conv_{i}", **formats)(h)
+            h = nn.leaky_relu(h, self.slope)
+        return LabelledLogit(self.num_classes, self.precision, name="logit")(h.reshape(len(h), -1), label)

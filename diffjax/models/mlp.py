@@ -1,0 +1,59 @@
+"""A score network for points."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from diffjax.errors import UserError
+from diffjax.models.layers import Dropout, TimeAndLabel, dense
+from diffjax.parallel import Axis
+from diffjax.precision import Precision
+
+
+class MLP(nn.Module):
+    """A residual perceptron conditioned on time and label, for data that are points: x [b, d], t [b] -> [b, d].
+
+    h <- h + W_2 dropout(swish(W_1 swish(h) + W_c condition)), the UNet's residual block without its space: no
+    normalisation, because the length of a point's features is information. Exactly 0 before training; the output is in
+    the parameters' format. Raises UserError when an example is not a point, or a field makes no sense.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int
+    precision: Precision
+    axis: Axis
+    width: int = 256  # features of a hidden layer
+    depth: int = 4  # residual blocks, two layers each
+    embedding: int = 64  # sines and cosines of t, as DDPM: right for t in 0..999 and for ln(sigma) / 4 alike
+    dropout: float = 0.0  # fraction of activations dropped in each block
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.shape) != 1:
+            raise UserError(f"method.network: 'mlp' needs points, but an example has shape {self.shape}; use 'unet'")
+        for field, low in (("width", 1), ("depth", 1), ("embedding", 2)):
+            if getattr(self, field) < low:
+                raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least {low}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"method.network.dropout: {self.dropout} must be at least 0 and less than 1")
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b d"],
+        t: Float[Array, "b"],
+        label: Int[Array, "b"] | None = None,
+        keys: Key[Array, "b"] | None = None,
+    ) -> Float[Array, "b d"]:
+        compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
+        linear = partial(dense, dtype=compute, param_dtype=params)
+        condition = TimeAndLabel(self.embedding, self.width, self.num_classes, params, name="embedding")(t, label)
+        condition = nn.silu(condition).astype(compute)
+        h = linear(self.width, name="input")(x.astype(compute))
+        for i in range(self.depth):
+            inner = linear(self.width, name=f"block_{i}_1")(nn.silu(h)) + linear(self.width, name=f"block_{i}_condition")(condition)
+            inner = Dropout(self.dropout, name=f"block_{i}_dropout")(nn.silu(inner), keys)
+            h = h + linear(self.width, zero=True, name=f"block_{i}_2")(inner)
+        return dense(*self.shape, zero=True, dtype=params, param_dtype=params, name="output")(nn.silu(h))

@@ -1,0 +1,154 @@
+"""Devices, their mesh, and the compiled step: `jit` over NamedShardings, or `pmap`; several processes.
+
+The step function is one and the same in both modes. Under jit it sees the global batch and XLA adds the collectives;
+under pmap it sees one device's share, and whatever reduces over the batch goes through the `axis` it is given.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from diffjax.errors import UserError
+
+Tree = Any
+BATCH = P(None, ("data", "fsdp"))  # leaves of a batch are [batches_per_step, batch, ...]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The batch axis that a step reduces over: nothing to do under jit (`name` None), a collective under pmap."""
+
+    name: str | None = None
+
+    def mean(self, tree: Tree) -> Tree:
+        return tree if self.name is None else lax.pmean(tree, self.name)
+
+    def sum(self, tree: Tree) -> Tree:
+        return tree if self.name is None else lax.psum(tree, self.name)
+
+    def gather(self, tree: Tree) -> Tree:
+        """Every device's examples, concatenated along their first axis in the order of the global batch."""
+        return tree if self.name is None else lax.all_gather(tree, self.name, tiled=True)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things live: the mesh, with axes `data` and `fsdp`, and how a step runs on it."""
+
+    mesh: Mesh
+    mode: str
+
+    @property
+    def replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, P())
+
+    @property
+    def batch(self) -> NamedSharding:
+        return NamedSharding(self.mesh, BATCH)
+
+    @property
+    def examples(self) -> NamedSharding:
+        """For arrays whose first axis is the batch."""
+        return NamedSharding(self.mesh, P(("data", "fsdp")))
+
+    def of_state(self, state: Tree) -> Tree:
+        """A sharding for each leaf: split over `fsdp` along its longest divisible axis, whole everywhere else."""
+        shards = self.mesh.shape["fsdp"]
+
+        def place(leaf):
+            shape = np.shape(leaf)
+            divisible = [i for i, length in enumerate(shape) if length % shards == 0 and length >= shards]
+            if shards == 1 or not divisible:
+                return self.replicated
+            longest = max(divisible, key=lambda i: shape[i])
+            return NamedSharding(self.mesh, P(*(["fsdp" if i == longest else None for i in range(len(shape))])))
+
+        return jax.tree.map(place, state)
+
+    def place(self, shapes: Tree) -> Tree:
+        """The same shapes with their shardings: what a checkpoint is asked for."""
+        return jax.tree.map(
+            lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, self.of_state(shapes)
+        )
+
+
+def layout(mode: str = "jit", devices: int = 0, fsdp: int = 1) -> Layout:
+    """The layout that `parallel.*` asks for. `devices` 0 means all there are."""
+    available = jax.device_count()
+    count = devices or available
+    if mode not in ("jit", "pmap"):
+        raise UserError(f"parallel.mode: {mode!r} is unknown; it is 'jit' or 'pmap'")
+    if not 1 <= count <= available:
+        raise UserError(f"parallel.devices: {devices} asked for, {available} present; 0 means all")
+    if fsdp < 1 or count % fsdp:
+        raise UserError(f"parallel.fsdp: {fsdp} does not divide the {count} devices")
+    if mode == "pmap" and fsdp > 1:
+        raise UserError(f"parallel.fsdp: {fsdp} needs parallel.mode='jit'; under 'pmap' every device holds all parameters")
+    grid = np.asarray(jax.devices()[:count]).reshape(count // fsdp, fsdp)
+    return Layout(Mesh(grid, ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2), mode)
+
+
+def check_batch(batch_size: int, layout: Layout, accumulate: int = 1, name: str = "train.batch_size") -> None:
+    """Every device gets the same number of examples in every part of the batch, or it is an error."""
+    devices = layout.mesh.size
+    if batch_size < 1 or batch_size % (devices * accumulate):
+        parts = f" times train.accumulate={accumulate}" if accumulate > 1 else ""
+        raise UserError(f"{name}: {batch_size} is not a positive multiple of {devices} devices{parts}")
+
+
+def compile_step(step: Callable, layout: Layout, state: Tree) -> Callable:
+    """`step(state, batch, key, axis)` -> a compiled `(state, batch, key) -> (state, metrics)`; the state is donated.
+
+    `state` (arrays or shapes) tells the layout of the parameters; batch leaves are [batches_per_step, batch, ...].
+    """
+    if layout.mode == "jit":
+        state_at, everywhere = layout.of_state(state), layout.replicated
+        return jax.jit(
+            partial(step, axis=Axis()),
+            in_shardings=(state_at, layout.batch, everywhere),
+            out_shardings=(state_at, everywhere),
+            donate_argnums=0,
+        )
+    count = layout.mesh.size
+    split = jax.jit(
+        lambda batch: jax.tree.map(lambda x: x.reshape(x.shape[0], count, -1, *x.shape[2:]).swapaxes(0, 1), batch),
+        in_shardings=layout.batch,
+        out_shardings=layout.examples,
+    )
+    mapped = jax.pmap(
+        partial(step, axis=Axis("data")),
+        axis_name="data",
+        in_axes=(None, 0, None),
+        out_axes=None,  # every device computes the same state: it keeps no device axis, and jit could go on from it
+        devices=list(layout.mesh.devices.flat),
+        donate_argnums=0,
+    )
+    return lambda state, batch, key: mapped(state, split(batch), key)
+
+
+def start(environment=os.environ) -> None:
+    """Joins the other processes of a multi-host run; does nothing for a single one.
+
+    SLURM counts as several processes only if SLURM_NTASKS > 1; elsewhere set DIFFJAX_COORDINATOR (host:port),
+    DIFFJAX_PROCESSES and DIFFJAX_PROCESS. A TPU pod is recognised by its workers' host names.
+    """
+    if "DIFFJAX_COORDINATOR" in environment:
+        count, index = int(environment["DIFFJAX_PROCESSES"]), int(environment["DIFFJAX_PROCESS"])
+        if environment.get("JAX_PLATFORMS") == "cpu":
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(environment["DIFFJAX_COORDINATOR"], count, index)
+    elif int(environment.get("SLURM_NTASKS", 1)) > 1 or "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
+        jax.distributed.initialize()
+
+
+def is_main() -> bool:
+    """Whether this process writes the files and prints."""
+    return jax.process_index() == 0

@@ -1,0 +1,93 @@
+"""What went wrong in a step that was not finite: the step done again, one operation at a time.
+
+A run is a function of its config, so the bad step can be reached again from the last good checkpoint. There the
+program of the step is interpreted, and the first operation whose inputs were finite and whose output is not is named.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from diffjax import parallel
+from diffjax.checkpoint import Checkpoints
+from diffjax.data import Stream
+from diffjax.run import Experiment
+
+TRANSPARENT = ("jit", "pjit", "closed_call", "checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call")  # called once
+
+
+def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, good: int, bad: int) -> str:
+    """Goes from checkpoint `good` to just before step `bad`, writes `replay/` and returns the name of the first bad tensor.
+
+    replay/state.npz, batch.npz: what the step was given; report.json: its number, the seed, and the tensor's name.
+    """
+    config, method, layout = experiment.config, experiment.method, experiment.layout
+    key = jax.random.key(config.seed)
+    shapes = jax.eval_shape(experiment.init, key)
+    if good:
+        state = checkpoints.restore(good, state=layout.place(shapes))["state"]
+    else:
+        state = jax.jit(experiment.init, out_shardings=layout.of_state(shapes))(key)
+    stream = Stream(experiment.source, config.seed, config.train.batch_size, method.batches_per_step, layout, good)
+    step = parallel.compile_step(method.step, layout, shapes)
+    for _ in range(good + 1, bad):
+        state, _ = step(state, next(stream), key)
+    batch = next(stream)
+    tensor = first_bad_tensor(lambda state, batch: method.step(state, batch, key, parallel.Axis()), state, batch)
+    if parallel.is_main():
+        directory = workdir / "replay"
+        directory.mkdir(exist_ok=True)
+        for name, tree in (("state", {"params": state.params, "extra": state.extra}), ("batch", batch)):
+            np.savez(directory / f"{name}.npz", **traverse_util.flatten_dict(jax.device_get(tree), sep="/"))
+        report = {"step": bad, "from_checkpoint": good, "seed": config.seed, "first_bad_tensor": tensor}
+        (directory / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    return tensor
+
+
+def first_bad_tensor(function: Any, *arguments: Any) -> str:
+    """The first tensor with a NaN or an infinity when `function(*arguments)` is computed an operation at a time.
+
+    An argument is named by its path, an intermediate result by its operation and the place in the code it came from.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arguments):
+        if _bad(leaf):
+            return f"the input {jax.tree_util.keystr(path[1:])}"
+    closed = jax.make_jaxpr(function)(*arguments)
+    found = _interpret(closed.jaxpr, closed.consts, jax.tree.leaves(arguments))[1]
+    return found or "none when computed one operation at a time (a fused kernel or a collective differs)"
+
+
+def _interpret(jaxpr: Any, consts: Any, arguments: Any) -> tuple[list[Any], str]:
+    """Evaluates a jaxpr operation by operation, into nested ones, until something goes bad; outputs and what went bad."""
+    values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=True))
+
+    def read(atom):
+        return atom.val if hasattr(atom, "val") else values[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(atom) for atom in equation.invars]
+        inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
+        if inner is not None and equation.primitive.name in TRANSPARENT:
+            outputs, found = _interpret(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs)
+            if found:
+                return [], found
+        else:
+            functions, parameters = equation.primitive.get_bind_params(equation.params)
+            outputs = equation.primitive.bind(*functions, *inputs, **parameters)
+            outputs = outputs if equation.primitive.multiple_results else [outputs]
+            if any(map(_bad, outputs)) and not any(map(_bad, inputs)):
+                place = "/".join(str(equation.source_info.name_stack).split("/"))
+                return [], f"{equation.primitive.name} in {place or 'the step'} ({equation.outvars[0].aval.str_short()})"
+        values |= dict(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars], ""
+
+
+def _bad(value: Any) -> bool:
+    """Whether an array of floating-point numbers holds a NaN or an infinity."""
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jnp.floating) and not bool(jnp.all(jnp.isfinite(value)))

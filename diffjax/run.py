@@ -1,0 +1,153 @@
+"""A run: a config turned into the objects it names, and a run directory opened again."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from diffjax import parallel
+from diffjax.checkpoint import Checkpoints
+from diffjax.config import _plain, build
+from diffjax.errors import UserError
+from diffjax.methods.method import Method
+from diffjax.parallel import Layout, Tree
+from diffjax.precision import Precision
+from diffjax.sampling import Drawn, Generator
+from diffjax.state import TrainState
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a config describes: the data, the method, the sampler, and the devices to run on."""
+
+    config: ConfigDict
+    source: Any
+    method: Method
+    sampler: Any
+    layout: Layout
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Experiment":
+        """Builds everything a config names, and checks what can be checked before anything runs."""
+        precision = Precision(**config.precision)
+        precision.apply()
+        layout = parallel.layout(**config.parallel)
+        batch_size, accumulate = config.train.batch_size, config.train.accumulate
+        if accumulate < 1:
+            raise UserError(f"train.accumulate: {accumulate} is not a number of parts; at least 1")
+        parallel.check_batch(batch_size, layout, accumulate)
+        source = build("data", config.data)
+        make = build("method", config.method)
+        method = make(
+            space=source.space,
+            precision=precision,
+            optimizers=_optimizers(config.optim, make.func.networks, batch_size),
+            ema=build("ema", config.ema),
+            batch_size=batch_size,
+            accumulate=accumulate,
+        )
+        sampler = build("sampler", config.sampler)
+        if not isinstance(sampler, tuple(method.samplers.values())):
+            fitting = ", ".join(method.samplers)
+            raise UserError(f"sampler.name: {config.sampler.name!r} cannot draw from a {config.method.name}; use {fitting}")
+        return cls(config, source, method, sampler, layout)
+
+    def init(self, key: jax.Array) -> TrainState:
+        """The state before step 1. Traceable, so that its shapes can be had without the arrays."""
+        shape = (self.method.batches_per_step, 1)
+        x = jnp.zeros((*shape, *self.method.space.shape), jnp.uint8 if self.method.space.kind == "images" else jnp.float32)
+        batch = {"x": x, "label": jnp.zeros(shape, jnp.int32), "position": jnp.zeros(shape, jnp.int32)}
+        return self.method.init(key, batch)
+
+    def generator(self, spec: Any = None, batch_size: int = 0, trajectory: bool = False) -> Generator:
+        """Draws from this experiment's networks, by its own sampler unless another is given."""
+        batch_size = batch_size or self.config.eval.batch_size
+        return Generator(self.method, spec or self.sampler, self.layout, batch_size, trajectory)
+
+
+def _optimizers(node: ConfigDict, networks: tuple[str, ...], batch_size: int) -> dict[str, Any]:
+    """One optimiser for each network: `optim` is a component for all of them, or a section with one for each."""
+    if "name" in node:
+        return {network: build("optim", node).build(batch_size) for network in networks}
+    if set(node) != set(networks):
+        raise UserError(f"optim: has {', '.join(node)}; this method trains {', '.join(networks)}")
+    return {network: build("optim", node[network]).build(batch_size) for network in networks}
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config that a run directory was made with."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise UserError(f"--workdir: {workdir} holds no run (no config.json)")
+    return from_json(json.loads(path.read_text())["config"])
+
+
+def from_json(node: Any) -> Any:
+    """A ConfigDict from what JSON made of it: lists are tuples again."""
+    return ConfigDict({key: from_json(value) for key, value in node.items()}) if isinstance(node, dict) else _plain(node)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run, opened: `run.sample(16)`, `run.denoiser`, `run.process`, `run.ema`, `run.params`."""
+
+    workdir: Path
+    experiment: Experiment
+    state: TrainState
+
+    @property
+    def step(self) -> int:
+        return int(self.state.step)
+
+    @property
+    def params(self) -> dict[str, Tree]:
+        """The networks' variables as trained."""
+        return self.state.params
+
+    @property
+    def ema(self) -> dict[str, Tree]:
+        """The networks' variables, averaged where an average is kept."""
+        return self.state.params | self.state.ema
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of the averaged weights: names a network in the protocol of what it measured."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(jax.device_get(self.ema)):
+            digest.update(leaf.tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def process(self) -> Any:
+        """The forward process of a diffusion model."""
+        return self.experiment.method.process
+
+    @cached_property
+    def denoiser(self) -> Any:
+        """E[x0 | x_t] by the averaged weights: `run.denoiser(x_t, t, label).x0`, for a diffusion model."""
+        return self.experiment.method.denoiser(self.ema)
+
+    def sample(self, num: int, seed: int = 0, label: int | None = None, **options: Any) -> Drawn:
+        """`num` samples in stored units (uint8 for images); `trajectory=True` keeps the way there."""
+        return self.experiment.generator(**options).draw(self.ema, num, seed, label)
+
+
+def load(workdir: str | Path, config: ConfigDict | None = None, step: int | None = None) -> Run:
+    """Opens the run in `workdir` at its last checkpoint, or at `step`; `config` replaces the one it was made with."""
+    workdir = Path(workdir)
+    experiment = Experiment.of(config or read_config(workdir))
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        step = checkpoints.latest() if step is None else step
+        if step is None:
+            raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
+        shapes = jax.eval_shape(experiment.init, jax.random.key(0))
+        state = checkpoints.restore(step, state=experiment.layout.place(shapes))["state"]
+    return Run(workdir, experiment, state)

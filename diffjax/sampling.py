@@ -1,0 +1,79 @@
+"""Drawing from a trained model: any number of samples, each with a seed of its own, a compiled batch at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffjax.methods.method import Method
+from diffjax.parallel import Layout, Tree
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples in stored units (uint8 for images) with their labels (-1: none); the films' frames where asked for."""
+
+    x: np.ndarray
+    label: np.ndarray
+    nfe: int
+    x_t: np.ndarray | None = None  # [steps, n, ...] in model units
+    x0_hat: np.ndarray | None = None
+
+
+@dataclass
+class Generator:
+    """Sample i is a function of (variables, sampler, seed, label_i, i) alone: not of how many are asked for.
+
+    Every batch has the same size, the last one padded, so that one compiled program draws them all. Labels that are not
+    given run through the classes: i modulo their number.
+    """
+
+    method: Method
+    spec: Any  # the sampler component
+    layout: Layout
+    batch_size: int = 64
+    trajectory: bool = False
+    _compiled: Any = field(init=False, repr=False, default=None)
+
+    def __post_init__(self):
+        devices = self.layout.mesh.size
+        self.batch_size = -(-self.batch_size // devices) * devices
+        examples, everywhere = self.layout.examples, self.layout.replicated
+
+        def draw(variables, key, index, label):
+            keys = jax.vmap(partial(jax.random.fold_in, key))(index)
+            return self.method.sample(variables, self.spec, keys, label, self.trajectory)
+
+        self._compiled = jax.jit(draw, in_shardings=(None, everywhere, examples, examples))
+
+    @property
+    def labelled(self) -> bool:
+        return bool(getattr(self.method, "conditional", False))
+
+    def batches(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Iterator[Drawn]:
+        """`num` samples, `batch_size` at a time."""
+        key = jax.random.key(seed)
+        classes = max(self.method.space.num_classes, 1)
+        for first in range(0, num, self.batch_size):
+            index = np.arange(first, first + self.batch_size)
+            labels = np.asarray(index % classes if label is None else np.full_like(index, label), np.int32)
+            drawn = self._compiled(variables, key, index, labels if self.labelled else None)
+            real = slice(0, min(self.batch_size, num - first))
+            x = self.method.space.from_model(drawn.x0)
+            film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]
+            shown = labels[real] if self.labelled else np.full(real.stop, -1, np.int32)
+            yield Drawn(np.asarray(x)[real], shown, int(jnp.max(drawn.nfe)), *film)
+
+    def draw(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Drawn:
+        """All `num` samples at once."""
+        parts = list(self.batches(variables, num, seed, label))
+        x, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "label"))
+        film = [
+            np.concatenate([getattr(part, name) for part in parts], axis=1) if self.trajectory and getattr(parts[0], name) is not None else None
+            for name in ("x_t", "x0_hat")
+        ]
+        return Drawn(x, labels, parts[0].nfe, *film)

@@ -1,0 +1,89 @@
+"""A run directory: made, described and held by one process at a time."""
+
+import fcntl
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from diffjax.config import differences, fingerprint
+from diffjax.errors import UserError
+from diffjax.run import read_config
+from diffjax.writer import write_json
+
+PACKAGES = ("diffjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "ml-collections", "numpy")
+
+
+class Hold:
+    """Keeps a run directory to one live process, through a file lock that the kernel drops when the process dies."""
+
+    def __init__(self, workdir: Path):
+        self.workdir = workdir
+
+    def __enter__(self) -> "Hold":
+        try:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            self.file = (self.workdir / ".lock").open("a+")
+        except OSError as error:
+            raise UserError(f"--workdir: cannot write to {self.workdir} ({error.strerror})") from error
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.file.seek(0)
+            holder = self.file.read().strip() or "unknown"
+            self.file.close()
+            raise UserError(f"--workdir: {self.workdir} is in use by a live process (pid {holder})") from None
+        self.file.truncate(0)
+        self.file.write(str(os.getpid()))
+        self.file.flush()
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+def enter(workdir: Path, config: ConfigDict) -> None:
+    """Writes `config.json`, or, where a run is there already, makes sure that `config` may continue it."""
+    path = workdir / "config.json"
+    if path.is_file():
+        changed = differences(read_config(workdir), config)
+        if changed:
+            raise UserError(
+                f"--workdir: {workdir} holds a run of another config ({'; '.join(changed)}); take another directory, or "
+                "change back (only train.steps, the *every keys and parallel.* may change)"
+            )
+    elif (workdir / "checkpoints").exists():
+        raise UserError(f"--workdir: {workdir} has checkpoints but no config.json; take another directory")
+    write_json(path, {"config": config.to_dict(), "fingerprint": fingerprint(config)} | surroundings())
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions, devices and commit: what a number made here depends on besides its config."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    """The commit this code stands at, "+" if it was changed since; "unknown" outside a git checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+" if changed.strip() else "")

@@ -1,0 +1,94 @@
+"""What a run writes about itself: metrics.jsonl, TensorBoard events, JSON files, and the lines a person watches."""
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+class Writer:
+    """Appends to `metrics.jsonl`, one object a line. A continued run drops the lines after the step it goes on from.
+
+    Of several processes only the main one writes; for the others every method does nothing.
+    """
+
+    def __init__(self, workdir: Path, total_steps: int, active: bool = True):
+        self.workdir, self.total_steps, self.active = workdir, total_steps, active
+        self.events = self.lines = None
+        self.began = time.monotonic()
+        self.first_step = 0
+
+    def start(self, step: int) -> None:
+        """Makes ready to go on after `step`."""
+        self.began, self.first_step = time.monotonic(), step
+        if not self.active:
+            return
+        path = self.workdir / "metrics.jsonl"
+        if path.exists():
+            kept = []
+            for line in path.read_text().splitlines(keepends=True):
+                if not line.endswith("\n") or json.loads(line)["step"] > step:
+                    break  # written after the checkpoint, or cut short by a kill: about to be written again
+                kept.append(line)
+            temporary = path.with_name(".metrics.jsonl")
+            temporary.write_text("".join(kept))
+            os.replace(temporary, path)
+        self.lines = path.open("a", buffering=1)
+        self.events = SummaryWriter(str(self.workdir), purge_step=step + 1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.lines:
+            self.lines.close()
+            self.events.close()
+
+    def metrics(self, step: int, images: int, seconds: float, values: dict[str, float]) -> None:
+        """One line of `metrics.jsonl`, and the same for TensorBoard. `seconds` is the run's training time so far."""
+        if not self.active:
+            return
+        finite = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}  # strict JSON
+        self.lines.write(json.dumps({"step": step, "images": images, "seconds": round(seconds, 3)} | finite) + "\n")
+        for name, value in values.items():
+            self.events.add_scalar(name, value, step)
+
+    def picture(self, step: int, image: Any, name: str = "samples") -> None:
+        """A picture [h, w, c] uint8 for TensorBoard."""
+        if self.active:
+            self.events.add_image(name, image, step, dataformats="HWC")
+
+    def progress(self, step: int, values: dict[str, float], images_per_second: float) -> None:
+        """One line for a person: where the run is, what it measures, how fast it goes, how long it still takes."""
+        per_step = (time.monotonic() - self.began) / max(step - self.first_step, 1)
+        losses_first = sorted(values.items(), key=lambda item: not item[0].endswith("loss"))
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in losses_first)
+        width = len(f"{self.total_steps:,}")
+        self.say(
+            f"step {step:>{width},}/{self.total_steps:,}  {shown}  {images_per_second:,.0f} images/s  "
+            f"{clock(per_step * (self.total_steps - step))} left"
+        )
+
+    def say(self, text: str) -> None:
+        """A line on stdout, at once."""
+        if self.active:
+            print(text, file=sys.stdout, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """ "1:02:03" or "4:05"."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

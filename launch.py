@@ -1,0 +1,205 @@
+"""The front door: python launch.py COMMAND --help explains each command.
+
+train      train a config, or continue what its run directory holds
+sample     draw from a trained run: a picture, a film, an archive or a folder
+evaluate   measure a trained run
+prepare    download and prepare a TFDS data set
+ablate     reproduce the table of a paper (not yet)
+report     show what was reproduced (not yet)
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from pathlib import Path
+
+from diffjax.errors import UserError
+
+EPILOG = """config files:
+  --config=configs/digits.py            a file with get_config()
+  --config=configs/toy2d.py:moons       one of its variants
+  --config.train.steps=2000             any key of it, checked against its type
+  --config.sampler.name=ddim            another component: its own defaults replace the old one's keys
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose complaints are one line like every other one here."""
+
+    def error(self, message):
+        known = [option for action in self._actions for option in action.option_strings]
+        word = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[0]
+        close = difflib.get_close_matches(word, known, n=1)
+        raise UserError(f"{message}{f'; did you mean {close[0]}?' if close else ''} ({self.prog} --help explains)")
+
+
+def parser() -> Parser:
+    main = Parser("launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, about: str, **options) -> Parser:
+        return commands.add_parser(
+            name, help=about, description=about[0].upper() + about[1:] + ".", epilog=EPILOG, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter, **options,
+        )  # fmt: skip
+
+    train = command("train", "train a config, or continue what its run directory holds")
+    train.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="what to train")
+    train.add_argument("--workdir", type=Path, metavar="DIR", help="the run directory; made if it is not there")
+    train.add_argument("--dry-run", action="store_true", help="print parameters, FLOPs and memory per device, and stop")
+
+    sample = command("sample", "draw from a trained run")
+    sample.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="the run directory")
+    sample.add_argument("--out", required=True, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/",
+                        help="a grid, a film of noise becoming data, an archive (x, label), or one PNG a sample")  # fmt: skip
+    sample.add_argument("--num", type=int, default=64, help="how many (64); sample i is the same whatever their number")
+    sample.add_argument("--seed", type=int, default=0, help="another seed draws other samples (0)")
+    sample.add_argument("--label", type=int, help="the class to draw, for a model with labels (each in turn)")
+    sample.add_argument("--guidance", type=float, metavar="S", help="D_u + S (D_c - D_u): 1 is the conditional model")
+    sample.add_argument("--step", type=int, help="the checkpoint to use (the last)")
+    sample.add_argument("--batch", type=int, default=0, help="samples drawn at once (eval.batch_size)")
+
+    evaluate = command("evaluate", "measure a trained run")
+    evaluate.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="the run directory")
+    evaluate.add_argument("--metrics", metavar="A,B", help="which (eval.metrics)")
+    evaluate.add_argument("--num", type=int, help="samples to draw (eval.num)")
+    evaluate.add_argument("--seed", type=int, help="of the samples (the run's)")
+    evaluate.add_argument("--step", type=int, help="the checkpoint to use (the last)")
+
+    prepare = command("prepare", "download and prepare the TFDS data set of a config; needs the extra `prepare`")
+    prepare.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="whose data set")
+
+    for name, about in (("ablate", "reproduce the table of a paper"), ("report", "show what was reproduced")):
+        later = command(name, f"{about} (not yet)")
+        later.add_argument("experiment", nargs="?", help="experiments/X.py")
+    return main
+
+
+def train(arguments, overrides):
+    from diffjax import config as configs
+    from diffjax.dry_run import dry_run
+    from diffjax.train import train
+
+    config = configs.override(configs.load(arguments.config), overrides)
+    if arguments.dry_run:
+        print(dry_run(config))
+        return
+    if arguments.workdir is None:
+        raise UserError("--workdir: train needs a run directory, such as --workdir=runs/digits (or --dry-run)")
+    train(config, arguments.workdir)
+
+
+def sample(arguments, overrides):
+    from diffjax.draw import draw
+
+    run = opened(arguments, overrides)
+    draw(run, arguments.out, arguments.num, arguments.seed, arguments.label, arguments.guidance, arguments.batch)
+
+
+def evaluate(arguments, overrides):
+    from diffjax.evaluate import Evidence, evaluate, find, judge_of, table
+
+    run = opened(arguments, overrides)
+    config = run.experiment.config
+    names = tuple(arguments.metrics.split(",")) if arguments.metrics else config.eval.metrics
+    if not names:
+        raise UserError("--metrics: this run's config chooses none; give some, such as --metrics=frechet_pixels")
+    chosen = find(names, run.experiment)
+    judge = judge_of(run.experiment) if "classifier" in chosen else None
+    num = config.eval.num if arguments.num is None else positive("--num", arguments.num)
+    seed = config.seed if arguments.seed is None else arguments.seed
+    print(table(evaluate(Evidence(run.experiment, run.state, num, seed, judge), chosen, arguments.workdir, run.step)))
+
+
+def prepare(arguments, overrides):
+    from diffjax import config as configs
+    from diffjax.config import build
+    from diffjax.data.tfds import TFDS, prepare
+
+    source = build("data", configs.override(configs.load(arguments.config), overrides).data)
+    if not isinstance(source, TFDS):
+        raise UserError(f"--config: {arguments.config} reads no TFDS data set; there is nothing to prepare")
+    prepare(source)
+
+
+def not_yet(arguments, overrides):
+    raise UserError(f"{arguments.command}: not yet; train, sample, evaluate and prepare work")
+
+
+COMMANDS = {
+    "train": train,
+    "sample": sample,
+    "evaluate": evaluate,
+    "prepare": prepare,
+    "ablate": not_yet,
+    "report": not_yet,
+}
+
+
+def opened(arguments, overrides):
+    """The run in --workdir, with overrides of how it is drawn from and measured, not of what it is."""
+    from diffjax import config as configs
+    from diffjax.run import load, read_config
+
+    for path, _ in overrides:
+        if path.split(".")[0] not in ("sampler", "eval", "parallel"):
+            raise UserError(f"--config.{path}: the run is trained; only sampler.*, eval.* and parallel.* can be changed now")
+    return load(arguments.workdir, configs.override(read_config(arguments.workdir), overrides), arguments.step)
+
+
+def positive(name: str, value: int) -> int:
+    if value < 1:
+        raise UserError(f"{name}: {value} is not a number of samples; at least 1")
+    return value
+
+
+def split_overrides(words: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The command line without its `--config.a.b=v` words (or `--config.a.b v`), and these as ("a.b", "v")."""
+    rest, overrides, words = [], [], list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--config."):
+            rest.append(word)
+            continue
+        path, equals, value = word.removeprefix("--config.").partition("=")
+        if not equals:
+            if not words:
+                raise UserError(f"{word}: no value; write {word}=VALUE")
+            value = words.pop(0)
+        overrides.append((path, value))
+    return rest, overrides
+
+
+def main(words: list[str]) -> int:
+    try:
+        rest, overrides = split_overrides(words)
+        known = parser()
+        if not rest:
+            known.print_help()
+            return 2
+        arguments = known.parse_args(rest)
+        set_up()
+        COMMANDS[arguments.command](arguments, overrides)
+    except UserError as error:
+        print(f"launch.py: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if type(error).__name__ != "Diverged":
+            raise
+        print(f"launch.py: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def set_up() -> None:
+    """What a process needs before its first computation: compiled programs kept between runs, and the other hosts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "diffjax" / "xla"))
+    from diffjax import parallel
+
+    parallel.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

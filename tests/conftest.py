@@ -1,0 +1,21 @@
+"""Every test runs with eight virtual CPU devices, and with the shapes of the public mathematics checked."""
+
+import os
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+# With many virtual devices on few cores, unbounded asynchronous dispatch can deadlock the collectives.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
+install_import_hook(["diffjax.diffusion", "diffjax.adversarial", "diffjax.metrics"], "beartype.beartype")
+
+
+@pytest.fixture
+def x64():
+    """Float64 for one test."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffjax.errors import UserError
+from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator, stages_for
+from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
+from diffjax.parallel import Axis
+from diffjax.precision import Precision
+
+PAIRS = {"dcgan": (DcganGenerator, DcganDiscriminator), "mlp": (MlpGenerator, MlpDiscriminator)}
+
+
+def make(network, shape=(8, 8, 1), num_classes=0):
+    return network(shape, num_classes, Precision(), Axis(), width=4)
+
+
+def init(network, *inputs):
+    return jax.jit(network.init)(jax.random.key(0), *inputs)
+
+
+@pytest.mark.parametrize(
+    ("side", "stages", "smallest"), [(8, 1, 4), (10, 1, 5), (14, 1, 7), (16, 2, 4), (28, 2, 7), (32, 3, 4), (64, 4, 4)]
+)
+def test_sides_halve_down_to_four_to_seven_pixels(side, stages, smallest):
+    assert stages_for((side, side, 3)) == (stages, (smallest, smallest))
+
+
+def test_oblong_images_halve_together():
+    assert stages_for((16, 28, 1)) == (2, (4, 7))
+
+
+@pytest.mark.parametrize("shape", [(30, 30, 3), (9, 9, 1), (4, 4, 1), (7, 7, 1), (1, 1, 1), (8, 64, 1), (2,)])
+def test_other_sizes_are_the_users_mistake(shape):
+    with pytest.raises(UserError, match="data.name: a DCGAN cannot make " + "x".join(map(str, shape))):
+        stages_for(shape)
+    with pytest.raises(UserError):
+        make(DcganGenerator, shape).init(jax.random.key(0), jnp.zeros((1, 64)))
+    with pytest.raises(UserError):
+        make(DcganDiscriminator, shape).init(jax.random.key(0), jnp.zeros((1, *shape)))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (16, 28, 3)])
+def test_the_generator_makes_images_that_the_discriminator_judges(shape):
+    generator, discriminator = make(DcganGenerator, shape), make(DcganDiscriminator, shape)
+    images, _ = jax.eval_shape(lambda z: generator.init_with_output(jax.random.key(0), z), jnp.zeros((3, 64)))
+    logits, _ = jax.eval_shape(lambda x: discriminator.init_with_output(jax.random.key(0), x), images)
+    assert (images.shape, images.dtype) == ((3, *shape), jnp.float32)
+    assert (logits.shape, logits.dtype) == ((3,), jnp.float32)
+
+
+def test_generated_images_lie_between_minus_one_and_one():
+    z = 1e4 * jax.random.normal(jax.random.key(1), (9, 64))
+    x = make(DcganGenerator).apply(init(make(DcganGenerator), z), z)
+    assert 0.9 < jnp.max(jnp.abs(x)) <= 1
+
+
+def test_the_weights_start_with_a_standard_deviation_of_two_hundredths():
+    params = init(DcganGenerator((16, 16, 3), 0, Precision(), Axis()), jnp.zeros((1, 64)))["params"]
+    for layer in ("project", "conv_1"):
+        np.testing.assert_allclose(jnp.std(params[layer]["kernel"]), 0.02, rtol=0.05)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_discriminator_judges_each_image_alone(pair):
+    network = make(PAIRS[pair][1])
+    x = jax.random.normal(jax.random.key(1), (6, 8, 8, 1))
+    variables = init(network, x)
+    assert list(variables) == ["params"]  # no statistics of a batch
+    alone = network.apply(variables, x[:1], train=True)
+    np.testing.assert_allclose(network.apply(variables, x, train=True)[:1], alone, rtol=1e-5)
+
+
+def test_batch_statistics_are_used_in_training_and_their_average_when_sampling():
+    network = make(DcganGenerator)
+    z = jax.random.normal(jax.random.key(1), (6, 64))
+    variables = init(network, z)
+    sampled = network.apply(variables, z)
+    np.testing.assert_allclose(network.apply(variables, z[:1]), sampled[:1], rtol=1e-5)  # no one else's business
+    trained, kept = network.apply(variables, z, train=True, mutable=["batch_stats"])
+    assert not np.allclose(trained, sampled)
+    h = z @ variables["params"]["project"]["kernel"]
+    mean = h.reshape(-1, 4).mean(0)
+    np.testing.assert_allclose(kept["batch_stats"]["norm_0"]["mean"], 0.1 * mean, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_labels_change_what_is_made_and_how_it_is_judged(pair):
+    generator, discriminator = (make(network, num_classes=10) for network in PAIRS[pair])
+    z, x = jax.random.normal(jax.random.key(1), (1, generator.latent)), jax.random.normal(jax.random.key(2), (1, 8, 8, 1))
+    label, other = jnp.array([3]), jnp.array([4])
+    for network, seen in ((generator, z), (discriminator, x)):
+        variables = init(network, seen, label)
+        assert not np.allclose(network.apply(variables, seen, label), network.apply(variables, seen, other))
+        unlabelled = init(network, seen)
+        np.testing.assert_array_equal(network.apply(unlabelled, seen), network.clone(num_classes=0).apply(unlabelled, seen, label))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_networks_compute_in_bfloat16_and_answer_in_float32(pair):
+    for network in PAIRS[pair]:
+        network = network((8, 8, 1), 10, Precision(compute="bfloat16"), Axis(), width=4)
+        seen = jnp.ones((2, network.latent) if hasattr(network, "latent") else (2, 8, 8, 1))
+        out, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), seen, jnp.array([0, 1]))
+        assert out.dtype == jnp.float32
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))

@@ -1,0 +1,134 @@
+"""Configs: components from names and back, overrides, and what a user may get wrong in them."""
+
+import pytest
+
+from diffjax import config as configs
+from diffjax.config import build, component, differences, fingerprint, override
+from diffjax.diffusion import DDIM, EDM, Heun
+from diffjax.errors import UserError
+
+
+@pytest.fixture
+def base():
+    return configs.load("configs/digits.py")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "configs/digits.py", "configs/digits.py:conditional", "configs/digits.py:ddpm", "configs/cifar10.py",
+        "configs/toy2d.py", "configs/toy2d.py:ring", "configs/toy2d.py:grid", "configs/toy2d.py:moons",
+        "configs/mnist.py", "configs/mnist.py:ddpm", "configs/classifier.py", "configs/gan_toy2d.py",
+        "configs/gan_toy2d.py:grid", "configs/gan_digits.py", "configs/gan_mnist.py",
+    ],
+)  # fmt: skip
+def test_every_config_loads_and_has_the_keys_that_every_config_has(path):
+    config = configs.load(path)
+    for key in (
+        "seed", "data.name", "method.name", "train.steps", "train.batch_size", "train.log_every", "sampler.steps",
+        "train.checkpoint_every", "train.sample_every", "train.init_from", "parallel.mode", "parallel.fsdp", "sampler.name",
+    ):  # fmt: skip
+        assert key in configs.flatten(config)
+    build("sampler", config.sampler), build("ema", config.ema)
+
+
+def test_a_component_shows_all_its_defaults_and_builds_the_object_it_names():
+    node = component("sampler", "ddim", steps=20)
+    assert set(node) == {"name", "steps", "grid", "guidance", "clip", "eta"}
+    assert build("sampler", node).eta == 0.0 and isinstance(build("sampler", node), DDIM)
+    assert build("process", component("process", "edm", sigma_max=10.0)) == EDM(sigma_max=10.0)
+
+
+def test_overriding_a_name_resets_the_component_before_other_overrides(base):
+    changed = override(base, [("sampler.eta", "0.5"), ("sampler.name", "ddim")])
+    assert changed.sampler.eta == 0.5 and changed.sampler.steps == DDIM().steps
+    assert base.sampler.name == "heun" and base.sampler.steps == Heun().steps
+
+
+def test_a_family_takes_its_member_from_the_name(base):
+    assert build("data", override(base, [("data.name", "toy2d:ring")]).data).space.kind == "points"
+
+
+def test_overrides_of_every_type(base):
+    changed = override(
+        base,
+        [
+            ("train.steps", "1e3"), ("optim.learning_rate", "3e-4"), ("method.network.multipliers", "[1, 2, 4]"),
+            ("method.network.attention", "8,4"), ("precision.deterministic", "true"), ("train.init_from", "runs/x"),
+            ("ema.images", "5"),
+        ],
+    )  # fmt: skip
+    assert changed.train.steps == 1000 and isinstance(changed.train.steps, int)
+    assert changed.optim.learning_rate == 3e-4
+    assert changed.method.network.multipliers == (1, 2, 4) and changed.method.network.attention == (8, 4)
+    assert changed.precision.deterministic is True and changed.train.init_from == "runs/x"
+    assert changed.ema.images == 5.0 and isinstance(changed.ema.images, float)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("train.stepz", "3", "did you mean 'steps'"),
+        ("trane.steps", "3", "did you mean 'train'"),
+        ("train.steps", "many", "'many' is not an integer"),
+        ("train.steps", "1.5", "not an integer"),
+        ("optim.learning_rate", "fast", "not a number"),
+        ("precision.deterministic", "maybe", "not true or false"),
+        ("method.network.multipliers", "a,b", "not a tuple"),
+        ("sampler.name", "huen", "did you mean 'heun'"),
+        ("method.process.name", "edn", "did you mean 'edm'"),
+        ("sampler", "ddim", "--config.sampler.name=ddim"),
+        ("train", "3", "is a section with steps"),
+        ("train.steps.x", "3", "'train.steps' is a value"),
+        ("seed.name", "x", "is a value"),
+    ],
+)
+def test_a_wrong_override_says_what_is_wrong(base, path, text, message):
+    with pytest.raises(UserError, match=message) as error:
+        override(base, [(path, text)])
+    assert "\n" not in str(error.value)
+
+
+def test_a_field_that_a_component_has_not_is_named():
+    with pytest.raises(UserError, match="did you mean 'steps'"):
+        component("sampler", "ddim", stepz=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "has no function get_config"),
+        ("def get_config(): return 1 / 0", "raised ZeroDivisionError: division by zero"),
+        ("def get_config(", "raised SyntaxError"),
+        ("def get_config(): return 3", "returned int, not a ConfigDict"),
+        ("from configs import base\ndef get_config():\n  c = base.get_config()\n  c.train.update(steps='x')\n  return c", "TypeError"),
+    ],
+)
+def test_a_broken_config_file_says_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        configs.load(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_config_file_is_named():
+    with pytest.raises(UserError, match="no config file 'configs/digit.py'"):
+        configs.load("configs/digit.py")
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(UserError, match="no variant 'edn'"):
+        configs.load("configs/digits.py:edn")
+
+
+def test_lengths_intervals_and_devices_may_change_when_a_run_goes_on_and_nothing_else(base):
+    free = override(base, [("train.steps", "9"), ("train.log_every", "7"), ("eval.every", "3"), ("parallel.devices", "2")])
+    assert differences(base, free) == []
+    assert differences(base, override(base, [("optim.learning_rate", "0.5")])) == ["optim.learning_rate: 0.002 -> 0.5"]
+
+
+def test_the_fingerprint_changes_with_the_result_and_only_with_it(base):
+    assert fingerprint(base) == fingerprint(override(base, [("train.log_every", "7"), ("parallel.mode", "pmap")]))
+    assert fingerprint(base) != fingerprint(override(base, [("train.steps", "7")]))
+    assert fingerprint(base) != fingerprint(override(base, [("seed", "7")]))

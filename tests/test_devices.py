@@ -1,0 +1,90 @@
+"""The same run on any number of devices, in any mode: same noise, same losses, same parameters."""
+
+import jax
+import numpy as np
+import pytest
+
+from diffjax.errors import UserError
+from diffjax.parallel import check_batch, layout
+from tests import tiny
+
+MODELS = {"diffusion": tiny.digits, "gan": tiny.gan}
+LAYOUTS = {
+    "8 devices": {"parallel.devices": "8"},
+    "fsdp over 2 of 4": {"parallel.devices": "4", "parallel.fsdp": "2"},
+    "pmap over 8": {"parallel.devices": "8", "parallel.mode": "pmap"},
+}
+MORE_LAYOUTS = {
+    "2 devices": {"parallel.devices": "2"},
+    "4 devices": {"parallel.devices": "4"},
+    "fsdp over 8": {"parallel.devices": "8", "parallel.fsdp": "8"},
+    "pmap over 1": {"parallel.devices": "1", "parallel.mode": "pmap"},
+    "pmap over 2": {"parallel.devices": "2", "parallel.mode": "pmap"},
+    "pmap over 4": {"parallel.devices": "4", "parallel.mode": "pmap"},
+}
+DOUBLE = {"precision.compute": "float64", "precision.params": "float64"}
+alone = {}
+
+
+def reference(model, count, **double):
+    """One device under jit, computed once."""
+    key = (model, count, bool(double))
+    if key not in alone:
+        alone[key] = tiny.steps(MODELS[model](**double), count)
+    return alone[key]
+
+
+def twenty_steps_are_the_same(model, where):
+    with jax.enable_x64(True):
+        metrics, state = reference(model, 20, **DOUBLE)
+        other_metrics, other_state = tiny.steps(MODELS[model](**DOUBLE | where), 20)
+    tiny.assert_trees_equal(other_metrics, metrics, rtol=1e-9, atol=1e-9)
+    tiny.assert_trees_equal(other_state, state, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("where", LAYOUTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_more_devices_take_the_same_twenty_steps_as_one(model, where):
+    twenty_steps_are_the_same(model, LAYOUTS[where])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", MORE_LAYOUTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_layout_takes_the_same_twenty_steps_as_one_device(model, where):
+    twenty_steps_are_the_same(model, MORE_LAYOUTS[where])
+
+
+@pytest.mark.parametrize("where", ["8 devices", "pmap over 8"])
+def test_in_float32_the_diffusion_losses_of_twenty_steps_agree(where):
+    metrics, _ = reference("diffusion", 20)
+    other, _ = tiny.steps(tiny.digits(**LAYOUTS[where]), 20)
+    np.testing.assert_allclose([m["loss"] for m in other], [m["loss"] for m in metrics], rtol=1e-4)
+    np.testing.assert_allclose(other[0]["gradient_norm"], metrics[0]["gradient_norm"], rtol=1e-5)
+
+
+def test_a_batch_split_into_parts_gives_the_same_step():
+    with jax.enable_x64(True):
+        metrics, state = reference("diffusion", 20, **DOUBLE)
+        other_metrics, other_state = tiny.steps(tiny.digits(**DOUBLE | {"train.accumulate": "4", "parallel.devices": "2"}), 20)
+    tiny.assert_trees_equal(other_metrics, metrics, rtol=1e-9, atol=1e-9)
+    tiny.assert_trees_equal(other_state, state, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pmap", 4, 2), "parallel.fsdp: 2 needs parallel.mode='jit'"),
+        (("jit", 9, 1), "parallel.devices: 9 asked for, 8 present"),
+        (("jit", 4, 3), "parallel.fsdp: 3 does not divide the 4 devices"),
+        (("gspmd", 1, 1), "parallel.mode: 'gspmd' is unknown"),
+    ],
+)
+def test_a_layout_that_cannot_be_says_so(arguments, message):
+    with pytest.raises(UserError, match=message):
+        layout(*arguments)
+
+
+def test_a_batch_that_does_not_divide_says_so():
+    with pytest.raises(UserError, match="train.batch_size: 12 is not a positive multiple of 8 devices"):
+        check_batch(12, layout("jit", 8))

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffjax import pictures
+from diffjax.errors import UserError
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
+
+
+def test_a_sheet_holds_every_image_in_its_place():
+    sheet = pictures.grid(IMAGES, columns=3, padding=2, upscale=4)
+    assert sheet.dtype == np.uint8 and sheet.shape == (2 * 34 + 2, 3 * 34 + 2, 3)
+    for i, image in enumerate(IMAGES):
+        y, x = 2 + 34 * (i // 3), 2 + 34 * (i % 3)
+        tile = sheet[y : y + 32, x : x + 32]
+        np.testing.assert_array_equal(
+            tile, np.kron(image[..., 0], np.ones((4, 4), np.uint8))[..., None].repeat(3, axis=2)
+        )
+
+
+def test_small_images_are_enlarged_and_large_ones_are_not():
+    assert pictures.grid(IMAGES[:1]).shape == (60, 60, 3)
+    assert pictures.grid(np.zeros((1, 28, 28, 3), np.uint8)).shape == (60, 60, 3)
+    assert pictures.grid(np.zeros((1, 64, 64, 3), np.uint8)).shape == (68, 68, 3)
+
+
+@pytest.mark.parametrize(
+    "n, columns", [(1, 1), (2, 2), (3, 3), (10, 5), (16, 4), (25, 5), (50, 10), (64, 8), (7, 3), (11, 4)]
+)
+def test_a_sheet_is_nearly_square_without_gaps_where_possible(n, columns):
+    assert pictures.grid(np.zeros((n, 2, 2, 1), np.uint8), upscale=1, padding=0).shape[1] == 2 * columns
+
+
+def test_captions_and_rows_add_room_and_leave_the_images_whole():
+    plain = pictures.grid(IMAGES, columns=3)
+    named = pictures.grid(IMAGES, columns=3, captions=list("abcdef"), rows=["ten", "fifty"])
+    assert named.shape[0] > plain.shape[0] and named.shape[1] > plain.shape[1]
+    np.testing.assert_array_equal(named[2:58, -174:-118], plain[2:58, 2:58])
+
+
+def test_a_point_is_drawn_where_it_is():
+    picture = pictures.scatter(np.array([[0.5, 0.25]]), limits=(-1, 1, -1, 1), size=200).astype(int)
+    blueness = picture[..., 2] - picture[..., 0]
+    rows, columns = np.nonzero(blueness > 60)
+    assert abs(columns.mean() - 150) < 1 and abs(rows.mean() - 75) < 1  # y grows upwards
+
+
+def test_units_are_equal_and_the_reference_sets_the_limits():
+    reference = np.array([[0.0, 0.0], [10.0, 0.0]])
+    picture = pictures.scatter(np.array([[5.0, 5.0], [5.0, -5.0]]), reference, size=248).astype(int)
+    rows, _ = np.nonzero(picture[..., 2] - picture[..., 0] > 60)
+    assert abs(rows[rows < 124].mean() - 24) < 1 and abs(rows[rows >= 124].mean() - 224) < 1  # 20 pixels a unit
+
+
+def test_points_outside_or_not_finite_are_counted_not_drawn():
+    limits = (-1, 1, -1, 1)
+    inside = np.zeros((3, 2))
+    both = np.concatenate([inside, [[5.0, 0.0], [np.nan, 0.0], [0.0, -np.inf]]])
+    one, two = pictures.scatter(inside, limits=limits), pictures.scatter(both, limits=limits)
+    assert (one != two).any() and (one[60:] == two[60:]).all()  # only the note in the corner differs
+    assert pictures.scatter(np.full((2, 2), np.nan)).shape == (512, 512, 3)
+
+
+def test_a_png_comes_back_as_it_went(tmp_path):
+    for shape in ((5, 7, 3), (5, 7, 1), (5, 7)):
+        picture = RNG.integers(0, 256, shape, dtype=np.uint8)
+        pictures.save_png(tmp_path / "new" / "a.png", picture)
+        expected = np.broadcast_to(picture.reshape(5, 7, -1), (5, 7, 3))
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "a.png")), expected)
+
+
+def test_a_write_that_fails_leaves_the_old_picture_and_nothing_else(tmp_path, monkeypatch):
+    pictures.save_png(tmp_path / "a.png", IMAGES[0])
+    old = (tmp_path / "a.png").read_bytes()
+
+    def half(self, path, *_, **__):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        pictures.save_png(tmp_path / "a.png", IMAGES[1])
+    assert (tmp_path / "a.png").read_bytes() == old and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_film_keeps_its_frames_its_colours_and_its_time(tmp_path, colour):
+    """In grey exactly; in colour to the distance of 256 colours."""
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    frames = [np.roll(ramp, 5 * i) * np.array([1, 0, 1] if colour else [1, 1, 1], np.uint8) for i in range(10)]
+    pictures.save_gif(tmp_path / "a.gif", frames, seconds=2, hold_last=1)
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.n_frames == 10 and film.info["loop"] == 0
+        durations = []
+        for i in range(10):
+            film.seek(i)
+            durations.append(film.info["duration"])
+            error = np.asarray(film.convert("RGB")).astype(int) - frames[i]
+            assert abs(error).max() <= (4 if colour else 0)
+    assert durations == [200] * 9 + [1200]
+
+
+def test_more_frames_than_a_browser_shows_are_thinned_out(tmp_path):
+    frames = [np.full((4, 4, 1), i, np.uint8) for i in range(200)]
+    pictures.save_gif(tmp_path / "a.gif", frames, seconds=0.5, hold_last=0)
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.n_frames <= 25
+
+
+def test_what_is_no_picture_is_refused(tmp_path):
+    for images in (IMAGES.astype(np.float32), IMAGES[0, 0], np.zeros((2, 4, 4, 2), np.uint8), IMAGES[:0]):
+        with pytest.raises(UserError, match="images"):
+            pictures.grid(images)
+    with pytest.raises(UserError, match="captions: 2 given for 6"):
+        pictures.grid(IMAGES, captions=["a", "b"])
+    with pytest.raises(UserError, match="limits"):
+        pictures.scatter(np.zeros((1, 2)), limits=(1, 0, 0, 1))
+    with pytest.raises(UserError, match="differ in size"):
+        pictures.save_gif(tmp_path / "a.gif", [IMAGES[0], IMAGES[0, :4]])

@@ -1,0 +1,207 @@
+"""The loop: continued runs are the uninterrupted ones, failures tell the truth, and a run directory is one process's."""
+
+import json
+import resource
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+import diffjax
+from diffjax.errors import UserError
+from diffjax.replay import first_bad_tensor
+from diffjax.train import Diverged, train
+from diffjax.workdir import Hold
+from tests import tiny
+
+LONG = [f"--config.{key}={value}" for key, value in tiny.POINTS.items()] + ["--config.train.steps=2400", "--config.train.log_every=50", "--config.train.checkpoint_every=170"]  # fmt: skip
+MOONS = ["train", "--config=configs/toy2d.py:moons", *LONG]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    process = tiny.launch(*MOONS, f"--workdir={workdir}")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return workdir
+
+
+def start_and_wait_for(workdir, step):
+    """A run in a process of its own, as soon as it has logged `step`."""
+    process = tiny.launch(*MOONS, f"--workdir={workdir}")
+    for line in process.stdout:
+        if line.startswith("step") and int(line.split("/")[0].split()[1].replace(",", "")) >= step:
+            return process
+    raise AssertionError(process.stderr.read())
+
+
+def finish(workdir):
+    process = tiny.launch(*MOONS, f"--workdir={workdir}")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return out
+
+
+def assert_same_run(workdir, other):
+    assert tiny.losses(workdir) == tiny.losses(other)
+    ours, theirs = diffjax.load(workdir), diffjax.load(other)
+    tiny.assert_trees_equal(ours.state, theirs.state)
+
+
+def test_a_run_killed_at_any_step_continues_bit_for_bit(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    process = start_and_wait_for(workdir, 900)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    # What a kill in the middle of a save can leave: a folder without its final name, and one that is not whole.
+    last = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    shutil.copytree(workdir / "checkpoints" / str(last), workdir / "checkpoints" / f"{last + 170}.orbax-checkpoint-tmp-7")
+    shutil.copytree(workdir / "checkpoints" / str(last), workdir / "checkpoints" / str(last + 1))
+    shutil.rmtree(workdir / "checkpoints" / str(last + 1) / "state")
+    out = finish(workdir)
+    assert f"checkpoint {last + 1} is incomplete" in out and f"continuing from step {last:,}" in out
+    assert_same_run(workdir, uninterrupted)
+
+
+def test_sigterm_saves_and_says_how_to_continue(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    process = start_and_wait_for(workdir, 600)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    stopped = int(out.split("stopped at step ")[1].split(";")[0])
+    assert "run the same command to continue" in out and not (workdir / "result.json").exists()
+    assert f"continuing from step {stopped:,}" in finish(workdir)
+    assert_same_run(workdir, uninterrupted)
+
+
+def test_a_run_directory_holds_what_the_contract_says(uninterrupted):
+    result = json.loads((uninterrupted / "result.json").read_text())
+    assert result["status"] == "finished" and result["step"] == 2400 and result["images"] == 2400 * 64
+    assert "loss" in result["metrics"] and "eval/energy_distance" in result["metrics"]
+    described = json.loads((uninterrupted / "config.json").read_text())
+    assert described["config"]["train"]["steps"] == 2400 and "jax" in described["versions"] and described["device"]
+    lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    assert all({"step", "images", "seconds"} <= set(line) for line in lines)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(50, 2401, 50))
+    steps = sorted(int(path.name) for path in (uninterrupted / "checkpoints").iterdir() if path.name.isdigit())
+    assert steps == [2380, 2400]
+    assert list((uninterrupted / "samples").glob("*.png")) and list(uninterrupted.glob("events*"))
+    evaluation = json.loads(next((uninterrupted / "evals").glob("*.json")).read_text())
+    assert evaluation["provenance"]["nfe"] == 7 and evaluation["metrics"][0]["protocol"]["split"] == "heldout"
+
+
+def test_a_run_continues_on_another_number_of_devices(tmp_path):
+    train(tiny.points(train__steps=14), tmp_path / "a")
+    train(tiny.points(train__steps=28, parallel__devices=4), tmp_path / "a")
+    train(tiny.points(train__steps=28), tmp_path / "b")
+    a, b = diffjax.load(tmp_path / "a"), diffjax.load(tmp_path / "b")
+    assert a.step == b.step == 28
+    tiny.assert_trees_equal(a.params, b.params, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_of_another_config_is_refused_and_untouched(tmp_path):
+    train(tiny.points(train__steps=7), tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(UserError, match="optim.learning_rate: 0.001 -> 0.5"):
+        train(tiny.points(train__steps=7, optim__learning_rate=0.5), tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_fewer_steps_than_done_is_an_error(tmp_path):
+    train(tiny.points(train__steps=14), tmp_path)
+    with pytest.raises(UserError, match="train.steps: 7 lies before the checkpoint at step 14"):
+        train(tiny.points(train__steps=7), tmp_path)
+
+
+def test_a_directory_in_use_is_refused(tmp_path):
+    with Hold(tmp_path), pytest.raises(UserError, match="is in use by a live process"):
+        train(tiny.points(train__steps=7), tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--workdir: cannot write to"):
+        train(tiny.points(train__steps=7), tmp_path / "file" / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_keeps_the_last_good_checkpoint_and_says_what_went_bad(tmp_path):
+    config = tiny.points(train__steps=40, optim__learning_rate=1e18, optim__warmup=0.0)
+    with pytest.raises(Diverged, match="was not finite"):
+        train(config, tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["status"] == "failed" and result["last_good_step"] < result["step"] <= 40
+    report = json.loads((tmp_path / "replay" / "report.json").read_text())
+    assert report["first_bad_tensor"] in result["reason"]
+    assert np.load(tmp_path / "replay" / "batch.npz")["x"].shape == (1, 64, 2)
+
+
+def test_the_first_bad_tensor_is_named_by_operation_and_place():
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.log(nn.Dense(1, name="inner", kernel_init=nn.initializers.constant(-1.0))(x)) * 0
+
+    net = Net()
+    variables = net.init(jax.random.key(0), jnp.ones((1, 1)))
+    found = first_bad_tensor(jax.jit(net.apply), variables, jnp.ones((2, 1)))
+    assert found.startswith("log in") and "Net" in found
+    assert first_bad_tensor(lambda x: x, {"x": jnp.asarray(jnp.nan)}).startswith("the input")
+    assert first_bad_tensor(lambda x: x + 1, {"x": jnp.asarray(1.0)}).startswith("none")
+
+
+def test_a_disk_that_is_full_keeps_the_checkpoints_before(tmp_path):
+    workdir = tmp_path / "run"
+    start = [*MOONS, f"--workdir={workdir}", "--config.train.checkpoint_every=400", "--config.eval.metrics=()"]
+    process = tiny.launch(*start, "--config.train.steps=400")
+    assert process.wait(200) == 0, process.stderr.read()
+    # No file may grow beyond what the next save needs: every write of it fails as on a full disk.
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))  # noqa: E731
+    process = tiny.launch(*start, "--config.train.steps=800", preexec_fn=limit)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 2, (out, err)
+    assert "no room to save a checkpoint" in err and "Traceback" not in err
+    assert diffjax.load(workdir).step == 400
+
+
+def test_a_warm_start_takes_the_other_runs_networks(tmp_path):
+    train(tiny.points(train__steps=14), tmp_path / "first")
+    train(tiny.points(train__steps=0, train__init_from=tmp_path / "first"), tmp_path / "second")
+
+
+def test_a_warm_start_from_other_shapes_is_refused(tmp_path):
+    train(tiny.points(train__steps=7), tmp_path / "first")
+    with pytest.raises(UserError, match="train.init_from: the 'denoiser' of .* has other shapes"):
+        train(tiny.points(train__steps=7, train__init_from=tmp_path / "first", method__network__width=8), tmp_path / "b")
+
+
+def test_the_best_checkpoint_outlives_the_last_ones(tmp_path):
+    config = tiny.points(train__steps=35, eval__every=7, eval__best="eval/energy_distance", train__keep=1)
+    train(config, tmp_path)
+    measured = {line["step"]: line["eval/energy_distance"] for line in tiny.losses(tmp_path) if "eval/energy_distance" in line}
+    best = min(measured, key=measured.get)
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
+    assert kept == {best, 35}
+
+
+def test_the_logged_loss_is_the_mean_since_the_last_line(tmp_path):
+    train(tiny.points(train__steps=10), tmp_path / "a")
+    train(tiny.points(train__steps=10, train__log_every=1), tmp_path / "b")
+    every = [line["loss"] for line in tiny.losses(tmp_path / "b")]
+    assert [line["loss"] for line in tiny.losses(tmp_path / "a")] == pytest.approx([np.mean(every[:5]), np.mean(every[5:])])
+
+
+def test_nothing_waits_for_the_device_between_log_lines(tmp_path, monkeypatch):
+    import jax
+
+    reads = []
+    monkeypatch.setattr(jax, "device_get", lambda x, get=jax.device_get: reads.append(time.time()) or get(x))
+    train(tiny.points(train__steps=20, train__log_every=10, train__checkpoint_every=0, eval__metrics="()"), tmp_path)
+    assert len([r for r in reads]) <= 4

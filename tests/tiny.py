@@ -1,0 +1,88 @@
+"""Runs small enough for tests: the same configs as everyone's, with tiny networks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from diffjax import config as configs
+from diffjax import parallel
+from diffjax.data import Stream
+from diffjax.run import Experiment
+from diffjax.train import carry_shapes, initial_state
+
+ROOT = Path(__file__).parent.parent
+POINTS = {
+    "data.num_train": "4096", "data.num_heldout": "256", "method.network.width": "16", "method.network.depth": "1",
+    "train.batch_size": "64", "train.log_every": "5", "train.sample_every": "0", "train.checkpoint_every": "7",
+    "parallel.devices": "1", "eval.num": "64", "eval.batch_size": "64", "sampler.steps": "4",
+}  # fmt: skip
+
+
+def points(**changes: str):
+    """Diffusion on two moons with a tiny MLP. Double underscores stand for dots: `train__steps=20`."""
+    return changed("configs/toy2d.py:moons", POINTS, changes)
+
+
+def digits(**changes: str):
+    """Diffusion on the digits with a UNet of 8 channels that has dropout, labels and attention."""
+    small = {
+        "method.network.channels": "8", "method.network.blocks": "1", "method.network.dropout": "0.1",
+        "train.batch_size": "16", "train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64",
+        "parallel.devices": "1", "sampler.steps": "3",
+    }  # fmt: skip
+    return changed("configs/digits.py:conditional", small, changes)
+
+
+def gan(**changes: str):
+    """A DCGAN on the digits, small, with batch normalisation."""
+    small = {
+        "method.generator.channels": "4", "method.discriminator.channels": "4", "train.batch_size": "16",
+        "train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
+    }  # fmt: skip
+    return changed("configs/gan_digits.py", small, changes)
+
+
+def changed(path, small, changes):
+    changes = {key.replace("__", "."): str(value) for key, value in changes.items()}
+    return configs.override(configs.load(str(ROOT / path.split(":")[0]) + path[len(path.split(":")[0]) :]), (small | changes).items())
+
+
+def steps(config, count: int):
+    """`count` steps without the loop around them: the losses of each, and the last state's parameters."""
+    experiment = Experiment.of(config)
+    shapes = carry_shapes(experiment)["state"]
+    state = initial_state(experiment, shapes)
+    compiled = parallel.compile_step(experiment.method.step, experiment.layout, shapes)
+    method = experiment.method
+    stream = Stream(experiment.source, config.seed, method.batch_size, method.batches_per_step, experiment.layout)
+    history = []
+    for _ in range(count):
+        state, metrics = compiled(state, next(stream), jax.random.key(config.seed))
+        history.append(jax.device_get(metrics))
+    return history, jax.device_get((state.params, state.ema))
+
+
+def losses(workdir) -> list[dict]:
+    """The lines of metrics.jsonl, without what a clock had to do with."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
+
+
+def launch(*words: str, **options) -> subprocess.Popen:
+    """The front door, in a process of its own on one CPU device."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "launch.py", *words]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def assert_trees_equal(a, b, **tolerance):
+    """Leaf by leaf; exactly, unless a tolerance is given."""
+    compare = np.testing.assert_allclose if tolerance else np.testing.assert_array_equal
+    jax.tree.map(lambda x, y: compare(x, y, **tolerance), a, b)
