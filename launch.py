@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from diffjax.errors import UserError
+from diffjax.errors import NO_ROOM, Diverged, UserError
 
 EPILOG = """config files:
   --config=configs/digits.py            a file with get_config()
@@ -35,7 +35,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    main = Parser("launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    main = Parser(
+        "launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, about: str, **options) -> Parser:
@@ -52,7 +54,7 @@ def parser() -> Parser:
     sample = command("sample", "draw from a trained run")
     sample.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="the run directory")
     sample.add_argument("--out", required=True, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/",
-                        help="a grid, a film of noise becoming data, an archive (x, label), or one PNG a sample")  # fmt: skip
+                        help="a grid, a film of the noise's way, an archive (x, label), or one PNG each")  # fmt: skip
     sample.add_argument("--num", type=int, default=64, help="how many (64); sample i is the same whatever their number")
     sample.add_argument("--seed", type=int, default=0, help="another seed draws other samples (0)")
     sample.add_argument("--label", type=int, help="the class to draw, for a model with labels (each in turn)")
@@ -144,7 +146,9 @@ def opened(arguments, overrides):
 
     for path, _ in overrides:
         if path.split(".")[0] not in ("sampler", "eval", "parallel"):
-            raise UserError(f"--config.{path}: the run is trained; only sampler.*, eval.* and parallel.* can be changed now")
+            raise UserError(
+                f"--config.{path}: the run is trained; only sampler.*, eval.* and parallel.* can be changed now"
+            )
     return load(arguments.workdir, configs.override(read_config(arguments.workdir), overrides), arguments.step)
 
 
@@ -184,11 +188,17 @@ def main(words: list[str]) -> int:
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 2
-    except Exception as error:
-        if type(error).__name__ != "Diverged":
-            raise
+    except Diverged as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 3
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
+        print(
+            f"launch.py: no room to write {where} ({error.strerror}); free some space and run it again", file=sys.stderr
+        )
+        return 2
     return 0
 
 

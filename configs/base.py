@@ -1,4 +1,4 @@
-"""The keys that every config has, with their defaults and units. A component's own keys stand at its class or function."""
+"""The keys of every config, with their defaults and units. A component's own keys stand at its class or function."""
 
 from ml_collections import ConfigDict
 

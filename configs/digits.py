@@ -20,7 +20,15 @@ def get_config(variant="edm"):
     if variant == "conditional":
         c.method.conditional = True
     elif variant == "ddpm":
-        ddpm = component("method", "diffusion", process="ddpm_linear", target="eps", weighting="simple", times="uniform", clock="index")
+        ddpm = component(
+            "method",
+            "diffusion",
+            process="ddpm_linear",
+            target="eps",
+            weighting="simple",
+            times="uniform",
+            clock="index",
+        )
         ddpm.network = c.method.network
         c.method = ddpm
         c.sampler = component("sampler", "ddim", steps=50, clip=True)

@@ -16,7 +16,15 @@ def get_config(variant="edm"):
     c.sampler = component("sampler", "heun", steps=18)
     c.eval.update(metrics=("frechet_pixels",), num=2_000)
     if variant == "ddpm":
-        ddpm = component("method", "diffusion", process="ddpm_linear", target="eps", weighting="simple", times="uniform", clock="index")
+        ddpm = component(
+            "method",
+            "diffusion",
+            process="ddpm_linear",
+            target="eps",
+            weighting="simple",
+            times="uniform",
+            clock="index",
+        )
         ddpm.update(network=c.method.network, conditional=True)
         c.method = ddpm
         c.sampler = component("sampler", "ddim", steps=50, clip=True)

@@ -14,5 +14,7 @@ def get_config(variant="swiss_roll"):
     c.optim.update(learning_rate=1e-3, warmup=51_200.0, decay="cosine", decay_images=5_120_000.0)
     c.ema.update(images=100_000.0)
     c.sampler = component("sampler", "heun", steps=32)
-    c.eval.update(metrics=("modes", "energy") if variant in ("ring", "grid") else ("energy",), num=2_500, batch_size=2_500)
+    c.eval.update(
+        metrics=("modes", "energy") if variant in ("ring", "grid") else ("energy",), num=2_500, batch_size=2_500
+    )
     return c

@@ -2,29 +2,31 @@
 
 import errno
 import logging
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from diffjax.errors import UserError
+from diffjax.errors import NO_ROOM, UserError
 
 Tree = Any
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PARTS = ("state", "window", "facts", "_CHECKPOINT_METADATA")  # what a complete checkpoint holds
 
 
 class Checkpoints:
     """The checkpoints of one run: the last `keep`, and the best by the metric `best` (smaller is better).
 
-    Saving is asynchronous. A checkpoint gets its final name only when all of it is written, so one that a kill or a full
-    disk cut short is not mistaken for one; what such a save leaves behind is removed when the run goes on.
+    Saving is asynchronous. A checkpoint gets its final name only when all of it is written, so one that a kill or a
+    full disk cut short is not mistaken for one; what such a save leaves behind is removed when the run goes on.
     """
 
     def __init__(self, directory: Path, keep: int = 2, best: str = "", read_only: bool = False):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every file it touches
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax logs as an error, it raises as well
         kept = [policies.LatestN(keep)]
         if best:
             by_metric = policies.BestN(
@@ -47,9 +49,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is None:
-            self.wait()
-        self.manager.close()
+        with _explained(self.directory):
+            self.manager.close()  # waits for the save under way, and raises what it met
 
     def latest(self) -> int | None:
         """The step of the last complete checkpoint, or None. One that is named but not whole is an error, said so."""
@@ -70,6 +71,9 @@ class Checkpoints:
             self.manager.wait_until_finished()
             if step in self.manager.all_steps():
                 return
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+            if shutil.disk_usage(self.directory).free < needed:  # better not begun than broken off
+                raise OSError(errno.ENOSPC, "No space left on device")
             trees = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
             known = {name: value for name, value in metrics.items() if np.isfinite(value)}
             self.manager.save(
@@ -104,8 +108,10 @@ class _explained:
         full = isinstance(error, OSError) and error.errno in NO_ROOM
         # TensorStore words the same failure in its own way and raises ValueError or RuntimeError.
         if full or "No space left" in text or "RESOURCE_EXHAUSTED" in text or "File too large" in text:
+            # The save's abandoned coroutines would complain, one by one, as they are collected: it has been said once.
+            sys.unraisablehook = lambda _: None
             raise UserError(
-                f"--workdir: no room to save a checkpoint in {self.directory}; free some space and run the same command "
-                "again (the checkpoints saved before are untouched)"
+                f"--workdir: no room to save a checkpoint in {self.directory}; free some space and run the same "
+                "command again (the checkpoints saved before are untouched)"
             ) from error
         return False

@@ -60,7 +60,9 @@ def build(slot: str, node: ConfigDict) -> Any:
     """The object a component stands for; or, if it still needs arguments, a partial that awaits them."""
     factory, member = _look_up(slot, node.name)
     _, missing = _parameters(factory, member)
-    fields = {key: build(key, value) if key in TABLES else _plain(value) for key, value in node.items() if key != "name"}
+    fields = {
+        key: build(key, value) if key in TABLES else _plain(value) for key, value in node.items() if key != "name"
+    }
     made = partial(factory, *member, **fields)
     return made if missing else made()
 
@@ -70,7 +72,9 @@ def _look_up(slot: str, name: str) -> tuple[Callable, tuple[str, ...]]:
     family, colon, member = str(name).partition(":")
     table = TABLES[slot]
     if family not in table:
-        raise UserError(f"{slot}.name: {name!r} is unknown; it is one of {', '.join(table)}{_did_you_mean(family, table)}")
+        raise UserError(
+            f"{slot}.name: {name!r} is unknown; it is one of {', '.join(table)}{_did_you_mean(family, table)}"
+        )
     return table[family], (member,) if colon else ()
 
 
@@ -179,7 +183,7 @@ def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
 
 
 def _parse(path: str, text: str, old: Any) -> Any:
-    """`text` as a value of the type of `old`; 1e5 is an integer where it is one, and (1,2), [1,2] and 1,2 are tuples."""
+    """`text` as a value of the type of `old`; 1e5 is an integer where it is one; (1,2), [1,2] and 1,2 are tuples."""
     if isinstance(old, ConfigDict):
         if "name" in old:
             raise UserError(f"--config.{path}: is a component; choose it with --config.{path}.name={text}")

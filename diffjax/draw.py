@@ -70,6 +70,6 @@ def film(run: Run, drawn) -> list[np.ndarray]:
     alpha, sigma = np.asarray(process.alpha(times)), np.asarray(process.sigma(times))
     spread = np.sqrt(alpha**2 * 0.25 + sigma**2) * 2  # x_t with data of standard deviation 1/2 gets that again
     frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
-    return [picture(experiment, drawn.__class__(np.asarray(space.from_model(f)), drawn.label, drawn.nfe)) for f in frames] + [
-        picture(experiment, drawn)
-    ]
+    return [
+        picture(experiment, drawn.__class__(np.asarray(space.from_model(f)), drawn.label, drawn.nfe)) for f in frames
+    ] + [picture(experiment, drawn)]

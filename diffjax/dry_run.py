@@ -28,7 +28,7 @@ def dry_run(config: ConfigDict) -> str:
     images = config.train.batch_size
     lines += [
         f"step         {images:,} images on {devices} x {jax.devices()[0].device_kind}",
-        f"FLOPs        {flops:.4g} a step, {flops / images:.4g} an image, {flops * config.train.steps:.4g} for {config.train.steps:,} steps",
+        f"FLOPs        {flops:.4g} a step, {flops / images:.4g} an image, {flops * config.train.steps:.4g} in all",
         f"memory       {size(memory.argument_size_in_bytes)} of state and batch, {size(memory.temp_size_in_bytes)} of "
         "intermediate results, per device",
     ]

@@ -1,5 +1,13 @@
-"""The one exception that means "you, not the code": it ends in one line on stderr and exit status 2."""
+"""How a command can fail in ways that are nobody's bug, each with an exit status of its own."""
+
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says when a disk, a quota or a file is full
 
 
 class UserError(Exception):
-    """Something the user asked for cannot be done. The message names the field, the value and what would be right."""
+    """Something asked for cannot be done: status 2. The message names the field, the value and what would be right."""
+
+
+class Diverged(Exception):
+    """A loss or a gradient was no longer finite: status 3. The message says when, where, and what is still good."""

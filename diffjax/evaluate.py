@@ -105,14 +105,20 @@ class Evidence:
 
 
 def frechet_pixels(e: Evidence) -> list[Score]:
-    """Frechet distance of raw pixels in [0, 1], samples against held-out images; its floor is train against held-out."""
+    """Frechet distance of raw pixels in [0, 1], samples against held-out images; the floor is train against held-out."""
     heldout, train = (m.Moments.of(m.pixel_features(split["x"])) for split in (e.heldout, e.train))
     value = m.frechet_distance(m.Moments.of(m.pixel_features(e.drawn.x)), heldout)
     floor = m.frechet_distance(train, heldout)
     protocol = {"features": "pixels", "generated": e.num, "reference": heldout.n, "split": "heldout"}
     return [
         Score("frechet_pixels", value, floor, f"{train.n} training images against the same held-out ones", protocol),
-        Score("frechet_pixels_ratio", value / floor, 1.0, "samples as close to held-out images as training images are", protocol),
+        Score(
+            "frechet_pixels_ratio",
+            value / floor,
+            1.0,
+            "samples as close to held-out images as training images are",
+            protocol,
+        ),
     ]
 
 
@@ -130,7 +136,11 @@ def energy(e: Evidence) -> list[Score]:
     heldout, train = (split["x"][: e.num] for split in (e.heldout, e.train))
     protocol = {"generated": e.num, "reference": len(heldout), "split": "heldout", "statistic": "U"}
     floor = m.energy_distance(train, heldout)
-    return [Score("energy_distance", m.energy_distance(e.drawn.x, heldout), floor, f"{len(train)} training points", protocol)]
+    return [
+        Score(
+            "energy_distance", m.energy_distance(e.drawn.x, heldout), floor, f"{len(train)} training points", protocol
+        )
+    ]
 
 
 def classifier(e: Evidence) -> list[Score]:
@@ -172,14 +182,19 @@ def find(names: Iterable[str], experiment: Experiment) -> dict[str, Callable[[Ev
     needs = {
         "frechet_pixels": (space.kind == "images", "images"),
         "energy": (space.kind == "points", "points"),
-        "modes": (getattr(source, "kind", "") in ("ring", "grid"), "a mixture with known modes (toy2d:ring or toy2d:grid)"),
+        "modes": (
+            getattr(source, "kind", "") in ("ring", "grid"),
+            "a mixture with known modes (toy2d:ring or toy2d:grid)",
+        ),
         "classifier": (space.kind == "images" and space.num_classes > 1, "labelled images"),
         "accuracy": (isinstance(experiment.method, Classifier), "a classifier"),
     }
     for name in names:
         fits, need = needs[name]
         if not fits:
-            raise UserError(f"eval.metrics: {name!r} needs {need}; choose among {', '.join(n for n in needs if needs[n][0])}")
+            raise UserError(
+                f"eval.metrics: {name!r} needs {need}; choose among {', '.join(n for n in needs if needs[n][0])}"
+            )
     return {name: METRICS[name] for name in names}
 
 
@@ -194,8 +209,9 @@ def judge_of(experiment: Experiment) -> Run:
     run = load(path)
     if not isinstance(run.experiment.method, Classifier):
         raise UserError(f"eval.classifier: {path} is a {run.experiment.config.method.name}, not a classifier; {how}")
-    if run.experiment.method.space.shape != experiment.method.space.shape:
-        raise UserError(f"eval.classifier: {path} sees {run.experiment.method.space.shape} images, not {experiment.method.space.shape}")
+    seen, drawn = run.experiment.method.space.shape, experiment.method.space.shape
+    if seen != drawn:
+        raise UserError(f"eval.classifier: {path} sees images of {seen}, not of {drawn}")
     return run
 
 
@@ -231,7 +247,13 @@ def evaluate(evidence: Evidence, chosen: dict[str, Callable], workdir: Path, ste
         content = {
             "id": identity,
             "metrics": [
-                {"name": s.name, "value": s.value, "reference": s.reference, "meaning": s.meaning, "protocol": s.protocol}
+                {
+                    "name": s.name,
+                    "value": s.value,
+                    "reference": s.reference,
+                    "meaning": s.meaning,
+                    "protocol": s.protocol,
+                }
                 for s in scores
             ],
             "provenance": provenance | surroundings(),

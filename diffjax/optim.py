@@ -27,7 +27,9 @@ class Adam:
         if self.decay not in DECAYS:
             raise UserError(f"optim.decay: {self.decay!r} is not one of {', '.join(DECAYS)}")
         if self.decay != "constant" and self.decay_images <= self.warmup:
-            raise UserError(f"optim.decay_images: {self.decay_images:g} must be more than the warm-up's {self.warmup:g}")
+            raise UserError(
+                f"optim.decay_images: {self.decay_images:g} must be more than the warm-up's {self.warmup:g}"
+            )
 
     def schedule(self, batch_size: int) -> optax.Schedule:
         """The learning rate as a function of the number of updates done."""

@@ -91,7 +91,9 @@ def layout(mode: str = "jit", devices: int = 0, fsdp: int = 1) -> Layout:
     if fsdp < 1 or count % fsdp:
         raise UserError(f"parallel.fsdp: {fsdp} does not divide the {count} devices")
     if mode == "pmap" and fsdp > 1:
-        raise UserError(f"parallel.fsdp: {fsdp} needs parallel.mode='jit'; under 'pmap' every device holds all parameters")
+        raise UserError(
+            f"parallel.fsdp: {fsdp} needs parallel.mode='jit'; under 'pmap' every device holds all parameters"
+        )
     grid = np.asarray(jax.devices()[:count]).reshape(count // fsdp, fsdp)
     return Layout(Mesh(grid, ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2), mode)
 

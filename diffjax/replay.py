@@ -18,11 +18,19 @@ from diffjax.checkpoint import Checkpoints
 from diffjax.data import Stream
 from diffjax.run import Experiment
 
-TRANSPARENT = ("jit", "pjit", "closed_call", "checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call")  # called once
+TRANSPARENT = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "checkpoint",
+    "remat2",
+    "custom_jvp_call",
+    "custom_vjp_call",
+)  # called once
 
 
 def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, good: int, bad: int) -> str:
-    """Goes from checkpoint `good` to just before step `bad`, writes `replay/` and returns the name of the first bad tensor.
+    """Goes from checkpoint `good` to just before step `bad`, writes `replay/` and names the first bad tensor.
 
     replay/state.npz, batch.npz: what the step was given; report.json: its number, the seed, and the tensor's name.
     """
@@ -63,7 +71,7 @@ def first_bad_tensor(function: Any, *arguments: Any) -> str:
 
 
 def _interpret(jaxpr: Any, consts: Any, arguments: Any) -> tuple[list[Any], str]:
-    """Evaluates a jaxpr operation by operation, into nested ones, until something goes bad; outputs and what went bad."""
+    """Evaluates a jaxpr operation by operation, also nested ones, until one goes bad: its outputs, and what went bad."""
     values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom):
@@ -77,12 +85,15 @@ def _interpret(jaxpr: Any, consts: Any, arguments: Any) -> tuple[list[Any], str]
             if found:
                 return [], found
         else:
-            functions, parameters = equation.primitive.get_bind_params(equation.params)
-            outputs = equation.primitive.bind(*functions, *inputs, **parameters)
-            outputs = outputs if equation.primitive.multiple_results else [outputs]
+            variables = [atom for atom in equation.invars if not hasattr(atom, "val")]
+            alone = jaxpr.replace(constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation])
+            outputs = jax.core.eval_jaxpr(alone, [], *map(read, variables))
             if any(map(_bad, outputs)) and not any(map(_bad, inputs)):
                 place = "/".join(str(equation.source_info.name_stack).split("/"))
-                return [], f"{equation.primitive.name} in {place or 'the step'} ({equation.outvars[0].aval.str_short()})"
+                return (
+                    [],
+                    f"{equation.primitive.name} in {place or 'the step'} ({equation.outvars[0].aval.str_short()})",
+                )
         values |= dict(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars], ""
 

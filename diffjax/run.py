@@ -55,13 +55,17 @@ class Experiment:
         sampler = build("sampler", config.sampler)
         if not isinstance(sampler, tuple(method.samplers.values())):
             fitting = ", ".join(method.samplers)
-            raise UserError(f"sampler.name: {config.sampler.name!r} cannot draw from a {config.method.name}; use {fitting}")
+            raise UserError(
+                f"sampler.name: {config.sampler.name!r} cannot draw from a {config.method.name}; use {fitting}"
+            )
         return cls(config, source, method, sampler, layout)
 
     def init(self, key: jax.Array) -> TrainState:
         """The state before step 1. Traceable, so that its shapes can be had without the arrays."""
         shape = (self.method.batches_per_step, 1)
-        x = jnp.zeros((*shape, *self.method.space.shape), jnp.uint8 if self.method.space.kind == "images" else jnp.float32)
+        x = jnp.zeros(
+            (*shape, *self.method.space.shape), jnp.uint8 if self.method.space.kind == "images" else jnp.float32
+        )
         batch = {"x": x, "label": jnp.zeros(shape, jnp.int32), "position": jnp.zeros(shape, jnp.int32)}
         return self.method.init(key, batch)
 
@@ -90,7 +94,9 @@ def read_config(workdir: Path) -> ConfigDict:
 
 def from_json(node: Any) -> Any:
     """A ConfigDict from what JSON made of it: lists are tuples again."""
-    return ConfigDict({key: from_json(value) for key, value in node.items()}) if isinstance(node, dict) else _plain(node)
+    return (
+        ConfigDict({key: from_json(value) for key, value in node.items()}) if isinstance(node, dict) else _plain(node)
+    )
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ class Generator:
         parts = list(self.batches(variables, num, seed, label))
         x, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "label"))
         film = [
-            np.concatenate([getattr(part, name) for part in parts], axis=1) if self.trajectory and getattr(parts[0], name) is not None else None
+            np.concatenate([getattr(part, name) for part in parts], axis=1)
+            if self.trajectory and getattr(parts[0], name) is not None
+            else None
             for name in ("x_t", "x0_hat")
         ]
         return Drawn(x, labels, parts[0].nfe, *film)

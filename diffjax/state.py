@@ -114,10 +114,13 @@ def update(
             stats, values = of_part(stats, part)
             return (stats, jax.tree.map(jnp.add, sums, values)), None
 
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lambda: of_part(stats, jax.tree.map(lambda x: x[0], parts))[1]))
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype),
+            jax.eval_shape(lambda: of_part(stats, jax.tree.map(lambda x: x[0], parts))[1]),
+        )
         (stats, sums), _ = jax.lax.scan(add, (stats, zeros), parts)
     gradient, metrics = axis.mean(jax.tree.map(lambda x: x / accumulate, sums))
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state[network], variables["params"])
     new = {"params": optax.apply_updates(variables["params"], updates)} | stats
     state = state.replace(params=state.params | {network: new}, opt_state=state.opt_state | {network: opt_state})

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from diffjax import parallel, replay, window
 from diffjax.checkpoint import Checkpoints
 from diffjax.data import Stream
-from diffjax.errors import UserError
+from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import evaluations
 from diffjax.run import Experiment, load
 from diffjax.state import HEALTHY, TrainState
@@ -28,10 +28,6 @@ from diffjax.workdir import Hold, enter
 from diffjax.writer import Writer, write_json
 
 IN_FLIGHT = 2  # steps the host may be ahead of the device; unbounded, collectives on few CPU cores can deadlock
-
-
-class Diverged(Exception):
-    """A loss or gradient was no longer finite. Ends the process with exit status 3."""
 
 
 def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -55,7 +51,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     return result
 
 
-def loop(experiment: Experiment, workdir: Path, writer: Writer, checkpoints: Checkpoints, stop: "Stop") -> dict[str, Any]:
+def loop(
+    experiment: Experiment, workdir: Path, writer: Writer, checkpoints: Checkpoints, stop: "Stop"
+) -> dict[str, Any]:
     """From the first step not yet done to the last; see the module's docstring for the order within a step."""
     config, method, layout = experiment.config.train, experiment.method, experiment.layout
     key = jax.random.key(experiment.config.seed)
@@ -119,7 +117,13 @@ def loop(experiment: Experiment, workdir: Path, writer: Writer, checkpoints: Che
     checkpoints.wait()
     seconds = earlier + time.monotonic() - began
     images = config.steps * config.batch_size
-    return {"status": "finished", "step": config.steps, "images": images, "seconds": round(seconds, 1), "metrics": values}
+    return {
+        "status": "finished",
+        "step": config.steps,
+        "images": images,
+        "seconds": round(seconds, 1),
+        "metrics": values,
+    }
 
 
 def carry_shapes(experiment: Experiment) -> dict[str, Any]:
@@ -148,7 +152,9 @@ def initial_state(experiment: Experiment, shapes: TrainState) -> TrainState:
     for name in state.params:
         ours, theirs = (jax.tree.map(jnp.shape, s.params.get(name)) for s in (state, other.state))
         if ours != theirs:
-            raise UserError(f"train.init_from: the {name!r} of {config.train.init_from} has other shapes than this config's")
+            raise UserError(
+                f"train.init_from: the {name!r} of {config.train.init_from} has other shapes than this config's"
+            )
     averages = {name: other.state.ema.get(name, other.state.params[name]) for name in state.ema}
     warm = state.replace(params={name: other.state.params[name] for name in state.params}, ema=averages)
     return jax.device_put(warm, layout.of_state(shapes))
@@ -170,7 +176,9 @@ def failure(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, bad
     checkpoints.wait()
     good = checkpoints.latest() or 0
     tensor = replay.explain(experiment, workdir, checkpoints, good, bad)
-    reason = f"step {bad} was not finite: {tensor}; the last good checkpoint is step {good}, the step is in {workdir}/replay"
+    reason = (
+        f"step {bad} was not finite: {tensor}; the last good checkpoint is step {good}, the step is in {workdir}/replay"
+    )
     return {"status": "failed", "reason": reason, "step": bad, "last_good_step": good, "metrics": {}}
 
 

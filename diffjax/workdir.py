@@ -16,7 +16,18 @@ from diffjax.errors import UserError
 from diffjax.run import read_config
 from diffjax.writer import write_json
 
-PACKAGES = ("diffjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "ml-collections", "numpy")
+PACKAGES = (
+    "diffjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "ml-collections",
+    "numpy",
+)
 
 
 class Hold:
@@ -54,8 +65,8 @@ def enter(workdir: Path, config: ConfigDict) -> None:
         changed = differences(read_config(workdir), config)
         if changed:
             raise UserError(
-                f"--workdir: {workdir} holds a run of another config ({'; '.join(changed)}); take another directory, or "
-                "change back (only train.steps, the *every keys and parallel.* may change)"
+                f"--workdir: {workdir} holds a run of another config ({'; '.join(changed)}); take another directory, "
+                "or change back (only train.steps, the *every keys and parallel.* may change)"
             )
     elif (workdir / "checkpoints").exists():
         raise UserError(f"--workdir: {workdir} has checkpoints but no config.json; take another directory")
@@ -83,7 +94,9 @@ def _commit() -> str:
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+" if changed.strip() else "")

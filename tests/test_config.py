@@ -26,7 +26,8 @@ def test_every_config_loads_and_has_the_keys_that_every_config_has(path):
     config = configs.load(path)
     for key in (
         "seed", "data.name", "method.name", "train.steps", "train.batch_size", "train.log_every", "sampler.steps",
-        "train.checkpoint_every", "train.sample_every", "train.init_from", "parallel.mode", "parallel.fsdp", "sampler.name",
+        "train.checkpoint_every", "train.sample_every", "train.init_from", "parallel.mode", "parallel.fsdp",
+        "sampler.name",
     ):  # fmt: skip
         assert key in configs.flatten(config)
     build("sampler", config.sampler), build("ema", config.ema)
@@ -101,7 +102,10 @@ def test_a_field_that_a_component_has_not_is_named():
         ("def get_config(): return 1 / 0", "raised ZeroDivisionError: division by zero"),
         ("def get_config(", "raised SyntaxError"),
         ("def get_config(): return 3", "returned int, not a ConfigDict"),
-        ("from configs import base\ndef get_config():\n  c = base.get_config()\n  c.train.update(steps='x')\n  return c", "TypeError"),
+        (
+            "from configs import base\ndef get_config():\n  c = base.get_config()\n  c.train.steps = 'x'\n  return c",
+            "TypeError",
+        ),
     ],
 )
 def test_a_broken_config_file_says_what_is_wrong(tmp_path, text, message):
@@ -123,7 +127,9 @@ def test_an_unknown_variant_is_named():
 
 
 def test_lengths_intervals_and_devices_may_change_when_a_run_goes_on_and_nothing_else(base):
-    free = override(base, [("train.steps", "9"), ("train.log_every", "7"), ("eval.every", "3"), ("parallel.devices", "2")])
+    free = override(
+        base, [("train.steps", "9"), ("train.log_every", "7"), ("eval.every", "3"), ("parallel.devices", "2")]
+    )
     assert differences(base, free) == []
     assert differences(base, override(base, [("optim.learning_rate", "0.5")])) == ["optim.learning_rate: 0.002 -> 0.5"]
 

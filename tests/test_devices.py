@@ -66,7 +66,9 @@ def test_in_float32_the_diffusion_losses_of_twenty_steps_agree(where):
 def test_a_batch_split_into_parts_gives_the_same_step():
     with jax.enable_x64(True):
         metrics, state = reference("diffusion", 20, **DOUBLE)
-        other_metrics, other_state = tiny.steps(tiny.digits(**DOUBLE | {"train.accumulate": "4", "parallel.devices": "2"}), 20)
+        other_metrics, other_state = tiny.steps(
+            tiny.digits(**DOUBLE | {"train.accumulate": "4", "parallel.devices": "2"}), 20
+        )
     tiny.assert_trees_equal(other_metrics, metrics, rtol=1e-9, atol=1e-9)
     tiny.assert_trees_equal(other_state, state, rtol=1e-9, atol=1e-9)
 

@@ -49,7 +49,7 @@ def gan(**changes: str):
 
 def changed(path, small, changes):
     changes = {key.replace("__", "."): str(value) for key, value in changes.items()}
-    return configs.override(configs.load(str(ROOT / path.split(":")[0]) + path[len(path.split(":")[0]) :]), (small | changes).items())
+    return configs.override(configs.load(str(ROOT / path)), (small | changes).items())
 
 
 def steps(config, count: int):
@@ -73,12 +73,12 @@ def losses(workdir) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
 
 
-def launch(*words: str, **options) -> subprocess.Popen:
-    """The front door, in a process of its own on one CPU device."""
+def launch(*words: str, before: str = ":") -> subprocess.Popen:
+    """The front door, in a process of its own on one CPU device, after the shell command `before`."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "launch.py", *words]
+    command = ["bash", "-c", f'{before}; exec "$@"', "launch", sys.executable, "launch.py", *words]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 

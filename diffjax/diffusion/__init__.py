@@ -1,6 +1,6 @@
 """The mathematics of diffusion: a library that needs neither configs, nor data, nor networks."""
 
-from diffjax.diffusion import clock, grid, guidance, process, target, times, weighting
+from diffjax.diffusion import clock, grid, guidance, target, times, weighting
 from diffjax.diffusion.denoiser import Denoiser, Prediction, denoising_loss, fold_in, normal
 from diffjax.diffusion.process import EDM, Process, Table, VPCosine, VPLinear, ddpm_cosine, ddpm_linear
 from diffjax.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Heun, Sampler, Samples

@@ -11,7 +11,7 @@ def none(denoiser: Denoiser, null: int) -> Denoiser:
 
 
 def classifier_free(denoiser: Denoiser, null: int, *, scale: float = 1.0) -> Denoiser:
-    """D_u + s (D_c - D_u) with s = `scale`: 1 is the conditional model, 0 the unconditional (Ho & Salimans 2022, eq. 6).
+    """D_u + s (D_c - D_u) with s = `scale`: 1 the conditional model, 0 the unconditional (Ho & Salimans 2022, eq. 6).
 
     The paper's w is s - 1. `null` is the label that means "no label". At s = 1 and s = 0 one call is enough.
     """

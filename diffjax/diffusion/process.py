@@ -45,7 +45,7 @@ class Process(abc.ABC):
         """The inverse of `log_snr`: the t at which it has this value."""
 
     def log_snr(self, t: Time) -> Time:
-        """log(alpha^2 / sigma^2), decreasing (Kingma et al. 2021, eq. 3); +inf where sigma = 0, -inf where alpha = 0."""
+        """log(alpha^2 / sigma^2), decreasing (Kingma et al. 2021, eq. 3); +inf at sigma = 0, -inf at alpha = 0."""
         return 2 * (jnp.log(self.alpha(t)) - jnp.log(self.sigma(t)))
 
     def corrupt(self, x0: Batch, eps: Batch, t: Time) -> Batch:

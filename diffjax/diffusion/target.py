@@ -1,8 +1,8 @@
 """Targets: what the network's output means, and how it becomes an estimate of x0.
 
 Each target is an affine function of (x0, eps) at a given t, so its conversion is exact, and the error of its x0 is
-`gain` times the error of the output: |x0_hat - x0|^2 = gain^2 |output - target|^2. The training loss uses that identity,
-and never divides by a small alpha.
+`gain` times the error of the output: |x0_hat - x0|^2 = gain^2 |output - target|^2. The training loss uses that
+identity, and never divides by a small alpha.
 """
 
 import abc

@@ -30,7 +30,7 @@ class Times(abc.ABC):
 
 @dataclass(frozen=True)
 class Uniform(Times):
-    """t uniform in [t_min, 1] (Song et al. 2021, eq. 7), or uniform over the T steps of a table (Ho et al. 2020, alg. 1)."""
+    """t uniform in [t_min, 1] (Song et al. 2021, eq. 7), or over the T steps of a table (Ho et al. 2020, alg. 1)."""
 
     t_min: float = 1e-5  # a fraction of the process, for continuous time only: SNR is infinite at t = 0
 

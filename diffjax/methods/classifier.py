@@ -54,7 +54,9 @@ class Classifier(Method):
             return jnp.mean(losses), {"metrics": {"accuracy": jnp.mean(right, dtype=losses.dtype)}, "stats": {}}
 
         only = jax.tree.map(lambda x: x[0], batch)
-        state, metrics, norm = update(state, "classifier", loss, only, self.optimizers["classifier"], axis, self.accumulate)
+        state, metrics, norm = update(
+            state, "classifier", loss, only, self.optimizers["classifier"], axis, self.accumulate
+        )
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
     def _shifted(self, x: Float[Array, "h w c"], key: Array) -> Float[Array, "h w c"]:

@@ -33,7 +33,7 @@ from diffjax.state import TrainState, update
 
 @dataclass(frozen=True, kw_only=True)
 class Diffusion(Method):
-    """Denoising score matching: process, target, weighting and times are independent switches (EDM's are the default)."""
+    """Denoising score matching. Process, target, weighting and times are independent switches; EDM's are the default."""
 
     process: Process = EDM()
     target: Target = F()
@@ -64,7 +64,9 @@ class Diffusion(Method):
         loss_of = denoising_loss(self.process, self.target, self.weighting, self.times)
 
         def loss(variables, batch):
-            noise, hide, dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys_of(key, state.step, batch))
+            noise, hide, dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(
+                keys_of(key, state.step, batch)
+            )
             label = self._hidden(batch["label"], hide) if self.conditional else None
 
             def predict(x, t):

@@ -80,7 +80,7 @@ class GAN(Method):
         return TrainState.create(variables, self.optimizers, averaged=("generator",))
 
     def step(self, state, batch, key, axis):
-        """`batch` holds d_steps + 1 real batches: one for each turn of the discriminator, the last for the generator."""
+        """`batch` holds d_steps + 1 real batches: one for each turn of the discriminator, the last the generator's."""
         turns = []
         for turn in range(self.d_steps):
             state, metrics = self._turn("discriminator", turn, state, batch, key, axis)
@@ -95,7 +95,8 @@ class GAN(Method):
         self, player: str, turn: int, state: TrainState, batch: Batch, key: Array, axis: Axis
     ) -> tuple[TrainState, Metrics]:
         """One player's update against the other as it stands, on real batch and noise of its own."""
-        loss_of, other = {"discriminator": (self.d_loss, "generator"), "generator": (self.g_loss, "discriminator")}[player]
+        other = {"discriminator": "generator", "generator": "discriminator"}[player]
+        loss_of = {"discriminator": self.d_loss, "generator": self.g_loss}[player]
         key = jax.random.fold_in(key, turn)
 
         def loss(variables, batch):
@@ -106,7 +107,9 @@ class GAN(Method):
         del metrics["loss"]  # the players' losses have names of their own
         return state, metrics | {f"{player[0]}_gradient_norm": norm}
 
-    def d_loss(self, variables: Tree, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis) -> tuple[Array, dict]:
+    def d_loss(
+        self, variables: Tree, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis
+    ) -> tuple[Array, dict]:
         """The discriminator's mean loss plus its mean penalty, and what it logs and keeps."""
         noise, chance = jax.vmap(jax.random.split, out_axes=1)(keys)
         x, label = self._shown(batch)
@@ -126,8 +129,10 @@ class GAN(Method):
         }
         return loss + penalty, {"metrics": metrics, "stats": stats}
 
-    def g_loss(self, variables: Tree, discriminator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis) -> tuple[Array, dict]:
-        """The generator's mean loss, and what it logs and keeps. Real logits that the loss ignores are never computed."""
+    def g_loss(
+        self, variables: Tree, discriminator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis
+    ) -> tuple[Array, dict]:
+        """The generator's mean loss, and what it logs and keeps. Real logits that the loss ignores cost nothing."""
         noise, _ = jax.vmap(jax.random.split, out_axes=1)(keys)
         x, label = self._shown(batch)
         fake, stats = self._generate(variables, noise, label, axis)
@@ -143,7 +148,9 @@ class GAN(Method):
     def _generate(self, variables: Tree, keys: Key[Array, "b"], label: Array | None, axis: Axis) -> tuple[Array, Tree]:
         """G(z) [b, *shape] in training mode, and the generator's statistics after it."""
         generator = self.make(self.generator, axis)
-        return generator.apply(variables, Latent()(keys, generator.latent), label, train=True, mutable=_statistics(variables))
+        return generator.apply(
+            variables, Latent()(keys, generator.latent), label, train=True, mutable=_statistics(variables)
+        )
 
     def _judge(self, variables: Tree, x: Array, label: Array | None, axis: Axis) -> tuple[Array, Tree]:
         """The logits of x [b, ...] in training mode, and the discriminator's statistics after it."""

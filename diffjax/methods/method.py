@@ -49,15 +49,18 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def sample(
-        self, variables: dict[str, Tree], spec: Any, keys: Key[Array, "b"], label: Array | None, trajectory: bool = False
+        self,
+        variables: dict[str, Tree],
+        spec: Any,
+        keys: Key[Array, "b"],
+        label: Array | None,
+        trajectory: bool = False,
     ) -> Any:
         """One sample for each key, in model units, by the sampler component `spec`. Pure."""
 
     def make(self, network: Callable[..., nn.Module], axis: Axis = Axis()) -> nn.Module:  # noqa: B008
         """A network component completed by what the data and the run say."""
-        return network(
-            shape=self.space.shape, num_classes=self.space.num_classes, precision=self.precision, axis=axis
-        )
+        return network(shape=self.space.shape, num_classes=self.space.num_classes, precision=self.precision, axis=axis)
 
 
 def keys_of(key: Key[Array, ""], step: Array, batch: Batch) -> Key[Array, "b"]:

@@ -1,11 +1,17 @@
-"""Networks by name. Each takes (shape, num_classes, precision, axis) from the method, and its other fields from the config."""
+"""Networks by name. The method gives each its (shape, num_classes, precision, axis), the config its other fields."""
 
 from diffjax.models.classifier import CNNClassifier
+from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp import MLP
+from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.models.unet import UNet
 
 NETWORKS = {
     "cnn_classifier": CNNClassifier,
+    "dcgan_discriminator": DcganDiscriminator,
+    "dcgan_generator": DcganGenerator,
     "mlp": MLP,
+    "mlp_discriminator": MlpDiscriminator,
+    "mlp_generator": MlpGenerator,
     "unet": UNet,
 }

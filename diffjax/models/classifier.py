@@ -1,4 +1,4 @@
-"""A small convolutional classifier: it judges generated digits, and lends its features to distances between distributions."""
+"""A small convolutional classifier: it judges generated digits, and its features measure how far two sets are apart."""
 
 from functools import partial
 
@@ -15,9 +15,12 @@ from diffjax.precision import Precision
 class CNNClassifier(nn.Module):
     """Logits of an image's class: x [b, h, w, c] in model units -> [b, num_classes] in the parameters' format.
 
-    Three times conv 3x3, GroupNorm, swish, the first two followed by 2x2 max pooling; then dense, swish, dropout, dense.
-    No batch statistics: an image's logits depend on nothing else. `keys` is one dropout key per example, None when not
-    training. `features=True` gives the last hidden layer [b, width] instead. Raises UserError for data it cannot take.
+    Three times conv 3x3, GroupNorm, swish, the first two followed by 2x2 max pooling; then dense, swish, dropout,
+    dense. No batch statistics: an image's logits depend on nothing else. `keys` is one dropout key per example, None
+    when not training. `features=True` gives the last hidden layer [b, width] instead, without dropout.
+
+    0.99 of unseen digits in 600 steps of 128, AdamW at 2e-3 falling to 0 as a cosine, weight decay 0.01, shifts by a
+    pixel. Raises UserError for data it cannot take.
     """
 
     shape: tuple[int, ...]
@@ -31,9 +34,13 @@ class CNNClassifier(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         if len(self.shape) != 3 or min(self.shape[:2]) < 4:
-            raise UserError(f"method.network: 'cnn_classifier' needs images of 4x4 or more, but an example has shape {self.shape}")
+            raise UserError(
+                f"method.network: 'cnn_classifier' needs images of 4x4 or more, but an example has shape {self.shape}"
+            )
         if self.num_classes < 2:
-            raise UserError(f"method.network: 'cnn_classifier' needs data with labels, but they have {self.num_classes} classes")
+            raise UserError(
+                f"method.network: 'cnn_classifier' needs data with labels, but they have {self.num_classes} classes"
+            )
         for field in ("channels", "width"):
             if getattr(self, field) < 1:
                 raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least 1")

@@ -1,8 +1,10 @@
-"""DCGAN (Radford et al. 2015) for any square or oblong image whose sides halve down to 4..7 pixels: 8, 28 = 7 * 4, 32, 64.
+"""DCGAN (Radford et al. 2015) for images whose sides halve down to 4, 5, 6 or 7 pixels: 8 = 4 * 2, 28 = 7 * 4, 32, 64.
 
-Two departures. The generator enlarges by nearest neighbour and a 3x3 convolution where the paper has a transposed one,
-against checkerboards (Odena et al. 2016). The discriminator has no BatchNorm: it would make an image's logit depend on
-the other images, and then R1, the gradient of one image's logit, is ill-posed.
+In the form of Miyato et al. 2018, table 3: a 3x3 convolution before each 4x4 one of stride 2, and a last one, so that
+small images too are looked at more than once. Two departures. The generator enlarges by nearest neighbour and a 3x3
+convolution in place of a transposed one, against checkerboards (Odena et al. 2016). The discriminator has no BatchNorm:
+an image's logit would depend on the other images, and R1, the gradient of one image's logit, would be ill-posed. With
+nothing to rescale its features, its weights start at He et al.'s (2015) size: at 0.02 a narrow one starts nearly deaf.
 """
 
 from functools import partial
@@ -16,8 +18,8 @@ from diffjax.models.layers import upsample
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4
-SMALLEST = range(4, 8)  # sides of the smallest feature maps; one of them fits, or none: 8 would halve to 4
+INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4; the generator's
+SMALLEST = range(4, 8)  # sides of the smallest feature maps: one of these fits, or none (8 would halve to 4)
 
 
 def stages_for(shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
@@ -31,7 +33,7 @@ def stages_for(shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
             if height in SMALLEST and width in SMALLEST:
                 return stages, (int(height), int(width))
     size = "x".join(map(str, shape))
-    raise UserError(f"data.name: a DCGAN cannot make {size}; both sides must be 4, 5, 6 or 7 times 2, 4, 8, ... (8, 28, 32, 64)")
+    raise UserError(f"data.name: a DCGAN cannot make {size}; it makes sides of 4, 5, 6 or 7 times 2, 4, 8, 16, ...")
 
 
 class DcganGenerator(nn.Module):
@@ -41,8 +43,8 @@ class DcganGenerator(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
-    latent: int = 64  # dimensions of z; the paper has 100
-    width: int = 32  # channels of the largest feature maps, doubled at each halving; the paper has 128 at 32x32
+    latent: int = 64  # dimensions of z; the papers have 100 and 128
+    width: int = 32  # channels of the largest feature maps, twice as many at each halving; Miyato et al. have 64
 
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
@@ -57,7 +59,7 @@ class DcganGenerator(nn.Module):
             **formats,
         )
         stages, (height, width) = stages_for(self.shape)
-        channels = [self.width * 2**i for i in reversed(range(stages))]
+        channels = [self.width * 2**i for i in reversed(range(stages + 1))]
 
         h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, label)
         h = nn.Dense(height * width * channels[0], use_bias=False, kernel_init=INITIAL, name="project", **formats)(h)
@@ -66,7 +68,7 @@ class DcganGenerator(nn.Module):
         for i, features in enumerate(channels[1:], 1):
             h = conv(features, use_bias=False, name=f"conv_{i}")(upsample(h))
             h = nn.relu(norm(name=f"norm_{i}")(h))
-        x = conv(self.shape[-1], name="image")(upsample(h))
+        x = conv(self.shape[-1], name="image")(h)
         return nn.tanh(x.astype(self.precision.params))
 
 
@@ -77,16 +79,23 @@ class DcganDiscriminator(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
-    width: int = 32  # channels after the first halving, doubled at each further one; the paper has 128 at 32x32
+    width: int = 32  # channels of the largest feature maps, twice as many at each halving; Miyato et al. have 64
     slope: float = 0.2  # of the leaky ReLU below zero
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+
+        def look(h, features, size, stride, name):
+            conv = nn.Conv(
+                features, (size, size), stride, padding=1, kernel_init=nn.initializers.he_normal(), name=name, **formats
+            )
+            return nn.leaky_relu(conv(h), self.slope)
+
         stages, _ = stages_for(self.shape)
         h = x
         for i in range(stages):
-            # 4x4 and padding 1: every pixel is seen equally often, which 5x5 with stride 2 does not do.
-            h = nn.Conv(self.width * 2**i, (4, 4), 2, padding=1, kernel_init=INITIAL, name=f"conv_{i}", **formats)(h)
-            h = nn.leaky_relu(h, self.slope)
+            h = look(h, self.width * 2**i, 3, 1, f"conv_{i}")
+            h = look(h, self.width * 2 ** (i + 1), 4, 2, f"down_{i}")  # 4x4: each pixel is seen equally often
+        h = look(h, self.width * 2**stages, 3, 1, f"conv_{stages}")
         return LabelledLogit(self.num_classes, self.precision, name="logit")(h.reshape(len(h), -1), label)

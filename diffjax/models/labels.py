@@ -1,4 +1,4 @@
-"""How the two networks of a GAN hear of class labels. Where there are none (label None, or `num_classes` 0) nothing is added."""
+"""How the two networks of a GAN hear of class labels. Without any (label None, or `num_classes` 0) nothing is added."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -29,7 +29,7 @@ class LabelledLatent(nn.Module):
 
 
 class LabelledLogit(nn.Module):
-    """Features h [b, n] -> logits [b]: w . h + b, plus embed(label) . h (the projection of Miyato & Koyama 2018, eq. 3)."""
+    """Features h [b, n] -> logits [b]: w . h + b, plus embed(label) . h (projection, Miyato & Koyama 2018, eq. 3)."""
 
     num_classes: int
     precision: Precision
@@ -37,7 +37,7 @@ class LabelledLogit(nn.Module):
 
     @nn.compact
     def __call__(self, h: Float[Array, "b n"], label: Int[Array, "b"] | None) -> Float[Array, "b"]:
-        formats = dict(dtype=self.precision.compute, param_dtype=self.precision.params)
+        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
         initial = nn.initializers.normal(self.scale)
         logits = nn.Dense(1, kernel_init=initial, name="logit", **formats)(h)[:, 0]
         if label is not None and self.num_classes:

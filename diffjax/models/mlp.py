@@ -53,7 +53,9 @@ class MLP(nn.Module):
         condition = nn.silu(condition).astype(compute)
         h = linear(self.width, name="input")(x.astype(compute))
         for i in range(self.depth):
-            inner = linear(self.width, name=f"block_{i}_1")(nn.silu(h)) + linear(self.width, name=f"block_{i}_condition")(condition)
+            inner = linear(self.width, name=f"block_{i}_1")(nn.silu(h)) + linear(
+                self.width, name=f"block_{i}_condition"
+            )(condition)
             inner = Dropout(self.dropout, name=f"block_{i}_dropout")(nn.silu(inner), keys)
             h = h + linear(self.width, zero=True, name=f"block_{i}_2")(inner)
         return dense(*self.shape, zero=True, dtype=params, param_dtype=params, name="output")(nn.silu(h))

@@ -16,8 +16,8 @@ from diffjax.precision import Precision
 class ResidualBlock(nn.Module):
     """x + conv(dropout(swish(norm(conv(swish(norm(x))) + dense(condition))))), [b, h, w, c] -> [b, h, w, features].
 
-    Ho et al. 2020, appendix B, `resnet_block`. `condition` [b, k] comes already through its swish. The last convolution starts at 0; where the
-    number of channels changes, x goes through a 1x1 convolution.
+    Ho et al. 2020, appendix B. `condition` [b, k] comes already through its swish. The last convolution starts at 0;
+    where the number of channels changes, x goes through a 1x1 convolution.
     """
 
     features: int
@@ -41,7 +41,7 @@ class UNet(nn.Module):
     """The UNet of "Denoising Diffusion Probabilistic Models" (Ho et al. 2020, appendix B), a score network.
 
     x [b, h, w, c], t [b] (any scale), label [b] or None, one dropout key per example or None -> [b, h, w, c] in the
-    parameters' format, exactly 0 before training. On 32x32x3 the defaults are the paper's CIFAR-10 network, 35.7M parameters.
+    parameters' format, exactly 0 before training. On 32x32x3 the defaults are the paper's network, 35.7M parameters.
 
     A resolution in `attention` that never occurs is not an error; the middle of the network attends always.
     Raises UserError when the image's sides cannot be halved between the levels, or a field makes no sense.
@@ -76,15 +76,16 @@ class UNet(nn.Module):
             common = height | width  # its lowest set bit: the largest power of 2 that divides both sides
             most = (common & -common).bit_length()
             raise UserError(
-                f"method.network.multipliers: {self.multipliers} halves a {height}x{width} image {halvings} times, but its"
-                f" sides are not multiples of {2**halvings}; give at most {most}"
+                f"method.network.multipliers: {self.multipliers} halves a {height}x{width} image {halvings} times, but"
+                f" its sides are not multiples of {2**halvings}; give at most {most} numbers"
             )
         attended = {self.channels * self.multipliers[-1]} | {
             self.channels * m for level, m in enumerate(self.multipliers) if height >> level in self.attention
         }
         if self.head_dim and any(width % self.head_dim for width in attended):
             raise UserError(
-                f"method.network.head_dim: {self.head_dim} does not divide the {sorted(attended)} channels attended over; 0 is one head"
+                f"method.network.head_dim: {self.head_dim} does not divide the channels attended over,"
+                f" {sorted(attended)}; 0 means one head"
             )
 
     @nn.compact
@@ -97,7 +98,9 @@ class UNet(nn.Module):
     ) -> Float[Array, "b h w c"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
         kwargs = {"dtype": compute, "param_dtype": params}
-        Residual, Attention = (nn.remat(ResidualBlock), nn.remat(SelfAttention)) if self.remat else (ResidualBlock, SelfAttention)
+        Residual, Attention = (
+            (nn.remat(ResidualBlock), nn.remat(SelfAttention)) if self.remat else (ResidualBlock, SelfAttention)
+        )
         residual = partial(Residual, dropout=self.dropout, **kwargs)
         attend = partial(Attention, head_dim=self.head_dim, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Samplers against Gaussian data, whose exact denoiser makes every sampler a linear recursion that can be done by hand."""
+"""Samplers on Gaussian data, whose exact denoiser makes every sampler a linear recursion that can be done by hand."""
 
 import jax
 import jax.numpy as jnp

@@ -13,7 +13,7 @@ from diffjax.diffusion.samplers.sampler import Sampler, Step
 class Heun(Sampler):
     """Karras et al. 2022, algorithm 1, in y = x / alpha and its noise level l = sigma / alpha, where dy/dl = eps.
 
-    Second order; two network calls a step, but one in a step to sigma = 0, where eps is not defined. Singular at alpha = 0.
+    Second order; two network calls a step, one in a step to sigma = 0, where eps is not defined. Singular at alpha = 0.
     """
 
     steps: int = 18
@@ -22,7 +22,10 @@ class Heun(Sampler):
     def step(self, process, denoise, x_t, t, s, key):
         def move(eps):
             level_t, level_s = process.sigma(t) / process.alpha(t), process.sigma(s) / process.alpha(s)
-            return along(process.alpha(s) / process.alpha(t), x_t) * x_t + along(process.alpha(s) * (level_s - level_t), x_t) * eps
+            return (
+                along(process.alpha(s) / process.alpha(t), x_t) * x_t
+                + along(process.alpha(s) * (level_s - level_t), x_t) * eps
+            )
 
         x0_hat = denoise(x_t, t).x0
         eps = process.eps(x0_hat, x_t, t)

@@ -1,0 +1,164 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from diffjax.models.layers import (
+    Dropout,
+    GroupNorm,
+    SelfAttention,
+    TimeAndLabel,
+    groups_for,
+    timestep_embedding,
+    upsample,
+)
+
+
+def shaken(variables, seed=7, size=0.3):
+    """The variables with noise added, so that nothing is 0 or 1 by initialisation."""
+    leaves, tree = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    return tree.unflatten(
+        [x + size * jax.random.normal(k, x.shape, x.dtype) for x, k in zip(leaves, keys, strict=True)]
+    )
+
+
+def test_the_time_embedding_is_its_closed_form(x64):
+    t, half = np.array([0.0, 0.37, -1.5, 1.0, 999.0]), 8
+    frequencies = np.array([10_000.0 ** (-i / (half - 1)) for i in range(half)])
+    expected = np.concatenate([np.sin(np.outer(t, frequencies)), np.cos(np.outer(t, frequencies))], axis=1)
+    np.testing.assert_allclose(timestep_embedding(jnp.asarray(t), 16), expected, atol=1e-11)
+    assert (frequencies[0], frequencies[-1]) == (1.0, pytest.approx(1e-4))
+    np.testing.assert_array_equal(
+        timestep_embedding(jnp.asarray(t), 17)[:, :16], timestep_embedding(jnp.asarray(t), 16)
+    )
+    assert not timestep_embedding(jnp.asarray(t), 17)[:, 16].any()
+
+
+def test_no_two_steps_of_a_thousand_share_an_embedding():
+    embeddings = np.asarray(timestep_embedding(jnp.arange(1000.0), 32))
+    distances = np.linalg.norm(embeddings[1:] - embeddings[:-1], axis=1)
+    assert distances.min() > 0.5
+    assert len(np.unique(embeddings.round(3), axis=0)) == 1000
+
+
+def test_the_null_label_has_a_row_of_its_own_and_stands_for_no_label():
+    module = TimeAndLabel(embedding=8, width=12, num_classes=3)
+    t = jnp.array([0.1, 0.1, 0.1, 0.1])
+    variables = module.init(jax.random.key(0), t)
+    table = variables["params"]["label"]
+    assert table.shape == (4, 12)
+    rows = module.apply(variables, t, jnp.arange(4)) - TimeAndLabel(8, 12, 0).apply(variables, t)
+    np.testing.assert_allclose(rows, table, atol=1e-6)
+    np.testing.assert_array_equal(module.apply(variables, t), module.apply(variables, t, jnp.full(4, 3)))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6, 32), (2, 5, 5, 40), (2, 3, 3, 6), (2, 7, 256)])
+def test_group_norm_and_its_gradients_are_flaxs_in_float64(shape, x64):
+    x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), shape, jnp.float64)
+    ours = GroupNorm(dtype=jnp.float64, param_dtype=jnp.float64)
+    flaxs = nn.GroupNorm(
+        groups_for(shape[-1]), epsilon=1e-6, use_fast_variance=False, dtype=jnp.float64, param_dtype=jnp.float64
+    )
+    variables = shaken(ours.init(jax.random.key(1), x))
+    assert jax.tree.structure(variables) == jax.tree.structure(flaxs.init(jax.random.key(1), x))
+
+    def value_and_gradients(module):
+        def loss(variables, x):
+            y = module.apply(variables, x)
+            return jnp.sum(jnp.sin(y) * jnp.arange(y.size).reshape(y.shape) / y.size), y
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(variables, x)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
+        value_and_gradients(ours),
+        value_and_gradients(flaxs),
+    )
+
+
+def test_groups_divide_the_channels_and_have_four_at_least():
+    assert [groups_for(c) for c in (128, 256, 64, 32, 40, 50, 3)] == [32, 32, 16, 8, 10, 10, 1]
+    for channels in range(1, 600):
+        assert channels % groups_for(channels) == 0
+        assert groups_for(channels) <= 32
+        assert channels < 4 or channels / groups_for(channels) >= 4
+
+
+def test_group_norm_in_bfloat16_takes_its_moments_in_float32():
+    # 256 + small: in bfloat16, squares of 65,000 have steps of 512, and the variance of 1 would be lost.
+    x = (256 + 2 * jax.random.normal(jax.random.key(0), (2, 8, 8, 16))).astype(jnp.bfloat16)
+    low, high = GroupNorm(dtype=jnp.bfloat16), GroupNorm()
+    variables = high.init(jax.random.key(1), x)
+    y = low.apply(variables, x)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(y.astype(np.float32), high.apply(variables, x.astype(jnp.float32)), atol=0.02)
+
+
+class TwoDropouts(nn.Module):
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, keys):
+        return Dropout(self.rate, name="first")(x, keys), Dropout(self.rate, name="second")(x, keys)
+
+
+def test_a_dropout_mask_belongs_to_the_example_wherever_it_stands_in_a_batch():
+    x, keys = jnp.ones((6, 5, 5, 8)), jax.random.split(jax.random.key(0), 6)
+    drop = jax.jit(lambda x, keys: TwoDropouts(0.4).apply({}, x, keys))
+    whole, second = drop(x, keys)
+    np.testing.assert_array_equal(drop(x[2:5], keys[2:5])[0], whole[2:5])
+    np.testing.assert_array_equal(drop(x, keys[::-1])[0], whole[::-1])
+    assert not np.array_equal(whole[0], whole[1]), "two examples share a mask"
+    assert not np.array_equal(whole, second), "two places in the network share a mask"
+
+
+def test_dropout_drops_at_its_rate_keeps_the_mean_and_is_off_without_keys():
+    x, keys, rate = jnp.ones((50, 40, 40)), jax.random.split(jax.random.key(0), 50), 0.3
+    y = Dropout(rate).apply({}, x, keys)
+    dropped, spread = np.mean(y == 0), np.sqrt(rate * (1 - rate) / x.size)
+    assert abs(dropped - rate) < 4 * spread
+    np.testing.assert_allclose(np.unique(y), [0, 1 / (1 - rate)], rtol=1e-6)
+    assert Dropout(rate).apply({}, x, None) is x
+    assert Dropout(0.0).apply({}, x, keys) is x
+
+
+def test_upsampling_repeats_every_pixel():
+    x = jax.random.normal(jax.random.key(0), (2, 3, 5, 4))
+    np.testing.assert_array_equal(upsample(x), np.repeat(np.repeat(x, 2, axis=1), 2, axis=2))
+
+
+@pytest.mark.parametrize("head_dim", [0, 4])
+def test_attention_is_its_formula_one_head_at_a_time(head_dim, x64):
+    x = jax.random.normal(jax.random.key(0), (2, 3, 4, 12), jnp.float64)
+    module = SelfAttention(head_dim, dtype=jnp.float64, param_dtype=jnp.float64)
+    variables = shaken(module.init(jax.random.key(1), x))
+    linear = {
+        name: (np.asarray(p["kernel"]), np.asarray(p["bias"]))
+        for name, p in variables["params"].items()
+        if name != "norm"
+    }
+    norm = GroupNorm(dtype=jnp.float64, param_dtype=jnp.float64)
+    h = np.asarray(norm.apply({"params": variables["params"]["norm"]}, x)).reshape(2, 12, 12)
+    q, k, v = (h @ linear[name][0] + linear[name][1] for name in "qkv")
+    d, seen = head_dim or 12, np.zeros_like(h)
+    for example in range(2):
+        for head in range(0, 12, d):
+            part = (example, slice(None), slice(head, head + d))
+            weights = np.exp(q[part] @ k[part].T / np.sqrt(d))
+            seen[part] = weights / weights.sum(axis=1, keepdims=True) @ v[part]
+    expected = np.asarray(x) + (seen @ linear["out"][0] + linear["out"][1]).reshape(x.shape)
+    np.testing.assert_allclose(module.apply(variables, x), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_attention_does_not_care_where_a_pixel_is():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
+    module = SelfAttention()
+    variables = shaken(module.init(jax.random.key(1), x))
+    order = jax.random.permutation(jax.random.key(2), 16)
+
+    def shuffle(x):
+        return x.reshape(2, 16, 8)[:, order].reshape(x.shape)
+
+    np.testing.assert_allclose(module.apply(variables, shuffle(x)), shuffle(module.apply(variables, x)), atol=1e-5)
