@@ -28,7 +28,8 @@ class Parser(argparse.ArgumentParser):
     """argparse, whose complaints are one line like every other one here."""
 
     def error(self, message):
-        known = [option for action in self._actions for option in action.option_strings]
+        parsers = [self, *(p for a in self._actions if isinstance(a.choices, dict) for p in a.choices.values())]
+        known = [option for parser in parsers for action in parser._actions for option in action.option_strings]
         word = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[0]
         close = difflib.get_close_matches(word, known, n=1)
         raise UserError(f"{message}{f'; did you mean {close[0]}?' if close else ''} ({self.prog} --help explains)")

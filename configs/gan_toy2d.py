@@ -1,6 +1,7 @@
-"""A GAN on points in the plane, fully connected: about a minute on 2 cores. Variants: "ring" of 8 (the default), "grid" of 25.
+"""A GAN on points in the plane, fully connected; about a minute on 2 cores. Variants: "ring" of 8 (default), "grid" of 25.
 
-Two things make the generated points as narrow as the modes: rates that fall to 0, and a latent of 2 dimensions.
+The modes are narrow, 1/70 of the data's spread on the ring. What makes the samples as narrow is a rate that falls to 0;
+what keeps all modes is R1.
 """
 
 from configs import base
@@ -15,7 +16,9 @@ def get_config(variant="ring"):
     c.method = component("method", "gan", generator="mlp_generator", discriminator="mlp_discriminator")
     c.method.penalty.gamma = 0.1
     c.train.update(steps=12_000, batch_size=256, log_every=500, sample_every=6_000, checkpoint_every=6_000)
-    c.optim = {player: adam(c.train) for player in ("generator", "discriminator")}
+    images = float(c.train.steps * c.train.batch_size)
+    adam = component("optim", "adam", learning_rate=1e-3, b1=0.0, b2=0.99, decay="cosine", decay_images=images)
+    c.optim = {"generator": adam, "discriminator": adam.copy_and_resolve_references()}
     c.ema.update(images=100_000.0)
     c.sampler = component("sampler", "generator")
     c.eval.update(metrics=("modes", "energy"), num=2_500, batch_size=2_500)

@@ -52,10 +52,13 @@ class Checkpoints:
         with _explained(self.directory):
             self.manager.close()  # waits for the save under way, and raises what it met
 
+    def steps(self) -> list[int]:
+        """The steps at which there is a checkpoint, ascending."""
+        return sorted(self.manager.all_steps())
+
     def latest(self) -> int | None:
-        """The step of the last complete checkpoint, or None. One that is named but not whole is an error, said so."""
-        steps = sorted(self.manager.all_steps(), reverse=True)
-        for step in steps:
+        """The step of the last complete checkpoint, or None. One that is not whole is passed over, and said so."""
+        for step in reversed(self.steps()):
             missing = [part for part in PARTS if not (self.directory / str(step) / part).exists()]
             if not missing:
                 return step

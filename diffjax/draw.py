@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from diffjax import pictures
@@ -66,9 +67,9 @@ def film(run: Run, drawn) -> list[np.ndarray]:
     experiment = run.experiment
     space = experiment.method.space
     process, spec = run.process, experiment.sampler
-    times = np.asarray(spec.grid(process, spec.steps))[:-1]
-    alpha, sigma = np.asarray(process.alpha(times)), np.asarray(process.sigma(times))
-    spread = np.sqrt(alpha**2 * 0.25 + sigma**2) * 2  # x_t with data of standard deviation 1/2 gets that again
+    times = spec.grid(process, spec.steps)[:-1]
+    # Scaled so that, for data of standard deviation 1/2, every frame has that too.
+    spread = np.asarray(2 * jnp.sqrt(process.alpha(times) ** 2 / 4 + process.sigma(times) ** 2))
     frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
     return [
         picture(experiment, drawn.__class__(np.asarray(space.from_model(f)), drawn.label, drawn.nfe)) for f in frames

@@ -151,6 +151,9 @@ def load(workdir: str | Path, config: ConfigDict | None = None, step: int | None
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        if step is not None and step not in checkpoints.steps():
+            there = ", ".join(map(str, checkpoints.steps()))
+            raise UserError(f"--step: {workdir} has no checkpoint at step {step}; it has {there or 'none'}")
         step = checkpoints.latest() if step is None else step
         if step is None:
             raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")

@@ -91,9 +91,9 @@ class GroupNorm(nn.Module):
 
     x [b, ..., c] -> [b, ..., c] in `dtype`, with the numbers and the parameters of `flax.linen.GroupNorm`. The moments
     are E[x] and E[x^2], per channel and then per group, in float32 or better; the rest is x * a + b with a, b [b, c]:
-    two sums and one product each way, all of which XLA fuses. Measured on CPU, forward and backward, it adds 4 to 8 %
-    to the convolutions it stands between; flax's layer adds twice that, E[(x - E[x])^2] 40 %, a gradient written by
-    hand or the sums as matrix products the same as this one. (The latter would also be rounded to bfloat16 on a TPU.)
+    two sums and one product each way, all of which XLA fuses. On CPU, forward and backward, it adds 4 to 8 % to the
+    convolutions it stands between, flax's layer 12 to 14 %, E[(x - E[x])^2] 22 to 44 %; a gradient written by hand, or
+    sums as matrix products (which a TPU would round to bfloat16), were no faster than this.
     """
 
     dtype: Any = jnp.float32

@@ -51,7 +51,9 @@ def test_the_gradient_of_r1_through_a_convolutional_critic_is_that_of_finite_dif
         def at(step):
             return value(jax.tree.map(lambda w, d: w + step * d, params, direction))
 
-        slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), jax.jit(jax.grad(value))(params), direction)))
+        slope = sum(
+            jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), jax.jit(jax.grad(value))(params), direction))
+        )
         step = 1e-6
         np.testing.assert_allclose(slope, (at(step) - at(-step)) / (2 * step), rtol=1e-7)
 

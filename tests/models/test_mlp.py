@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_layers import shaken
+from tests.models.trained import trained
 
 from diffjax.errors import UserError
 from diffjax.models import MLP
@@ -28,7 +28,7 @@ def test_an_untrained_network_says_exactly_zero():
 
 def test_time_and_label_reach_the_output_and_examples_do_not_see_each_other():
     x, t, label = inputs()
-    apply, variables = jax.jit(mlp().apply), shaken(jax.jit(mlp().init)(jax.random.key(1), x, t, label))
+    apply, variables = jax.jit(mlp().apply), trained(mlp(), x, t, label)
     y = apply(variables, x, t, label)
     np.testing.assert_allclose(apply(variables, x[::-1], t[::-1], label[::-1]), y[::-1], atol=1e-5)
     assert np.abs(apply(variables, x, t + 1, label) - y).max(axis=1).min() > 1e-3
@@ -40,7 +40,7 @@ def test_dropout_masks_go_with_the_example_and_are_off_without_keys():
     x, t, label = inputs()
     keys = jax.random.split(jax.random.key(2), 5)
     apply = jax.jit(mlp(dropout=0.5).apply)
-    variables = shaken(jax.jit(mlp().init)(jax.random.key(1), x, t, label))
+    variables = trained(mlp(), x, t, label)
     y = apply(variables, x, t, label, keys)
     np.testing.assert_allclose(apply(variables, x[3:], t[3:], label[3:], keys[3:]), y[3:], atol=1e-5)
     assert np.abs(apply(variables, x, t, label) - y).max() > 1e-2
@@ -49,7 +49,7 @@ def test_dropout_masks_go_with_the_example_and_are_off_without_keys():
 def test_without_classes_labels_are_ignored_and_have_no_parameters():
     x, t, label = inputs()
     network = mlp(num_classes=0)
-    variables = shaken(jax.jit(network.init)(jax.random.key(1), x, t, label))
+    variables = trained(network, x, t, label)
     assert "label" not in variables["params"]["embedding"]
     np.testing.assert_array_equal(network.apply(variables, x, t, label), network.apply(variables, x, t))
 
@@ -57,7 +57,7 @@ def test_without_classes_labels_are_ignored_and_have_no_parameters():
 def test_bfloat16_keeps_float32_parameters_and_output():
     x, t, label = inputs()
     low = mlp(precision=Precision(compute="bfloat16"))
-    variables = shaken(jax.jit(low.init)(jax.random.key(1), x, t, label))
+    variables = trained(low, x, t, label)
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     y, exact = low.apply(variables, x, t, label), mlp().apply(variables, x, t, label)
     assert y.dtype == jnp.float32

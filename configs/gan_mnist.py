@@ -1,0 +1,22 @@
+"""A DCGAN with R1 on MNIST, 28x28, by label. Variants: "conditional" (the default), "all" (without labels)."""
+
+from configs import base
+from diffjax.config import component
+
+
+def get_config(variant="conditional"):
+    c = base.get_config()
+    if variant not in ("conditional", "all"):
+        raise ValueError(f"no variant {variant!r}; conditional or all")
+    c.data = component("data", "tfds:mnist")
+    c.method = component("method", "gan", generator="dcgan_generator", discriminator="dcgan_discriminator")
+    c.method.conditional = variant == "conditional"
+    c.method.penalty.gamma = 1.0
+    c.train.update(steps=10_000, batch_size=64, sample_every=1_000, checkpoint_every=1_000)
+    images = float(c.train.steps * c.train.batch_size)
+    adam = component("optim", "adam", learning_rate=3e-4, b1=0.0, b2=0.99, decay="cosine", decay_images=images)
+    c.optim = {"generator": adam, "discriminator": adam.copy_and_resolve_references()}
+    c.ema.update(images=20_000.0)
+    c.sampler = component("sampler", "generator")
+    c.eval.update(metrics=("frechet_pixels",), num=2_000)
+    return c
