@@ -14,10 +14,11 @@ def get_config(variant="ring"):
         raise ValueError(f"no variant {variant!r}; ring or grid")
     c.data = component("data", f"toy2d:{variant}")
     c.method = component("method", "gan", generator="mlp_generator", discriminator="mlp_discriminator")
-    c.method.penalty.gamma = 0.1
-    c.train.update(steps=12_000, batch_size=256, log_every=500, sample_every=6_000, checkpoint_every=6_000)
+    c.method.generator.width = c.method.discriminator.width = 64
+    c.method.penalty.gamma = {"ring": 1.0, "grid": 0.1}[variant]
+    c.train.update(steps=20_000, batch_size=256, log_every=1_000, sample_every=10_000, checkpoint_every=10_000)
     images = float(c.train.steps * c.train.batch_size)
-    adam = component("optim", "adam", learning_rate=1e-3, b1=0.0, b2=0.99, decay="cosine", decay_images=images)
+    adam = component("optim", "adam", learning_rate=2e-3, b1=0.0, b2=0.99, decay="cosine", decay_images=images)
     c.optim = {"generator": adam, "discriminator": adam.copy_and_resolve_references()}
     c.ema.update(images=100_000.0)
     c.sampler = component("sampler", "generator")

@@ -48,7 +48,12 @@ class Generator:
             keys = jax.vmap(partial(jax.random.fold_in, key))(index)
             return self.method.sample(variables, self.spec, keys, label, self.trajectory)
 
-        self._compiled = jax.jit(draw, in_shardings=(None, everywhere, examples, examples))
+        # Drawn in parallel, then whole on every device, so that every process can read all of it.
+        self._compiled = jax.jit(draw, in_shardings=(None, everywhere, examples, examples), out_shardings=everywhere)
+
+    def _place(self, values: np.ndarray) -> jax.Array:
+        """The same array on every process, split over the devices of all."""
+        return jax.make_array_from_callback(values.shape, self.layout.examples, lambda part: values[part])
 
     @property
     def labelled(self) -> bool:
@@ -61,7 +66,7 @@ class Generator:
         for first in range(0, num, self.batch_size):
             index = np.arange(first, first + self.batch_size)
             labels = np.asarray(index % classes if label is None else np.full_like(index, label), np.int32)
-            drawn = self._compiled(variables, key, index, labels if self.labelled else None)
+            drawn = self._compiled(variables, key, self._place(index), self._place(labels) if self.labelled else None)
             real = slice(0, min(self.batch_size, num - first))
             x = self.method.space.from_model(drawn.x0)
             film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]

@@ -1,9 +1,12 @@
 """The same run on any number of devices, in any mode: same noise, same losses, same parameters."""
 
+import socket
+
 import jax
 import numpy as np
 import pytest
 
+import diffjax
 from diffjax.errors import UserError
 from diffjax.parallel import check_batch, layout
 from tests import tiny
@@ -90,3 +93,33 @@ def test_a_layout_that_cannot_be_says_so(arguments, message):
 def test_a_batch_that_does_not_divide_says_so():
     with pytest.raises(UserError, match="train.batch_size: 12 is not a positive multiple of 8 devices"):
         check_batch(12, layout("jit", 8))
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run(tmp_path):
+    """Two processes of one device each, as two hosts would be, against one process of two devices."""
+    words = ["train", "--config=configs/toy2d.py:moons", *(f"--config.{k}={v}" for k, v in tiny.POINTS.items())]
+    words += ["--config.parallel.devices=0", "--config.train.steps=21"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    hosts = [
+        tiny.launch(
+            *words,
+            f"--workdir={tmp_path}/two",
+            before=f"export DIFFJAX_COORDINATOR={address} DIFFJAX_PROCESSES=2 DIFFJAX_PROCESS={i}",
+        )
+        for i in range(2)
+    ]
+    for process in hosts:
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == 0, err
+    two = "export XLA_FLAGS=--xla_force_host_platform_device_count=2"
+    process = tiny.launch(*words, f"--workdir={tmp_path}/one", before=two)
+    assert process.wait(200) == 0, process.stderr.read()
+    ours, theirs = tiny.losses(tmp_path / "two"), tiny.losses(tmp_path / "one")
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    np.testing.assert_allclose([line["loss"] for line in ours], [line["loss"] for line in theirs], rtol=1e-5)
+    tiny.assert_trees_equal(
+        diffjax.load(tmp_path / "two").params, diffjax.load(tmp_path / "one").params, rtol=1e-4, atol=1e-6
+    )

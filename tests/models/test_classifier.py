@@ -5,12 +5,12 @@ import optax
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from tests.models.trained import trained
 
 from diffjax.errors import UserError
 from diffjax.models import CNNClassifier
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
+from tests.models.trained import trained
 
 FLOAT32 = Precision()
 

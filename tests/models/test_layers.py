@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from tests.models.trained import trained
 
 from diffjax.models.layers import (
     Dropout,
@@ -14,6 +13,7 @@ from diffjax.models.layers import (
     timestep_embedding,
     upsample,
 )
+from tests.models.trained import trained
 
 
 def test_the_time_embedding_is_its_closed_form(x64):

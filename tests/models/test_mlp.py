@@ -2,12 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.models.trained import trained
 
 from diffjax.errors import UserError
 from diffjax.models import MLP
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
+from tests.models.trained import trained
 
 FLOAT32 = Precision()
 

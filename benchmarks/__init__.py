@@ -1,0 +1,1 @@
+"""Speed and memory, measured; nothing here is a test. `make bench`, or python -m benchmarks.train_step --help."""

@@ -1,0 +1,96 @@
+"""The same for diffusers' `UNet2DModel` and PyTorch (extra `parity`), written as its training example is."""
+
+import copy
+import time
+
+import diffusers
+import torch
+
+from benchmarks.sizes import Size
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def unet(size: Size) -> diffusers.UNet2DModel:
+    """The same widths, blocks and attention; its own initialisation and group sizes."""
+    kinds = ["Attn" if level in size.attention else "" for level in range(len(size.multipliers))]
+    widths = tuple(size.channels * m for m in size.multipliers)
+    return diffusers.UNet2DModel(
+        sample_size=size.side,
+        in_channels=size.colours,
+        out_channels=size.colours,
+        layers_per_block=size.blocks,
+        block_out_channels=widths,
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+        norm_num_groups=min(32, size.channels // 4),
+        attention_head_dim=None,
+    ).to(device())
+
+
+def wait() -> None:
+    if device() == "cuda":
+        torch.cuda.synchronize()
+
+
+def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
+    """Noise, forward, backward, Adam and an average of the weights, as ours."""
+    model = unet(size)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    schedule = diffusers.DDPMScheduler(1000)
+    x = torch.rand(size.batch, size.colours, size.side, size.side, device=device()) * 2 - 1
+    began = time.perf_counter()
+    run = torch.compile(model) if device() == "cuda" else model
+
+    def step():
+        noise = torch.randn_like(x)
+        t = torch.randint(0, 1000, (size.batch,), device=device())
+        noisy = schedule.add_noise(x, noise, t)
+        with torch.autocast(device(), torch.bfloat16, enabled=compute == "bfloat16"):
+            loss = torch.nn.functional.mse_loss(run(noisy, t).sample.float(), noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1e-4)
+
+    step()
+    wait()
+    compiling = time.perf_counter() - began
+    for _ in range(2):
+        step()
+    wait()
+    began = time.perf_counter()
+    for _ in range(count):
+        step()
+    wait()
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"seconds": (time.perf_counter() - began) / count, "compile": compiling, "parameters": parameters} | memory()
+
+
+@torch.no_grad()
+def sampler(size: Size, compute: str, steps: int) -> dict[str, float]:
+    """DDIM with as many steps."""
+    model, schedule = unet(size).eval(), diffusers.DDIMScheduler(1000, clip_sample=False)
+    schedule.set_timesteps(steps)
+
+    def draw():
+        x = torch.randn(size.batch, size.colours, size.side, size.side, device=device())
+        with torch.autocast(device(), torch.bfloat16, enabled=compute == "bfloat16"):
+            for t in schedule.timesteps:
+                x = schedule.step(model(x, t).sample, t, x).prev_sample
+        wait()
+
+    began = time.perf_counter()
+    draw()
+    first = time.perf_counter() - began
+    began = time.perf_counter()
+    draw()
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "compile": max(first - seconds, 0.0)} | memory()
+
+
+def memory() -> dict[str, float]:
+    return {"peak": torch.cuda.max_memory_allocated()} if device() == "cuda" else {}
