@@ -9,6 +9,10 @@ def get_config(variant="digits"):
     c.data = component("data", {"digits": "digits", "mnist": "tfds:mnist"}[variant])
     c.method = component("method", "classifier")
     c.sampler = component("sampler", "none")
-    c.train.update(steps=1_000, batch_size=128, log_every=200, sample_every=0, checkpoint_every=1_000)
+    steps = {"digits": 600, "mnist": 3_000}[variant]
+    c.train.update(steps=steps, batch_size=128, log_every=200, sample_every=0, checkpoint_every=steps)
+    images = float(steps * c.train.batch_size)
+    c.optim.update(learning_rate=2e-3, weight_decay=0.01, warmup=6_400.0, decay="cosine", decay_images=images)
+    c.ema.update(images=5_000.0)
     c.eval.update(metrics=("accuracy",))
     return c

@@ -1,4 +1,4 @@
-"""EDM on scikit-learn's 1,797 digits, 8x8: no download; about two and a half minutes on 2 cores.
+"""EDM on scikit-learn's 1,797 digits, 8x8: no download; 0.7M parameters, two to three minutes on 2 cores.
 
 Variants: "edm" (the default), "conditional" (by label, with guidance at hand), "ddpm" (eps, linear betas, DDIM-50).
 """
@@ -11,9 +11,9 @@ def get_config(variant="edm"):
     c = base.get_config()
     c.data = component("data", "digits")
     c.method = component("method", "diffusion", process="edm", target="F", weighting="edm", times="log_normal")
-    c.method.network.update(channels=32, multipliers=(1, 2), attention=(4,))
-    c.train.update(steps=4_000, batch_size=128, log_every=200, sample_every=2_000, checkpoint_every=1_000)
-    c.optim.update(learning_rate=2e-3, warmup=25_600.0, decay="cosine", decay_images=512_000.0)
+    c.method.network.update(channels=32, multipliers=(1, 2), blocks=1, attention=(4,))
+    c.train.update(steps=1_000, batch_size=128, log_every=100, sample_every=500, checkpoint_every=500)
+    c.optim.update(learning_rate=2e-3, warmup=12_800.0, decay="cosine", decay_images=128_000.0)
     c.ema.update(images=25_000.0)
     c.sampler = component("sampler", "heun", steps=18)
     c.eval.update(metrics=("frechet_pixels",), num=1_438)

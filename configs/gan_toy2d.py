@@ -1,4 +1,4 @@
-"""A GAN on points in the plane, fully connected; about a minute on 2 cores. Variants: "ring" of 8 (default), "grid" of 25.
+"""A GAN on points in the plane, fully connected; a minute on 2 cores. Variants: "ring" of 8 (default) and "grid" of 25.
 
 The modes are narrow, 1/70 of the data's spread on the ring. What makes the samples as narrow is a rate that falls to 0;
 what keeps all modes is R1.

@@ -199,7 +199,9 @@ def _parse(path: str, text: str, old: Any) -> Any:
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
-        raise wrong from None
+        if not isinstance(old, tuple) or any(not isinstance(item, str) for item in old):
+            raise wrong from None
+        value = tuple(word.strip() for word in text.strip("()[] ").split(","))  # names need no quotes
     if isinstance(old, tuple):
         value = tuple(value) if isinstance(value, list | tuple) else (value,)
         kinds = {type(item) for item in old} or {type(item) for item in value}

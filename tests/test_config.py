@@ -56,13 +56,14 @@ def test_overrides_of_every_type(base):
         [
             ("train.steps", "1e3"), ("optim.learning_rate", "3e-4"), ("method.network.multipliers", "[1, 2, 4]"),
             ("method.network.attention", "8,4"), ("precision.deterministic", "true"), ("train.init_from", "runs/x"),
-            ("ema.images", "5"),
+            ("ema.images", "5"), ("eval.metrics", "frechet_pixels,classifier"),
         ],
     )  # fmt: skip
     assert changed.train.steps == 1000 and isinstance(changed.train.steps, int)
     assert changed.optim.learning_rate == 3e-4
     assert changed.method.network.multipliers == (1, 2, 4) and changed.method.network.attention == (8, 4)
     assert changed.precision.deterministic is True and changed.train.init_from == "runs/x"
+    assert changed.eval.metrics == ("frechet_pixels", "classifier")
     assert changed.ema.images == 5.0 and isinstance(changed.ema.images, float)
 
 

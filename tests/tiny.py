@@ -29,9 +29,9 @@ def points(**changes: str):
 
 
 def digits(**changes: str):
-    """Diffusion on the digits with a UNet of 8 channels that has dropout, labels and attention."""
+    """Diffusion on the digits with a UNet of one level and 4 channels that has dropout, labels and attention."""
     small = {
-        "method.network.channels": "8", "method.network.blocks": "1", "method.network.dropout": "0.1",
+        "method.network.channels": "4", "method.network.multipliers": "(1,)", "method.network.dropout": "0.1",
         "train.batch_size": "16", "train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64",
         "parallel.devices": "1", "sampler.steps": "3",
     }  # fmt: skip
@@ -41,7 +41,7 @@ def digits(**changes: str):
 def gan(**changes: str):
     """A DCGAN on the digits, small, with batch normalisation."""
     small = {
-        "method.generator.channels": "4", "method.discriminator.channels": "4", "train.batch_size": "16",
+        "method.generator.width": "4", "method.discriminator.width": "4", "train.batch_size": "16",
         "train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
     }  # fmt: skip
     return changed("configs/gan_digits.py", small, changes)
