@@ -101,7 +101,8 @@ def sample(arguments, overrides):
 
 
 def evaluate(arguments, overrides):
-    from diffjax.evaluate import Evidence, evaluate, find, judge_of, table
+    from diffjax.evaluate import evaluate, table
+    from diffjax.measures import Evidence, find, judge_of
 
     run = opened(arguments, overrides)
     config = run.experiment.config

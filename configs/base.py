@@ -45,3 +45,9 @@ def get_config():
     c.eval.classifier = ""  # run directory of the classifier that the metric "classifier" asks
     c.eval.best = ""  # logged value whose least one's checkpoint is kept, such as "eval/frechet_pixels"
     return c
+
+
+def ddpm(**fields):
+    """The method of Ho et al. 2020: linear betas over 1,000 steps, eps as target, L_simple."""
+    ours = {"process": "ddpm_linear", "target": "eps", "weighting": "simple", "times": "uniform", "clock": "index"}
+    return component("method", "diffusion", **ours | fields)

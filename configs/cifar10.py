@@ -9,9 +9,7 @@ from diffjax.config import component
 def get_config():
     c = base.get_config()
     c.data = component("data", "tfds:cifar10", flip=True)
-    c.method = component(
-        "method", "diffusion", process="ddpm_linear", target="eps", weighting="simple", times="uniform", clock="index"
-    )
+    c.method = base.ddpm()
     c.method.network.update(channels=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(16,), dropout=0.1)
     c.train.update(steps=800_000, batch_size=128, log_every=500, sample_every=20_000, checkpoint_every=10_000)
     c.optim.update(learning_rate=2e-4, clip_norm=1.0, warmup=5_000 * 128.0)

@@ -20,17 +20,7 @@ def get_config(variant="edm"):
     if variant == "conditional":
         c.method.conditional = True
     elif variant == "ddpm":
-        ddpm = component(
-            "method",
-            "diffusion",
-            process="ddpm_linear",
-            target="eps",
-            weighting="simple",
-            times="uniform",
-            clock="index",
-        )
-        ddpm.network = c.method.network
-        c.method = ddpm
+        c.method = base.ddpm(network=c.method.network, conditional=c.method.conditional)
         c.sampler = component("sampler", "ddim", steps=50, clip=True)
     elif variant != "edm":
         raise ValueError(f"no variant {variant!r}; edm, conditional or ddpm")

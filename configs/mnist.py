@@ -1,4 +1,4 @@
-"""EDM on MNIST, 28x28, by label: 1.1M parameters. Variants: "edm" (the default), "ddpm" (eps, linear betas, DDIM-50)."""
+"""EDM on MNIST, 28x28, by label; 1.1M parameters. Variants: "edm" (default), "ddpm" (eps, linear betas, DDIM-50)."""
 
 from configs import base
 from diffjax.config import component
@@ -16,17 +16,7 @@ def get_config(variant="edm"):
     c.sampler = component("sampler", "heun", steps=18)
     c.eval.update(metrics=("frechet_pixels",), num=2_000)
     if variant == "ddpm":
-        ddpm = component(
-            "method",
-            "diffusion",
-            process="ddpm_linear",
-            target="eps",
-            weighting="simple",
-            times="uniform",
-            clock="index",
-        )
-        ddpm.update(network=c.method.network, conditional=True)
-        c.method = ddpm
+        c.method = base.ddpm(network=c.method.network, conditional=c.method.conditional)
         c.sampler = component("sampler", "ddim", steps=50, clip=True)
     elif variant != "edm":
         raise ValueError(f"no variant {variant!r}; edm or ddpm")

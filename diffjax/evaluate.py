@@ -1,24 +1,16 @@
-"""Watching a run: a flat list of (name, every, function), each a look at the state just reached.
+"""Watching a run: a flat list of (name, every, function), looks at the state just reached; and the record of them."""
 
-A metric is a function of `Evidence`, which draws the samples once for all of them; it answers with scores, each beside
-the value that a perfect sampler, or real data, would get.
-"""
-
-import functools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from diffjax import metrics as m
 from diffjax import parallel, pictures
 from diffjax.config import flatten
-from diffjax.errors import UserError
-from diffjax.methods.classifier import Classifier
-from diffjax.run import Experiment, Run, load
+from diffjax.measures import Evidence, Score, find, judge_of
+from diffjax.run import Experiment
 from diffjax.sampling import Drawn
 from diffjax.state import TrainState
 from diffjax.workdir import surroundings
@@ -35,24 +27,15 @@ class Watch(NamedTuple):
     function: Callable[[TrainState, int], dict[str, float]]
 
 
-class Score(NamedTuple):
-    """A number, what it would be at best, why, and what must agree for it to be compared with another."""
-
-    name: str
-    value: float
-    reference: float | None
-    meaning: str
-    protocol: dict[str, Any]
-
-
 def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[Watch]:
     """What the loop looks at. Everything that could be missing is looked up now, not after hours of training."""
     config, watches = experiment.config, []
     if experiment.method.generates:
-        generator = experiment.generator()
 
         def draw(state: TrainState, step: int) -> dict[str, float]:
-            drawn = generator.draw(state.params | state.ema, min(SHOWN, config.eval.num), seed=config.seed)
+            drawn = experiment.own_generator.draw(
+                state.params | state.ema, min(SHOWN, config.eval.num), seed=config.seed
+            )
             if parallel.is_main():
                 image = picture(experiment, drawn)
                 pictures.save_png(workdir / "samples" / f"{step:08}.png", image)
@@ -74,161 +57,6 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     return watches
 
 
-@dataclass
-class Evidence:
-    """What metrics judge by: the experiment, its averaged networks, real data, and samples drawn once."""
-
-    experiment: Experiment
-    state: TrainState
-    num: int
-    seed: int
-    judge: Run | None = None  # a trained classifier
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        return self.state.params | self.state.ema
-
-    @functools.cached_property
-    def drawn(self) -> Drawn:
-        return self.experiment.generator().draw(self.variables, self.num, self.seed)
-
-    @functools.cached_property
-    def train(self) -> dict[str, np.ndarray]:
-        return self.experiment.source.split("train").arrays()
-
-    @functools.cached_property
-    def heldout(self) -> dict[str, np.ndarray]:
-        return self.experiment.source.split("heldout").arrays()
-
-
-# ------------------------------------------------------------------------------------------------------------- metrics
-
-
-def frechet_pixels(e: Evidence) -> list[Score]:
-    """Frechet distance of raw pixels in [0, 1], samples against held-out images; the floor is train against held-out."""
-    heldout, train = (m.Moments.of(m.pixel_features(split["x"])) for split in (e.heldout, e.train))
-    value = m.frechet_distance(m.Moments.of(m.pixel_features(e.drawn.x)), heldout)
-    floor = m.frechet_distance(train, heldout)
-    protocol = {"features": "pixels", "generated": e.num, "reference": heldout.n, "split": "heldout"}
-    return [
-        Score("frechet_pixels", value, floor, f"{train.n} training images against the same held-out ones", protocol),
-        Score(
-            "frechet_pixels_ratio",
-            value / floor,
-            1.0,
-            "samples as close to held-out images as training images are",
-            protocol,
-        ),
-    ]
-
-
-def modes(e: Evidence) -> list[Score]:
-    """Modes covered, high-quality share and reverse KL, for mixtures whose modes are known (PacGAN's protocol)."""
-    source = e.experiment.source
-    found = m.mode_report(e.drawn.x, source.modes, source.sigma)
-    ideal = m.oracle_row(len(source.modes), e.num)
-    protocol = {"generated": e.num, "radius": "3 sigma", "counted": "high_quality"}
-    return [Score(name, value, ideal[name], "a perfect sampler", protocol) for name, value in found.items()]
-
-
-def energy(e: Evidence) -> list[Score]:
-    """Energy distance of samples and held-out points, in stored units; its floor is train against held-out."""
-    heldout, train = (split["x"][: e.num] for split in (e.heldout, e.train))
-    protocol = {"generated": e.num, "reference": len(heldout), "split": "heldout", "statistic": "U"}
-    floor = m.energy_distance(train, heldout)
-    return [
-        Score(
-            "energy_distance", m.energy_distance(e.drawn.x, heldout), floor, f"{len(train)} training points", protocol
-        )
-    ]
-
-
-def classifier(e: Evidence) -> list[Score]:
-    """What a classifier trained on real data sees in the samples: classes, their balance, its confidence."""
-    samples, real = (judged(e.judge, x) for x in (e.drawn.x, e.heldout["x"]))
-    accuracy = float((real.argmax(axis=1) == e.heldout["label"]).mean())
-    found = m.class_report(samples, real)
-    protocol = {"classifier": e.judge.identity, "generated": e.num, "reference": len(real)}
-    held = f"{len(real)} real held-out images"
-    return [
-        Score("classifier_accuracy", accuracy, 1.0, f"of the judge itself, on {held}", protocol),
-        Score("classes", found["classes"], real.shape[1], "all of them", protocol),
-        Score("confidence", found["confidence"], found["real_confidence"], held, protocol),
-        Score("confidence_ratio", found["confidence_ratio"], 1.0, "as sure as on real images", protocol),
-    ]
-
-
-def accuracy(e: Evidence) -> list[Score]:
-    """Share of held-out images that a classifier labels rightly."""
-    right = judged(Run(Path(), e.experiment, e.state), e.heldout["x"]).argmax(axis=1) == e.heldout["label"]
-    return [Score("accuracy", float(right.mean()), 1.0, "no mistake", {"reference": len(right), "split": "heldout"})]
-
-
-METRICS = {
-    "frechet_pixels": frechet_pixels,
-    "modes": modes,
-    "energy": energy,
-    "classifier": classifier,
-    "accuracy": accuracy,
-}
-
-
-def find(names: Iterable[str], experiment: Experiment) -> dict[str, Callable[[Evidence], list[Score]]]:
-    """The metrics of these names, if all of them exist and make sense for this data."""
-    source, space = experiment.source, experiment.method.space
-    for name in names:
-        if name not in METRICS:
-            raise UserError(f"eval.metrics: {name!r} is unknown; it is one of {', '.join(METRICS)}")
-    needs = {
-        "frechet_pixels": (space.kind == "images", "images"),
-        "energy": (space.kind == "points", "points"),
-        "modes": (
-            getattr(source, "kind", "") in ("ring", "grid"),
-            "a mixture with known modes (toy2d:ring or toy2d:grid)",
-        ),
-        "classifier": (space.kind == "images" and space.num_classes > 1, "labelled images"),
-        "accuracy": (isinstance(experiment.method, Classifier), "a classifier"),
-    }
-    for name in names:
-        fits, need = needs[name]
-        if not fits:
-            raise UserError(
-                f"eval.metrics: {name!r} needs {need}; choose among {', '.join(n for n in needs if needs[n][0])}"
-            )
-    return {name: METRICS[name] for name in names}
-
-
-def judge_of(experiment: Experiment) -> Run:
-    """The classifier that `eval.classifier` names, a finished run of its own."""
-    path = experiment.config.eval.classifier
-    how = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
-    if not path:
-        raise UserError(f"eval.classifier: the metric 'classifier' needs the run directory of a classifier; {how}")
-    if not (Path(path) / "config.json").is_file():
-        raise UserError(f"eval.classifier: {path} holds no run; {how}")
-    run = load(path)
-    if not isinstance(run.experiment.method, Classifier):
-        raise UserError(f"eval.classifier: {path} is a {run.experiment.config.method.name}, not a classifier; {how}")
-    seen, drawn = run.experiment.method.space.shape, experiment.method.space.shape
-    if seen != drawn:
-        raise UserError(f"eval.classifier: {path} sees images of {seen}, not of {drawn}")
-    return run
-
-
-def judged(run: Run, images: np.ndarray, batch_size: int = 512) -> np.ndarray:
-    """The classifier's logits [n, k]; the last batch is padded so that one program does."""
-    logits = jax.jit(run.experiment.method.logits)
-    parts = []
-    for first in range(0, len(images), batch_size):
-        part = images[first : first + batch_size]
-        padded = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), part.dtype)])
-        parts.append(np.asarray(logits(run.ema, padded))[: len(part)])
-    return np.concatenate(parts)
-
-
-# -------------------------------------------------------------------------------------------------------------- record
-
-
 def evaluate(evidence: Evidence, chosen: dict[str, Callable], workdir: Path, step: int) -> list[Score]:
     """Computes the chosen metrics and writes them, with protocol and provenance, to `evals/ID.json`."""
     scores = [score for metric in chosen.values() for score in metric(evidence)]
@@ -239,7 +67,7 @@ def evaluate(evidence: Evidence, chosen: dict[str, Callable], workdir: Path, ste
         "weights": "ema",
         "sampler": flatten(experiment.config.sampler),
         "nfe": evidence.drawn.nfe if experiment.method.generates else 0,
-        "labels": "i modulo the number of classes" if experiment.generator().labelled else "none",
+        "labels": "i modulo the number of classes" if experiment.own_generator.labelled else "none",
     }
     record = [m.Metric(score.name, score.value, score.protocol, provenance) for score in scores]
     identity = m.fingerprint([[metric.name, metric.protocol, metric.provenance] for metric in record])

@@ -71,7 +71,7 @@ def first_bad_tensor(function: Any, *arguments: Any) -> str:
 
 
 def _interpret(jaxpr: Any, consts: Any, arguments: Any) -> tuple[list[Any], str]:
-    """Evaluates a jaxpr operation by operation, also nested ones, until one goes bad: its outputs, and what went bad."""
+    """Evaluates a jaxpr operation by operation, also nested ones, until one goes bad: outputs, and what it was."""
     values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom):

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from diffjax import parallel
@@ -68,6 +69,11 @@ class Experiment:
         )
         batch = {"x": x, "label": jnp.zeros(shape, jnp.int32), "position": jnp.zeros(shape, jnp.int32)}
         return self.method.init(key, batch)
+
+    @cached_property
+    def own_generator(self) -> Generator:
+        """Draws as the config says. One for all who watch a run, so that it is compiled once."""
+        return self.generator()
 
     def generator(self, spec: Any = None, batch_size: int = 0, trajectory: bool = False) -> Generator:
         """Draws from this experiment's networks, by its own sampler unless another is given."""
@@ -138,6 +144,19 @@ class Run:
     def denoiser(self) -> Any:
         """E[x0 | x_t] by the averaged weights: `run.denoiser(x_t, t, label).x0`, for a diffusion model."""
         return self.experiment.method.denoiser(self.ema)
+
+    @cached_property
+    def _logits(self) -> Any:
+        return jax.jit(self.experiment.method.logits)
+
+    def logits(self, images: np.ndarray, batch_size: int = 512) -> np.ndarray:
+        """What a classifier says of stored images [n, h, w, c]: [n, k]. The last batch is padded: one program does."""
+        parts = []
+        for first in range(0, len(images), batch_size):
+            part = images[first : first + batch_size]
+            padded = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), part.dtype)])
+            parts.append(np.asarray(self._logits(self.ema, padded))[: len(part)])
+        return np.concatenate(parts)
 
     def sample(self, num: int, seed: int = 0, label: int | None = None, **options: Any) -> Drawn:
         """`num` samples in stored units (uint8 for images); `trajectory=True` keeps the way there."""

@@ -7,9 +7,9 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax
-import pytest
-from jaxtyping import install_import_hook
+import jax  # noqa: E402  (after the flags it reads)
+import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 # With many virtual devices on few cores, unbounded asynchronous dispatch can deadlock the collectives.
 jax.config.update("jax_cpu_enable_async_dispatch", False)

@@ -33,7 +33,7 @@ from diffjax.state import TrainState, update
 
 @dataclass(frozen=True, kw_only=True)
 class Diffusion(Method):
-    """Denoising score matching. Process, target, weighting and times are independent switches; EDM's are the default."""
+    """Denoising score matching. Process, target, weighting and times are independent switches; EDM's by default."""
 
     process: Process = EDM()
     target: Target = F()

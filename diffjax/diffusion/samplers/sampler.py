@@ -16,7 +16,7 @@ from diffjax.errors import UserError
 
 
 class Samples(NamedTuple):
-    """x0 [b, ...]; `nfe`, the network calls each sample cost; on request x_t and E[x0 | x_t] on the way, [n, b, ...]."""
+    """x0 [b, ...]; `nfe`, the network calls each sample cost; on request x_t and E[x0 | x_t] along it, [n, b, ...]."""
 
     x0: Batch
     nfe: Int[Array, ""]
