@@ -80,7 +80,7 @@ def test_overrides_of_every_type(base):
         ("sampler.name", "huen", "did you mean 'heun'"),
         ("method.process.name", "edn", "did you mean 'edm'"),
         ("sampler", "ddim", "--config.sampler.name=ddim"),
-        ("train", "3", "is a section with steps"),
+        ("train", "3", "is a section with accumulate"),
         ("train.steps.x", "3", "'train.steps' is a value"),
         ("seed.name", "x", "is a value"),
     ],
