@@ -14,7 +14,8 @@ demo: $(VENV)/.demo
 	@$(BIN)/python launch.py sample --workdir=$(DEMO)/digits --num=100 --out=$(DEMO)/digits.png
 	@$(BIN)/python launch.py sample --workdir=$(DEMO)/digits --num=36 --out=$(DEMO)/digits.gif
 	@$(BIN)/python launch.py evaluate --workdir=$(DEMO)/digits --metrics=classifier,frechet_pixels \
-		--config.eval.classifier=$(DEMO)/classifier | tee $(DEMO)/digits.txt
+		--config.eval.classifier=$(DEMO)/classifier > $(DEMO)/digits.txt
+	@cat $(DEMO)/digits.txt
 	@printf '\n%s\n  %s\n  %s\n  %s\n' "Made:" "$(DEMO)/digits.png   a grid of samples" \
 		"$(DEMO)/digits.gif   noise becoming digits" "$(DEMO)/digits.txt   the table above"
 

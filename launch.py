@@ -144,14 +144,17 @@ COMMANDS = {
 def opened(arguments, overrides):
     """The run in --workdir, with overrides of how it is drawn from and measured, not of what it is."""
     from diffjax import config as configs
-    from diffjax.run import load, read_config
+    from diffjax.precision import Precision
+    from diffjax.run import elsewhere, load, read_config
 
     for path, _ in overrides:
         if path.split(".")[0] not in ("sampler", "eval", "parallel"):
             raise UserError(
                 f"--config.{path}: the run is trained; only sampler.*, eval.* and parallel.* can be changed now"
             )
-    return load(arguments.workdir, configs.override(read_config(arguments.workdir), overrides), arguments.step)
+    config = configs.override(elsewhere(read_config(arguments.workdir)), overrides)
+    Precision(**config.precision).apply()
+    return load(arguments.workdir, config, arguments.step)
 
 
 def positive(name: str, value: int) -> int:
@@ -194,9 +197,12 @@ def main(words: list[str]) -> int:
         print(f"launch.py: {error}", file=sys.stderr)
         return 3
     except OSError as error:
+        where = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError):
+            print(f"launch.py: cannot write {where} ({error.strerror}); choose another place", file=sys.stderr)
+            return 2
         if error.errno not in NO_ROOM:
             raise
-        where = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
         print(
             f"launch.py: no room to write {where} ({error.strerror}); free some space and run it again", file=sys.stderr
         )

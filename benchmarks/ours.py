@@ -24,7 +24,7 @@ def method(size: Size, compute: str) -> Diffusion:
     return Diffusion(
         space=Space("images", size.shape),
         precision=Precision(compute=compute),
-        optimizers={"denoiser": Adam(learning_rate=1e-4).build(size.batch)},
+        optimizers={"denoiser": Adam(learning_rate=1e-4).build(size.batch, size.batch)},
         ema=HalfLife(),
         batch_size=size.batch,
         accumulate=1,

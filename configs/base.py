@@ -41,7 +41,7 @@ def get_config():
     c.eval.every = 0  # steps; 0: only at the end
     c.eval.num = 1_000  # samples drawn
     c.eval.batch_size = 256  # samples drawn at once
-    c.eval.metrics = ()  # names of diffjax/evaluate.py's METRICS
+    c.eval.metrics = ()  # names in diffjax/measures.py
     c.eval.classifier = ""  # run directory of the classifier that the metric "classifier" asks
     c.eval.best = ""  # logged value whose least one's checkpoint is kept, such as "eval/frechet_pixels"
     return c

@@ -11,8 +11,7 @@ def get_config(variant="digits"):
     c.sampler = component("sampler", "none")
     steps = {"digits": 600, "mnist": 3_000}[variant]
     c.train.update(steps=steps, batch_size=128, log_every=200, sample_every=0, checkpoint_every=steps)
-    images = float(steps * c.train.batch_size)
-    c.optim.update(learning_rate=2e-3, weight_decay=0.01, warmup=6_400.0, decay="cosine", decay_images=images)
+    c.optim.update(learning_rate=2e-3, weight_decay=0.01, warmup=6_400.0, decay="cosine")
     c.ema.update(images=5_000.0)
     c.eval.update(metrics=("accuracy",))
     return c

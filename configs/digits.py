@@ -13,7 +13,7 @@ def get_config(variant="edm"):
     c.method = component("method", "diffusion", process="edm", target="F", weighting="edm", times="log_normal")
     c.method.network.update(channels=32, multipliers=(1, 2), blocks=1, attention=(4,))
     c.train.update(steps=1_000, batch_size=128, log_every=100, sample_every=500, checkpoint_every=500)
-    c.optim.update(learning_rate=2e-3, warmup=12_800.0, decay="cosine", decay_images=128_000.0)
+    c.optim.update(learning_rate=2e-3, warmup=12_800.0, decay="cosine")
     c.ema.update(images=25_000.0)
     c.sampler = component("sampler", "heun", steps=18)
     c.eval.update(metrics=("frechet_pixels",), num=1_438)

@@ -17,8 +17,7 @@ def get_config(variant="all"):
     c.method.discriminator.width = 64  # narrower ones overlook details at so few resolutions
     c.method.penalty.gamma = 0.2
     c.train.update(steps=4_000, batch_size=64, log_every=200, sample_every=1_000, checkpoint_every=1_000)
-    images = float(c.train.steps * c.train.batch_size)
-    c.optim.update(learning_rate=5e-4, b1=0.0, b2=0.99, decay="cosine", decay_images=images)  # both networks
+    c.optim.update(learning_rate=5e-4, b1=0.0, b2=0.99, decay="cosine")  # both networks
     c.ema.update(images=10_000.0)
     c.sampler = component("sampler", "generator")
     c.eval.update(metrics=("frechet_pixels",), num=1_438)

@@ -16,8 +16,7 @@ def get_config(variant="conditional"):
     c.method.conditional = variant == "conditional"
     c.method.penalty.gamma = 10.0
     c.train.update(steps=10_000, batch_size=64, sample_every=1_000, checkpoint_every=1_000)
-    images = float(c.train.steps * c.train.batch_size)
-    c.optim.update(learning_rate=3e-4, b1=0.0, b2=0.99, decay="cosine", decay_images=images)  # both networks
+    c.optim.update(learning_rate=3e-4, b1=0.0, b2=0.99, decay="cosine")  # both networks
     c.ema.update(images=20_000.0)
     c.sampler = component("sampler", "generator")
     c.eval.update(metrics=("frechet_pixels",), num=2_000)

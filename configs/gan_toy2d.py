@@ -17,8 +17,7 @@ def get_config(variant="ring"):
     c.method.generator.width = c.method.discriminator.width = 64
     c.method.penalty.gamma = {"ring": 1.0, "grid": 0.1}[variant]
     c.train.update(steps=20_000, batch_size=256, log_every=1_000, sample_every=10_000, checkpoint_every=10_000)
-    images = float(c.train.steps * c.train.batch_size)
-    c.optim.update(learning_rate=2e-3, b1=0.0, b2=0.99, decay="cosine", decay_images=images)  # both networks
+    c.optim.update(learning_rate=2e-3, b1=0.0, b2=0.99, decay="cosine")  # both networks
     c.ema.update(images=100_000.0)
     c.sampler = component("sampler", "generator")
     c.eval.update(metrics=("modes", "energy"), num=2_500, batch_size=2_500)

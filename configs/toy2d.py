@@ -11,7 +11,7 @@ def get_config(variant="swiss_roll"):
     c.method.target.sigma_data = 1.0  # points are standardised
     c.method.weighting.sigma_data = 1.0
     c.train.update(steps=10_000, batch_size=512, log_every=500, sample_every=5_000, checkpoint_every=5_000)
-    c.optim.update(learning_rate=1e-3, warmup=51_200.0, decay="cosine", decay_images=5_120_000.0)
+    c.optim.update(learning_rate=1e-3, warmup=51_200.0, decay="cosine")
     c.ema.update(images=100_000.0)
     c.sampler = component("sampler", "heun", steps=32)
     c.eval.update(

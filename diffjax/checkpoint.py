@@ -3,7 +3,6 @@
 import errno
 import logging
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,8 @@ class Checkpoints:
             read_only=read_only,
         )
         self.directory = Path(directory).absolute()
+        if not read_only and jax.process_index() == 0:
+            self._set_aside_what_is_not_whole()
         self.best_metric = best
         self.manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -53,17 +54,22 @@ class Checkpoints:
             self.manager.close()  # waits for the save under way, and raises what it met
 
     def steps(self) -> list[int]:
-        """The steps at which there is a checkpoint, ascending."""
-        return sorted(self.manager.all_steps())
+        """The steps at which there is a complete checkpoint, ascending."""
+        return [step for step in sorted(self.manager.all_steps()) if not _missing(self.directory / str(step))]
 
     def latest(self) -> int | None:
-        """The step of the last complete checkpoint, or None. One that is not whole is passed over, and said so."""
-        for step in reversed(self.steps()):
-            missing = [part for part in PARTS if not (self.directory / str(step) / part).exists()]
-            if not missing:
-                return step
-            print(f"checkpoint {step} is incomplete (no {', '.join(missing)}): passed over", flush=True)
-        return None
+        """The step of the last complete checkpoint, or None."""
+        return max(self.steps(), default=None)
+
+    def _set_aside_what_is_not_whole(self) -> None:
+        """A folder with a checkpoint's name but not all its parts would block the saves to come: out of the way."""
+        for path in self.directory.glob("[0-9]*"):
+            if path.name.isdigit() and (missing := _missing(path)):
+                aside = self.directory.with_name("incomplete") / path.name
+                aside.parent.mkdir(exist_ok=True)
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+                print(f"checkpoint {path.name} is incomplete (no {', '.join(missing)}): moved to {aside}", flush=True)
 
     def save(self, step: int, arrays: dict[str, Tree], facts: dict, metrics: dict[str, float]) -> None:
         """Saves in the background; returns as soon as the arrays are off the device. Raises what the last save met.
@@ -72,18 +78,20 @@ class Checkpoints:
         """
         with _explained(self.directory):
             self.manager.wait_until_finished()
-            if step in self.manager.all_steps():
+            if step in self.steps():
                 return
             needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
             if shutil.disk_usage(self.directory).free < needed:  # better not begun than broken off
                 raise OSError(errno.ENOSPC, "No space left on device")
             trees = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
             known = {name: value for name, value in metrics.items() if np.isfinite(value)}
-            self.manager.save(
+            saved = self.manager.save(
                 step,
                 args=ocp.args.Composite(**trees, facts=ocp.args.JsonSave(facts)),
                 metrics=known if self.best_metric in known else None,
             )
+            if not saved:
+                raise RuntimeError(f"Orbax refused to save step {step} beside {self.manager.all_steps()}")
 
     def wait(self) -> None:
         """Until the last save is on disk; raises what it met."""
@@ -95,6 +103,11 @@ class Checkpoints:
         shardings say where it goes: on whatever devices there are now."""
         trees = {name: ocp.args.StandardRestore(tree) for name, tree in arrays.items()}
         return dict(self.manager.restore(step, args=ocp.args.Composite(**trees, facts=ocp.args.JsonRestore())))
+
+
+def _missing(path: Path) -> list[str]:
+    """The parts that a checkpoint at `path` has not."""
+    return [part for part in PARTS if not (path / part).exists()]
 
 
 class _explained:
@@ -110,9 +123,7 @@ class _explained:
         text = str(error)
         full = isinstance(error, OSError) and error.errno in NO_ROOM
         # TensorStore words the same failure in its own way and raises ValueError or RuntimeError.
-        if full or "No space left" in text or "RESOURCE_EXHAUSTED" in text or "File too large" in text:
-            # The save's abandoned coroutines would complain, one by one, as they are collected: it has been said once.
-            sys.unraisablehook = lambda _: None
+        if full or "No space left" in text or "File too large" in text:
             raise UserError(
                 f"--workdir: no room to save a checkpoint in {self.directory}; free some space and run the same "
                 "command again (the checkpoints saved before are untouched)"

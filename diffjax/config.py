@@ -42,6 +42,7 @@ TABLES: dict[str, dict[str, Callable]] = {
     "optim": optim.OPTIMIZERS,
     "ema": state.AVERAGES,
 }
+FREE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "eval.every")
 FLAX_FIELDS = ("parent", "name")  # every Flax module has them; they are not hyper-parameters
 
 
@@ -60,9 +61,7 @@ def build(slot: str, node: ConfigDict) -> Any:
     """The object a component stands for; or, if it still needs arguments, a partial that awaits them."""
     factory, member = _look_up(slot, node.name)
     _, missing = _parameters(factory, member)
-    fields = {
-        key: build(key, value) if key in TABLES else _plain(value) for key, value in node.items() if key != "name"
-    }
+    fields = {key: build(key, value) if key in TABLES else plain(value) for key, value in node.items() if key != "name"}
     made = partial(factory, *member, **fields)
     return made if missing else made()
 
@@ -75,6 +74,11 @@ def _look_up(slot: str, name: str) -> tuple[Callable, tuple[str, ...]]:
         raise UserError(
             f"{slot}.name: {name!r} is unknown; it is one of {', '.join(table)}{_did_you_mean(family, table)}"
         )
+    takes_member = bool(table[family] in data.FAMILIES)
+    if takes_member and not member:
+        raise UserError(f"{slot}.name: {name!r} needs to say which; write {family}:NAME")
+    if colon and not takes_member:
+        raise UserError(f"{slot}.name: {name!r} has no members; write {family}")
     return table[family], (member,) if colon else ()
 
 
@@ -105,9 +109,9 @@ def _describe(slot: str, value: Any) -> Any:
     raise UserError(f"{slot}: {value!r} is in no table of components; it is one of {', '.join(TABLES[slot])}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples as JSON and ConfigDict may return them: lists, nested or not, become tuples again."""
-    return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value
+    return tuple(plain(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -152,8 +156,9 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> Config
     others = [item for item in overrides if not item[0].endswith(".name")]
     for path, text in sorted(names, key=lambda item: item[0].count(".")):
         parent, slot = _parent(config, path.removesuffix(".name"))
-        if slot in TABLES or parent.get(slot, {}).get("name"):
-            parent[slot] = component(_slot_of(path), text)
+        if not isinstance(parent[slot], ConfigDict) or "name" not in parent[slot]:
+            raise UserError(f"--config.{path}: {slot!r} is no component; it has no name to choose")
+        parent[slot] = component(_slot_of(path), text)
     for path, text in others:
         parent, key = _parent(config, path)
         parent[key] = _parse(path, text, parent[key])
@@ -225,13 +230,13 @@ def flatten(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
     leaves = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
-        leaves |= flatten(value, f"{path}.") if isinstance(value, ConfigDict) else {path: _plain(value)}
+        leaves |= flatten(value, f"{path}.") if isinstance(value, ConfigDict) else {path: plain(value)}
     return leaves
 
 
 def may_change(path: str) -> bool:
     """Whether a key can differ when a run is continued: its length, its intervals, and what it runs on."""
-    return path == "train.steps" or path.endswith("every") or path.startswith("parallel.")
+    return path in FREE or path.startswith("parallel.")
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
@@ -242,6 +247,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 
 
 def fingerprint(config: ConfigDict) -> str:
-    """Ten hexadecimal digits that change with whatever changes a run's result, and with nothing else."""
+    """Ten hexadecimal digits that change with whatever may change a run's result; not with intervals or devices."""
     leaves = {path: value for path, value in flatten(config).items() if path == "train.steps" or not may_change(path)}
+    leaves = {path: value for path, value in leaves.items() if path not in ("train.keep", "train.profile")}
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:10]

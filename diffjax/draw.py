@@ -5,7 +5,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from diffjax import pictures
+from diffjax import parallel, pictures
 from diffjax.errors import UserError
 from diffjax.evaluate import picture
 from diffjax.run import Run
@@ -37,6 +37,9 @@ def draw(run: Run, out: str, num: int, seed: int, label: int | None, guidance: f
         spec = method.with_guidance(experiment.sampler, guidance)
         generator = experiment.generator(spec, batch_size=batch, trajectory=kind == ".gif")
 
+    if not parallel.is_main():  # every process draws; one writes
+        list(generator.batches(run.ema, num, seed, label))
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "/":
         if method.space.kind != "images":
@@ -57,6 +60,8 @@ def draw(run: Run, out: str, num: int, seed: int, label: int | None, guidance: f
         pictures.save_png(path, picture(experiment, drawn))
     else:
         pictures.save_gif(path, film(run, drawn), FILM_SECONDS)
+    if drawn.not_finite:
+        print(f"{drawn.not_finite} of them are not finite: this model, or this sampler, is broken")
     print(f"wrote {num} samples ({drawn.nfe} network calls each) to {path}")
 
 
@@ -68,8 +73,8 @@ def film(run: Run, drawn) -> list[np.ndarray]:
     space = experiment.method.space
     process, spec = run.process, experiment.sampler
     times = spec.grid(process, spec.steps)[:-1]
-    # Scaled so that, for data of standard deviation 1/2, every frame has that too.
-    spread = np.asarray(2 * jnp.sqrt(process.alpha(times) ** 2 / 4 + process.sigma(times) ** 2))
+    std = 0.5 if space.kind == "images" else 1.0  # of the data, about; every frame is brought to the same
+    spread = np.asarray(jnp.sqrt(process.alpha(times) ** 2 + (process.sigma(times) / std) ** 2))
     frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
     return [
         picture(experiment, drawn.__class__(np.asarray(space.from_model(f)), drawn.label, drawn.nfe)) for f in frames

@@ -7,13 +7,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffjax import parallel, window
+from diffjax.precision import Precision
 from diffjax.run import Experiment
 from diffjax.train import batch_shapes, carry_shapes
 
 
 def dry_run(config: ConfigDict) -> str:
     """Compiles the step for the devices present and reads off what it needs; nothing is computed or written."""
+    Precision(**config.precision).apply()
     experiment = Experiment.of(config)
+    parallel.check_batch(config.train.batch_size, experiment.layout, config.train.accumulate)
     layout = replace(experiment.layout, mode="jit")  # pmap runs the same program on each device
     shapes = carry_shapes(experiment)
     step = parallel.compile_step(window.windowed(experiment.method.step), layout, shapes)

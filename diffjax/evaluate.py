@@ -9,6 +9,7 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax import parallel, pictures
 from diffjax.config import flatten
+from diffjax.errors import UserError
 from diffjax.measures import Evidence, Score, find, judge_of
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
@@ -59,8 +60,14 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
 
 def evaluate(evidence: Evidence, chosen: dict[str, Callable], workdir: Path, step: int) -> list[Score]:
     """Computes the chosen metrics and writes them, with protocol and provenance, to `evals/ID.json`."""
-    scores = [score for metric in chosen.values() for score in metric(evidence)]
-    experiment = evidence.experiment
+    experiment, scores = evidence.experiment, []
+    for name, metric in chosen.items():
+        try:
+            scores += metric(evidence)
+        except UserError as error:  # samples that cannot be measured say something of the run, and do not end it
+            scores.append(Score(name, float("nan"), None, f"not measured: {error}", {}))
+    if experiment.method.generates and evidence.drawn.not_finite:
+        scores.append(Score("not_finite", evidence.drawn.not_finite, 0, "samples that are no numbers", {}))
     provenance = {
         "step": step,
         "seed": evidence.seed,

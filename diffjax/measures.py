@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffjax import metrics as m
+from diffjax.config import flatten
 from diffjax.errors import UserError
 from diffjax.methods.classifier import Classifier
 from diffjax.run import Experiment, Run, load
@@ -43,6 +44,13 @@ class Evidence:
     def variables(self) -> dict[str, Any]:
         return self.state.params | self.state.ema
 
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What every metric's protocol begins with: which data, and how many samples."""
+        leaves = {f"data.{key}": value for key, value in flatten(self.experiment.config.data).items()}
+        ours = {key: value for key, value in leaves.items() if key != "data.data_dir"}  # a place, not a property
+        return ours | ({"generated": self.num} if self.experiment.method.generates else {})
+
     @functools.cached_property
     def drawn(self) -> Drawn:
         return self.experiment.own_generator.draw(self.variables, self.num, self.seed)
@@ -57,21 +65,24 @@ class Evidence:
 
 
 def frechet_pixels(e: Evidence) -> list[Score]:
-    """Frechet distance of raw pixels in [0, 1], samples against held-out images; floor: train against held-out."""
-    heldout, train = (m.Moments.of(m.pixel_features(split["x"])) for split in (e.heldout, e.train))
-    value = m.frechet_distance(m.Moments.of(m.pixel_features(e.drawn.x)), heldout)
-    floor = m.frechet_distance(train, heldout)
-    protocol = {"features": "pixels", "generated": e.num, "reference": heldout.n, "split": "heldout"}
+    """Frechet distance of raw pixels in [0, 1], samples against held-out images; floor: as many training images."""
+    real = e.train["x"][: e.num]
+    samples, floor, heldout = map(_pixel_moments, (e.drawn.x, real, e.heldout["x"]))
+    value, floor = (m.frechet_distance(moments, heldout) for moments in (samples, floor))
+    protocol = e.protocol | {"features": "pixels", "floor": len(real), "reference": heldout.n, "split": "heldout"}
+    closest = "samples as close to held-out images as training images are"
     return [
-        Score("frechet_pixels", value, floor, f"{train.n} training images against the same held-out ones", protocol),
-        Score(
-            "frechet_pixels_ratio",
-            value / floor,
-            1.0,
-            "samples as close to held-out images as training images are",
-            protocol,
-        ),
+        Score("frechet_pixels", value, floor, f"{len(real)} training images against the same held-out ones", protocol),
+        Score("frechet_pixels_ratio", value / floor, 1.0, closest, protocol),
     ]
+
+
+def _pixel_moments(images: np.ndarray, at_once: int = 1000) -> m.Moments:
+    """The moments of the pixels, a thousand images at a time: in float64 a data set would not fit."""
+    moments = m.Moments.empty(int(np.prod(images.shape[1:])))
+    for first in range(0, len(images), at_once):
+        moments = moments.update(m.pixel_features(images[first : first + at_once]))
+    return moments
 
 
 def modes(e: Evidence) -> list[Score]:
@@ -79,14 +90,14 @@ def modes(e: Evidence) -> list[Score]:
     source = e.experiment.source
     found = m.mode_report(e.drawn.x, source.modes, source.sigma)
     ideal = m.oracle_row(len(source.modes), e.num)
-    protocol = {"generated": e.num, "radius": "3 sigma", "counted": "high_quality"}
+    protocol = e.protocol | {"radius": "3 sigma", "counted": "high_quality"}
     return [Score(name, value, ideal[name], "a perfect sampler", protocol) for name, value in found.items()]
 
 
 def energy(e: Evidence) -> list[Score]:
     """Energy distance of samples and held-out points, in stored units; its floor is train against held-out."""
     heldout, train = (split["x"][: e.num] for split in (e.heldout, e.train))
-    protocol = {"generated": e.num, "reference": len(heldout), "split": "heldout", "statistic": "U"}
+    protocol = e.protocol | {"reference": len(heldout), "split": "heldout", "statistic": "U"}
     floor = m.energy_distance(train, heldout)
     return [
         Score(
@@ -97,10 +108,10 @@ def energy(e: Evidence) -> list[Score]:
 
 def classifier(e: Evidence) -> list[Score]:
     """What a classifier trained on real data sees in the samples: classes, their balance, its confidence."""
-    samples, real = (e.judge.logits(x) for x in (e.drawn.x, e.heldout["x"]))
+    samples, real = (e.judge.experiment.logits(e.judge.ema, x) for x in (e.drawn.x, e.heldout["x"]))
     accuracy = float((real.argmax(axis=1) == e.heldout["label"]).mean())
     found = m.class_report(samples, real)
-    protocol = {"classifier": e.judge.identity, "generated": e.num, "reference": len(real)}
+    protocol = e.protocol | {"classifier": e.judge.identity, "reference": len(real), "split": "heldout"}
     held = f"{len(real)} real held-out images"
     return [
         Score("classifier_accuracy", accuracy, 1.0, f"of the judge itself, on {held}", protocol),
@@ -112,8 +123,16 @@ def classifier(e: Evidence) -> list[Score]:
 
 def accuracy(e: Evidence) -> list[Score]:
     """Share of held-out images that a classifier labels rightly."""
-    right = Run(Path(), e.experiment, e.state).logits(e.heldout["x"]).argmax(axis=1) == e.heldout["label"]
-    return [Score("accuracy", float(right.mean()), 1.0, "no mistake", {"reference": len(right), "split": "heldout"})]
+    right = e.experiment.logits(e.variables, e.heldout["x"]).argmax(axis=1) == e.heldout["label"]
+    return [
+        Score(
+            "accuracy",
+            float(right.mean()),
+            1.0,
+            "no mistake",
+            e.protocol | {"reference": len(right), "split": "heldout"},
+        )
+    ]
 
 
 METRICS = {

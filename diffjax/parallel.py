@@ -139,15 +139,16 @@ def compile_step(step: Callable, layout: Layout, state: Tree) -> Callable:
 def start(environment=os.environ) -> None:
     """Joins the other processes of a multi-host run; does nothing for a single one.
 
-    SLURM counts as several processes only if SLURM_NTASKS > 1; elsewhere set DIFFJAX_COORDINATOR (host:port),
-    DIFFJAX_PROCESSES and DIFFJAX_PROCESS. A TPU pod is recognised by its workers' host names.
+    Under SLURM, a step of several tasks (srun) is several processes. DIFFJAX_PROCESSES=auto leaves it to JAX to find
+    the others, as it can on a TPU pod; anywhere else set DIFFJAX_COORDINATOR (host:port), DIFFJAX_PROCESSES and
+    DIFFJAX_PROCESS.
     """
     if "DIFFJAX_COORDINATOR" in environment:
         count, index = int(environment["DIFFJAX_PROCESSES"]), int(environment["DIFFJAX_PROCESS"])
         if environment.get("JAX_PLATFORMS") == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(environment["DIFFJAX_COORDINATOR"], count, index)
-    elif int(environment.get("SLURM_NTASKS", 1)) > 1 or "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
+    elif int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1 or environment.get("DIFFJAX_PROCESSES") == "auto":
         jax.distributed.initialize()
 
 

@@ -111,9 +111,15 @@ def scatter(
     return np.asarray(canvas)
 
 
+def _image(picture: UInt8[ArrayLike, "h w *c"]) -> Image.Image:
+    """Grey where it has one channel or none, otherwise RGB."""
+    rgb = _rgb(picture, 3)
+    return Image.fromarray(rgb if np.shape(picture)[2:] == (3,) else rgb[..., 0])
+
+
 def save_png(path: str | Path, picture: UInt8[ArrayLike, "h w c"]) -> None:
     """Writes a PNG whole or not at all: [h, w], [h, w, 1] or [h, w, 3]."""
-    _save(path, "PNG", Image.fromarray(_rgb(picture, 3)), optimize=True)
+    _save(path, "PNG", _image(picture), optimize=True)
 
 
 def save_gif(

@@ -25,6 +25,9 @@ class Precision:
             if getattr(self, field) not in allowed:
                 raise UserError(f"precision.{field}: {getattr(self, field)!r} is not one of {', '.join(allowed)}")
 
+        if "float64" in (self.compute, self.params) and not jax.config.jax_enable_x64:
+            raise UserError("precision.params: 'float64' needs JAX_ENABLE_X64=1 in the environment")
+
     def apply(self) -> None:
         """Sets the process-wide switches. XLA reads its flags once: call this before the first computation."""
         jax.config.update("jax_default_matmul_precision", None if self.matmul == "default" else self.matmul)

@@ -16,7 +16,7 @@ from flax import traverse_util
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
 from diffjax.data import Stream
-from diffjax.run import Experiment
+from diffjax.run import Experiment, load
 
 TRANSPARENT = (
     "jit",
@@ -35,17 +35,18 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
     replay/state.npz, batch.npz: what the step was given; report.json: its number, the seed, and the tensor's name.
     """
     config, method, layout = experiment.config, experiment.method, experiment.layout
-    key = jax.random.key(config.seed)
+    key = experiment.key("step")
     shapes = jax.eval_shape(experiment.init, key)
     if good:
         state = checkpoints.restore(good, state=layout.place(shapes))["state"]
     else:
-        state = jax.jit(experiment.init, out_shardings=layout.of_state(shapes))(key)
+        warm = load(config.train.init_from).state if config.train.init_from else None
+        state = experiment.initial_state(shapes, warm)
     stream = Stream(experiment.source, config.seed, config.train.batch_size, method.batches_per_step, layout, good)
     step = parallel.compile_step(method.step, layout, shapes)
     for _ in range(good + 1, bad):
         state, _ = step(state, next(stream), key)
-    batch = next(stream)
+    state, batch = jax.device_put((state, next(stream)), layout.replicated)  # whole, so that any process can read them
     tensor = first_bad_tensor(lambda state, batch: method.step(state, batch, key, parallel.Axis()), state, batch)
     if parallel.is_main():
         directory = workdir / "replay"

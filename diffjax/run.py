@@ -14,13 +14,15 @@ from ml_collections import ConfigDict
 
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
-from diffjax.config import _plain, build
+from diffjax.config import build, plain
 from diffjax.errors import UserError
 from diffjax.methods.method import Method
 from diffjax.parallel import Layout, Tree
 from diffjax.precision import Precision
 from diffjax.sampling import Drawn, Generator
 from diffjax.state import TrainState
+
+ROLES = ("init", "step", "draw")  # what randomness is for; no two share a key
 
 
 @dataclass(frozen=True)
@@ -36,22 +38,18 @@ class Experiment:
     @classmethod
     def of(cls, config: ConfigDict) -> "Experiment":
         """Builds everything a config names, and checks what can be checked before anything runs."""
-        precision = Precision(**config.precision)
-        precision.apply()
+        _check_numbers(config)
         layout = parallel.layout(**config.parallel)
-        batch_size, accumulate = config.train.batch_size, config.train.accumulate
-        if accumulate < 1:
-            raise UserError(f"train.accumulate: {accumulate} is not a number of parts; at least 1")
-        parallel.check_batch(batch_size, layout, accumulate)
+        batch_size, steps = config.train.batch_size, config.train.steps
         source = build("data", config.data)
         make = build("method", config.method)
         method = make(
             space=source.space,
-            precision=precision,
-            optimizers=_optimizers(config.optim, make.func.networks, batch_size),
+            precision=Precision(**config.precision),
+            optimizers=_optimizers(config.optim, make.func.networks, batch_size, steps * batch_size),
             ema=build("ema", config.ema),
             batch_size=batch_size,
-            accumulate=accumulate,
+            accumulate=config.train.accumulate,
         )
         sampler = build("sampler", config.sampler)
         if not isinstance(sampler, tuple(method.samplers.values())):
@@ -59,7 +57,12 @@ class Experiment:
             raise UserError(
                 f"sampler.name: {config.sampler.name!r} cannot draw from a {config.method.name}; use {fitting}"
             )
+        method.check_sampler(sampler)
         return cls(config, source, method, sampler, layout)
+
+    def key(self, role: str) -> jax.Array:
+        """The run's key for one of its roles; "draw" belongs to the samples, whose seed is theirs."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), ROLES.index(role))
 
     def init(self, key: jax.Array) -> TrainState:
         """The state before step 1. Traceable, so that its shapes can be had without the arrays."""
@@ -69,6 +72,16 @@ class Experiment:
         )
         batch = {"x": x, "label": jnp.zeros(shape, jnp.int32), "position": jnp.zeros(shape, jnp.int32)}
         return self.method.init(key, batch)
+
+    def initial_state(self, shapes: TrainState, warm: TrainState | None = None) -> TrainState:
+        """The state before step 1, laid out: from the seed, its networks those of `warm` where that is given."""
+        at = self.layout.of_state(shapes)
+        state = jax.jit(self.init, out_shardings=at)(self.key("init"))
+        if warm is None:
+            return state
+        averages = {name: warm.ema.get(name, warm.params[name]) for name in state.ema}
+        networks = {name: warm.params[name] for name in state.params}
+        return jax.device_put(state.replace(params=networks, ema=averages), at)
 
     @cached_property
     def own_generator(self) -> Generator:
@@ -80,14 +93,41 @@ class Experiment:
         batch_size = batch_size or self.config.eval.batch_size
         return Generator(self.method, spec or self.sampler, self.layout, batch_size, trajectory)
 
+    @cached_property
+    def _logits(self) -> Any:
+        return jax.jit(self.method.logits)
 
-def _optimizers(node: ConfigDict, networks: tuple[str, ...], batch_size: int) -> dict[str, Any]:
+    def logits(self, variables: dict[str, Tree], images: np.ndarray, batch_size: int = 512) -> np.ndarray:
+        """What a classifier says of stored images [n, h, w, c]: [n, k]. The last batch is padded: one program does."""
+        parts = []
+        for first in range(0, len(images), batch_size):
+            part = images[first : first + batch_size]
+            padded = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), part.dtype)])
+            parts.append(np.asarray(self._logits(variables, padded))[: len(part)])
+        return np.concatenate(parts)
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    """Counts that make sense, and a best checkpoint that can be known."""
+    least = {"train.steps": 1, "train.accumulate": 1, "train.keep": 1, "eval.num": 2, "eval.batch_size": 1}
+    for path, low in least.items():
+        section, field = path.split(".")
+        if config[section][field] < low:
+            raise UserError(f"{path}: {config[section][field]} is too few; at least {low}")
+    best, every, saved = config.eval.best, config.eval.every, config.train.checkpoint_every
+    if best and not best.startswith("eval/"):
+        raise UserError(f"eval.best: {best!r} is not the name of an evaluation's value, such as 'eval/frechet_pixels'")
+    if best and (every < 1 or saved % every):
+        raise UserError(f"eval.best: train.checkpoint_every={saved} must be a multiple of eval.every={every}, above 0")
+
+
+def _optimizers(node: ConfigDict, networks: tuple[str, ...], batch_size: int, images: int) -> dict[str, Any]:
     """One optimiser for each network: `optim` is a component for all of them, or a section with one for each."""
     if "name" in node:
-        return {network: build("optim", node).build(batch_size) for network in networks}
+        return {network: build("optim", node).build(batch_size, images) for network in networks}
     if set(node) != set(networks):
         raise UserError(f"optim: has {', '.join(node)}; this method trains {', '.join(networks)}")
-    return {network: build("optim", node[network]).build(batch_size) for network in networks}
+    return {network: build("optim", node[network]).build(batch_size, images) for network in networks}
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -98,11 +138,17 @@ def read_config(workdir: Path) -> ConfigDict:
     return from_json(json.loads(path.read_text())["config"])
 
 
+def elsewhere(config: ConfigDict) -> ConfigDict:
+    """The config of a run that is only looked at: on the devices there are here, not those it was trained on."""
+    here = ConfigDict(config.to_dict())
+    fitting = config.parallel.devices if config.parallel.devices <= jax.device_count() else 0
+    here.parallel.update(mode="jit", devices=fitting, fsdp=1)
+    return here
+
+
 def from_json(node: Any) -> Any:
     """A ConfigDict from what JSON made of it: lists are tuples again."""
-    return (
-        ConfigDict({key: from_json(value) for key, value in node.items()}) if isinstance(node, dict) else _plain(node)
-    )
+    return ConfigDict({key: from_json(value) for key, value in node.items()}) if isinstance(node, dict) else plain(node)
 
 
 @dataclass(frozen=True)
@@ -145,19 +191,6 @@ class Run:
         """E[x0 | x_t] by the averaged weights: `run.denoiser(x_t, t, label).x0`, for a diffusion model."""
         return self.experiment.method.denoiser(self.ema)
 
-    @cached_property
-    def _logits(self) -> Any:
-        return jax.jit(self.experiment.method.logits)
-
-    def logits(self, images: np.ndarray, batch_size: int = 512) -> np.ndarray:
-        """What a classifier says of stored images [n, h, w, c]: [n, k]. The last batch is padded: one program does."""
-        parts = []
-        for first in range(0, len(images), batch_size):
-            part = images[first : first + batch_size]
-            padded = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), part.dtype)])
-            parts.append(np.asarray(self._logits(self.ema, padded))[: len(part)])
-        return np.concatenate(parts)
-
     def sample(self, num: int, seed: int = 0, label: int | None = None, **options: Any) -> Drawn:
         """`num` samples in stored units (uint8 for images); `trajectory=True` keeps the way there."""
         return self.experiment.generator(**options).draw(self.ema, num, seed, label)
@@ -166,7 +199,7 @@ class Run:
 def load(workdir: str | Path, config: ConfigDict | None = None, step: int | None = None) -> Run:
     """Opens the run in `workdir` at its last checkpoint, or at `step`; `config` replaces the one it was made with."""
     workdir = Path(workdir)
-    experiment = Experiment.of(config or read_config(workdir))
+    experiment = Experiment.of(config or elsewhere(read_config(workdir)))
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:

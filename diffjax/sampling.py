@@ -20,6 +20,7 @@ class Drawn:
     x: np.ndarray
     label: np.ndarray
     nfe: int
+    not_finite: int = 0  # samples with a NaN or an infinity somewhere; as uint8 they would pass for images
     x_t: np.ndarray | None = None  # [steps, n, ...] in model units
     x0_hat: np.ndarray | None = None
 
@@ -61,7 +62,7 @@ class Generator:
 
     def batches(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Iterator[Drawn]:
         """`num` samples, `batch_size` at a time."""
-        key = jax.random.key(seed)
+        key = jax.random.fold_in(jax.random.key(seed), 2)  # the role "draw", after "init" and "step"
         classes = max(self.method.space.num_classes, 1)
         for first in range(0, num, self.batch_size):
             index = np.arange(first, first + self.batch_size)
@@ -71,7 +72,8 @@ class Generator:
             x = self.method.space.from_model(drawn.x0)
             film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]
             shown = labels[real] if self.labelled else np.full(real.stop, -1, np.int32)
-            yield Drawn(np.asarray(x)[real], shown, int(jnp.max(drawn.nfe)), *film)
+            bad = ~np.isfinite(np.asarray(drawn.x0)[real]).all(axis=tuple(range(1, drawn.x0.ndim)))
+            yield Drawn(np.asarray(x)[real], shown, int(jnp.max(drawn.nfe)), int(bad.sum()), *film)
 
     def draw(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Drawn:
         """All `num` samples at once."""
@@ -83,4 +85,4 @@ class Generator:
             else None
             for name in ("x_t", "x0_hat")
         ]
-        return Drawn(x, labels, parts[0].nfe, *film)
+        return Drawn(x, labels, parts[0].nfe, sum(part.not_finite for part in parts), *film)

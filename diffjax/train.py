@@ -17,15 +17,17 @@ import jax.numpy as jnp
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from diffjax import parallel, replay, window
+from diffjax import replay, window
 from diffjax.checkpoint import Checkpoints
 from diffjax.data import Stream
 from diffjax.errors import Diverged, UserError
-from diffjax.evaluate import evaluations
+from diffjax.evaluate import Watch, evaluations
+from diffjax.parallel import Axis, check_batch, compile_step, is_main
+from diffjax.precision import Precision
 from diffjax.run import Experiment, load
 from diffjax.state import HEALTHY, TrainState
 from diffjax.workdir import Hold, enter
-from diffjax.writer import Writer, write_json
+from diffjax.writer import Writer, strict, write_json
 
 IN_FLIGHT = 2  # steps the host may be ahead of the device; unbounded, collectives on few CPU cores can deadlock
 
@@ -33,55 +35,75 @@ IN_FLIGHT = 2  # steps the host may be ahead of the device; unbounded, collectiv
 def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Trains to the configured end, or continues whatever `workdir` holds, exactly; returns the run's result.
 
-    Raises UserError for what the user got wrong, and Diverged, after writing down why, for a run that went bad.
+    Everything that can be checked is checked before anything in `workdir` changes. Raises UserError for what the user
+    got wrong, and Diverged, after writing down why, for a run that went bad.
     """
+    Precision(**config.precision).apply()  # before the first computation
     experiment = Experiment.of(config)
+    check_batch(config.train.batch_size, experiment.layout, config.train.accumulate)
     with contextlib.ExitStack() as stack:
-        if parallel.is_main():
+        if is_main():
             stack.enter_context(Hold(workdir))
-            enter(workdir, config)
-        writer = stack.enter_context(Writer(workdir, config.train.steps, parallel.is_main()))
+        shapes = carry_shapes(experiment)
+        writer = stack.enter_context(Writer(workdir, config.train.steps, is_main()))
+        watches = evaluations(experiment, workdir, writer)
+        warm = warm_start(experiment, shapes["state"])
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.train.keep, config.eval.best))
+        done = checkpoints.latest() or 0
+        if is_main():
+            enter(workdir, config, done)
         stop = stack.enter_context(Stop())
-        result = loop(experiment, workdir, writer, checkpoints, stop)
-    if parallel.is_main() and result["status"] != "stopped":
-        write_json(workdir / "result.json", result)
+        result = loop(experiment, workdir, shapes, watches, warm, writer, checkpoints, done, stop)
+        if result["status"] == "failed":
+            if is_main():
+                write_json(workdir / "result.json", result)
+            result["reason"] += "; " + why(experiment, workdir, checkpoints, result)
+        if is_main() and result["status"] != "stopped":
+            write_json(workdir / "result.json", result)
     if result["status"] == "failed":
         raise Diverged(result["reason"])
     return result
 
 
 def loop(
-    experiment: Experiment, workdir: Path, writer: Writer, checkpoints: Checkpoints, stop: "Stop"
+    experiment: Experiment,
+    workdir: Path,
+    shapes: dict[str, Any],
+    watches: list[Watch],
+    warm: TrainState | None,
+    writer: Writer,
+    checkpoints: Checkpoints,
+    done: int,
+    stop: "Stop",
 ) -> dict[str, Any]:
     """From the first step not yet done to the last; see the module's docstring for the order within a step."""
     config, method, layout = experiment.config.train, experiment.method, experiment.layout
-    key = jax.random.key(experiment.config.seed)
-    shapes = carry_shapes(experiment)
-    compiled = parallel.compile_step(window.windowed(method.step), layout, shapes)
-
-    done = checkpoints.latest() or 0
-    if done > config.steps:
-        raise UserError(f"train.steps: {config.steps} lies before the checkpoint at step {done}; give {done} or more")
+    key = experiment.key("step")
+    compiled = compile_step(window.windowed(method.step), layout, shapes)
+    stream = Stream(experiment.source, experiment.config.seed, config.batch_size, method.batches_per_step, layout)
     if done:
         carry = checkpoints.restore(done, **layout.place(shapes))
-        earlier = carry.pop("facts")["seconds"]
+        facts = carry.pop("facts")
+        stream.seek(facts["data"])
+        earlier, values = facts["seconds"], facts["values"]
         writer.say(f"continuing from step {done:,}")
     else:
-        carry = {"state": initial_state(experiment, shapes["state"]), "window": window.empty(shapes["window"], layout)}
-        earlier = 0.0
-    stream = Stream(experiment.source, experiment.config.seed, config.batch_size, method.batches_per_step, layout, done)
-    watches = evaluations(experiment, workdir, writer)
+        carry = {
+            "state": experiment.initial_state(shapes["state"], warm),
+            "window": window.empty(shapes["window"], layout),
+        }
+        earlier, values = 0.0, {}
     writer.start(done)
 
-    values: dict[str, float] = {}
     in_flight: deque = deque()
     began = logged_at = time.monotonic()
     logged = done
+    trace = Trace(workdir / "profile", config.profile)
     for step in range(done + 1, config.steps + 1):
         last, values = step == config.steps, {}
-        with profile(workdir / "profile", step - done, config.profile):
-            carry, metrics = compiled(carry, next(stream), key)
+        trace.before(step - done)
+        carry, metrics = compiled(carry, next(stream), key)
+        trace.after(step - done, metrics, last)
         in_flight.append(metrics)
         if len(in_flight) > IN_FLIGHT:
             jax.block_until_ready(in_flight.popleft())
@@ -89,7 +111,7 @@ def loop(
         if due(step, config.log_every) or last:
             values = window.read(carry["window"])
             if bad := first_bad_step(carry["state"]):
-                return failure(experiment, workdir, checkpoints, bad)
+                return failed(bad, checkpoints)
             speed = (step - logged) * config.batch_size / (time.monotonic() - logged_at)
             writer.progress(step, values, speed)
             values["images_per_second"] = speed
@@ -108,8 +130,9 @@ def loop(
         stopping = stop.asked(step)
         if due(step, config.checkpoint_every) or last or stopping:
             if bad := first_bad_step(carry["state"]):
-                return failure(experiment, workdir, checkpoints, bad)
-            checkpoints.save(step, carry, {"seconds": seconds, "data": stream.position}, values)
+                return failed(bad, checkpoints)
+            facts = {"seconds": seconds, "data": stream.position, "values": strict(values)}
+            checkpoints.save(step, carry, facts, values)
         if stopping and not last:
             checkpoints.wait()
             writer.say(f"stopped at step {step}; run the same command to continue")
@@ -129,7 +152,7 @@ def loop(
 def carry_shapes(experiment: Experiment) -> dict[str, Any]:
     """The shapes of the state and of the window of metrics, without computing either."""
     state = jax.eval_shape(experiment.init, jax.random.key(0))
-    return window.shapes(experiment.method.step, state, batch_shapes(experiment), jax.random.key(0), parallel.Axis())
+    return window.shapes(experiment.method.step, state, batch_shapes(experiment), jax.random.key(0), Axis())
 
 
 def batch_shapes(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
@@ -141,23 +164,20 @@ def batch_shapes(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
     return {"x": jax.ShapeDtypeStruct((*per_step, *method.space.shape), pixels), "label": whole, "position": whole}
 
 
-def initial_state(experiment: Experiment, shapes: TrainState) -> TrainState:
-    """The state before step 1: from the seed, with the networks of another run where `train.init_from` names one."""
-    config, layout = experiment.config, experiment.layout
-    init = jax.jit(experiment.init, out_shardings=layout.of_state(shapes))
-    state = init(jax.random.key(config.seed))
-    if not config.train.init_from:
-        return state
-    other = load(config.train.init_from)
-    for name in state.params:
-        ours, theirs = (jax.tree.map(jnp.shape, s.params.get(name)) for s in (state, other.state))
+def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:
+    """The state of the run that `train.init_from` names, if any; its networks must be like this config's."""
+    path = experiment.config.train.init_from
+    if not path:
+        return None
+    try:
+        other = load(path).state
+    except UserError as error:
+        raise UserError(f"train.init_from: {str(error).removeprefix('--workdir: ')}") from error
+    for name in shapes.params:
+        ours, theirs = (jax.tree.map(jnp.shape, state.params.get(name)) for state in (shapes, other))
         if ours != theirs:
-            raise UserError(
-                f"train.init_from: the {name!r} of {config.train.init_from} has other shapes than this config's"
-            )
-    averages = {name: other.state.ema.get(name, other.state.params[name]) for name in state.ema}
-    warm = state.replace(params={name: other.state.params[name] for name in state.params}, ema=averages)
-    return jax.device_put(warm, layout.of_state(shapes))
+            raise UserError(f"train.init_from: the {name!r} of {path} has other shapes than this config's")
+    return other
 
 
 def due(step: int, every: int) -> bool:
@@ -171,34 +191,54 @@ def first_bad_step(state: TrainState) -> int:
     return 0 if bad == HEALTHY else bad
 
 
-def failure(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, bad: int) -> dict[str, Any]:
-    """A run gone bad: nothing is saved over the last good checkpoint, and the bad step is replayed to say why."""
+def failed(bad: int, checkpoints: Checkpoints) -> dict[str, Any]:
+    """The result of a run gone bad: nothing is saved over its last good checkpoint."""
     checkpoints.wait()
     good = checkpoints.latest() or 0
-    tensor = replay.explain(experiment, workdir, checkpoints, good, bad)
-    reason = (
-        f"step {bad} was not finite: {tensor}; the last good checkpoint is step {good}, the step is in {workdir}/replay"
-    )
+    reason = f"step {bad} was not finite; the last good checkpoint is step {good}"
     return {"status": "failed", "reason": reason, "step": bad, "last_good_step": good, "metrics": {}}
 
 
-@contextlib.contextmanager
-def profile(directory: Path, step: int, steps: int):
-    """Traces `steps` steps of this process, from the tenth on, for TensorBoard or Perfetto."""
-    first = 10
-    if steps and step == first:
-        jax.profiler.start_trace(str(directory))
-    yield
-    if steps and step == first + steps - 1:
-        jax.profiler.stop_trace()
+def why(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, result: dict[str, Any]) -> str:
+    """The first bad tensor, found by doing the bad step again; or why that could not be done."""
+    try:
+        tensor = replay.explain(experiment, workdir, checkpoints, result["last_good_step"], result["step"])
+    except Exception as error:  # the failure to report is the run's, whatever happens while it is looked into
+        return f"replaying it failed ({type(error).__name__}: {' '.join(str(error).split())})"
+    return f"first bad tensor: {tensor} (see {workdir}/replay)"
+
+
+class Trace:
+    """A profile of `steps` steps of this process, from the tenth on, for TensorBoard or Perfetto."""
+
+    FIRST = 10  # by then everything is compiled and warm
+
+    def __init__(self, directory: Path, steps: int):
+        self.directory, self.steps, self.running = directory, steps, False
+
+    def before(self, step: int) -> None:
+        if self.steps and step == self.FIRST:
+            jax.profiler.start_trace(str(self.directory))
+            self.running = True
+
+    def after(self, step: int, metrics: Any, last: bool) -> None:
+        if self.running and (last or step == self.FIRST + self.steps - 1):
+            jax.block_until_ready(metrics)  # what was asked for has run
+            jax.profiler.stop_trace()
+            self.running = False
 
 
 class Stop:
-    """SIGTERM and SIGINT ask the run to end after the step under way, on all hosts at the same step."""
+    """SIGTERM and SIGINT ask the run to end after the step under way.
+
+    On several hosts SIGTERM is left to JAX, whose notice makes all of them stop at the same step.
+    """
 
     def __enter__(self) -> "Stop":
         self.signalled = False
         self.before = {}
+        if jax.process_count() > 1:
+            return self
         with contextlib.suppress(ValueError):  # only the main thread may set handlers; elsewhere there is nobody to ask
             self.before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         return self

@@ -4,7 +4,9 @@ import fcntl
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +60,24 @@ class Hold:
         self.file.close()
 
 
-def enter(workdir: Path, config: ConfigDict) -> None:
-    """Writes `config.json`, or, where a run is there already, makes sure that `config` may continue it."""
+def enter(workdir: Path, config: ConfigDict, done: int) -> None:
+    """Writes `config.json`, after making sure that `config` may continue the `done` steps that are there already."""
     path = workdir / "config.json"
-    if path.is_file():
+    if done > config.train.steps:
+        raise UserError(
+            f"train.steps: {config.train.steps} lies before the checkpoint at step {done}; give {done} or more"
+        )
+    if done and not path.is_file():
+        raise UserError(f"--workdir: {workdir} has checkpoints but no config.json; take another directory")
+    if done:
         changed = differences(read_config(workdir), config)
         if changed:
             raise UserError(
                 f"--workdir: {workdir} holds a run of another config ({'; '.join(changed)}); take another directory, "
                 "or change back (only train.steps, the *every keys and parallel.* may change)"
             )
-    elif (workdir / "checkpoints").exists():
-        raise UserError(f"--workdir: {workdir} has checkpoints but no config.json; take another directory")
+    if done < config.train.steps:
+        (workdir / "result.json").unlink(missing_ok=True)  # it was of a shorter run
     write_json(path, {"config": config.to_dict(), "fingerprint": fingerprint(config)} | surroundings())
 
 
@@ -79,6 +87,7 @@ def surroundings() -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "commit": _commit(),
+        "command": shlex.join(sys.argv),
     }
 
 

@@ -15,8 +15,17 @@ def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
     os.replace(temporary, path)
+
+
+def strict(content: Any) -> Any:
+    """What JSON can say: a number that is not finite becomes the text "nan", "inf" or "-inf"."""
+    if isinstance(content, dict):
+        return {key: strict(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [strict(value) for value in content]
+    return str(content) if isinstance(content, float) and not math.isfinite(content) else content
 
 
 class Writer:
@@ -61,8 +70,8 @@ class Writer:
         """One line of `metrics.jsonl`, and the same for TensorBoard. `seconds` is the run's training time so far."""
         if not self.active:
             return
-        finite = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}  # strict JSON
-        self.lines.write(json.dumps({"step": step, "images": images, "seconds": round(seconds, 3)} | finite) + "\n")
+        line = {"step": step, "images": images, "seconds": round(seconds, 3)} | values
+        self.lines.write(json.dumps(strict(line), allow_nan=False) + "\n")
         for name, value in values.items():
             self.events.add_scalar(name, value, step)
 

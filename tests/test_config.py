@@ -82,7 +82,10 @@ def test_overrides_of_every_type(base):
         ("sampler", "ddim", "--config.sampler.name=ddim"),
         ("train", "3", "is a section with accumulate"),
         ("train.steps.x", "3", "'train.steps' is a value"),
-        ("seed.name", "x", "is a value"),
+        ("seed.name", "x", "is no component"),
+        ("train.name", "x", "is no component"),
+        ("data.name", "tfds", "write tfds:NAME"),
+        ("data.name", "digits:9", "write digits"),
     ],
 )
 def test_a_wrong_override_says_what_is_wrong(base, path, text, message):

@@ -67,7 +67,7 @@ def test_a_png_comes_back_as_it_went(tmp_path):
     for shape in ((5, 7, 3), (5, 7, 1), (5, 7)):
         picture = RNG.integers(0, 256, shape, dtype=np.uint8)
         pictures.save_png(tmp_path / "new" / "a.png", picture)
-        expected = np.broadcast_to(picture.reshape(5, 7, -1), (5, 7, 3))
+        expected = picture if shape[2:] == (3,) else picture.reshape(5, 7)  # grey stays grey
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "a.png")), expected)
 
 

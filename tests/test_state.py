@@ -71,7 +71,7 @@ def test_parts_of_a_batch_give_its_mean_gradient():
 
 @pytest.mark.parametrize("batch", [10, 40])
 def test_rates_are_counted_in_images(batch):
-    schedule = Adam(learning_rate=1.0, warmup=400.0, decay="cosine", decay_images=1200.0).schedule(batch)
+    schedule = Adam(learning_rate=1.0, warmup=400.0, decay="cosine").schedule(batch, 1200)
     at = lambda images: float(schedule(images // batch))  # noqa: E731
     np.testing.assert_allclose([at(400), at(800), at(1200)], [1.0, 0.5, 0.0], atol=1e-6)
     assert 0 < at(0) < at(200) < 1
@@ -80,7 +80,7 @@ def test_rates_are_counted_in_images(batch):
 
 def test_a_gradient_longer_than_allowed_is_shortened_before_adam():
     """Adam forgets a gradient's scale, so clipping shows in its second moment."""
-    clipped, gradient = Adam(clip_norm=1.0).build(1), {"w": jnp.asarray([30.0, 40.0])}
+    clipped, gradient = Adam(clip_norm=1.0).build(1, 1), {"w": jnp.asarray([30.0, 40.0])}
     _, opt_state = clipped.update(gradient, clipped.init(gradient), gradient)
     moment = next(s.nu["w"] for s in opt_state if hasattr(s, "nu"))
     np.testing.assert_allclose(moment, 0.001 * np.asarray([0.6, 0.8]) ** 2, rtol=1e-5)
@@ -88,7 +88,10 @@ def test_a_gradient_longer_than_allowed_is_shortened_before_adam():
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"decay": "exponential"}, "optim.decay: 'exponential'"), ({"decay": "cosine"}, "optim.decay_images: 0 must be")],
+    [
+        ({"decay": "exponential"}, "optim.decay: 'exponential'"),
+        ({"decay": "cosine", "warmup": 9.0, "decay_images": 8.0}, "optim.decay_images: 8 must be"),
+    ],
 )
 def test_a_schedule_that_makes_no_sense_says_so(fields, message):
     with pytest.raises(UserError, match=message):

@@ -13,11 +13,12 @@ from diffjax import config as configs
 from diffjax import parallel
 from diffjax.data import Stream
 from diffjax.run import Experiment
-from diffjax.train import carry_shapes, initial_state
+from diffjax.train import carry_shapes
 
 ROOT = Path(__file__).parent.parent
 POINTS = {
     "data.num_train": "4096", "data.num_heldout": "256", "method.network.width": "16", "method.network.depth": "1",
+    "optim.decay": "constant",
     "train.batch_size": "64", "train.log_every": "5", "train.sample_every": "0", "train.checkpoint_every": "7",
     "parallel.devices": "1", "eval.num": "64", "eval.batch_size": "64", "sampler.steps": "4",
 }  # fmt: skip
@@ -56,7 +57,7 @@ def steps(config, count: int):
     """`count` steps without the loop around them: the losses of each, and the last state's parameters."""
     experiment = Experiment.of(config)
     shapes = carry_shapes(experiment)["state"]
-    state = initial_state(experiment, shapes)
+    state = experiment.initial_state(shapes)
     compiled = parallel.compile_step(experiment.method.step, experiment.layout, shapes)
     method = experiment.method
     stream = Stream(experiment.source, config.seed, method.batch_size, method.batches_per_step, experiment.layout)

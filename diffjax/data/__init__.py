@@ -9,7 +9,9 @@ from diffjax.data.tfds import TFDS, prepare
 from diffjax.data.toy2d import Toy2D
 
 SOURCES = {"digits": Digits, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder}
+FAMILIES = (Toy2D, TFDS, Folder)  # named with a member: "toy2d:ring", "tfds:mnist", "folder:/path"
 
 __all__ = [
-    "SOURCES", "TFDS", "Digits", "Examples", "Folder", "Order", "Source", "Space", "Stream", "Toy2D", "prepare",
+    "FAMILIES", "SOURCES", "TFDS", "Digits", "Examples", "Folder", "Order", "Source", "Space", "Stream", "Toy2D",
+    "prepare",
 ]  # fmt: skip

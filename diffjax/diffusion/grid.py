@@ -22,7 +22,7 @@ def linear(process: Process, steps: int) -> Grid:
 def karras(
     process: Process, steps: int, *, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: float = 80.0
 ) -> Grid:
-    """sigma / alpha^(1/rho) evenly spaced between sigma_max and sigma_min, then 0 (Karras et al. 2022, eq. 5).
+    """(sigma / alpha)^(1/rho) evenly spaced between sigma_max and sigma_min, then 0 (Karras et al. 2022, eq. 5).
 
     The two ends are held to what the process reaches.
     """

@@ -45,7 +45,7 @@ class Process(abc.ABC):
         """The inverse of `log_snr`: the t at which it has this value."""
 
     def log_snr(self, t: Time) -> Time:
-        """log(alpha^2 / sigma^2), decreasing (Kingma et al. 2021, eq. 3); +inf at sigma = 0, -inf at alpha = 0."""
+        """log(alpha^2 / sigma^2), decreasing (Kingma et al. 2021, eq. 2); +inf at sigma = 0, -inf at alpha = 0."""
         return 2 * (jnp.log(self.alpha(t)) - jnp.log(self.sigma(t)))
 
     def corrupt(self, x0: Batch, eps: Batch, t: Time) -> Batch:
@@ -70,7 +70,7 @@ class Process(abc.ABC):
         return mean, variance * self.sigma(s) ** 2 / self.sigma(t) ** 2
 
     def sde(self, t: Time) -> tuple[Time, Time]:
-        """dx = f x dt + g dw: f = d log alpha / dt and g^2 = d sigma^2 / dt - 2 f sigma^2 (same, eq. 20)."""
+        """dx = f x dt + g dw with these moments: f = d log alpha / dt and g^2 = d sigma^2 / dt - 2 f sigma^2."""
         f = self._rate(lambda t: jnp.log(self.alpha(t)), t)
         return f, self._rate(lambda t: self.sigma(t) ** 2, t) - 2 * f * self.sigma(t) ** 2
 

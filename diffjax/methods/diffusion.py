@@ -109,8 +109,17 @@ class Diffusion(Method):
         denoise = self.denoiser(variables, spec).given(label)
         return spec(self.process, denoise, x, times, walk, trajectory)
 
+    def check_sampler(self, spec):
+        if getattr(spec.guidance, "func", spec.guidance) is not guidance.none:
+            self._check_guidance("sampler.guidance.name")
+
+    def _check_guidance(self, field: str) -> None:
+        if not self.conditional:
+            raise UserError(f"{field}: this model is trained without labels (method.conditional=false)")
+        if not self.label_dropout:
+            raise UserError(f"{field}: this model never sees a hidden label (method.label_dropout=0)")
+
     def with_guidance(self, spec: Sampler, scale: float) -> Sampler:
         """`spec` with classifier-free guidance of this scale; an error where the model cannot be guided."""
-        if not self.conditional:
-            raise UserError("--guidance: this model was trained without labels (method.conditional=false)")
+        self._check_guidance("--guidance")
         return replace(spec, guidance=lambda denoiser, null: guidance.classifier_free(denoiser, null, scale=scale))

@@ -59,8 +59,17 @@ class Method(abc.ABC):
         """One sample for each key, in model units, by the sampler component `spec`. Pure."""
 
     def make(self, network: Callable[..., nn.Module], axis: Axis = Axis()) -> nn.Module:  # noqa: B008
-        """A network component completed by what the data and the run say."""
-        return network(shape=self.space.shape, num_classes=self.space.num_classes, precision=self.precision, axis=axis)
+        """A network component completed by what the data and the run say; without labels if it is not to see them."""
+        num_classes = self.space.num_classes if self.sees_labels else 0
+        return network(shape=self.space.shape, num_classes=num_classes, precision=self.precision, axis=axis)
+
+    @property
+    def sees_labels(self) -> bool:
+        """Whether the networks are shown the labels."""
+        return getattr(self, "conditional", True)
+
+    def check_sampler(self, spec: Any) -> None:  # noqa: B027  (most can do whatever their samplers ask)
+        """Raises UserError when this method cannot be drawn from as a sampler component asks."""
 
 
 def keys_of(key: Key[Array, ""], step: Array, batch: Batch) -> Key[Array, "b"]:

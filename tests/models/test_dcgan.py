@@ -102,6 +102,12 @@ def test_labels_change_the_answer_where_there_are_any(network):
         assert "embed" not in str(jax.eval_shape(unlabelled, jax.random.key(0), seen, jnp.array([3])))  # noqa: B023
 
 
+def test_a_label_starts_as_long_as_a_one_hot_vector():
+    """As long as z it would drown z, and every class would have one image."""
+    labels = init(make(MlpGenerator, num_classes=1_000), jnp.zeros((1, 2)), jnp.array([0]))["params"]["labelled"]
+    np.testing.assert_allclose(jnp.mean(jnp.sum(labels["embed"]["embedding"] ** 2, axis=-1)), 1.0, rtol=0.1)
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 def test_networks_compute_in_bfloat16_and_answer_in_float32(pair):
     for network in PAIRS[pair]:
