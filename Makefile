@@ -20,10 +20,10 @@ demo: $(VENV)/.demo
 		"$(DEMO)/digits.gif   noise becoming digits" "$(DEMO)/digits.txt   the table above"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.parity
-	$(BIN)/python -m pytest -m 'slow or parity'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or parity'
 
 test-all: test test-slow
 
