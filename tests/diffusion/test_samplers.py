@@ -65,7 +65,9 @@ def moments(process, times, sampler):
 
 
 @pytest.mark.parametrize(
-    "sampler", [DDIM(), DDIM(eta=0.5), DDIM(eta=1.0), Ancestral(), Ancestral(variance="large")], ids=repr
+    "sampler",
+    [DDIM(), DDIM(eta=0.5), DDIM(eta=1.0), Ancestral(), Ancestral(variance="large")],
+    ids=["eta 0", "eta 0.5", "eta 1", "small", "large"],
 )
 @pytest.mark.parametrize("process", [ddpm_linear(), VPLinear(), EDM()], ids=["table", "continuous", "edm"])
 def test_every_step_is_the_samplers_own_linear_gaussian_recursion(sampler, process):
