@@ -58,5 +58,5 @@ def main(what: str, about: str, default_count: int) -> None:
         medians = [statistics.median(read(r) for r in runs[name]) for name in contenders]
         if all(m != m for m in medians):
             continue
-        ratio = f"   ratio {medians[0] / medians[1]:.2f}" if len(medians) == 2 and medians[1] == medians[1] else ""
+        ratio = f"   ratio {medians[0] / medians[1]:.2f}" if len(medians) == 2 and medians[1] > 0 else ""
         print(f"{row:18}" + "".join(f"{m:14,.4g}" for m in medians) + ratio)
