@@ -46,7 +46,8 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
     step = parallel.compile_step(method.step, layout, shapes)
     for _ in range(good + 1, bad):
         state, _ = step(state, next(stream), key)
-    state, batch = jax.device_put((state, next(stream)), layout.replicated)  # whole, so that any process can read them
+    whole = jax.jit(lambda tree: tree, out_shardings=layout.replicated)  # so that any process can read all of it
+    state, batch = whole((state, next(stream)))
     tensor = first_bad_tensor(lambda state, batch: method.step(state, batch, key, parallel.Axis()), state, batch)
     if parallel.is_main():
         directory = workdir / "replay"

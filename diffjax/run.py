@@ -81,7 +81,7 @@ class Experiment:
             return state
         averages = {name: warm.ema.get(name, warm.params[name]) for name in state.ema}
         networks = {name: warm.params[name] for name in state.params}
-        return jax.device_put(state.replace(params=networks, ema=averages), at)
+        return jax.jit(lambda state: state, out_shardings=at)(state.replace(params=networks, ema=averages))
 
     @cached_property
     def own_generator(self) -> Generator:

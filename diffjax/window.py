@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from diffjax.parallel import Layout, Tree
 
@@ -30,7 +31,13 @@ def shapes(step: Callable, state: Tree, batch: Tree, key: jax.Array, axis) -> di
 
 def empty(shapes: Tree, layout: Layout) -> Tree:
     """A window in which nothing has been added up."""
-    return jax.device_put(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), layout.replicated)
+
+    def zeros(like):  # not by device_put: across processes it makes arrays that cannot be saved (jax 0.10)
+        return jax.make_array_from_callback(
+            like.shape, layout.replicated, lambda part: np.zeros(like.shape, like.dtype)[part]
+        )
+
+    return jax.tree.map(zeros, shapes)
 
 
 def read(window: Tree) -> dict[str, float]:
