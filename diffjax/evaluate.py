@@ -17,7 +17,7 @@ from diffjax.state import TrainState
 from diffjax.workdir import surroundings
 from diffjax.writer import Writer, write_json
 
-SHOWN = 64  # samples in a picture
+SHOWN = {"images": 64, "points": 2_000}  # samples in a picture
 
 
 class Watch(NamedTuple):
@@ -34,9 +34,8 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     if experiment.method.generates:
 
         def draw(state: TrainState, step: int) -> dict[str, float]:
-            drawn = experiment.own_generator.draw(
-                state.params | state.ema, min(SHOWN, config.eval.num), seed=config.seed
-            )
+            num = min(SHOWN[experiment.method.space.kind], config.eval.num)
+            drawn = experiment.own_generator.draw(state.params | state.ema, num, seed=config.seed)
             if parallel.is_main():
                 image = picture(experiment, drawn)
                 pictures.save_png(workdir / "samples" / f"{step:08}.png", image)
