@@ -3,6 +3,7 @@
 import errno
 import logging
 import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from diffjax.errors import NO_ROOM, UserError
 
 Tree = Any
 PARTS = ("state", "window", "facts", "_CHECKPOINT_METADATA")  # what a complete checkpoint holds
+SNAPSHOT_PARTS = ("averages", "_CHECKPOINT_METADATA")
 
 
 class Checkpoints:
     """The checkpoints of one run: the last `keep`, and the best by the metric `best` (smaller is better).
+
+    Besides, in the folder `averages`, snapshots of the averaged weights, all of which are kept.
 
     Saving is asynchronous. A checkpoint gets its final name only when all of it is written, so one that a kill or a
     full disk cut short is not mistaken for one; what such a save leaves behind is removed when the run goes on.
@@ -41,17 +45,20 @@ class Checkpoints:
             read_only=read_only,
         )
         self.directory = Path(directory).absolute()
+        self.read_only = read_only
         if not read_only and jax.process_index() == 0:
             self._set_aside_what_is_not_whole()
         self.best_metric = best
         self.manager = ocp.CheckpointManager(self.directory, options=options)
+        self._managers = [self.manager]  # those that are open
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
         with _explained(self.directory):
-            self.manager.close()  # waits for the save under way, and raises what it met
+            for manager in self._managers:
+                manager.close()  # waits for the save under way, and raises what it met
 
     def steps(self) -> list[int]:
         """The steps at which there is a complete checkpoint, ascending."""
@@ -77,13 +84,10 @@ class Checkpoints:
         `arrays` are the trees "state" and "window", `facts` a JSON dictionary, `metrics` what the best is chosen by.
         """
         with _explained(self.directory):
-            self.manager.wait_until_finished()
+            self.wait()  # for snapshots too: a checkpoint is never there without those that came before it
             if step in self.steps():
                 return
-            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
-            if shutil.disk_usage(self.directory).free < needed:  # better not begun than broken off
-                raise OSError(errno.ENOSPC, "No space left on device")
-            trees = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
+            trees = self._to_save(arrays)
             known = {name: value for name, value in metrics.items() if np.isfinite(value)}
             saved = self.manager.save(
                 step,
@@ -93,10 +97,17 @@ class Checkpoints:
             if not saved:
                 raise RuntimeError(f"Orbax refused to save step {step} beside {self.manager.all_steps()}")
 
+    def _to_save(self, arrays: dict[str, Tree]) -> dict[str, Any]:
+        """What Orbax is to be told to save these trees, if there is room for them: better not begun than broken off."""
+        if shutil.disk_usage(self.directory).free < sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
+
     def wait(self) -> None:
-        """Until the last save is on disk; raises what it met."""
+        """Until every save begun is on disk; raises what it met."""
         with _explained(self.directory):
-            self.manager.wait_until_finished()
+            for manager in self._managers:
+                manager.wait_until_finished()
 
     def restore(self, step: int, **arrays: Tree) -> dict[str, Any]:
         """Parts saved at `step` by name, and "facts". Each part is asked for by a tree of `jax.ShapeDtypeStruct` whose
@@ -104,10 +115,56 @@ class Checkpoints:
         trees = {name: ocp.args.StandardRestore(tree) for name, tree in arrays.items()}
         return dict(self.manager.restore(step, args=ocp.args.Composite(**trees, facts=ocp.args.JsonRestore())))
 
+    # Snapshots of averages. They have a manager of their own, which is opened, and its folder made, when first needed.
 
-def _missing(path: Path) -> list[str]:
+    @property
+    def averages_at(self) -> Path:
+        return self.directory / "averages"
+
+    @cached_property
+    def _averages(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None,
+            cleanup_tmp_directories=not self.read_only,
+            create=not self.read_only,
+            read_only=self.read_only,
+        )
+        self._managers.append(ocp.CheckpointManager(self.averages_at, options=options))
+        return self._managers[-1]
+
+    def snapshots(self) -> list[int]:
+        """The steps at which there is a complete snapshot of the averages, ascending."""
+        if not self.averages_at.is_dir():
+            return []
+        steps = sorted(self._averages.all_steps())
+        return [step for step in steps if not _missing(self.averages_at / str(step), SNAPSHOT_PARTS)]
+
+    def save_averages(self, step: int, averages: Tree) -> None:
+        """Keeps the averages after `step` for good. In the background, like `save`."""
+        with _explained(self.directory):
+            self._averages.wait_until_finished()
+            if step in self.snapshots():
+                return
+            saved = self._averages.save(step, args=ocp.args.Composite(**self._to_save({"averages": averages})))
+            if not saved:
+                raise RuntimeError(f"Orbax refused to save the averages of step {step} in {self.averages_at}")
+
+    def restore_averages(self, step: int, averages: Tree) -> Tree:
+        """The snapshot after `step`, asked for like `restore`'s parts."""
+        asked = ocp.args.Composite(averages=ocp.args.StandardRestore(averages))
+        return self._averages.restore(step, args=asked).averages
+
+    def drop_averages_after(self, step: int) -> None:
+        """Removes snapshots that lie ahead of the checkpoint a run goes on from: it will come to these steps again."""
+        if self.averages_at.is_dir():
+            for later in self._averages.all_steps():
+                if later > step:
+                    self._averages.delete(later)
+
+
+def _missing(path: Path, parts: tuple[str, ...] = PARTS) -> list[str]:
     """The parts that a checkpoint at `path` has not."""
-    return [part for part in PARTS if not (path / part).exists()]
+    return [part for part in parts if not (path / part).exists()]
 
 
 class _explained:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from ml_collections import ConfigDict
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
 from diffjax.config import build, plain
+from diffjax.diffusion.guidance import classifier, with_other
+from diffjax.ema import WIDEST, Power, network_of, reconstruct
 from diffjax.errors import UserError
+from diffjax.methods import Diffusion, NoisyClassifier
 from diffjax.methods.method import Method
 from diffjax.parallel import Layout, Tree
 from diffjax.precision import Precision
@@ -58,6 +61,8 @@ class Experiment:
                 f"sampler.name: {config.sampler.name!r} cannot draw from a {config.method.name}; use {fitting}"
             )
         method.check_sampler(sampler)
+        if hasattr(sampler, "guidance"):
+            sampler = replace(sampler, guidance=with_other(sampler.guidance, partial(_other, method)))
         return cls(config, source, method, sampler, layout)
 
     def key(self, role: str) -> jax.Array:
@@ -67,11 +72,9 @@ class Experiment:
     def init(self, key: jax.Array) -> TrainState:
         """The state before step 1. Traceable, so that its shapes can be had without the arrays."""
         shape = (self.method.batches_per_step, 1)
-        x = jnp.zeros(
-            (*shape, *self.method.space.shape), jnp.uint8 if self.method.space.kind == "images" else jnp.float32
-        )
+        x = jnp.zeros((*shape, *self.method.space.shape), self.method.space.stored)
         batch = {"x": x, "label": jnp.zeros(shape, jnp.int32), "position": jnp.zeros(shape, jnp.int32)}
-        return self.method.init(key, batch)
+        return self.method.init(key, batch).tracking(self.method.ema)
 
     def initial_state(self, shapes: TrainState, warm: TrainState | None = None) -> TrainState:
         """The state before step 1, laid out: from the seed, its networks those of `warm` where that is given."""
@@ -79,7 +82,7 @@ class Experiment:
         state = jax.jit(self.init, out_shardings=at)(self.key("init"))
         if warm is None:
             return state
-        averages = {name: warm.ema.get(name, warm.params[name]) for name in state.ema}
+        averages = {name: warm.ema.get(name, warm.averaged[network_of(name)[0]]) for name in state.ema}
         networks = {name: warm.params[name] for name in state.params}
         return jax.jit(lambda state: state, out_shardings=at)(state.replace(params=networks, ema=averages))
 
@@ -105,6 +108,20 @@ class Experiment:
             padded = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), part.dtype)])
             parts.append(np.asarray(self._logits(variables, padded))[: len(part)])
         return np.concatenate(parts)
+
+
+def _other(method: Method, guidance: Any, path: str) -> Any:
+    """The second model that a guidance needs, from its run directory: a denoiser, or a classifier of noisy examples."""
+    by_classifier = guidance is classifier
+    wanted, kind = (NoisyClassifier, "noisy_classifier") if by_classifier else (Diffusion, "diffusion")
+    if not path:
+        raise UserError(f"sampler.guidance.run: {guidance.__name__} needs the run directory of a {kind}")
+    run = load(path)
+    if not isinstance(run.experiment.method, wanted):
+        raise UserError(f"sampler.guidance.run: {path} is a {run.experiment.config.method.name}, not a {kind}")
+    if (run.experiment.method.space, run.experiment.method.process) != (method.space, method.process):
+        raise UserError(f"sampler.guidance.run: {path} has other data, or another process, than the run it is to guide")
+    return run.experiment.method.log_class(run.ema) if by_classifier else run.denoiser
 
 
 def _check_numbers(config: ConfigDict) -> None:
@@ -158,6 +175,7 @@ class Run:
     workdir: Path
     experiment: Experiment
     state: TrainState
+    weights: str = "ema"  # which average `ema` is, for the record of what is measured by it
 
     @property
     def step(self) -> int:
@@ -171,7 +189,7 @@ class Run:
     @property
     def ema(self) -> dict[str, Tree]:
         """The networks' variables, averaged where an average is kept."""
-        return self.state.params | self.state.ema
+        return self.state.averaged
 
     @cached_property
     def identity(self) -> str:
@@ -183,8 +201,8 @@ class Run:
 
     @property
     def process(self) -> Any:
-        """The forward process of a diffusion model."""
-        return self.experiment.method.process
+        """The forward process of a diffusion model, as it was learned where it is."""
+        return self.experiment.method.process_of(self.ema)
 
     @cached_property
     def denoiser(self) -> Any:
@@ -196,10 +214,17 @@ class Run:
         return self.experiment.generator(**options).draw(self.ema, num, seed, label)
 
 
-def load(workdir: str | Path, config: ConfigDict | None = None, step: int | None = None) -> Run:
-    """Opens the run in `workdir` at its last checkpoint, or at `step`; `config` replaces the one it was made with."""
+def load(
+    workdir: str | Path, config: ConfigDict | None = None, step: int | None = None, ema: float | None = None
+) -> Run:
+    """Opens the run in `workdir` at its last checkpoint, or at `step`; `config` replaces the one it was made with.
+
+    `ema` is a sigma_rel: the weights are averaged with that width, whatever widths the run itself kept.
+    """
     workdir = Path(workdir)
     experiment = Experiment.of(config or elsewhere(read_config(workdir)))
+    if ema is not None:
+        _check_width(ema, experiment)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
@@ -211,4 +236,29 @@ def load(workdir: str | Path, config: ConfigDict | None = None, step: int | None
             raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
         shapes = jax.eval_shape(experiment.init, jax.random.key(0))
         state = checkpoints.restore(step, state=experiment.layout.place(shapes))["state"]
-    return Run(workdir, experiment, state)
+        if ema is None:
+            return Run(workdir, experiment, state)
+        return Run(workdir, experiment, *_of_width(ema, experiment, state, checkpoints))
+
+
+def _check_width(width: float, experiment: Experiment) -> None:
+    if not isinstance(experiment.method.ema, Power):
+        raise UserError(f"--ema: needs a run with ema.name='power'; this one has {experiment.config.ema.name!r}")
+    if not 0 < width <= WIDEST:
+        raise UserError(f"--ema: {width:g} is not the sigma_rel of any power function; above 0, at most 0.2886")
+
+
+def _of_width(
+    width: float, experiment: Experiment, state: TrainState, checkpoints: Checkpoints
+) -> tuple[TrainState, str]:
+    """The state with averages of sigma_rel `width`, from its own and all snapshots before it; and what they are."""
+    step, at = int(state.step), experiment.layout.place(jax.eval_shape(lambda: state.ema))
+    steps = [*(earlier for earlier in checkpoints.snapshots() if earlier < step), step]
+    averages, residual = reconstruct(
+        experiment.method.ema,
+        width,
+        steps,
+        lambda earlier: state.ema if earlier == step else checkpoints.restore_averages(earlier, at),
+    )
+    said = f"ema of sigma_rel {width:g}, from {len(steps) - 1} snapshots and step {step}, residual {residual:.2g}"
+    return state.replace(ema=state.ema | averages), said

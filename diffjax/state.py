@@ -5,7 +5,7 @@ A state holds arrays only, so that it can be sharded, donated and saved as it is
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from diffjax.ema import Average, network_of
 from diffjax.parallel import Axis
 
 Tree = Any
@@ -24,7 +25,8 @@ class TrainState:
     """Everything that training changes.
 
     step: updates done so far, an int32 scalar.
-    params, ema: {network: variables}; `variables` are Flax collections ("params", perhaps "batch_stats").
+    params, ema: {network: variables}; `variables` are Flax collections ("params", perhaps "batch_stats"). `ema` also
+        holds "network@profile" for each further profile that a network is averaged with.
     opt_state: {network: optax state}.
     extra: what a method keeps besides; `first_bad_step` is always there.
     """
@@ -48,34 +50,37 @@ class TrainState:
             extra={"first_bad_step": jnp.full((), HEALTHY, jnp.int32)},
         )
 
-    def advance(self, ema: "HalfLife", batch_size: int, *must_be_finite: jax.Array) -> "TrainState":
+    def tracking(self, ema: Average) -> "TrainState":
+        """The same state with averages of every profile of `ema`: those `create` made are of the first."""
+        more = {
+            f"{name}@{profile}": jax.tree.map(jnp.copy, tree)
+            for name, tree in self.ema.items()
+            for profile in ema.profiles[1:]
+        }
+        return self.replace(ema=self.ema | more)
+
+    @property
+    def averaged(self) -> dict[str, Tree]:
+        """{network: variables} to draw from: averaged where an average is kept, by its first profile."""
+        return {name: self.ema.get(name, variables) for name, variables in self.params.items()}
+
+    def advance(self, ema: Average, batch_size: int, *must_be_finite: jax.Array) -> "TrainState":
         """The end of a step: averages follow the parameters, and the sticky flag keeps the first step gone bad."""
         step = self.step + 1
-        decay = ema.decay(step * jnp.float32(batch_size), batch_size)
-        averages = {
-            name: jax.tree.map(lambda old, new: new + decay.astype(new.dtype) * (old - new), old, self.params[name])
-            for name, old in self.ema.items()
-        }
+        decays = ema.decays(step * jnp.float32(batch_size), batch_size)
+        averages = {}
+        for name, tree in self.ema.items():
+            network, profile = network_of(name)
+            averages[name] = jax.tree.map(partial(_towards, decays[profile]), tree, self.params[network])
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(value)) for value in must_be_finite]))
         newly_bad = ~finite & (self.extra["first_bad_step"] == HEALTHY)
         first_bad_step = jnp.where(newly_bad, step, self.extra["first_bad_step"])
         return self.replace(step=step, ema=averages, extra=self.extra | {"first_bad_step": first_bad_step})
 
 
-@dataclass(frozen=True)
-class HalfLife:
-    """Exponential moving average whose half-life is counted in images (Karras et al. 2022, `ema_halflife_kimg`).
-
-    The half-life grows with the run, to at most `ramp` of the images seen, so that the initial weights are forgotten.
-    """
-
-    images: float = 500_000.0  # half-life in images; 0: no averaging
-    ramp: float = 0.05  # longest half-life as a fraction of the images seen; 0: no ramp
-
-    def decay(self, images_seen: jax.Array, batch_size: int) -> jax.Array:
-        """The weight of the old average in one step, a scalar in [0, 1)."""
-        half_life = jnp.minimum(self.images, self.ramp * images_seen) if self.ramp else jnp.asarray(self.images)
-        return jnp.where(half_life > 0, 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8)), 0.0)
+def _towards(decay: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
+    """decay old + (1 - decay) new."""
+    return new + decay.astype(new.dtype) * (old - new)
 
 
 def update(
@@ -86,12 +91,15 @@ def update(
     optimizer: optax.GradientTransformation,
     axis: Axis,
     accumulate: int = 1,
+    remember: Callable[[dict, Tree], dict] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array], jax.Array]:
     """One optimiser step of one network on the gradient of its mean loss over the global batch.
 
     `loss(variables, batch) -> (scalar, aux)` is the mean over the examples it is given; `aux["metrics"]` holds scalars,
     `aux["stats"]` the non-trained collections to keep (empty when there are none). `accumulate` splits the batch into
-    that many parts, one after the other, for memory. Returns the state, the metrics and the gradient's norm.
+    that many parts, one after the other, for memory. `remember(state.extra, aux["examples"])` is the new `extra`, where
+    a method keeps a history of what each example, first axis, gave: it is shown the whole global batch, in its order.
+    Returns the state, the metrics and the gradient's norm.
     """
     variables = state.params[network]
     stats = {name: value for name, value in variables.items() if name != "params"}
@@ -101,30 +109,30 @@ def update(
             return loss({"params": params} | stats, part)
 
         (value, aux), gradient = jax.value_and_grad(objective, has_aux=True)(variables["params"])
-        return aux["stats"], (gradient, aux["metrics"] | {"loss": value})
+        return stats | aux["stats"], (gradient, aux["metrics"] | {"loss": value}), aux.get("examples", {})
 
     if accumulate == 1:
-        stats, sums = of_part(stats, batch)
+        stats, sums, examples = of_part(stats, batch)
     else:
         # Strided parts: each holds examples of every device, so that no part has to travel.
         parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
         def add(carry, part):
             stats, sums = carry
-            stats, values = of_part(stats, part)
-            return (stats, jax.tree.map(jnp.add, sums, values)), None
+            stats, values, examples = of_part(stats, part)
+            return (stats, jax.tree.map(jnp.add, sums, values)), examples
 
         zeros = jax.tree.map(
             lambda x: jnp.zeros(x.shape, x.dtype),
             jax.eval_shape(lambda: of_part(stats, jax.tree.map(lambda x: x[0], parts))[1]),
         )
-        (stats, sums), _ = jax.lax.scan(add, (stats, zeros), parts)
+        (stats, sums), examples = jax.lax.scan(add, (stats, zeros), parts)
+        examples = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), examples)  # unstrided
     gradient, metrics = axis.mean(jax.tree.map(lambda x: x / accumulate, sums))
     norm = optax.tree.norm(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state[network], variables["params"])
     new = {"params": optax.apply_updates(variables["params"], updates)} | stats
     state = state.replace(params=state.params | {network: new}, opt_state=state.opt_state | {network: opt_state})
+    if remember is not None:
+        state = state.replace(extra=remember(state.extra, axis.gather(examples)))
     return state, metrics, norm
-
-
-AVERAGES = {"half_life": HalfLife}

@@ -1,8 +1,8 @@
 """The one loop. It knows no method, no data set and no network by name.
 
 Order within a step, and why: step, then log (what the step did), then evaluate and draw (the state just reached), then
-save. A checkpoint so never lies ahead of the metrics that belong to it, and a run killed anywhere loses only what
-follows its last checkpoint, and computes exactly that again.
+save, averages kept for good before the checkpoint. A checkpoint so never lies ahead of the metrics and averages that
+belong to it, and a run killed anywhere loses only what follows its last checkpoint, and computes exactly that again.
 """
 
 import contextlib
@@ -81,6 +81,7 @@ def loop(
     key = experiment.key("step")
     compiled = compile_step(window.windowed(method.step), layout, shapes)
     stream = Stream(experiment.source, experiment.config.seed, config.batch_size, method.batches_per_step, layout)
+    checkpoints.drop_averages_after(done)
     if done:
         carry = checkpoints.restore(done, **layout.place(shapes))
         facts = carry.pop("facts")
@@ -128,9 +129,13 @@ def loop(
         if values:
             writer.metrics(step, step * config.batch_size, seconds, values)
         stopping = stop.asked(step)
-        if due(step, config.checkpoint_every) or last or stopping:
-            if bad := first_bad_step(carry["state"]):
-                return failed(bad, checkpoints)
+        saving = due(step, config.checkpoint_every) or last or stopping
+        snapshot = method.ema.snapshot_due(step, config.batch_size, last)
+        if (saving or snapshot) and (bad := first_bad_step(carry["state"])):
+            return failed(bad, checkpoints)
+        if snapshot:
+            checkpoints.save_averages(step, carry["state"].ema)
+        if saving:
             facts = {"seconds": seconds, "data": stream.position, "values": strict(values)}
             checkpoints.save(step, carry, facts, values)
         if stopping and not last:
@@ -159,9 +164,9 @@ def batch_shapes(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of what one step is fed."""
     method = experiment.method
     per_step = (method.batches_per_step, method.batch_size)
-    pixels = jnp.uint8 if method.space.kind == "images" else jnp.float32
     whole = jax.ShapeDtypeStruct(per_step, jnp.int32)
-    return {"x": jax.ShapeDtypeStruct((*per_step, *method.space.shape), pixels), "label": whole, "position": whole}
+    x = jax.ShapeDtypeStruct((*per_step, *method.space.shape), method.space.stored)
+    return {"x": x, "label": whole, "position": whole}
 
 
 def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:

@@ -7,10 +7,11 @@ import optax
 import pytest
 
 from diffjax import config as configs
+from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.optim import Adam
 from diffjax.parallel import Axis
-from diffjax.state import HEALTHY, HalfLife, TrainState, update
+from diffjax.state import HEALTHY, TrainState, update
 
 
 def state(value=0.0):
@@ -44,7 +45,7 @@ def test_a_half_life_of_zero_keeps_no_average():
 
 
 def test_cifar10s_half_life_is_the_papers_decay_of_0_9999_a_step():
-    ema = configs.build("ema", configs.load("configs/cifar10.py").ema)
+    ema = configs.build("ema", configs.load("configs/cifar10_ddpm.py").ema)
     np.testing.assert_allclose(ema.decay(jnp.float32(1e9), 128), 0.9999, rtol=1e-7)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import diffjax
+from diffjax.checkpoint import Checkpoints
 from diffjax.errors import Diverged, UserError
 from diffjax.replay import first_bad_tensor
 from diffjax.run import Experiment
@@ -209,6 +210,61 @@ def test_the_best_checkpoint_outlives_the_last_ones(tmp_path):
     best = min(measured, key=measured.get)
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
     assert kept == {best, 35}
+
+
+POWER = {"ema__name": "power", "train__keep": 1, "train__log_every": 0, "eval__metrics": "()", "optim__warmup": 0.0}
+
+
+def averages_kept(workdir):
+    """{step: averages} of all snapshots of a run."""
+    of = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)  # noqa: E731
+    at = jax.tree.map(of, diffjax.load(workdir).state.ema)
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        return {step: checkpoints.restore_averages(step, at) for step in checkpoints.snapshots()}
+
+
+def times_of_snapshots(workdir):
+    """{step: when it was written}, ascending."""
+    folders = [path for path in (workdir / "checkpoints" / "averages").iterdir() if path.name.isdigit()]
+    return {int(path.name): path.stat().st_mtime_ns for path in sorted(folders, key=lambda path: int(path.name))}
+
+
+def test_snapshots_of_averages_outlive_checkpoints_and_a_kill_before_their_checkpoint(tmp_path, monkeypatch):
+    config = tiny.points(**POWER, ema__snapshot_every=4 * 64, train__steps=30, train__checkpoint_every=7)
+    train(config, tmp_path / "whole")
+    whole = averages_kept(tmp_path / "whole")
+    assert list(whole) == [4, 8, 12, 16, 20, 24, 28, 30] and set(whole[4]) == {"denoiser", "denoiser@0.1"}
+    assert [path.name for path in (tmp_path / "whole" / "checkpoints").iterdir() if path.name.isdigit()] == ["30"]
+
+    def killed(checkpoints, step, *rest, save=Checkpoints.save):
+        if step == 21:
+            raise InterruptedError
+        return save(checkpoints, step, *rest)
+
+    monkeypatch.setattr(Checkpoints, "save", killed)
+    with pytest.raises(InterruptedError):
+        train(config, tmp_path / "killed")  # its last checkpoint is that of step 14
+    monkeypatch.undo()
+    made = times_of_snapshots(tmp_path / "killed")
+    assert list(made) == [4, 8, 12, 16, 20]
+    train(config, tmp_path / "killed")
+    again = times_of_snapshots(tmp_path / "killed")
+    assert [step for step in made if again[step] == made[step]] == [4, 8, 12]  # the others were made anew
+    tiny.assert_trees_equal(averages_kept(tmp_path / "killed"), whole)
+
+
+def test_an_average_made_from_snapshots_is_the_one_tracked_directly(tmp_path):
+    config = POWER | {"train__steps": 60, "train__checkpoint_every": 45, "train__keep": 2}
+    train(tiny.points(**config, ema__snapshot_every=3 * 64), tmp_path / "two")
+    train(tiny.points(**config, ema__sigma_rel="0.13,"), tmp_path / "direct")
+    for step in (45, 60):
+        direct = diffjax.load(tmp_path / "direct", step=step)
+        made = diffjax.load(tmp_path / "two", step=step, ema=0.13)
+        flat = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])  # noqa: E731
+        away = np.linalg.norm(flat(direct.params) - flat(direct.ema))
+        assert np.linalg.norm(flat(made.ema) - flat(direct.ema)) < 1e-4 * away
+        tiny.assert_trees_equal(made.params, direct.params)
+        assert f"from {step // 3 - 1} snapshots and step {step}, residual" in made.weights
 
 
 def test_the_logged_loss_is_the_mean_since_the_last_line(tmp_path):
