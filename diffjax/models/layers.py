@@ -1,12 +1,10 @@
-"""The small pieces that several networks share: embeddings, dropout, normalisation, attention, changes of resolution.
+"""The small pieces that several networks share: dropout, normalisation, linear maps, changes of resolution, attention.
 
-Every piece computes in `dtype` and keeps its parameters in `param_dtype`; statistics, softmax and the embedding of time
-are never computed in fewer bits than float32. Images are [batch, height, width, channels].
+Every piece computes in `dtype` and keeps its parameters in `param_dtype`; statistics and softmax are never computed in
+fewer bits than float32. Images are [batch, height, width, channels].
 """
 
-import math
 import zlib
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -15,48 +13,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-# Glorot's uniform distribution, DDPM's `default_init`. DDPM scales the layers that end a branch by 1e-10; here they
-# are exactly zero, so that a fresh network is exactly the identity on its residual path and outputs exactly 0.
-INITIAL = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 ZERO = nn.initializers.zeros_init()
 
 
-def timestep_embedding(t: Float[Array, "b"], width: int, max_period: float = 10_000.0) -> Float[Array, "b {width}"]:
-    """Sines and cosines of t (Ho et al. 2020, after Vaswani et al. 2017, section 3.5): [b] -> [b, width].
+def initial(variance: float = 1.0) -> nn.initializers.Initializer:
+    """Glorot's uniform distribution, DDPM's `default_init`, with `variance` times its variance.
 
-    [sin(w_0 t), ..., sin(w_{h-1} t), cos(w_0 t), ..., cos(w_{h-1} t)] with h = width // 2 and angular frequencies
-    w_i = max_period^(-i / (h - 1)), from 1 down to 1 / max_period, ends included. An odd width ends with a zero.
+    DDPM scales the layers that end a branch by 1e-10; at 0 they are exactly zero here, so that a fresh network is
+    exactly the identity on its residual path and outputs exactly 0.
     """
-    half = width // 2
-    frequencies = jnp.exp(-math.log(max_period) / max(half - 1, 1) * jnp.arange(half, dtype=t.dtype))
-    angles = t[:, None] * frequencies
-    return jnp.pad(jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1), ((0, 0), (0, width % 2)))
-
-
-class TimeAndLabel(nn.Module):
-    """What the blocks are conditioned on: dense(swish(dense(embedding of t))) + a row for the label, [b] -> [b, width].
-
-    Label `num_classes` is the null token of classifier-free guidance; no label at all (None) means the null token for
-    everyone. With `num_classes` 0 labels are ignored. Runs in the parameters' format: t = 999 has no neighbour in
-    bfloat16, and the cost is nothing beside the network's.
-    """
-
-    embedding: int  # sines and cosines
-    width: int
-    num_classes: int
-    param_dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, t, label=None):
-        linear = partial(dense, dtype=self.param_dtype, param_dtype=self.param_dtype)
-        h = timestep_embedding(jnp.asarray(t, self.param_dtype), self.embedding)
-        h = linear(self.width, name="time_2")(nn.silu(linear(self.width, name="time_1")(h)))
-        if self.num_classes:
-            label = jnp.full(t.shape, self.num_classes, jnp.int32) if label is None else label
-            rows = nn.initializers.normal(1.0)  # as torch.nn.Embedding, hence Dhariwal & Nichol (2021)
-            table = self.param("label", rows, (self.num_classes + 1, self.width), self.param_dtype)
-            h = h + table[label]
-        return h
+    return nn.initializers.variance_scaling(variance, "fan_avg", "uniform") if variance else ZERO
 
 
 class Dropout(nn.Module):
@@ -87,7 +53,7 @@ def groups_for(channels: int) -> int:
 
 
 class GroupNorm(nn.Module):
-    """(x - mean) / sqrt(var + 1e-6) * scale + bias, over space and the channels of a group (Wu & He 2018, eq. 1-3).
+    """(x - mean) / sqrt(var + eps) * scale + bias, over space and the channels of a group (Wu & He 2018, eq. 1-3).
 
     x [b, ..., c] -> [b, ..., c] in `dtype`, with the numbers and the parameters of `flax.linen.GroupNorm`. The moments
     are E[x] and E[x^2], per channel and then per group, in float32 or better; the rest is x * a + b with a, b [b, c]:
@@ -96,6 +62,8 @@ class GroupNorm(nn.Module):
     sums as matrix products (which a TPU would round to bfloat16), came within 5 % of this, either way.
     """
 
+    groups: int = 0  # 0: as many as `groups_for` says
+    eps: float = 1e-6
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -104,7 +72,7 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones_init(), (channels,), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), self.param_dtype)
-        groups, space = groups_for(channels), tuple(range(1, x.ndim - 1))
+        groups, space = self.groups or groups_for(channels), tuple(range(1, x.ndim - 1))
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
         def of_group(moment):  # [b, c] -> the mean over each group, repeated for its channels
@@ -112,36 +80,91 @@ class GroupNorm(nn.Module):
             return jnp.broadcast_to(moment, (*moment.shape[:2], channels // groups)).reshape(-1, channels)
 
         mean, square = of_group(x.mean(space)), of_group((x * x).mean(space))
-        a = scale * lax.rsqrt(jnp.maximum(square - mean * mean, 0) + 1e-6)
+        a = scale * lax.rsqrt(jnp.maximum(square - mean * mean, 0) + self.eps)
         b = bias - mean * a
         return (x * jnp.expand_dims(a, space) + jnp.expand_dims(b, space)).astype(self.dtype)
 
 
-def dense(features: int, zero: bool = False, **kwargs) -> nn.Dense:
+def dense(features: int, variance: float = 1.0, **kwargs) -> nn.Dense:
     """A linear map of the last axis with the initialisation above."""
-    return nn.Dense(features, kernel_init=ZERO if zero else INITIAL, **kwargs)
+    return nn.Dense(features, kernel_init=initial(variance), **kwargs)
 
 
-def conv(features: int, size: int = 3, stride: int = 1, zero: bool = False, **kwargs) -> nn.Conv:
+def conv(features: int, size: int = 3, stride: int = 1, variance: float = 1.0, padding="SAME", **kwargs) -> nn.Conv:
     """A convolution with the initialisation above; the output's side is the input's over `stride`."""
-    kernel_init = ZERO if zero else INITIAL
-    return nn.Conv(features, (size, size), strides=stride, padding="SAME", kernel_init=kernel_init, **kwargs)
+    kernel_init = initial(variance)
+    return nn.Conv(features, (size, size), strides=stride, padding=padding, kernel_init=kernel_init, **kwargs)
 
 
-def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
-    """Twice the side, by repeating each pixel (nearest neighbour): a broadcast, which needs no gather."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+def upsample(x: Float[Array, "b h w c"], taps: tuple[int, ...] = (1, 1)) -> Float[Array, "b 2*h 2*w c"]:
+    """Twice the side: zeros between the pixels, then the filter `taps` twice as strong, rows and columns alike.
+
+    With (1, 1) each pixel is repeated (nearest neighbour): a broadcast, which needs no gather.
+    """
+    if taps == (1, 1):
+        b, h, w, c = x.shape
+        return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+    half = len(taps) // 2
+    even, odd = taps[half % 2 :: 2], taps[(half + 1) % 2 :: 2]  # those that meet a pixel, and not a zero between
+    more, less = half // 2, half - 1 - half // 2
+    for axis in (1, 2):
+        phases = _filter(x, axis, even, (more, less)), _filter(x, axis, odd, (less, more))
+        shape = [2 * side if i == axis else side for i, side in enumerate(x.shape)]
+        x = jnp.stack(phases, axis=axis + 1).reshape(shape)
+    return x
+
+
+def downsample(x: Float[Array, "b h w c"], taps: tuple[int, ...] = (1, 1)) -> Float[Array, "b h/2 w/2 c"]:
+    """Half the side: the filter `taps` at every second pixel, rows and columns alike; with (1, 1) the mean of 2x2."""
+    edge = len(taps) // 2 - 1
+    for axis in (1, 2):
+        x = _filter(x, axis, taps, (edge, edge), stride=2)
+    return x
+
+
+def blur(x: Float[Array, "b h w c"], taps: tuple[int, ...]) -> Float[Array, "b h+1 w+1 c"]:
+    """The filter `taps` at every corner of a pixel; a 3x3 convolution of stride 2 without padding then halves x's side.
+
+    The two are a 3x3 convolution followed by `downsample`, at a quarter of the cost (Karras et al. 2020, StyleGAN2).
+    """
+    edge = len(taps) // 2
+    for axis in (1, 2):
+        x = _filter(x, axis, taps, (edge, edge))
+    return x
+
+
+def _filter(x, axis, taps, edges, stride=1):
+    """sum_j taps_j x[stride i + j - edges[0]] / sum(taps) along an axis, after so many zeros at either edge.
+
+    As a sum of slices: as a convolution with one channel per group XLA takes 18 to 100 times as long on a CPU.
+    """
+    x = jnp.pad(x, [edges if i == axis else (0, 0) for i in range(x.ndim)])
+    end = x.shape[axis] - len(taps) + 1
+    return sum(tap / sum(taps) * lax.slice_in_dim(x, j, j + end, stride, axis) for j, tap in enumerate(taps))
+
+
+def attend(q: Float[Array, "b q h d"], k: Float[Array, "b k h d"], v: Float[Array, "b k h d"]) -> Array:
+    """softmax(q k^T / sqrt(d)) v for each head h: [b, q, h, d], in the format of v (Vaswani et al. 2017, eq. 1)."""
+    at_least = jnp.promote_types(v.dtype, jnp.float32)
+    logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k, preferred_element_type=at_least)
+    return jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(logits).astype(v.dtype), v)
 
 
 class SelfAttention(nn.Module):
-    """x + out(softmax(q k^T / sqrt(d)) v) over all pixels, q, k, v linear in groupnorm(x). [b, h, w, c] -> the same.
+    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale over all pixels, q, k, v linear in groupnorm(x).
 
-    Ho et al. 2020, appendix B, with one head as wide as the channels (`head_dim` 0); c / head_dim heads as Dhariwal &
-    Nichol 2021, section 3. Nothing but the order of the pixels would change if they were shuffled.
+    [b, h, w, c] -> the same. Ho et al. 2020, appendix B, with one head as wide as the channels (`head_dim` 0);
+    c / head_dim heads as Dhariwal & Nichol 2021, section 3; skip_scale as Song et al. 2021, appendix H. Nothing but the
+    order of the pixels would change if they were shuffled.
     """
 
     head_dim: int = 0  # channels of a head; 0: all
+    normalised: bool = True  # False: q, k, v are linear in x itself
+    variance: float = 1.0  # of the initial q, k, v, relative to Glorot's
+    final_scale: float = 0.0  # size of the initial out, relative to Glorot's
+    skip_scale: float = 1.0
+    groups: int = 0
+    eps: float = 1e-6
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -150,9 +173,10 @@ class SelfAttention(nn.Module):
         b, height, width, c = x.shape
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         d = self.head_dim or c
-        pixels = GroupNorm(name="norm", **kwargs)(x).reshape(b, height * width, c)
-        q, k, v = (dense(c, name=name, **kwargs)(pixels).reshape(b, -1, c // d, d) for name in ("q", "k", "v"))
-        at_least = jnp.promote_types(self.dtype, jnp.float32)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q * d**-0.5, k, preferred_element_type=at_least)
-        seen = jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(logits).astype(self.dtype), v)
-        return x + dense(c, zero=True, name="out", **kwargs)(seen.reshape(x.shape))
+        pixels = GroupNorm(self.groups, self.eps, name="norm", **kwargs)(x) if self.normalised else x
+        pixels = pixels.reshape(b, height * width, c)
+        q, k, v = (
+            dense(c, self.variance, name=name, **kwargs)(pixels).reshape(b, -1, c // d, d) for name in ("q", "k", "v")
+        )
+        seen = attend(q, k, v).reshape(x.shape)
+        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(seen)) * self.skip_scale

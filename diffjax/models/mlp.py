@@ -7,13 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
-from diffjax.models.layers import Dropout, TimeAndLabel, dense
+from diffjax.models.embeddings import TimeAndLabel
+from diffjax.models.layers import Dropout, dense
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
 
 class MLP(nn.Module):
-    """A residual perceptron conditioned on time and label, for data that are points: x [b, d], t [b] -> [b, d].
+    """A residual perceptron conditioned on time and label, for points: x [b, d], t [b] -> [b, outputs * d].
 
     h <- h + W_2 dropout(swish(W_1 swish(h) + W_c condition)), the UNet's residual block without its space: no
     normalisation, because the length of a point's features is information. Exactly 0 before training; the output is in
@@ -24,6 +25,7 @@ class MLP(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
+    outputs: int = 1  # numbers for each coordinate: 2 where the method learns a variance too
     width: int = 256  # features of a hidden layer
     depth: int = 4  # residual blocks, two layers each
     embedding: int = 64  # sines and cosines of t, as DDPM: right for t in 0..999 and for ln(sigma) / 4 alike
@@ -33,7 +35,7 @@ class MLP(nn.Module):
         super().__post_init__()
         if len(self.shape) != 1:
             raise UserError(f"method.network: 'mlp' needs points, but an example has shape {self.shape}; use 'unet'")
-        for field, low in (("width", 1), ("depth", 1), ("embedding", 2)):
+        for field, low in (("outputs", 1), ("width", 1), ("depth", 1), ("embedding", 2)):
             if getattr(self, field) < low:
                 raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least {low}")
         if not 0 <= self.dropout < 1:
@@ -46,7 +48,7 @@ class MLP(nn.Module):
         t: Float[Array, "b"],
         label: Int[Array, "b"] | None = None,
         keys: Key[Array, "b"] | None = None,
-    ) -> Float[Array, "b d"]:
+    ) -> Float[Array, "b outputs*d"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
         linear = partial(dense, dtype=compute, param_dtype=params)
         condition = TimeAndLabel(self.embedding, self.width, self.num_classes, params, name="embedding")(t, label)
@@ -57,5 +59,7 @@ class MLP(nn.Module):
                 self.width, name=f"block_{i}_condition"
             )(condition)
             inner = Dropout(self.dropout, name=f"block_{i}_dropout")(nn.silu(inner), keys)
-            h = h + linear(self.width, zero=True, name=f"block_{i}_2")(inner)
-        return dense(*self.shape, zero=True, dtype=params, param_dtype=params, name="output")(nn.silu(h))
+            h = h + linear(self.width, variance=0.0, name=f"block_{i}_2")(inner)
+        return dense(self.outputs * self.shape[0], variance=0.0, dtype=params, param_dtype=params, name="output")(
+            nn.silu(h)
+        )

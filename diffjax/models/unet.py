@@ -1,61 +1,74 @@
-"""DDPM's UNet."""
+"""One UNet, with the switches that tell DDPM's, DDPM++, NCSN++, ADM and VDM's apart."""
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
-from diffjax.models.layers import Dropout, GroupNorm, SelfAttention, TimeAndLabel, conv, dense, upsample
+from diffjax.models.blocks import MODULATIONS, ResidualBlock
+from diffjax.models.embeddings import FREQUENCIES, LABELS, TimeAndLabel, with_fourier_features
+from diffjax.models.layers import GroupNorm, SelfAttention, blur, conv, downsample, upsample
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-
-class ResidualBlock(nn.Module):
-    """x + conv(dropout(swish(norm(conv(swish(norm(x))) + dense(condition))))), [b, h, w, c] -> [b, h, w, features].
-
-    Ho et al. 2020, appendix B. `condition` [b, k] comes already through its swish. The last convolution starts at 0;
-    where the number of channels changes, x goes through a 1x1 convolution.
-    """
-
-    features: int
-    dropout: float
-    dtype: Any
-    param_dtype: Any
-
-    @nn.compact
-    def __call__(self, x, condition, keys):
-        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        h = conv(self.features, name="conv_1", **kwargs)(nn.silu(GroupNorm(name="norm_1", **kwargs)(x)))
-        h = h + dense(self.features, name="condition", **kwargs)(condition)[:, None, None]
-        h = Dropout(self.dropout, name="dropout")(nn.silu(GroupNorm(name="norm_2", **kwargs)(h)), keys)
-        h = conv(self.features, zero=True, name="conv_2", **kwargs)(h)
-        if x.shape[-1] != self.features:
-            x = conv(self.features, size=1, name="shortcut", **kwargs)(x)
-        return x + h
+CHOICES = {
+    "attention_up": ("all", "last"),
+    "middle_attention": ("normalised", "plain", "none"),
+    "modulation": MODULATIONS,
+    "resample": ("conv", "residual", "projected"),
+    "encoder": ("standard", "skip", "residual"),
+    "decoder": ("standard", "skip"),
+    "frequencies": FREQUENCIES,
+    "labels": LABELS,
+}
+UNFILTERED = ("conv", "standard", "standard")  # resample, encoder, decoder
 
 
 class UNet(nn.Module):
-    """The UNet of "Denoising Diffusion Probabilistic Models" (Ho et al. 2020, appendix B), a score network.
+    """The UNet of "Denoising Diffusion Probabilistic Models" (Ho et al. 2020, appendix B), and its successors.
 
-    x [b, h, w, c], t [b] (any scale), label [b] or None, one dropout key per example or None -> [b, h, w, c] in the
-    parameters' format, exactly 0 before training. On 32x32x3 the defaults are the paper's network, 35.7M parameters.
+    x [b, h, w, any], t [b] (any scale), label [b] or None, one dropout key per example or None
+    -> [b, h, w, outputs * c] in the parameters' format, the first c channels the first number of each; exactly 0 before
+    training if `final_scale` is. x may have more channels than `shape` says: the image that one conditions on.
 
-    A resolution in `attention` that never occurs is not an error; the middle of the network attends always.
-    Raises UserError when the image's sides cannot be halved between the levels, or a field makes no sense.
+    On 32x32x3 the defaults are the paper's network, 35.7M parameters; presets.py holds other papers'. VDM's on CIFAR-10
+    has multipliers (1,), blocks 32, attention () and fourier_features (7, 8) (Kingma et al. 2021, appendix B), and adds
+    x_t to the output.
+
+    A resolution in `attention` that never occurs is not an error. Raises UserError when the image's sides cannot be
+    halved between the levels, or a field makes no sense.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
+    outputs: int = 1  # numbers for each of the data's: 2 where the method learns a variance too, as further channels
     channels: int = 128  # at the full resolution
     multipliers: tuple[int, ...] = (1, 2, 2, 2)  # channels / `channels` at each level; each further one halves the side
     blocks: int = 2  # residual blocks per level on the way down; one more on the way up
     attention: tuple[int, ...] = (16,)  # heights, in pixels, at which to attend after each residual block
-    head_dim: int = 0  # channels of an attention head; 0: one head as wide as the channels (DDPM)
+    attention_up: str = "all"  # of the blocks on the way up attend "all" (DDPM, ADM) or a level's "last" (DDPM++)
+    middle_attention: str = "normalised"  # at the bottom; "plain": without GroupNorm (diffusers, scale_shift); "none"
+    head_dim: int = 0  # channels of an attention head; 0: one head as wide as the channels (DDPM); ADM 64
+    qkv_variance: float = 1.0  # of attention's first weights, relative to Glorot's; 0.1 in DDPM++
+    modulation: str = "shift"  # what time and label do to features: "shift" (DDPM) or "scale_shift" (ADM)
+    resample: str = (
+        "conv"  # strided "conv" (DDPM), "residual" block (ADM), that "projected": 1x1 on the short cut (DDPM++)
+    )
+    resample_filter: tuple[int, ...] = (1, 1)  # of residual blocks, encoder, decoder: box; (1, 3, 3, 1) in NCSN++
+    downsample_padding: int = 0  # zeros before the first pixel of a strided convolution: 0 DDPM, 1 diffusers' default
+    encoder: str = "standard"  # "skip" or "residual": each level also sees the input, at its size (Song et al. 2021)
+    decoder: str = "standard"  # "skip": the output is a sum over levels, each enlarged (ibid.)
+    frequencies: str = "closed"  # of t: "closed" 1 .. 1/10000 (DDPM), "open" without its end (ADM), "random" (NCSN++)
+    labels: str = "late"  # join t "late", after its dense layers (ADM), or "early", before them (DDPM++)
+    fourier_features: tuple[int, ...] = ()  # exponents n: sin and cos of 2^n pi x beside the input; VDM (7, 8)
+    skip_scale: float = 1.0  # what a sum of two branches is multiplied by; sqrt(1/2) in DDPM++ and NCSN++
+    final_scale: float = 0.0  # size of the weights that end a branch, at first, relative to Glorot's; EDM 1e-5
+    groups: int = 0  # of each GroupNorm; 0: 32, or fewer so that each has at least 4 channels
+    eps: float = 1e-6  # of each GroupNorm, added to the variance
     dropout: float = 0.0  # fraction of activations dropped in each residual block; DDPM 0.1 on CIFAR-10, 0 elsewhere
     remat: bool = False  # recompute each block in the backward pass: memory of one block, a third more time
 
@@ -63,13 +76,35 @@ class UNet(nn.Module):
         super().__post_init__()
         if len(self.shape) != 3:
             raise UserError(f"method.network: 'unet' needs images, but an example has shape {self.shape}; use 'mlp'")
-        for field, low in (("channels", 1), ("blocks", 1), ("head_dim", 0)):
+        lowest = {"outputs": 1, "channels": 1, "blocks": 1, "head_dim": 0, "downsample_padding": 0, "groups": 0}
+        for field, low in lowest.items():
             if getattr(self, field) < low:
                 raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least {low}")
+        for field in ("qkv_variance", "skip_scale", "eps"):
+            if not getattr(self, field) > 0:
+                raise UserError(f"method.network.{field}: {getattr(self, field)} must be positive")
+        for field, allowed in CHOICES.items():
+            if getattr(self, field) not in allowed:
+                raise UserError(f"method.network.{field}: {getattr(self, field)!r} is not one of {', '.join(allowed)}")
         if not self.multipliers or min(self.multipliers) < 1:
             raise UserError(f"method.network.multipliers: {self.multipliers} must be one or more positive numbers")
         if not 0 <= self.dropout < 1:
             raise UserError(f"method.network.dropout: {self.dropout} must be at least 0 and less than 1")
+        if self.final_scale < 0:
+            raise UserError(f"method.network.final_scale: {self.final_scale} must be at least 0")
+        if self.downsample_padding > (self.resample == "conv"):
+            raise UserError(f"method.network.downsample_padding: {self.downsample_padding} must be 0, or 1 with 'conv'")
+        taps = self.resample_filter
+        if len(taps) % 2 or taps != taps[::-1] or not sum(taps):
+            raise UserError(f"method.network.resample_filter: {taps} must be even and symmetric, such as (1, 3, 3, 1)")
+        if taps != (1, 1) and (self.resample, self.encoder, self.decoder) == UNFILTERED:
+            raise UserError(f"method.network.resample_filter: {taps} has nothing to filter; resample='residual' would")
+        if self.groups and self.channels % self.groups:
+            raise UserError(f"method.network.groups: {self.groups} does not divide the {self.channels} channels")
+        self._check_sides()
+        self._check_heads()
+
+    def _check_sides(self):
         height, width, _ = self.shape
         halvings = len(self.multipliers) - 1
         if height % 2**halvings or width % 2**halvings:
@@ -79,9 +114,11 @@ class UNet(nn.Module):
                 f"method.network.multipliers: {self.multipliers} halves a {height}x{width} image {halvings} times, but"
                 f" its sides are not multiples of {2**halvings}; give at most {most} numbers"
             )
-        attended = {self.channels * self.multipliers[-1]} | {
-            self.channels * m for level, m in enumerate(self.multipliers) if height >> level in self.attention
-        }
+
+    def _check_heads(self):
+        levels = [(self.shape[0] >> level, self.channels * m) for level, m in enumerate(self.multipliers)]
+        attended = {channels for height, channels in levels if height in self.attention}
+        attended |= {levels[-1][1]} if self.middle_attention != "none" else set()
         if self.head_dim and any(width % self.head_dim for width in attended):
             raise UserError(
                 f"method.network.head_dim: {self.head_dim} does not divide the channels attended over,"
@@ -91,48 +128,90 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "b h w c"],
+        x: Float[Array, "b h w k"],
         t: Float[Array, "b"],
         label: Int[Array, "b"] | None = None,
         keys: Key[Array, "b"] | None = None,
-    ) -> Float[Array, "b h w c"]:
+    ) -> Float[Array, "b h w outputs*c"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
         kwargs = {"dtype": compute, "param_dtype": params}
+        norms = {"groups": self.groups, "eps": self.eps}
+        sums = {"skip_scale": self.skip_scale, "final_scale": self.final_scale}
         Residual, Attention = (
             (nn.remat(ResidualBlock), nn.remat(SelfAttention)) if self.remat else (ResidualBlock, SelfAttention)
         )
-        residual = partial(Residual, dropout=self.dropout, **kwargs)
-        attend = partial(Attention, head_dim=self.head_dim, **kwargs)
+        residual = partial(
+            Residual,
+            dropout=self.dropout,
+            modulation=self.modulation,
+            taps=self.resample_filter,
+            **sums,
+            **norms,
+            **kwargs,
+        )
+        attend = partial(Attention, head_dim=self.head_dim, variance=self.qkv_variance, **sums, **norms, **kwargs)
 
-        def block(h, level, name):
+        def block(h, level, name, attended=True):
             h = residual(self.channels * self.multipliers[level], name=name)(h, condition, keys)
-            return attend(name=f"{name}_attention")(h) if h.shape[1] in self.attention else h
+            attended = attended and h.shape[1] in self.attention
+            return attend(name=f"{name}_attention")(h) if attended else h
 
-        condition = TimeAndLabel(self.channels, 4 * self.channels, self.num_classes, params, name="embedding")(t, label)
-        condition = nn.silu(condition).astype(compute)  # every block begins with it: once is enough
+        def change(h, way, name):
+            if self.resample != "conv":
+                project = self.resample == "projected"
+                return residual(h.shape[-1], change=way, project=project, name=name)(h, condition, keys)
+            if way == "up":
+                return conv(h.shape[-1], name=name, **kwargs)(upsample(h))
+            before = (self.downsample_padding, 1)
+            return conv(h.shape[-1], stride=2, padding=(before, before), name=name, **kwargs)(h)
+
+        def see_input(h, aux, name):
+            """The features of a level joined by the input, or by what the last level made of it."""
+            if self.encoder == "skip":
+                aux = downsample(aux, self.resample_filter)
+                return h + conv(h.shape[-1], size=1, name=name, **kwargs)(aux), aux
+            aux = conv(h.shape[-1], stride=2, padding="VALID", name=name, **kwargs)(blur(aux, self.resample_filter))
+            h = (h + aux) * self.skip_scale
+            return h, h
+
+        def output(h, name):
+            # The end runs in the parameters' format: a loss is a small difference, and a thin convolution costs little.
+            h = GroupNorm(**norms, dtype=params, param_dtype=params, name=f"{name}_norm")(h)
+            last = partial(conv, variance=self.final_scale**2, dtype=params, param_dtype=params, name=name)
+            return last(self.outputs * self.shape[-1])(nn.silu(h))
+
+        width = self.channels * (2 if self.frequencies == "random" else 1)
+        embedding = TimeAndLabel(
+            width, 4 * self.channels, self.num_classes, params, self.frequencies, self.labels, name="embedding"
+        )
+        condition = nn.silu(embedding(t, label)).astype(compute)  # every block begins with it: once is enough
         levels = range(len(self.multipliers))
 
-        h = conv(self.channels, name="input", **kwargs)(x.astype(compute))
+        aux = with_fourier_features(x, self.fourier_features).astype(compute)
+        h = conv(self.channels, name="input", **kwargs)(aux)
         skips = [h]
         for level in levels:
             for i in range(self.blocks):
                 h = block(h, level, f"down_{level}_{i}")
                 skips.append(h)
             if level != levels[-1]:
-                h = conv(h.shape[-1], stride=2, name=f"down_{level}_sample", **kwargs)(h)
+                h = change(h, "down", f"down_{level}_sample")
+                if self.encoder != "standard":
+                    h, aux = see_input(h, aux, f"input_{level + 1}")
                 skips.append(h)
 
         h = residual(h.shape[-1], name="middle_1")(h, condition, keys)
-        h = attend(name="middle_attention")(h)
+        if self.middle_attention != "none":
+            h = attend(normalised=self.middle_attention == "normalised", name="middle_attention")(h)
         h = residual(h.shape[-1], name="middle_2")(h, condition, keys)
 
+        seen = 0
         for level in reversed(levels):
             for i in range(self.blocks + 1):
-                h = block(jnp.concatenate([h, skips.pop()], axis=-1), level, f"up_{level}_{i}")
+                attended = self.attention_up == "all" or i == self.blocks
+                h = block(jnp.concatenate([h, skips.pop()], axis=-1), level, f"up_{level}_{i}", attended)
+            if level and self.decoder == "skip":
+                seen = upsample(seen + output(h, f"output_{level}"), self.resample_filter)
             if level:
-                h = conv(h.shape[-1], name=f"up_{level}_sample", **kwargs)(upsample(h))
-
-        # The end runs in the parameters' format: a loss is a small difference, and one thin convolution costs little.
-        kwargs = {"dtype": params, "param_dtype": params}
-        h = nn.silu(GroupNorm(name="output_norm", **kwargs)(h))
-        return conv(self.shape[-1], zero=True, name="output", **kwargs)(h)
+                h = change(h, "up", f"up_{level}_sample")
+        return seen + output(h, "output")

@@ -3,47 +3,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from scipy.signal import upfirdn
 
 from diffjax.models.layers import (
     Dropout,
     GroupNorm,
     SelfAttention,
-    TimeAndLabel,
+    blur,
+    conv,
+    downsample,
     groups_for,
-    timestep_embedding,
     upsample,
 )
 from tests.models.trained import trained
-
-
-def test_the_time_embedding_is_its_closed_form(x64):
-    t, half = np.array([0.0, 0.37, -1.5, 1.0, 999.0]), 8
-    frequencies = np.array([10_000.0 ** (-i / (half - 1)) for i in range(half)])
-    expected = np.concatenate([np.sin(np.outer(t, frequencies)), np.cos(np.outer(t, frequencies))], axis=1)
-    np.testing.assert_allclose(timestep_embedding(jnp.asarray(t), 16), expected, atol=1e-11)
-    assert (frequencies[0], frequencies[-1]) == (1.0, pytest.approx(1e-4))
-    np.testing.assert_array_equal(
-        timestep_embedding(jnp.asarray(t), 17)[:, :16], timestep_embedding(jnp.asarray(t), 16)
-    )
-    assert not timestep_embedding(jnp.asarray(t), 17)[:, 16].any()
-
-
-def test_no_two_steps_of_a_thousand_share_an_embedding():
-    embeddings = np.asarray(timestep_embedding(jnp.arange(1000.0), 32))
-    distances = np.linalg.norm(embeddings[1:] - embeddings[:-1], axis=1)
-    assert distances.min() > 0.5
-    assert len(np.unique(embeddings.round(3), axis=0)) == 1000
-
-
-def test_the_null_label_has_a_row_of_its_own_and_stands_for_no_label():
-    module = TimeAndLabel(embedding=8, width=12, num_classes=3)
-    t = jnp.array([0.1, 0.1, 0.1, 0.1])
-    variables = trained(module, t)
-    table = variables["params"]["label"]
-    assert table.shape == (4, 12)
-    rows = module.apply(variables, t, jnp.arange(4)) - TimeAndLabel(8, 12, 0).apply(variables, t)
-    np.testing.assert_allclose(rows, table, atol=1e-6)
-    np.testing.assert_array_equal(module.apply(variables, t), module.apply(variables, t, jnp.full(4, 3)))
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 6, 32), (2, 5, 5, 40), (2, 3, 3, 6), (2, 7, 256)])
@@ -119,6 +91,53 @@ def test_dropout_drops_at_its_rate_keeps_the_mean_and_is_off_without_keys():
 def test_upsampling_repeats_every_pixel():
     x = jax.random.normal(jax.random.key(0), (2, 3, 5, 4))
     np.testing.assert_array_equal(upsample(x), np.repeat(np.repeat(x, 2, axis=1), 2, axis=2))
+
+
+FILTERS = [(1, 1), (1, 3, 3, 1)]
+
+
+def along_both_sides(filtered, x):
+    """A filter of one axis, applied to both sides of images."""
+    return np.apply_along_axis(filtered, 2, np.apply_along_axis(filtered, 1, x))
+
+
+@pytest.mark.parametrize("taps", FILTERS)
+def test_resampling_is_the_upsampled_filtered_and_downsampled_signal_of_signal_processing(taps, x64):
+    x = np.random.default_rng(0).normal(size=(2, 8, 12, 3))
+    h, early = np.array(taps) / sum(taps), len(taps) // 2 - 1  # SciPy's answer starts before the first pixel
+
+    def down(line):
+        return upfirdn(h, line)[early + 1 :: 2][: len(line) // 2]
+
+    def up(line):
+        return upfirdn(2 * h, line, up=2)[early:][: 2 * len(line)]
+
+    np.testing.assert_allclose(downsample(jnp.asarray(x), taps), along_both_sides(down, x), atol=1e-12)
+    np.testing.assert_allclose(upsample(jnp.asarray(x), taps), along_both_sides(up, x), atol=1e-12)
+
+
+@pytest.mark.parametrize("taps", FILTERS)
+def test_enlarging_is_four_times_the_transpose_of_shrinking(taps, x64):
+    """So that both put a pixel in the same place: a shift of half a pixel would be learned around, and never seen."""
+    keys = jax.random.split(jax.random.key(0))
+    x, y = (jax.random.normal(key, (1, side, side, 2), jnp.float64) for key, side in zip(keys, (8, 4), strict=True))
+    np.testing.assert_allclose(jnp.vdot(upsample(y, taps), x), 4 * jnp.vdot(y, downsample(x, taps)), rtol=1e-12)
+
+
+def test_a_strided_convolution_of_blurred_corners_is_a_convolution_that_is_then_shrunk(x64):
+    x = jax.random.normal(jax.random.key(0), (2, 8, 6, 3), jnp.float64)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4), jnp.float64)
+    formats = {"dtype": jnp.float64, "param_dtype": jnp.float64, "use_bias": False}
+    variables = {"params": {"kernel": kernel}}
+    taps = (1, 3, 3, 1)
+
+    @jax.jit
+    def both(x):
+        cheap = conv(4, stride=2, padding="VALID", **formats).apply(variables, blur(x, taps))
+        wide = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))  # beyond the edge the features of zeros count too
+        return cheap, downsample(conv(4, padding="SAME", **formats).apply(variables, wide), taps)[:, 1:-1, 1:-1]
+
+    np.testing.assert_allclose(*both(x), atol=1e-11)
 
 
 @pytest.mark.parametrize("head_dim", [0, 4])

@@ -54,6 +54,11 @@ def test_without_classes_labels_are_ignored_and_have_no_parameters():
     np.testing.assert_array_equal(network.apply(variables, x, t, label), network.apply(variables, x, t))
 
 
+def test_two_outputs_are_twice_as_many_numbers():
+    output, _ = jax.eval_shape(mlp(outputs=2).init_with_output, jax.random.key(1), *inputs())
+    assert output.shape == (5, 4)
+
+
 def test_bfloat16_keeps_float32_parameters_and_output():
     x, t, label = inputs()
     low = mlp(precision=Precision(compute="bfloat16"))

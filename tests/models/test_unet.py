@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffjax.config import build, component
 from diffjax.errors import UserError
-from diffjax.models import UNet
+from diffjax.models import ADM, NETWORKS, DDPMpp, NCSNpp, UNet
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.models.trained import trained
@@ -45,6 +46,7 @@ def parameters(module):
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): x
         for path, x in jax.tree_util.tree_leaves_with_path(shapes)
+        if path[0].key == "params"
     }
 
 
@@ -56,6 +58,20 @@ def test_the_defaults_are_ddpms_cifar10_network_to_the_last_parameter():
 def test_ddpms_256_pixel_network_has_114_million_parameters():
     network = UNet((256, 256, 3), 0, Precision(), Axis(), multipliers=(1, 1, 2, 2, 4, 4))
     assert sum(x.size for x in parameters(network).values()) == 113_673_219  # "114 million", ibid.
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "num_classes", "outputs", "count"),
+    [
+        (DDPMpp, (32, 32, 3), 0, 1, 55_732_739),  # Karras et al. 2022: 56M
+        (NCSNpp, (32, 32, 3), 0, 1, 56_395_523),  # the same
+        (ADM, (64, 64, 3), 1000, 1, 295_900_035),  # the same: 296M; 768 of them are our row for "no label"
+        (ADM, (64, 64, 3), 1000, 2, 295_905_222),  # Dhariwal & Nichol 2021, with a learned variance: 296M
+    ],
+)
+def test_the_other_papers_networks_have_their_number_of_parameters(network, shape, num_classes, outputs, count):
+    made = network(shape, num_classes, Precision(), Axis(), outputs=outputs)
+    assert sum(x.size for x in parameters(made).values()) == count
 
 
 def test_an_untrained_network_says_exactly_zero():
@@ -103,6 +119,77 @@ def test_dropout_masks_go_with_the_example_and_are_off_without_keys(variables, a
     np.testing.assert_allclose(moved, y[order], atol=2e-5)
     assert np.abs(apply(variables, x, t, label) - y).max() > 1e-2
     assert np.abs(apply(variables, x, t, label, keys[order]) - y).reshape(4, -1).max(axis=1).min() > 1e-2
+
+
+EVERYTHING = {
+    "attention": (4,), "attention_up": "last", "head_dim": 8, "modulation": "scale_shift",
+    "resample": "projected", "resample_filter": (1, 3, 3, 1), "encoder": "residual", "decoder": "skip",
+    "frequencies": "random", "labels": "early", "fourier_features": (1,), "skip_scale": 0.7, "groups": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def everything():
+    """Variables of a network with every switch turned, and its output and gradient."""
+    network = unet(outputs=2, **EVERYTHING)
+    x, t, label = inputs()
+    variables = trained(network, x, t, label, size=0.2)
+
+    def loss(params, x):
+        y = network.apply(variables | {"params": params}, x, t, label)
+        return jnp.sum(jnp.sin(y)), y
+
+    return variables, jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+def test_with_every_switch_turned_every_parameter_is_heard(everything):
+    variables, gradient = everything
+    (_, y), of_params = gradient(variables["params"], inputs()[0])
+    assert y.shape == (4, 8, 8, 2 * 2)
+    names = {jax.tree_util.keystr(path): g for path, g in jax.tree_util.tree_leaves_with_path(of_params)}
+    deaf = [name for name, g in names.items() if not np.abs(g).max() > 1e-5]
+    assert all(name.endswith("['k']['bias']") for name in deaf), deaf  # softmax ignores what all its logits share
+
+
+def test_with_every_switch_turned_examples_do_not_see_each_other(everything):
+    variables, gradient = everything
+    x = inputs()[0]
+    (_, y), _ = gradient(variables["params"], x)
+    (_, other), _ = gradient(variables["params"], x.at[1].add(1.0))
+    rest = np.array([0, 2, 3])
+    np.testing.assert_allclose(other[rest], y[rest], atol=1e-5)
+    assert np.abs(other[1] - y[1]).max() > 1e-2
+
+
+def test_with_mirrored_kernels_residual_resampling_makes_the_mirrored_image_of_a_mirrored_image(everything):
+    """Nothing moves by half a pixel on the way down or up, nor in the pyramids of the encoder and the decoder."""
+    variables, gradient = everything
+    x = inputs()[0]
+    mirrored = jax.tree.map(lambda w: w[:, ::-1] if w.ndim == 4 else w, variables["params"])
+    (_, y), _ = gradient(variables["params"], x)
+    (_, of_mirrored), _ = gradient(mirrored, x[:, :, ::-1])
+    np.testing.assert_allclose(of_mirrored, y[:, :, ::-1], atol=2e-5 * np.abs(y).max())
+
+
+def test_what_is_conditioned_on_stands_beside_x_and_the_output_has_the_datas_channels():
+    x, t, label = inputs()
+    beside = jnp.concatenate([x, x, x[..., :1]], axis=-1)
+    for network, channels in ((unet(), 2), (unet(outputs=2), 4), (unet(encoder="skip", decoder="skip"), 2)):
+        y, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), beside, t, label)
+        assert y.shape == (4, 8, 8, channels)
+        assert variables["params"]["input"]["kernel"].shape[2] == 5
+
+
+@pytest.mark.parametrize("name", ["unet", "ddpmpp", "ncsnpp", "adm"])
+def test_a_config_shows_what_a_paper_chose_and_outputs_are_not_for_it_to_choose(name):
+    node = component("network", name)
+    assert "outputs" not in node and "shape" not in node
+    assert node.channels == NETWORKS[name].channels
+    made = build("network", component("network", name, channels=8, multipliers=(1, 2), blocks=1, head_dim=0))
+    network = made(shape=SHAPE, num_classes=3, precision=FLOAT32, axis=Axis(), outputs=2)
+    assert type(network) is NETWORKS[name]
+    y = jax.eval_shape(network.init_with_output, jax.random.key(0), *inputs())[0]
+    assert y.shape == (4, 8, 8, 4) and y.dtype == jnp.float32
 
 
 def test_recomputing_blocks_changes_memory_and_not_the_gradients():
@@ -157,6 +244,14 @@ def test_in_float64_nothing_is_rounded_to_fewer_bits(x64):
         ({"channels": 0}, "method.network.channels: 0 must be at least 1"),
         ({"head_dim": 3}, "method.network.head_dim: 3 does not divide"),
         ({"dropout": 1.0}, "method.network.dropout: 1.0"),
+        ({"resample": "pool"}, "method.network.resample: 'pool' is not one of conv, residual, projected"),
+        ({"resample_filter": (1, 2, 1), "encoder": "skip"}, r"resample_filter: \(1, 2, 1\) must be even"),
+        ({"resample_filter": (1, 3, 3, 1)}, r"resample_filter: .* nothing to filter"),
+        ({"resample": "residual", "downsample_padding": 1}, "downsample_padding: 1"),
+        ({"groups": 3}, "method.network.groups: 3 does not divide the 8 channels"),
+        ({"skip_scale": 0.0}, "method.network.skip_scale: 0.0 must be positive"),
+        ({"final_scale": -1.0}, "method.network.final_scale: -1.0"),
+        ({"outputs": 0}, "method.network.outputs: 0"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused_before_anything_is_compiled(hyper, message):

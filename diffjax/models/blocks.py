@@ -1,0 +1,58 @@
+"""The residual block of every UNet here: DDPM's, DDPM++'s, NCSN++'s and ADM's differ in a few switches."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from diffjax.models.layers import Dropout, GroupNorm, conv, dense, downsample, upsample
+
+MODULATIONS = ("shift", "scale_shift")
+
+
+class ResidualBlock(nn.Module):
+    """(x' + conv(dropout(swish(norm(conv(swish(norm(x))') + dense(condition)))))) * skip_scale.
+
+    x [b, h, w, c], condition [b, k] already through its swish, one dropout key per example or None
+    -> [b, h', w', features]. Ho et al. 2020, appendix B, where ' does nothing but, on x, a 1x1 convolution if the
+    number of channels changes. With `change` "up" or "down", ' doubles or halves the side (Brock et al. 2019; Song et
+    al. 2021, appendix H; Dhariwal & Nichol 2021, section 3.1). Modulation "scale_shift" is the latter's AdaGN,
+    norm(h) * (1 + scale) + shift with both dense in the condition, instead of norm(h + dense(condition)).
+    """
+
+    features: int
+    dropout: float = 0.0
+    modulation: str = "shift"
+    change: str = ""  # of the resolution: "up", "down" or none
+    taps: tuple[int, ...] = (1, 1)  # the filter of that change
+    project: bool = False  # a 1x1 convolution on x even where its channels stay
+    final_scale: float = 0.0  # size of the initial last convolution, relative to Glorot's
+    skip_scale: float = 1.0
+    groups: int = 0
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], condition: Float[Array, "b k"], keys: Key[Array, "b"] | None
+    ) -> Float[Array, "b h2 w2 features"]:
+        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        change = {"up": upsample, "down": downsample, "": lambda x, taps: x}[self.change]
+        norm_1, norm_2 = (GroupNorm(self.groups, self.eps, name=name, **kwargs) for name in ("norm_1", "norm_2"))
+
+        h = change(nn.silu(norm_1(x)), self.taps)
+        h = conv(self.features, name="conv_1", **kwargs)(h)
+        if self.modulation == "shift":
+            h = norm_2(h + dense(self.features, name="condition", **kwargs)(condition)[:, None, None])
+        else:
+            scale, shift = jnp.split(dense(2 * self.features, name="condition", **kwargs)(condition), 2, axis=-1)
+            h = norm_2(h) * (1 + scale[:, None, None]) + shift[:, None, None]
+        h = Dropout(self.dropout, name="dropout")(nn.silu(h), keys)
+        h = conv(self.features, variance=self.final_scale**2, name="conv_2", **kwargs)(h)
+
+        x = change(x, self.taps)
+        if self.project or x.shape[-1] != self.features:
+            x = conv(self.features, size=1, name="shortcut", **kwargs)(x)
+        return (x + h) * self.skip_scale

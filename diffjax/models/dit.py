@@ -1,0 +1,139 @@
+"""The diffusion transformer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from diffjax.errors import UserError
+from diffjax.models.embeddings import TimeAndLabel, positions_2d
+from diffjax.models.layers import Dropout, attend, dense
+from diffjax.parallel import Axis
+from diffjax.precision import Precision
+
+
+def to_patches(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b n k"]:
+    """Squares of side x side pixels, row by row, each as one vector: [b, h w / side^2, side^2 c]."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // side, side, w // side, side, c).swapaxes(2, 3)
+    return x.reshape(b, -1, side * side * c)
+
+
+def from_patches(x: Float[Array, "b n k"], side: int, height: int, width: int) -> Float[Array, "b h w c"]:
+    """The image whose patches these are: the inverse of `to_patches`."""
+    x = x.reshape(len(x), height // side, width // side, side, side, -1).swapaxes(2, 3)
+    return x.reshape(len(x), height, width, -1)
+
+
+def norm(x: Float[Array, "... c"]) -> Float[Array, "... c"]:
+    """Layer normalisation without parameters, in float32 or better (Peebles & Xie 2022: eps 1e-6)."""
+    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    y = y - y.mean(axis=-1, keepdims=True)
+    return (y / jnp.sqrt((y * y).mean(axis=-1, keepdims=True) + 1e-6)).astype(x.dtype)
+
+
+class Block(nn.Module):
+    """Attention, then a perceptron, each as x + gate * f(norm(x) * (1 + scale) + shift): adaLN-Zero.
+
+    x [b, n, width], condition [b, width] already through its swish -> [b, n, width]. The six shifts, scales and gates
+    are dense in the condition and start at 0, so that a fresh block is the identity (Peebles & Xie 2022, section 3.2).
+    """
+
+    heads: int
+    mlp_ratio: float
+    dropout: float
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x, condition, keys):
+        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        b, n, width = x.shape
+        modulation = dense(6 * width, variance=0.0, name="condition", **kwargs)(condition)[:, None]
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = jnp.split(modulation, 6, axis=-1)
+
+        h = norm(x) * (1 + scale_1) + shift_1
+        q, k, v = (dense(width, name=name, **kwargs)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
+        h = dense(width, name="out", **kwargs)(attend(q, k, v).reshape(b, n, width))
+        x = x + gate_1 * Dropout(self.dropout, name="dropout_1")(h, keys)
+
+        h = norm(x) * (1 + scale_2) + shift_2
+        h = nn.gelu(dense(int(width * self.mlp_ratio), name="mlp_1", **kwargs)(h), approximate=True)
+        h = dense(width, name="mlp_2", **kwargs)(h)
+        return x + gate_2 * Dropout(self.dropout, name="dropout_2")(h, keys)
+
+
+class DiT(nn.Module):
+    """The transformer of "Scalable Diffusion Models with Transformers" (Peebles & Xie 2022), a score network.
+
+    x [b, h, w, any], t [b] (any scale), label [b] or None, one dropout key per example or None
+    -> [b, h, w, outputs * c] in the parameters' format, exactly 0 before training. Patches with fixed sine and cosine
+    positions, `depth` adaLN-Zero blocks, a modulated linear layer. The paper's sizes (width, depth, heads) are
+    S (384, 12, 6), B (768, 12, 12), L (1024, 24, 16), XL (1152, 28, 16); the defaults suit 8x8 digits. It departs from
+    the paper in that labels and the layers of t start at the size they have in the other networks here, not at 0.02.
+
+    Raises UserError when patches do not tile the image, or a field makes no sense.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int
+    precision: Precision
+    axis: Axis
+    outputs: int = 1  # numbers for each of the data's: 2 where the method learns a variance too, as further channels
+    patch: int = 2  # side of a patch, pixels
+    width: int = 128  # features of a patch
+    depth: int = 4  # blocks
+    heads: int = 4  # of attention
+    mlp_ratio: float = 4.0  # hidden features of a block's perceptron / width
+    embedding: int = 256  # sines and cosines of t
+    dropout: float = 0.0  # fraction of activations dropped at the end of each branch; none in the paper
+    remat: bool = False  # recompute each block in the backward pass: memory of one block, a third more time
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.shape) != 3:
+            raise UserError(f"method.network: 'dit' needs images, but an example has shape {self.shape}; use 'mlp'")
+        for field, low in (("outputs", 1), ("patch", 1), ("depth", 1), ("heads", 1), ("embedding", 2)):
+            if getattr(self, field) < low:
+                raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least {low}")
+        height, width, _ = self.shape
+        if height % self.patch or width % self.patch:
+            raise UserError(f"method.network.patch: {self.patch} does not divide the sides of a {height}x{width} image")
+        if self.width < 4 or self.width % 4:
+            raise UserError(f"method.network.width: {self.width} must be a multiple of 4, for sines of two coordinates")
+        if self.width % self.heads:
+            raise UserError(f"method.network.heads: {self.heads} does not divide the width {self.width}")
+        if self.mlp_ratio * self.width < 1:
+            raise UserError(f"method.network.mlp_ratio: {self.mlp_ratio} must be positive")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"method.network.dropout: {self.dropout} must be at least 0 and less than 1")
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w k"],
+        t: Float[Array, "b"],
+        label: Int[Array, "b"] | None = None,
+        keys: Key[Array, "b"] | None = None,
+    ) -> Float[Array, "b h w outputs*c"]:
+        compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
+        kwargs = {"dtype": compute, "param_dtype": params}
+        Transform = nn.remat(Block) if self.remat else Block
+        height, width, channels = self.shape
+
+        embedding = TimeAndLabel(self.embedding, self.width, self.num_classes, params, "open", name="embedding")
+        condition = nn.silu(embedding(t, label)).astype(compute)  # every block begins with it: once is enough
+        h = dense(self.width, name="input", **kwargs)(to_patches(x.astype(compute), self.patch))
+        h = h + positions_2d(height // self.patch, width // self.patch, self.width).astype(compute)
+        for i in range(self.depth):
+            block = Transform(self.heads, self.mlp_ratio, self.dropout, name=f"block_{i}", **kwargs)
+            h = block(h, condition, keys)
+
+        # The end runs in the parameters' format: a loss is a small difference, and one thin layer costs little.
+        kwargs = {"dtype": params, "param_dtype": params}
+        modulation = dense(2 * self.width, variance=0.0, name="output_condition", **kwargs)(condition)[:, None]
+        shift, scale = jnp.split(modulation, 2, axis=-1)
+        h = norm(h.astype(params)) * (1 + scale) + shift
+        h = dense(self.patch**2 * self.outputs * channels, variance=0.0, name="output", **kwargs)(h)
+        return from_patches(h, self.patch, height, width)

@@ -1,0 +1,104 @@
+"""How a network is told the time and the label, and how it is shown fine detail: numbers as sines and cosines."""
+
+import math
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffjax.models.layers import dense
+
+FREQUENCIES = ("closed", "open", "random")
+LABELS = ("late", "early")
+RANDOM_SCALE = 16.0  # standard deviation of random frequencies, cycles per unit of t (Song et al. 2021, appendix C.2)
+
+
+def timestep_embedding(
+    t: Float[Array, "b"], width: int, max_period: float = 10_000.0, frequencies: str = "closed"
+) -> Float[Array, "b {width}"]:
+    """Sines and cosines of t (Ho et al. 2020, after Vaswani et al. 2017, section 3.5): [b] -> [b, width].
+
+    [sin(w_0 t), ..., sin(w_{h-1} t), cos(w_0 t), ..., cos(w_{h-1} t)] with h = width // 2 and angular frequencies
+    w_i = max_period^(-i / (h - 1)), from 1 down to 1 / max_period, ends included. An odd width ends with a zero.
+
+    "open" frequencies are those of Dhariwal & Nichol 2021 and Peebles & Xie 2022: w_i = max_period^(-i / h), which
+    stops short of 1 / max_period, and the cosines come first.
+    """
+    half = width // 2
+    last = max(half - 1, 1) if frequencies == "closed" else half
+    angles = t[:, None] * jnp.exp(-math.log(max_period) / last * jnp.arange(half, dtype=t.dtype))
+    waves = [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.pad(
+        jnp.concatenate(waves if frequencies == "closed" else waves[::-1], axis=-1), ((0, 0), (0, width % 2))
+    )
+
+
+class TimeAndLabel(nn.Module):
+    """What the blocks are conditioned on: dense(swish(dense(embedding of t))) + a row for the label, [b] -> [b, width].
+
+    Label `num_classes` is the null token of classifier-free guidance; no label at all (None) means the null token for
+    everyone. With `num_classes` 0 labels are ignored. Runs in the parameters' format: t = 999 has no neighbour in
+    bfloat16, and the cost is nothing beside the network's.
+
+    "random" frequencies are drawn once and never trained (Song et al. 2021): they stand in the collection "constants",
+    which checkpoints hold and optimisers do not see.
+    """
+
+    embedding: int  # sines and cosines
+    width: int
+    num_classes: int
+    param_dtype: Any = jnp.float32
+    frequencies: str = "closed"  # as of `timestep_embedding`, or "random"
+    labels: str = "late"  # added after the two dense layers, or before them ("early", DDPM++ of Karras et al. 2022)
+
+    @nn.compact
+    def __call__(self, t: Float[Array, "b"], label: Int[Array, "b"] | None = None) -> Float[Array, "b width"]:
+        linear = partial(dense, dtype=self.param_dtype, param_dtype=self.param_dtype)
+        t = jnp.asarray(t, self.param_dtype)
+        if self.frequencies == "random":
+            shape = (self.embedding // 2,)
+            frequencies = self.variable(
+                "constants",
+                "frequencies",
+                lambda: RANDOM_SCALE * jax.random.normal(self.make_rng("params"), shape, self.param_dtype),
+            ).value
+            angles = 2 * jnp.pi * t[:, None] * frequencies
+            h = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+        else:
+            h = timestep_embedding(t, self.embedding, frequencies=self.frequencies)
+        row = self._row(t, label)
+        h = h + row if self.labels == "early" else h
+        h = linear(self.width, name="time_2")(nn.silu(linear(self.width, name="time_1")(h)))
+        return h + row if self.labels == "late" else h
+
+    def _row(self, t, label):
+        """The label's row of the table, [b, width]; 0 where there are no classes."""
+        if not self.num_classes:
+            return 0.0
+        label = jnp.full(t.shape, self.num_classes, jnp.int32) if label is None else label
+        rows = nn.initializers.normal(1.0)  # as torch.nn.Embedding, hence Dhariwal & Nichol (2021)
+        width = self.width if self.labels == "late" else self.embedding
+        return self.param("label", rows, (self.num_classes + 1, width), self.param_dtype)[label]
+
+
+def with_fourier_features(x: Float[Array, "b h w c"], exponents: tuple[int, ...]) -> Float[Array, "b h w k"]:
+    """x beside sin(2^n pi x) and cos(2^n pi x) for each exponent n (Kingma et al. 2021, appendix C).
+
+    [b, h, w, c] -> [b, h, w, c * (1 + 2 len(exponents))]. With 8-bit pixels in [-1, 1], n = 7 changes sign from one
+    level to the next: the detail a likelihood pays for. x must not be rounded before: bfloat16 leaves nothing of it.
+    """
+    angles = [2.0**n * jnp.pi * x for n in exponents]
+    return jnp.concatenate([x, *map(jnp.sin, angles), *map(jnp.cos, angles)], axis=-1)
+
+
+def positions_2d(height: int, width: int, channels: int) -> Float[Array, "{height*width} {channels}"]:
+    """Sines and cosines of the row, then of the column, of each cell of a grid, row by row (Peebles & Xie 2022).
+
+    [height * width, channels]; `channels` must be a multiple of 4.
+    """
+    rows, columns = jnp.divmod(jnp.arange(height * width), width)
+    embed = partial(timestep_embedding, width=channels // 2, frequencies="open")
+    return jnp.concatenate([embed(rows.astype(float)), embed(columns.astype(float))], axis=-1)
