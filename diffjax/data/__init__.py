@@ -2,16 +2,17 @@
 
 from diffjax.data.digits import Digits
 from diffjax.data.folder import Folder
+from diffjax.data.heartbeat import Heartbeat
 from diffjax.data.pipeline import Order, Stream
 from diffjax.data.source import Examples, Source
 from diffjax.data.space import Space
 from diffjax.data.tfds import TFDS, prepare
 from diffjax.data.toy2d import Toy2D
 
-SOURCES = {"digits": Digits, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder}
+SOURCES = {"digits": Digits, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder, "heartbeat": Heartbeat}
 FAMILIES = (Toy2D, TFDS, Folder)  # named with a member: "toy2d:ring", "tfds:mnist", "folder:/path"
 
 __all__ = [
-    "FAMILIES", "SOURCES", "TFDS", "Digits", "Examples", "Folder", "Order", "Source", "Space", "Stream", "Toy2D",
-    "prepare",
+    "FAMILIES", "SOURCES", "TFDS", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Source", "Space", "Stream",
+    "Toy2D", "prepare",
 ]  # fmt: skip

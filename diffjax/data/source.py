@@ -15,6 +15,7 @@ from diffjax.errors import UserError
 
 Batch = dict[str, np.ndarray]  # "x": [n, *shape] uint8 or float32 (stored units), "label": [n] int32, 0 if unlabelled
 ORIENTATION = 0x0112  # the EXIF tag
+ONLY_BY = {"La": "LA", "LAB": "RGB"}  # modes from which Pillow knows a single way
 THREADS = min(8, os.cpu_count() or 1)  # small images spend half their time in Python's lock: more threads slow them
 CHUNK = 256  # examples that one thread decodes at a time: long enough to hide the hand-over, short enough to share out
 
@@ -94,29 +95,39 @@ def check_size(size: int) -> None:
 def read_image(file: Path | bytes, channels: int, size: int, name: str) -> np.ndarray:
     """An encoded image -> uint8 [height, width, channels], channels 1 (grey, ITU-R 601) or 3 (RGB).
 
-    The camera's EXIF orientation is applied, transparency composed on white, 16-bit grey scaled to 8 bits. With
-    `size` > 0 the shorter side becomes `size` (Pillow's antialiased Lanczos filter), then the centre is cut out.
-    Embedded colour profiles are ignored. Raises UserError with the image's `name` if it is damaged.
+    `to_8_bits` says how any mode becomes one of the two. With `size` > 0 the shorter side becomes `size` (Pillow's
+    antialiased Lanczos filter), then the centre is cut out. Embedded colour profiles are ignored. Raises UserError with the
+    image's `name` if it is damaged.
     """
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            image = _to_8_bits(image, "L" if channels == 1 else "RGB")
+            image = to_8_bits(image, "L" if channels == 1 else "RGB")
             pixels = np.asarray(_resize(image, size) if size else image)
     except Exception as error:  # Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError, ...
         raise UserError(f"data.name: {name} cannot be read as an image: {error}") from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _to_8_bits(image, mode: str):
+def to_8_bits(image, mode: str):
+    """A Pillow image of any mode as "L" or "RGB".
+
+    The camera's EXIF orientation is applied, transparency composed on white, 16-bit grey scaled to 8 bits. Floats are
+    greys from 0 to 1, or to 255 if one of them is above 1. Raises ValueError for those that are not finite.
+    """
     from PIL import Image, ImageOps
 
     if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose would copy the upright ones too
         image = ImageOps.exif_transpose(image)
-    if image.mode == "I" or image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255 instead of scaling
-        grey = np.asarray(image).astype(np.float64) / 257
-        image = Image.fromarray(np.clip(np.round(grey), 0, 255).astype(np.uint8))
+    if image.mode in ONLY_BY:
+        image = image.convert(ONLY_BY[image.mode])
+    if image.mode == "F" or image.mode == "I" or image.mode.startswith("I;16"):  # Pillow would clip at 255, not scale
+        grey = np.asarray(image).astype(np.float64)
+        if not np.isfinite(grey).all():
+            raise ValueError("some of its greys are not finite")
+        white = 65535 if image.mode != "F" else 1 if grey.max(initial=0) <= 1 else 255
+        image = Image.fromarray(np.clip(np.round(grey * (255 / white)), 0, 255).astype(np.uint8))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -11,21 +11,32 @@ class Space:
     """Images are stored as uint8 0..255 and modelled in [-1, 1]; points, stored as float32, are modelled standardised.
 
     The map is affine, x_model = (x_stored - shift) / scale, so that a density in one unit is known in the other.
+    Categories, stored as uint8 0..values - 1, are modelled as what they are, integers.
     """
 
-    kind: str  # "images" or "points"
+    kind: str  # "images", "points" or "categories"
     shape: tuple[int, ...]  # of one example: (height, width, channels) or (dimensions,)
     num_classes: int = 0  # 0: no labels
     shift: float = 127.5
     scale: float = 127.5
     class_names: tuple[str, ...] = ()
+    values: int = 0  # of each entry, where they are categories
+
+    @property
+    def stored(self):
+        """The type in which examples are stored."""
+        return jnp.float32 if self.kind == "points" else jnp.uint8
 
     def to_model(self, stored):
-        """[..., *shape] in stored units -> float in model units."""
+        """[..., *shape] in stored units -> float in model units, or int32 categories."""
+        if self.kind == "categories":
+            return stored.astype(jnp.int32)
         return (stored.astype(jnp.result_type(float)) - self.shift) / self.scale
 
     def from_model(self, x):
         """[..., *shape] in model units -> stored units: images are rounded and clipped to uint8 (once, here)."""
+        if self.kind == "categories":
+            return x.astype(jnp.uint8)
         stored = x * self.scale + self.shift
         if self.kind == "images":
             return jnp.clip(jnp.round(stored), 0, 255).astype(jnp.uint8)

@@ -1,0 +1,119 @@
+"""Diffusion of categories: one network learns which values were replaced by noise."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+from diffjax import models
+from diffjax.diffusion import Samples, discrete
+from diffjax.errors import UserError
+from diffjax.methods.method import Method, keys_of
+from diffjax.parallel import Axis
+from diffjax.state import TrainState, Tree, update
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteDiffusion(Method):
+    """The bound, one random step of the chain per example, and a share of cross-entropy (Austin et al. 2021, eq. 5).
+
+    loss = T KL(q(x_s | x_t, x0) | p(x_s | x_t)) - cross_entropy log p(x0 | x_t) in nats, s = t - 1/T, a mean over an
+    example's entries; both are least for the true p(x0 | x_t). Raises UserError for data that are not categories.
+    """
+
+    kernel: Callable[..., discrete.DiscreteProcess] = discrete.binomial
+    network: Callable[..., nn.Module] = models.MLP
+    cross_entropy: float = 0.001  # weight beside the bound's 1 (lambda; Austin et al. 2021: 0.001 for images)
+
+    networks: ClassVar = ("denoiser",)
+    samplers: ClassVar = {"discrete_ancestral": discrete.DiscreteAncestral}
+    conditional: ClassVar = False
+
+    def __post_init__(self):
+        if self.space.kind != "categories":
+            raise UserError(
+                f"method.name: 'discrete_diffusion' needs categories, and these data are {self.space.kind}; "
+                "use 'diffusion', or data such as heartbeat"
+            )
+        if not self.cross_entropy >= 0:
+            raise UserError(f"method.cross_entropy: {self.cross_entropy} is negative; 0 trains on the bound alone")
+        _ = self.process  # its own checks, before anything runs
+
+    @cached_property
+    def process(self) -> discrete.DiscreteProcess:
+        return self.kernel(self.space.values)
+
+    def make(self, network, axis=Axis()):  # noqa: B008
+        """The network, with as many outputs an entry as there are free logits."""
+        if self.space.values == 2:
+            return super().make(network, axis)
+        fields = getattr(network, "func", network)
+        if "outputs" not in inspect.signature(fields).parameters:
+            raise UserError(
+                f"method.network: {fields.__name__} answers one number an entry, which is enough for 2 values; "
+                f"these data have {self.space.values}"
+            )
+        return super().make(partial(network, outputs=self.space.values - 1), axis)
+
+    def init(self, key, batch):
+        x = self.space.to_model(batch["x"][0, :1])
+        variables = self.make(self.network).init(key, self._shown(x), jnp.ones(1))
+        return TrainState.create({"denoiser": variables}, self.optimizers, averaged=self.networks)
+
+    def step(self, state, batch, key, axis):
+        network, process = self.make(self.network, axis), self.process
+
+        def loss(variables, batch):
+            key_t, key_x, dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(
+                keys_of(key, state.step, batch)
+            )
+            x0 = self.space.to_model(batch["x"])
+            t = jax.vmap(lambda key: jax.random.randint(key, (), 1, process.steps + 1))(key_t) / process.steps
+            x_t = process.corrupt(x0, t, key_x)
+            log_x0 = self._log_x0(network.apply(variables, self._shown(x_t), 999 * t, None, dropout))
+            entries = x0[0].size
+            bound = process.steps * discrete.step_divergence(process, jnp.exp(log_x0), x0, x_t, t) / entries
+            right = jnp.take_along_axis(log_x0, x0[..., None], axis=-1)
+            surprise = -jnp.sum(right, axis=tuple(range(1, right.ndim))) / entries
+            metrics = {"bound": jnp.mean(bound), "cross_entropy": jnp.mean(surprise)}
+            return jnp.mean(bound + self.cross_entropy * surprise), {"metrics": metrics, "stats": {}}
+
+        only = jax.tree.map(lambda x: x[0], batch)
+        state, metrics, norm = update(state, "denoiser", loss, only, self.optimizers["denoiser"], axis, self.accumulate)
+        return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
+
+    def _shown(self, x_t: Int[Array, "b ... d"]) -> Float[Array, "b ... _"]:
+        """What the network sees: -1 and 1 for two values, otherwise one of as many channels an entry as states."""
+        if self.process.states == 2:
+            return 2.0 * x_t - 1
+        return jax.nn.one_hot(x_t, self.process.states).reshape(*x_t.shape[:-1], -1)
+
+    def _log_x0(self, output: Float[Array, "b ... _"]) -> Float[Array, "b ... _ k"]:
+        """log p(x0 | x_t): the outputs are the logits of all values but the first, whose own is 0."""
+        logits = output.reshape(len(output), *self.space.shape, self.space.values - 1)
+        return jax.nn.log_softmax(jnp.pad(logits, [(0, 0)] * (logits.ndim - 1) + [(1, 0)]))
+
+    def denoiser(self, variables: dict[str, Tree]) -> Callable[[Array, Array], Array]:
+        """`denoise(x_t [b, ...] int, t [b]) -> p(x0 | x_t) [b, ..., values]`."""
+        network = self.make(self.network)
+
+        def denoise(x_t, t):
+            return jnp.exp(self._log_x0(network.apply(variables["denoiser"], self._shown(x_t), 999 * t)))
+
+        return denoise
+
+    def bound(self, variables: dict[str, Tree], x: Array, keys: Key[Array, "b"], draws: int) -> discrete.Bound:
+        """The terms of the bound on -log p of stored examples x [b, ...], nats; see `diffjax.diffusion.discrete`."""
+        return discrete.bound(self.process, self.denoiser(variables), self.space.to_model(x), keys, draws)
+
+    def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
+        return spec(self.process, self.denoiser(variables), self.space.shape, keys, trajectory)
+
+    def check_sampler(self, spec):
+        spec.check(self.process)
