@@ -1,5 +1,7 @@
 """The keys of every config, with their defaults and units. A component's own keys stand at its class or function."""
 
+import math
+
 from ml_collections import ConfigDict
 
 from diffjax.config import component
@@ -51,3 +53,29 @@ def ddpm(**fields):
     """The method of Ho et al. 2020: linear betas over 1,000 steps, eps as target, L_simple."""
     ours = {"process": "ddpm_linear", "target": "eps", "weighting": "simple", "times": "uniform", "clock": "index"}
     return component("method", "diffusion", **ours | fields)
+
+
+def on_digits(c, **network):
+    """The same experiment in a size that two CPU cores train in minutes: 8x8 digits, a narrow network, few steps."""
+    c.data = component("data", "digits")
+    small = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "dropout": 0.0}
+    c.method.network.update(small | network)
+    c.train.update(steps=1_000, batch_size=128, log_every=100, sample_every=500, checkpoint_every=500)
+    c.optim.update(learning_rate=2e-3, warmup=12_800.0, decay="cosine", decay_images=0.0)
+    c.ema = component("ema", "half_life", images=25_000.0)
+    c.eval.update(metrics=("frechet_pixels",), num=1_438)
+    return c
+
+
+def decay_per_step(decay, batch_size):
+    """The EMA whose old average keeps the share `decay` at every step, as most papers state it."""
+    return component("ema", "half_life", images=batch_size * math.log(2) / -math.log(decay), ramp=0.0)
+
+
+def variant_of(variant, *known):
+    """Whether it is the papers' size or the digits', and the rest of its name: "digits_vlb" -> (True, "vlb")."""
+    names = [f"{size}{rest}" for rest in ("", *(f"_{k}" for k in known)) for size in ("cifar10", "digits")]
+    if variant not in names:
+        raise ValueError(f"no variant {variant!r}; it is one of {', '.join(names)}")
+    size, _, rest = variant.partition("_")
+    return size == "digits", rest

@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from diffjax import data, diffusion, methods, models, optim, state
+from diffjax import data, diffusion, ema, methods, models, optim
 from diffjax.adversarial import LOSSES, PENALTIES
 from diffjax.errors import UserError
 
@@ -30,7 +30,9 @@ TABLES: dict[str, dict[str, Callable]] = {
     "generator": models.NETWORKS,
     "discriminator": models.NETWORKS,
     "process": diffusion.PROCESSES,
+    "kernel": diffusion.KERNELS,
     "target": diffusion.TARGETS,
+    "reverse_variance": diffusion.VARIANCES,
     "weighting": diffusion.WEIGHTINGS,
     "times": diffusion.TIMES,
     "clock": diffusion.CLOCKS,
@@ -40,10 +42,13 @@ TABLES: dict[str, dict[str, Callable]] = {
     "loss": LOSSES,
     "penalty": PENALTIES,
     "optim": optim.OPTIMIZERS,
-    "ema": state.AVERAGES,
+    "ema": ema.AVERAGES,
 }
-FREE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "eval.every")
-FLAX_FIELDS = ("parent", "name")  # every Flax module has them; they are not hyper-parameters
+FREE = (
+    "train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "eval.every",
+    "ema.snapshot_every",
+)  # fmt: skip
+FLAX_FIELDS = ("parent", "name", "outputs")  # Flax's own two, and what a method says: no hyper-parameters
 
 
 def component(slot: str, name: str, **fields: Any) -> ConfigDict:

@@ -1,5 +1,7 @@
 """Configs: components from names and back, overrides, and what a user may get wrong in them."""
 
+from pathlib import Path
+
 import pytest
 
 from diffjax import config as configs
@@ -13,15 +15,29 @@ def base():
     return configs.load("configs/digits.py")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "configs/digits.py", "configs/digits.py:conditional", "configs/digits.py:ddpm", "configs/cifar10.py",
-        "configs/toy2d.py", "configs/toy2d.py:ring", "configs/toy2d.py:grid", "configs/toy2d.py:moons",
-        "configs/mnist.py", "configs/mnist.py:ddpm", "configs/classifier.py", "configs/gan_toy2d.py",
-        "configs/gan_toy2d.py:grid", "configs/gan_digits.py", "configs/gan_mnist.py",
-    ],
-)  # fmt: skip
+PAPERS = {"ddpm": ("", "_vlb"), "iddpm": ("", "_vlb", "_simple", "_linear"), "vdm": ("",), "edm": ("", "_conditional"),
+          "score_sde": ("", "_vp", "_subvp"), "flow": ("", "_diffusion")}  # fmt: skip
+CONFIGS = [
+    "configs/digits.py", "configs/digits.py:conditional", "configs/digits.py:ddpm", "configs/toy2d.py",
+    "configs/toy2d.py:ring", "configs/toy2d.py:grid", "configs/toy2d.py:moons", "configs/mnist.py",
+    "configs/mnist.py:ddpm", "configs/classifier.py", "configs/classifier.py:digits_noisy", "configs/gan_toy2d.py",
+    "configs/gan_toy2d.py:grid", "configs/gan_digits.py", "configs/gan_mnist.py", "configs/heartbeat.py",
+    "configs/sohl_dickstein.py",
+]  # fmt: skip
+CONFIGS += [
+    f"configs/cifar10_{paper}.py:{size}{rest}"
+    for paper, variants in PAPERS.items()
+    for rest in variants
+    for size in ("cifar10", "digits")
+]
+
+
+def test_every_config_file_is_tried():
+    files = {path.name for path in Path("configs").glob("*.py")} - {"__init__.py", "base.py"}
+    assert files == {Path(path.partition(":")[0]).name for path in CONFIGS}
+
+
+@pytest.mark.parametrize("path", CONFIGS)
 def test_every_config_loads_and_has_the_keys_that_every_config_has(path):
     config = configs.load(path)
     for key in (

@@ -1,26 +1,95 @@
 """The mathematics of diffusion: a library that needs neither configs, nor data, nor networks."""
 
-from diffjax.diffusion import clock, grid, guidance, target, times, weighting
-from diffjax.diffusion.denoiser import Denoiser, Prediction, denoising_loss, fold_in, normal
-from diffjax.diffusion.process import EDM, Process, Table, VPCosine, VPLinear, ddpm_cosine, ddpm_linear
+from diffjax.diffusion import bound, clock, grid, guidance, target, times, variance, weighting
+from diffjax.diffusion.continuous import EDM, VE, Flow, SubVP, VPCosine, VPLinear
+from diffjax.diffusion.denoiser import Denoiser, Prediction
+from diffjax.diffusion.discrete import KERNELS
+from diffjax.diffusion.learned import LearnedLogSNR, LearnedTable
+from diffjax.diffusion.loss import Parametrisation, denoising_loss, end_terms
+from diffjax.diffusion.noise import fold_in, normal
+from diffjax.diffusion.process import Process
 from diffjax.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Heun, Sampler, Samples
+from diffjax.diffusion.table import Table, ddpm_cosine, ddpm_linear, table
 
 PROCESSES = {
     "ddpm_linear": ddpm_linear,
     "ddpm_cosine": ddpm_cosine,
+    "table": table,
     "vp_linear": VPLinear,
     "vp_cosine": VPCosine,
+    "sub_vp": SubVP,
+    "ve": VE,
     "edm": EDM,
+    "flow": Flow,
+    "learned_log_snr": LearnedLogSNR,
+    "learned_table": LearnedTable,
 }
-TARGETS = {"eps": target.Eps, "x0": target.X0, "F": target.F}
-WEIGHTINGS = {"simple": weighting.simple, "uniform": weighting.uniform, "edm": weighting.edm}
-TIMES = {"uniform": times.Uniform, "log_normal": times.LogNormal}
-CLOCKS = {"index": clock.index, "scaled": clock.scaled, "log_noise": clock.log_noise, "log_snr": clock.log_snr}
-GRIDS = {"linear": grid.linear, "karras": grid.karras}
-GUIDANCE = {"none": guidance.none, "classifier_free": guidance.classifier_free}
+TARGETS = {
+    "eps": target.Eps,
+    "x0": target.X0,
+    "mean": target.Mean,
+    "v": target.V,
+    "score": target.Score,
+    "velocity": target.Velocity,
+    "F": target.F,
+}
+VARIANCES = {
+    "small": variance.Small,
+    "large": variance.Large,
+    "learned": variance.Learned,
+    "learned_range": variance.LearnedRange,
+}
+WEIGHTINGS = {
+    "simple": weighting.Simple,
+    "uniform": weighting.Uniform,
+    "plain": weighting.Plain,
+    "snr_plus_one": weighting.SNRPlusOne,
+    "truncated_snr": weighting.TruncatedSNR,
+    "min_snr": weighting.MinSNR,
+    "p2": weighting.P2,
+    "edm": weighting.EDM,
+    "flow_matching": weighting.FlowMatching,
+    "vlb": weighting.VLB,
+    "sigmoid": weighting.Sigmoid,
+    "uncertainty": weighting.Uncertainty,
+    # Two of them were published under a second name.
+    "snr": weighting.Simple,
+    "likelihood": weighting.VLB,
+}
+TIMES = {
+    "uniform": times.Uniform,
+    "discrete": times.Discrete,
+    "log_normal": times.LogNormal,
+    "logit_normal": times.LogitNormal,
+    "cosine": times.Cosine,
+    "loss_second_moment": times.LossSecondMoment,
+}
+CLOCKS = {
+    "index": clock.index,
+    "scaled": clock.scaled,
+    "log_noise": clock.log_noise,
+    "log_sigma": clock.log_sigma,
+    "log_snr": clock.log_snr,
+}
+GRIDS = {
+    "linear": grid.linear,
+    "quadratic": grid.quadratic,
+    "karras": grid.karras,
+    "log_snr": grid.log_snr,
+    "explicit": grid.explicit,
+}
+GUIDANCE = {
+    "none": guidance.none,
+    "classifier_free": guidance.classifier_free,
+    "interval": guidance.interval,
+    "autoguidance": guidance.autoguidance,
+    "classifier": guidance.classifier,
+    "dynamic_threshold": guidance.dynamic_threshold,
+}
 
 __all__ = [
-    "CLOCKS", "DDIM", "EDM", "GRIDS", "GUIDANCE", "PROCESSES", "SAMPLERS", "TARGETS", "TIMES", "WEIGHTINGS",
-    "Ancestral", "Denoiser", "Heun", "Prediction", "Process", "Sampler", "Samples", "Table", "VPCosine", "VPLinear",
-    "ddpm_cosine", "ddpm_linear", "denoising_loss", "fold_in", "normal",
+    "CLOCKS", "DDIM", "EDM", "GRIDS", "GUIDANCE", "KERNELS", "PROCESSES", "SAMPLERS", "TARGETS", "TIMES", "VARIANCES",
+    "VE", "WEIGHTINGS", "Ancestral", "Denoiser", "Flow", "Heun", "LearnedLogSNR", "LearnedTable", "Parametrisation",
+    "Prediction", "Process", "Sampler", "Samples", "SubVP", "Table", "VPCosine", "VPLinear", "bound", "ddpm_cosine",
+    "ddpm_linear", "denoising_loss", "end_terms", "fold_in", "normal", "table",
 ]  # fmt: skip

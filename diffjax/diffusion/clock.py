@@ -1,5 +1,7 @@
 """Clocks: the number by which a network is told the time."""
 
+import math
+
 import jax.numpy as jnp
 
 from diffjax.diffusion.process import Process, Time
@@ -18,6 +20,11 @@ def scaled(process: Process, t: Time) -> Time:
 def log_noise(process: Process, t: Time) -> Time:
     """ln(sigma / alpha) / 4 (Karras et al. 2022, table 1, c_noise)."""
     return -process.log_snr(t) / 8
+
+
+def log_sigma(process: Process, t: Time) -> Time:
+    """ln(sigma / alpha / 2): NCSN++'s, whose noise is stated for data in [0, 1] (Karras et al. 2022, table 1, VE)."""
+    return -process.log_snr(t) / 2 - math.log(2)
 
 
 def log_snr(process: Process, t: Time) -> Time:

@@ -1,20 +1,41 @@
-"""Guidance: functions from denoiser to denoiser. Each says how many network calls its denoiser costs."""
+"""Guidance: functions from denoiser to denoiser. Each says how many network calls its denoiser costs.
 
+A component takes the denoiser and `null`, the label that means "no label". Those that wrap another guidance name it in
+their own field `guidance`; those that need a second model are handed it as `other`, from the run directory `run`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
 
 from diffjax.diffusion.denoiser import Denoiser, Prediction
+from diffjax.diffusion.process import Batch, Process, Time, along
+from diffjax.errors import UserError
+
+Guidance = Callable[[Denoiser, int, Process], Denoiser]
 
 
-def none(denoiser: Denoiser, null: int) -> Denoiser:
+def none(denoiser: Denoiser, null: int, process: Process) -> Denoiser:
     """The conditional model as it is."""
     return denoiser
 
 
-def classifier_free(denoiser: Denoiser, null: int, *, scale: float = 1.0) -> Denoiser:
+def classifier_free(
+    denoiser: Denoiser, null: int, process: Process, *, scale: float = 1.0, rescale: float = 0.0
+) -> Denoiser:
     """D_u + s (D_c - D_u) with s = `scale`: 1 the conditional model, 0 the unconditional (Ho & Salimans 2022, eq. 6).
 
-    The paper's w is s - 1. `null` is the label that means "no label". At s = 1 and s = 0 one call is enough.
+    The paper's w is s - 1. At s = 1 and s = 0 one call is enough. `rescale` brings the guided estimate back to the
+    conditional one's standard deviation, example by example, by that share (Lin et al. 2023, eq. 15-16).
     """
+    _not_negative("scale", scale)
+    if not 0 <= rescale <= 1:
+        raise UserError(f"sampler.guidance.rescale: {rescale} is not a share; 0 to 1")
     if scale == 1.0:
         return denoiser
 
@@ -26,10 +47,122 @@ def classifier_free(denoiser: Denoiser, null: int, *, scale: float = 1.0) -> Den
         twice = jnp.concatenate([x_t, x_t])
         times = jnp.tile(jnp.broadcast_to(t, len(x_t)), 2)
         labels = jnp.concatenate([label, jnp.full_like(label, null)])
-        conditional, unconditional = jnp.split(denoiser(twice, times, labels).x0, 2)
-        return Prediction(unconditional + scale * (conditional - unconditional))
+        both = denoiser(twice, times, labels)
+        conditional, unconditional = jnp.split(both.x0, 2)
+        x0 = extrapolate(conditional, unconditional, scale)
+        if rescale:
+            axes = tuple(range(1, x0.ndim))
+            ratio = jnp.std(conditional, axis=axes, keepdims=True) / jnp.std(x0, axis=axes, keepdims=True)
+            x0 *= 1 + rescale * (ratio - 1)
+        return Prediction(x0, both.log_var and first_half(both.log_var, len(x_t)))
 
-    return Denoiser(unconditional, denoiser.calls) if scale == 0.0 else Denoiser(guided, 2 * denoiser.calls)
+    if scale == 0.0:
+        return Denoiser(unconditional, denoiser.calls)
+    return Denoiser(guided, lambda t: 2 * denoiser.cost(t))
+
+
+def first_half(log_var: Callable[[Time], Array], count: int) -> Callable[[Time], Array]:
+    """The log-variance of the conditional half of a doubled batch."""
+
+    def of(s):
+        both = log_var(jnp.tile(jnp.broadcast_to(s, count), 2))
+        return both[:count] if both.ndim else both
+
+    return of
+
+
+def extrapolate(better: Batch, worse: Batch, scale: float) -> Batch:
+    """worse + scale (better - worse)."""
+    return worse + scale * (better - worse)
+
+
+def interval(
+    denoiser: Denoiser,
+    null: int,
+    process: Process,
+    *,
+    low: float = 0.19,
+    high: float = 1.61,
+    guidance: Guidance = classifier_free,
+) -> Denoiser:
+    """`guidance` only at noise levels sigma / alpha in (low, high] (Kynkäänniemi et al. 2024, eq. 5).
+
+    The defaults are the paper's for EDM2-S on ImageNet-512. Outside it the model is as it is, and costs one call.
+    """
+    if not 0 <= low < high:
+        raise UserError(f"sampler.guidance.low: {low} must be at least 0 and below high={high}")
+    guided = guidance(denoiser, null, process)
+
+    def inside(t):
+        level = process.sigma(t) / process.alpha(t)
+        return (level > low) & (level <= high)
+
+    def predict(x_t, t, label):
+        if jnp.ndim(t) == 0:
+            x0 = lax.cond(inside(t), lambda: guided(x_t, t, label).x0, lambda: denoiser(x_t, t, label).x0)
+        else:
+            x0 = jnp.where(along(inside(t), x_t), guided(x_t, t, label).x0, denoiser(x_t, t, label).x0)
+        return Prediction(x0)
+
+    return Denoiser(predict, lambda t: jnp.where(jnp.any(inside(t)), guided.cost(t), denoiser.cost(t)))
+
+
+def autoguidance(
+    denoiser: Denoiser, null: int, process: Process, other: Denoiser, *, scale: float = 2.0, run: str = ""
+) -> Denoiser:
+    """D_w + s (D - D_w), with D_w = `other` a worse version of the same model (Karras et al. 2024b, eq. 4).
+
+    `run` is the worse model's run directory: smaller, or trained for less long, on the same data and labels.
+    """
+    _not_negative("scale", scale)
+
+    def guided(x_t, t, label):
+        better = denoiser(x_t, t, label)
+        return better._replace(x0=extrapolate(better.x0, other(x_t, t, label).x0, scale))
+
+    return denoiser if scale == 1.0 else Denoiser(guided, lambda t: denoiser.cost(t) + other.cost(t))
+
+
+def classifier(
+    denoiser: Denoiser, null: int, process: Process, other: Callable, *, scale: float = 1.0, run: str = ""
+) -> Denoiser:
+    """score + s grad log p(label | x_t), which adds s (sigma^2 / alpha) grad to x0 (Dhariwal & Nichol 2021, eq. 10-14).
+
+    `other(x_t, t) -> log-probabilities [b, num_classes]` is a classifier of noisy examples; its calls are not counted
+    among the denoiser's. The denoiser is asked without a label, as the paper's unconditional model.
+    """
+    _not_negative("scale", scale)
+
+    def guided(x_t, t, label):
+        def chosen(x):
+            log_prob = other(x, jnp.broadcast_to(t, len(x)))
+            return jnp.sum(jnp.take_along_axis(log_prob, label[:, None], axis=1))
+
+        prediction = denoiser(x_t, t, jnp.full(len(x_t), null))
+        push = scale * process.sigma(t) ** 2 / process.alpha(t)
+        return prediction._replace(x0=prediction.x0 + along(push, x_t) * jax.grad(chosen)(x_t))
+
+    return Denoiser(guided, denoiser.calls)
+
+
+def dynamic_threshold(
+    denoiser: Denoiser, null: int, process: Process, *, percentile: float = 0.995, guidance: Guidance = classifier_free
+) -> Denoiser:
+    """Each estimate of x0 clipped to its own `percentile` of |x0|, p, and divided by p, where p > 1.
+
+    Saharia et al. 2022, section 2.3: for images in [-1, 1] under strong `guidance`.
+    """
+    if not 0 < percentile <= 1:
+        raise UserError(f"sampler.guidance.percentile: {percentile} is not a share; above 0, at most 1")
+    guided = guidance(denoiser, null, process)
+
+    def held(x_t, t, label):
+        prediction = guided(x_t, t, label)
+        size = jnp.abs(prediction.x0).reshape(len(x_t), -1)
+        bound = along(jnp.maximum(jnp.quantile(size, percentile, axis=1), 1.0), x_t)
+        return prediction._replace(x0=jnp.clip(prediction.x0, -bound, bound) / bound)
+
+    return Denoiser(held, guided.calls)
 
 
 def clip_x0(denoiser: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoiser:
@@ -40,3 +173,46 @@ def clip_x0(denoiser: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoise
         return prediction._replace(x0=jnp.clip(prediction.x0, low, high))
 
     return Denoiser(clipped, denoiser.calls)
+
+
+def innermost(guidance: Guidance) -> Callable:
+    """The guidance that all others wrap."""
+    func, fields = _parts(guidance)
+    inner = _wrapped(func, fields)
+    return innermost(inner) if inner is not None else func
+
+
+def with_scale(guidance: Guidance, scale: float) -> Guidance:
+    """The same guidance at another scale; classifier-free where there is none."""
+    func, fields = _parts(guidance)
+    if func is none:
+        return partial(classifier_free, scale=scale)
+    inner = _wrapped(func, fields)
+    return partial(func, **fields | ({"scale": scale} if inner is None else {"guidance": with_scale(inner, scale)}))
+
+
+def with_other(guidance: Guidance, opened: Callable[[Callable, str], Any]) -> Guidance:
+    """The same guidance with the second model it needs, `opened(guidance's function, its run)`; as it is if none."""
+    func, fields = _parts(guidance)
+    inner = _wrapped(func, fields)
+    if inner is not None:
+        return partial(func, **fields | {"guidance": with_other(inner, opened)})
+    return partial(func, **fields | {"other": opened(func, fields.get("run", ""))}) if func in NEED_OTHER else guidance
+
+
+def _parts(guidance: Guidance) -> tuple[Callable, dict[str, Any]]:
+    return (guidance.func, guidance.keywords) if isinstance(guidance, partial) else (guidance, {})
+
+
+def _wrapped(func: Callable, fields: dict[str, Any]) -> Guidance | None:
+    """The guidance in a guidance's own field `guidance`, if it has one."""
+    return fields.get("guidance", classifier_free) if func in WRAP else None
+
+
+NEED_OTHER = (autoguidance, classifier)
+WRAP = (interval, dynamic_threshold)
+
+
+def _not_negative(field: str, value: float) -> None:
+    if value < 0:
+        raise UserError(f"sampler.guidance.{field}: {value} is negative; 0 is no label, 1 the model as it is")

@@ -1,8 +1,12 @@
 """Targets: what the network's output means, and how it becomes an estimate of x0.
 
-Each target is an affine function of (x0, eps) at a given t, so its conversion is exact, and the error of its x0 is
-`gain` times the error of the output: |x0_hat - x0|^2 = gain^2 |output - target|^2. The training loss uses that
-identity, and never divides by a small alpha.
+Every target is a x0 + b eps with (a, b) known at each t. Together with x_t = alpha x0 + sigma eps that is two equations
+for two unknowns, so each conversion is exact:
+
+    x0 = (sigma output - b x_t) / d,   d = sigma a - alpha b,
+
+and the error of x0 is `gain` = |sigma / d| times the error of the output. The training loss uses that identity, and
+never divides by a small alpha.
 """
 
 import abc
@@ -11,54 +15,123 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from diffjax.diffusion.process import Batch, Process, Time, along
+from diffjax.errors import UserError
 
 
 class Target(abc.ABC):
     """What the network should say, what its words mean, and how much they weigh."""
 
+    @abc.abstractmethod
+    def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
+        """(a, b) of the right answer a x0 + b eps."""
+
     def input(self, x_t: Batch, t: Time, process: Process) -> Batch:
         """What the network is shown."""
         return x_t
 
-    @abc.abstractmethod
     def of(self, x0: Batch, eps: Batch, t: Time, process: Process) -> Batch:
         """The right answer."""
+        a, b = self.coefficients(t, process)
+        return along(a, x0) * x0 + along(b, x0) * eps
 
-    @abc.abstractmethod
     def to_x0(self, output: Batch, x_t: Batch, t: Time, process: Process) -> Batch:
-        """The estimate of x0 that an output stands for."""
+        """The estimate of x0 that an output stands for. Singular where d = 0."""
+        _, b = self.coefficients(t, process)
+        d = self._determinant(t, process)
+        return along(process.sigma(t) / d, x_t) * output - along(b / d, x_t) * x_t
 
-    @abc.abstractmethod
     def gain(self, t: Time, process: Process) -> Time:
         """|d x0 / d output|."""
+        return process.sigma(t) / jnp.abs(self._determinant(t, process))
+
+    def _determinant(self, t: Time, process: Process) -> Time:
+        a, b = self.coefficients(t, process)
+        return process.sigma(t) * a - process.alpha(t) * b
+
+
+def convert(output: Batch, x_t: Batch, t: Time, process: Process, given: Target, wanted: Target) -> Batch:
+    """What says in the words of `wanted` what `output` says in those of `given`. Singular at sigma = 0 and d = 0."""
+    x0 = given.to_x0(output, x_t, t, process)
+    return wanted.of(x0, process.eps(x0, x_t, t), t, process)
 
 
 @dataclass(frozen=True)
 class Eps(Target):
     """The noise (Ho et al. 2020, eq. 14): x0 = (x_t - sigma eps) / alpha. Singular where alpha = 0."""
 
-    def of(self, x0: Batch, eps: Batch, t: Time, process: Process) -> Batch:
-        return eps
-
-    def to_x0(self, output: Batch, x_t: Batch, t: Time, process: Process) -> Batch:
-        return (x_t - along(process.sigma(t), x_t) * output) / along(process.alpha(t), x_t)
-
-    def gain(self, t: Time, process: Process) -> Time:
-        return process.sigma(t) / process.alpha(t)
+    def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
+        return jnp.zeros_like(t), jnp.ones_like(t)
 
 
 @dataclass(frozen=True)
 class X0(Target):
     """The clean example itself. Nowhere singular."""
 
-    def of(self, x0: Batch, eps: Batch, t: Time, process: Process) -> Batch:
-        return x0
+    def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
+        return jnp.ones_like(t), jnp.zeros_like(t)
 
     def to_x0(self, output: Batch, x_t: Batch, t: Time, process: Process) -> Batch:
-        return output
+        return output  # also where sigma = 0
 
     def gain(self, t: Time, process: Process) -> Time:
         return jnp.ones_like(t)
+
+
+@dataclass(frozen=True)
+class V(Target):
+    """v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D). d = -(alpha^2 + sigma^2): nowhere singular."""
+
+    def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
+        return -process.sigma(t), process.alpha(t)
+
+
+@dataclass(frozen=True)
+class Score(Target):
+    """-eps / sigma, the score of q(x_t | x0) (Song et al. 2021, eq. 7). Singular where alpha = 0 or sigma = 0."""
+
+    def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
+        return jnp.zeros_like(t), -1 / process.sigma(t)
+
+
+@dataclass(frozen=True)
+class Velocity(Target):
+    """dx_t/dt = alpha' x0 + sigma' eps (Lipman et al. 2023, eq. 14); eps - x0 for the straight flow.
+
+    d = sigma alpha' - alpha sigma', which is zero only where log-SNR stands still. Continuous time only.
+    """
+
+    def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
+        return process.rate(process.alpha, t), process.rate(process.sigma, t)
+
+
+@dataclass(frozen=True)
+class Mean(Target):
+    """mu~, the mean of q(x_s | x_t, x0) one step back, s = t - 1 / T (Ho et al. 2020, eq. 7-8).
+
+    T is the table's; in continuous time it is `steps`. Singular only where alpha_s = 0.
+    """
+
+    steps: int = 1000  # of the chain, where the process is continuous
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise UserError(f"method.target.steps: {self.steps} is not a number of steps; at least 1")
+
+    def _weights(self, t: Time, process: Process) -> tuple[Time, Time]:
+        """(of x_t, of x0) in mu~."""
+        s = jnp.maximum(t - 1 / (process.steps or self.steps), 0.0)
+        return process.posterior_weights(s, t)
+
+    def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
+        from_x_t, from_x0 = self._weights(t, process)
+        return from_x0 + from_x_t * process.alpha(t), from_x_t * process.sigma(t)
+
+    def to_x0(self, output: Batch, x_t: Batch, t: Time, process: Process) -> Batch:
+        from_x_t, from_x0 = self._weights(t, process)
+        return (output - along(from_x_t, x_t) * x_t) / along(from_x0, x_t)
+
+    def gain(self, t: Time, process: Process) -> Time:
+        return 1 / self._weights(t, process)[1]
 
 
 @dataclass(frozen=True)
@@ -72,22 +145,17 @@ class F(Target):
 
     sigma_data: float = 0.5  # standard deviation of the data, in model units
 
-    def _variance(self, t: Time, process: Process) -> Time:
-        return process.alpha(t) ** 2 * self.sigma_data**2 + process.sigma(t) ** 2
-
-    def _skip(self, t: Time, process: Process) -> Time:
-        return process.alpha(t) * self.sigma_data**2 / self._variance(t, process)
+    def _std(self, t: Time, process: Process) -> Time:
+        """That of x_t."""
+        return jnp.sqrt(process.alpha(t) ** 2 * self.sigma_data**2 + process.sigma(t) ** 2)
 
     def input(self, x_t: Batch, t: Time, process: Process) -> Batch:
-        return x_t / along(jnp.sqrt(self._variance(t, process)), x_t)
+        return x_t / along(self._std(t, process), x_t)
 
-    def of(self, x0: Batch, eps: Batch, t: Time, process: Process) -> Batch:
+    def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
         # (x0 - c_skip x_t) / c_out with the cancellation done by hand: exact also where sigma is small.
-        spread = along(self.sigma_data * jnp.sqrt(self._variance(t, process)), x0)
-        return (along(process.sigma(t), x0) * x0 - along(process.alpha(t) * self.sigma_data**2, x0) * eps) / spread
+        std = self._std(t, process)
+        return process.sigma(t) / (self.sigma_data * std), -process.alpha(t) * self.sigma_data / std
 
-    def to_x0(self, output: Batch, x_t: Batch, t: Time, process: Process) -> Batch:
-        return along(self._skip(t, process), x_t) * x_t + along(self.gain(t, process), x_t) * output
-
-    def gain(self, t: Time, process: Process) -> Time:
-        return process.sigma(t) * self.sigma_data / jnp.sqrt(self._variance(t, process))
+    def _determinant(self, t: Time, process: Process) -> Time:
+        return self._std(t, process) / self.sigma_data

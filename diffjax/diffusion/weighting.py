@@ -1,21 +1,173 @@
-"""Weightings of the denoising error |x0_hat - x0|^2, as functions of log-SNR alone (Kingma & Gao 2023)."""
+"""Weightings w of the denoising error |x0_hat - x0|^2: functions of log-SNR alone (Kingma & Gao 2023, table 1).
 
+Two kinds. Most weigh the error at each t that training draws, so that the density of t is part of the objective. Those
+`per_log_snr` weigh it per unit of log-SNR: the objective is the integral of w over log-SNR, and the density from which
+t is drawn is divided out; it only changes the variance. They need continuous time.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 LogSNR = Float[Array, "..."]
 
 
-def simple(log_snr: LogSNR) -> LogSNR:
-    """w = SNR, which makes it the plain error in eps: L_simple (Ho et al. 2020, eq. 14)."""
-    return jnp.exp(log_snr)
+class Weighting(abc.ABC):
+    """w(log_snr). Some have parameters of their own, which are trained with the network."""
+
+    per_log_snr: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        """w, of the squared error in x0."""
+
+    def of_output(self, log_snr: LogSNR, gain: LogSNR) -> LogSNR:
+        """The weight of the squared error in a network's output, of which x0's error is `gain` times as large."""
+        return self(log_snr) * gain**2
+
+    def init(self, key: Key[Array, ""]) -> Any:
+        """Its parameters; none for most."""
+        return {}
+
+    def balance(self, params: Any, log_snr: LogSNR, losses: LogSNR) -> LogSNR:
+        """The weighted losses as they are minimised."""
+        return losses
 
 
-def uniform(log_snr: LogSNR) -> LogSNR:
+@dataclass(frozen=True)
+class Simple(Weighting):
+    """w = SNR, which makes it the plain error in eps: L_simple (Ho et al. 2020, eq. 14); also called SNR weighting."""
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.exp(log_snr)
+
+
+@dataclass(frozen=True)
+class Uniform(Weighting):
     """w = 1: the plain error in x0."""
-    return jnp.ones_like(log_snr)
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.ones_like(log_snr)
 
 
-def edm(log_snr: LogSNR, *, sigma_data: float = 0.5) -> LogSNR:
+@dataclass(frozen=True)
+class Plain(Weighting):
+    """The plain error of whatever the target is: of mu~ in Ho et al. 2020's table 2, of the velocity in flow matching.
+
+    The one weighting that is no function of log-SNR: it depends on the target.
+    """
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        raise NotImplementedError("the plain error in the output has no weight in x0 of its own")
+
+    def of_output(self, log_snr: LogSNR, gain: LogSNR) -> LogSNR:
+        return jnp.ones_like(log_snr)
+
+
+@dataclass(frozen=True)
+class SNRPlusOne(Weighting):
+    """w = SNR + 1: the plain error in v, where variance is preserved (Salimans & Ho 2022, section 4)."""
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.exp(log_snr) + 1
+
+
+@dataclass(frozen=True)
+class TruncatedSNR(Weighting):
+    """w = max(SNR, 1): the larger of the errors in eps and in x0 (Salimans & Ho 2022, section 4)."""
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.maximum(jnp.exp(log_snr), 1)
+
+
+@dataclass(frozen=True)
+class MinSNR(Weighting):
+    """w = min(SNR, gamma): easy, almost clean examples count no more than gamma (Hang et al. 2023, eq. 8)."""
+
+    gamma: float = 5.0
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.minimum(jnp.exp(log_snr), self.gamma)
+
+
+@dataclass(frozen=True)
+class P2(Weighting):
+    """w = SNR / (k + SNR)^gamma: less for imperceptible noise (Choi et al. 2022, eq. 8)."""
+
+    k: float = 1.0
+    gamma: float = 1.0  # 0: L_simple
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.exp(log_snr) / (self.k + jnp.exp(log_snr)) ** self.gamma
+
+
+@dataclass(frozen=True)
+class EDM(Weighting):
     """w = SNR + 1 / sigma_data^2 = 1 / c_out^2: the plain error in F (Karras et al. 2022, table 1, lambda(sigma))."""
-    return jnp.exp(log_snr) + 1 / sigma_data**2
+
+    sigma_data: float = 0.5  # standard deviation of the data, in model units
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.exp(log_snr) + 1 / self.sigma_data**2
+
+
+@dataclass(frozen=True)
+class FlowMatching(Weighting):
+    """w = (1 + sqrt(SNR))^2 = 1 / t^2: the error in a straight flow's velocity (Lipman et al. 2023, eq. 14)."""
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return (1 + jnp.exp(log_snr / 2)) ** 2
+
+
+@dataclass(frozen=True)
+class VLB(Weighting):
+    """w = SNR / 2 per unit of log-SNR: the continuous variational bound in nats (Kingma et al. 2021, eq. 17).
+
+    The same as likelihood weighting, g(t)^2 / 2 of the score's error at uniform t (Song et al. 2021b, theorem 1).
+    """
+
+    per_log_snr: ClassVar[bool] = True
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.exp(log_snr) / 2
+
+
+@dataclass(frozen=True)
+class Sigmoid(Weighting):
+    """w = SNR sigmoid(bias - log_snr) / 2 per unit of log-SNR (Kingma & Gao 2023, section 4; Hoogeboom et al. 2024)."""
+
+    bias: float = 0.0  # in units of log-SNR; above it, where noise is imperceptible, errors count little
+
+    per_log_snr: ClassVar[bool] = True
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return jnp.exp(log_snr) * jax.nn.sigmoid(self.bias - log_snr) / 2
+
+
+@dataclass(frozen=True)
+class Uncertainty(Weighting):
+    """`weighting` / exp(u) plus u, with u(log_snr) learned: at its best u = log E[loss] (Karras et al. 2024, eq. 14).
+
+    Every noise level then has a loss of one, and gradients of the same size. u is linear in random Fourier features of
+    ln(sigma / alpha) / 4, and 0 before training.
+    """
+
+    weighting: Weighting = EDM()
+    features: int = 128
+
+    def __call__(self, log_snr: LogSNR) -> LogSNR:
+        return self.weighting(log_snr)
+
+    def init(self, key: Key[Array, ""]) -> Any:
+        return {"mix": jnp.zeros(self.features)}
+
+    def balance(self, params: Any, log_snr: LogSNR, losses: LogSNR) -> LogSNR:
+        frequency, phase = jax.random.normal(jax.random.key(0), (2, self.features)) * jnp.asarray([[1.0], [0.5]])
+        clock = jnp.clip(-log_snr / 8, -10, 10)
+        waves = jnp.sqrt(2.0) * jnp.cos(2 * jnp.pi * (clock[..., None] * frequency + phase))
+        u = waves @ params["mix"] / jnp.sqrt(self.features)
+        return losses * jnp.exp(-u) + u

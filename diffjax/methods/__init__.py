@@ -2,10 +2,18 @@
 
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.diffusion import Diffusion
+from diffjax.methods.discrete import DiscreteDiffusion
 from diffjax.methods.gan import GAN
 from diffjax.methods.method import Method
+from diffjax.methods.noisy_classifier import NoisyClassifier
 
-METHODS = {"diffusion": Diffusion, "gan": GAN, "classifier": Classifier}
+METHODS = {
+    "diffusion": Diffusion,
+    "discrete_diffusion": DiscreteDiffusion,
+    "gan": GAN,
+    "classifier": Classifier,
+    "noisy_classifier": NoisyClassifier,
+}
 SAMPLERS = {name: sampler for method in METHODS.values() for name, sampler in method.samplers.items()}
 
-__all__ = ["GAN", "METHODS", "SAMPLERS", "Classifier", "Diffusion", "Method"]
+__all__ = ["GAN", "METHODS", "SAMPLERS", "Classifier", "Diffusion", "DiscreteDiffusion", "Method", "NoisyClassifier"]

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from diffjax import models
@@ -13,32 +15,51 @@ from diffjax.diffusion import (
     EDM,
     SAMPLERS,
     Denoiser,
-    Prediction,
+    Parametrisation,
     Process,
     Sampler,
     Samples,
+    bound,
     clock,
     denoising_loss,
+    end_terms,
     guidance,
     normal,
     weighting,
 )
 from diffjax.diffusion.target import F, Target
-from diffjax.diffusion.times import LogNormal, Times
+from diffjax.diffusion.times import LogNormal, Times, evenly_spread, independent
+from diffjax.diffusion.variance import Small, Variance
+from diffjax.diffusion.weighting import Weighting
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, keys_of
 from diffjax.parallel import Axis
-from diffjax.state import TrainState, update
+from diffjax.state import TrainState, Tree, update
+
+SHARED = 2**31 - 1  # in place of a position: the key that a whole batch shares
+
+
+def held(variables: Tree, inner: set[str], others: bool = False) -> Tree:
+    """The same variables, with no gradient to a learned process's `inner` parameters; or to all others."""
+
+    def hold(path, x):
+        names = [getattr(key, "key", "") for key in path]
+        is_inner = "process" in names and names[-1] in inner
+        return jax.lax.stop_gradient(x) if is_inner != others else x
+
+    return jax.tree_util.tree_map_with_path(hold, variables)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diffusion(Method):
-    """Denoising score matching. Process, target, weighting and times are independent switches; EDM's by default."""
+    """Denoising score matching. Every switch is independent of the others; EDM's by default."""
 
     process: Process = EDM()
     target: Target = F()
-    weighting: Callable = weighting.edm
+    reverse_variance: Variance = Small()
+    weighting: Weighting = weighting.EDM()
     times: Times = LogNormal()
+    low_discrepancy: bool = False  # one draw of t shared by the batch, evenly spread (Kingma et al. 2021, I.1)
     clock: Callable = clock.log_noise  # the number by which the network is told t
     network: Callable[..., nn.Module] = models.UNet
     conditional: bool = False  # show the network the labels
@@ -52,66 +73,141 @@ class Diffusion(Method):
             raise UserError("method.conditional: the data set has no labels; it must be false")
         if not 0 <= self.label_dropout <= 1:
             raise UserError(f"method.label_dropout: {self.label_dropout} is not a probability")
+        if self.reverse_variance.outputs == 2 and not self.process.steps:
+            raise UserError("method.reverse_variance: learning it needs the steps of a table; this process has none")
+
+    @property
+    def decoder(self) -> Any:
+        """p(x0 | x_1): a density for points, probabilities of the 256 values for images."""
+        return bound.Discretised() if self.space.kind == "images" else bound.Density()
+
+    def make(self, network, axis=Axis()):  # noqa: B008
+        outputs = self.reverse_variance.outputs
+        return super().make(network if outputs == 1 else partial(network, outputs=outputs), axis)
+
+    def process_of(self, variables: dict[str, Tree]) -> Process:
+        """The process as these variables have it: a learned one's parameters stand beside the network's."""
+        return self.process.bind(variables["denoiser"]["params"].get("process", {}))
 
     def init(self, key, batch):
         x = self.space.to_model(batch["x"][0, :1])
         label = batch["label"][0, :1] if self.conditional else None
         variables = self.make(self.network).init(key, x, jnp.ones(1, x.dtype), label)
-        return TrainState.create({"denoiser": variables}, self.optimizers, averaged=self.networks)
+        learned = {"process": self.process.init(key), "weighting": self.weighting.init(key)}
+        params = dict(variables["params"]) | {name: tree for name, tree in learned.items() if tree}
+        history = self.times.init(self.process.steps)
+        state = TrainState.create(
+            {"denoiser": dict(variables) | {"params": params}}, self.optimizers, averaged=self.networks
+        )
+        return state.replace(extra=state.extra | {"times": history}) if history else state
 
     def step(self, state, batch, key, axis):
         network = self.make(self.network, axis)
-        loss_of = denoising_loss(self.process, self.target, self.weighting, self.times)
+        times_now = self.times.bind(state.extra.get("times", {}))
+        integral = self.weighting.per_log_snr or times_now.importance  # over uniform t: p(t) is divided out
 
-        def loss(variables, batch):
+        def losses(variables, batch):
+            """Of each example: what is minimised, and (t, the loss at t) for the times to remember."""
             noise, hide, dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(
                 keys_of(key, state.step, batch)
             )
-            label = self._hidden(batch["label"], hide) if self.conditional else None
+            x0, label = self.space.to_model(batch["x"]), self._hidden(batch["label"], hide)
+            process = self.process_of({"denoiser": variables})
+            loss_of = denoising_loss(self._parts(process), self.weighting, self.decoder)
+            t, eps = self._draw(times_now, process, noise, x0, batch, jax.random.fold_in(key, state.step))
 
             def predict(x, t):
-                return network.apply(variables, x, self.clock(self.process, t), label, dropout)
+                return network.apply(variables, x, self.clock(process, t), label, dropout)
 
-            losses = loss_of(predict, self.space.to_model(batch["x"]), noise)
-            return jnp.mean(losses), {"metrics": {}, "stats": {}}
+            at_t = loss_of(predict, x0, t, eps, variables["params"].get("weighting", {}))
+            whole = at_t / times_now.density(t, process) if integral else at_t
+            if "process" in variables["params"]:
+                whole += end_terms(process, x0, eps, self.decoder)
+            return whole, (t, at_t)
+
+        def loss(variables, batch):
+            inner = set(getattr(self.process, "inner", ())) & set(variables["params"].get("process", ()))
+            if not inner:
+                of_each, examples = losses(variables, batch)
+                return jnp.mean(of_each), {"metrics": {}, "stats": {}, "examples": examples}
+            # The schedule between its ends minimises the variance of the bound's estimate, and nothing else does.
+            of_each, examples = losses(held(variables, inner), batch)
+            square = jnp.mean(losses(held(variables, inner, others=True), batch)[0] ** 2)
+            value = jnp.mean(of_each) + square - jax.lax.stop_gradient(square)
+            return value, {"metrics": {}, "stats": {}, "examples": examples}
+
+        def remember(extra, examples):
+            return extra | {"times": self.times.update(extra["times"], *examples)}
 
         only = jax.tree.map(lambda x: x[0], batch)
-        state, metrics, norm = update(state, "denoiser", loss, only, self.optimizers["denoiser"], axis, self.accumulate)
+        state, metrics, norm = update(
+            state, "denoiser", loss, only, self.optimizers["denoiser"], axis, self.accumulate,
+            remember if "times" in state.extra else None,
+        )  # fmt: skip
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
+    def _draw(self, times_now, process, keys, x0, batch, shared):
+        """t and eps of each example."""
+        key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(keys)
+        if self.low_discrepancy:
+            u = evenly_spread(jax.random.fold_in(shared, SHARED), batch["position"] / self.batch_size)
+        else:
+            u = independent(key_t)
+        return times_now.quantile(u, process), normal(key_eps, x0)
+
     def _hidden(self, label, keys):
-        """Labels, with a share replaced by the one that means "no label"."""
+        """Labels, with a share replaced by the one that means "no label"; None for a network that sees none."""
+        if not self.conditional:
+            return None
         hidden = jax.vmap(lambda key: jax.random.bernoulli(key, self.label_dropout))(keys)
         return jnp.where(hidden, self.space.num_classes, label)
 
+    def _parts(self, process: Process) -> Parametrisation:
+        return Parametrisation(process, self.target, self.reverse_variance)
+
     def denoiser(self, variables: dict, spec: Sampler | None = None) -> Denoiser:
         """E[x0 | x_t] as the network sees it; with a sampler's settings, guided and clipped as they say."""
-        network = self.make(self.network, Axis())
+        network = self.make(self.network)
+        process = self.process_of(variables)
 
         def predict(x_t, t, label):
             t = jnp.broadcast_to(t, len(x_t))
-            shown = self.target.input(x_t, t, self.process)
+            shown = self.target.input(x_t, t, process)
             if self.conditional and label is None:
                 label = jnp.full(len(x_t), self.space.num_classes)
-            output = network.apply(variables["denoiser"], shown, self.clock(self.process, t), label)
-            return Prediction(self.target.to_x0(output, x_t, t, self.process))
+            output = network.apply(variables["denoiser"], shown, self.clock(process, t), label)
+            return self._parts(process).prediction(output, x_t, t)
 
         denoiser = Denoiser(predict)
         if spec is None:
             return denoiser
-        guided = spec.guidance(denoiser, self.space.num_classes)
+        guided = spec.guidance(denoiser, self.space.num_classes, process)
         return guidance.clip_x0(guided) if spec.clip else guided
 
     def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
+        process = self.process_of(variables)
         start, walk = jax.vmap(jax.random.split, out_axes=1)(keys)
-        times = spec.grid(self.process, spec.steps)
-        x = self.process.sigma(times[0]) * normal(start, jnp.zeros((len(keys), *self.space.shape), times.dtype))
-        denoise = self.denoiser(variables, spec).given(label)
-        return spec(self.process, denoise, x, times, walk, trajectory)
+        grid = spec.grid(process, spec.steps)
+        x = process.sigma(grid[0]) * normal(start, jnp.zeros((len(keys), *self.space.shape), grid.dtype))
+        return spec(process, self.denoiser(variables, spec).given(label), x, grid, walk, trajectory)
+
+    def draws_by_label(self, spec):
+        return self.conditional or guidance.innermost(spec.guidance) is guidance.classifier
 
     def check_sampler(self, spec):
-        if getattr(spec.guidance, "func", spec.guidance) is not guidance.none:
+        kind = guidance.innermost(spec.guidance)
+        if kind is guidance.classifier and not self.space.num_classes:
+            raise UserError("sampler.guidance.name: the data set has no labels for a classifier to tell")
+        if kind is guidance.classifier_free:
             self._check_guidance("sampler.guidance.name")
+        if getattr(spec, "variance", "") == "learned" and self.reverse_variance.outputs == 1:
+            raise UserError("sampler.variance: this model has learned none (method.reverse_variance); small or large")
+        process = self.process.bind(self.process.init(jax.random.key(0)))
+        if np.any(np.diff(spec.grid(process, spec.steps)) >= 0):
+            raise UserError(
+                f"sampler.grid: its {spec.steps} steps do not fall strictly on this process; take fewer, or the grid"
+                " linear"
+            )
 
     def _check_guidance(self, field: str) -> None:
         if not self.conditional:
@@ -120,6 +216,7 @@ class Diffusion(Method):
             raise UserError(f"{field}: this model never sees a hidden label (method.label_dropout=0)")
 
     def with_guidance(self, spec: Sampler, scale: float) -> Sampler:
-        """`spec` with classifier-free guidance of this scale; an error where the model cannot be guided."""
-        self._check_guidance("--guidance")
-        return replace(spec, guidance=lambda denoiser, null: guidance.classifier_free(denoiser, null, scale=scale))
+        """`spec` guided at this scale, classifier-free if it has none; an error where the model cannot be guided."""
+        if guidance.innermost(spec.guidance) in (guidance.none, guidance.classifier_free):
+            self._check_guidance("--guidance")
+        return replace(spec, guidance=guidance.with_scale(spec.guidance, scale))

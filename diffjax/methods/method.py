@@ -11,9 +11,10 @@ from flax import linen as nn
 from jaxtyping import Array, Key
 
 from diffjax.data.space import Space
+from diffjax.ema import Average
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from diffjax.state import HalfLife, TrainState, Tree
+from diffjax.state import TrainState, Tree
 
 Batch = dict[str, Array]  # "x" [m, b, ...] as stored, "label" [m, b], "position" [m, b]: the place in the global batch
 Metrics = dict[str, Array]
@@ -26,7 +27,7 @@ class Method(abc.ABC):
     space: Space
     precision: Precision
     optimizers: dict[str, optax.GradientTransformation]  # by network
-    ema: HalfLife
+    ema: Average
     batch_size: int  # global
     accumulate: int  # parts into which a network's batch is split, one after the other
 
@@ -63,10 +64,18 @@ class Method(abc.ABC):
         num_classes = self.space.num_classes if self.sees_labels else 0
         return network(shape=self.space.shape, num_classes=num_classes, precision=self.precision, axis=axis)
 
+    def process_of(self, variables: dict[str, Tree]) -> Any:
+        """The forward process of a method that has one, as these variables have it."""
+        return self.process
+
     @property
     def sees_labels(self) -> bool:
         """Whether the networks are shown the labels."""
         return getattr(self, "conditional", True)
+
+    def draws_by_label(self, spec: Any) -> bool:
+        """Whether a sample of a given label can be asked for."""
+        return bool(getattr(self, "conditional", False))
 
     def check_sampler(self, spec: Any) -> None:  # noqa: B027  (most can do whatever their samplers ask)
         """Raises UserError when this method cannot be drawn from as a sampler component asks."""

@@ -1,13 +1,22 @@
-"""Targets: each conversion undoes its definition, and the losses of one denoiser agree."""
+"""Targets: each conversion undoes its definition, and every target says the same as every other."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax.diffusion import EDM, PROCESSES, TARGETS, WEIGHTINGS, denoising_loss, normal, times
+from diffjax.diffusion import EDM, TARGETS, WEIGHTINGS, VPLinear, ddpm_linear, target
+from diffjax.errors import UserError
+from tests.diffusion.test_process import ALL
 
 pytestmark = pytest.mark.usefixtures("x64")
+PAIRS = [
+    pytest.param(process, name, id=f"{name} on {key}")
+    for key, process in ALL.items()
+    if key in ("vp_linear", "sub_vp", "ve", "edm", "flow", "learned_network", "ddpm_linear")
+    for name in TARGETS
+    if not (name == "velocity" and process.steps)
+]
 
 
 def some(key, n=16):
@@ -15,85 +24,95 @@ def some(key, n=16):
     return jax.random.normal(k1, (n, 3)), jax.random.normal(k2, (n, 3))
 
 
-@pytest.mark.parametrize("process", PROCESSES)
-@pytest.mark.parametrize("target", TARGETS)
-def test_the_true_target_gives_back_x0(process, target):
-    process, target = PROCESSES[process](), TARGETS[target]()
-    x0, eps = some(0)
-    t = jnp.linspace(0.1, 0.9, len(x0)).round(3)
+def times(process, n=16):
+    """Inside the process, on a table's steps, and far enough from both ends for a division by alpha or sigma."""
+    t = np.linspace(0.1, 0.9, n)
+    return jnp.asarray(np.round(t * process.steps) / process.steps if process.steps else t)
+
+
+@pytest.mark.parametrize(("process", "name"), PAIRS)
+def test_the_true_target_gives_back_x0_and_gain_is_its_slope(process, name):
+    ask, (x0, eps), t = TARGETS[name](), some(0), times(process)
     x_t = process.corrupt(x0, eps, t)
-    np.testing.assert_allclose(target.to_x0(target.of(x0, eps, t, process), x_t, t, process), x0, atol=1e-9)
+    output = ask.of(x0, eps, t, process)
+    back, slope = jax.jvp(lambda out: ask.to_x0(out, x_t, t, process), (output,), (jnp.ones_like(output),))
+    np.testing.assert_allclose(back, x0, atol=1e-8)
+    np.testing.assert_allclose(jnp.abs(slope[:, 0]), ask.gain(t, process), rtol=1e-9)
 
 
-@pytest.mark.parametrize("process", PROCESSES)
-@pytest.mark.parametrize("target", TARGETS)
-def test_gain_is_the_slope_of_x0_in_the_output(process, target):
-    process, target = PROCESSES[process](), TARGETS[target]()
-    x_t, output = some(1)
-    t = jnp.linspace(0.1, 0.9, len(x_t)).round(3)
-    slope = jax.jvp(lambda out: target.to_x0(out, x_t, t, process), (output,), (jnp.ones_like(output),))[1]
-    np.testing.assert_allclose(jnp.abs(slope[:, 0]), target.gain(t, process), rtol=1e-9)
+@pytest.mark.parametrize(("process", "name"), PAIRS)
+def test_what_one_target_says_any_other_says_too(process, name):
+    """To x0 and eps by way of `convert`, from the same guess of x0, and back."""
+    given, (x0, eps), t = TARGETS[name](), some(1), times(process)
+    x_t = process.corrupt(x0, eps, t)
+    guess = jnp.tanh(x_t) * 0.3 + 0.1
+    output = given.of(guess, process.eps(guess, x_t, t), t, process)
+    for other in TARGETS:
+        if other == "velocity" and process.steps:
+            continue
+        wanted = TARGETS[other]()
+        said = target.convert(output, x_t, t, process, given, wanted)
+        expected = wanted.of(guess, process.eps(guess, x_t, t), t, process)
+        np.testing.assert_allclose(said, expected, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(target.convert(said, x_t, t, process, wanted, given), output, rtol=1e-7, atol=1e-7)
+
+
+def test_targets_are_the_papers():
+    process, (x0, eps), t = VPLinear(), some(2), times(VPLinear())
+    alpha, sigma = process.alpha(t)[:, None], process.sigma(t)[:, None]
+    x_t = process.corrupt(x0, eps, t)
+    np.testing.assert_allclose(target.V().of(x0, eps, t, process), alpha * eps - sigma * x0)
+    np.testing.assert_allclose(target.Velocity().of(x0, eps, t, process), process.velocity(x0, x_t, t), rtol=1e-8)
+    # The score of N(alpha x0, sigma^2) at x_t.
+    np.testing.assert_allclose(target.Score().of(x0, eps, t, process), -(x_t - alpha * x0) / sigma**2, rtol=1e-8)
+    # v is the velocity in the angle of (alpha, sigma) (Salimans & Ho 2022, appendix D).
+    np.testing.assert_allclose(target.V().to_x0(alpha * eps - sigma * x0, x_t, t, process), x0, atol=1e-12)
+
+
+def test_the_mean_is_that_of_ddpms_posterior():
+    process, (x0, eps) = ddpm_linear(), some(3)
+    t = times(process)
+    x_t = process.corrupt(x0, eps, t)
+    expected, _ = process.posterior(x0, x_t, t - 1 / 1000, t)
+    np.testing.assert_allclose(target.Mean().of(x0, eps, t, process), expected, rtol=1e-9, atol=1e-12)
+    first = jnp.full(len(x0), 1 / 1000)  # the step to the data: mu~ is x0
+    np.testing.assert_allclose(target.Mean().of(x0, eps, first, process), x0, rtol=1e-9, atol=1e-12)
+
+
+def test_each_target_is_singular_where_it_says_and_nowhere_else():
+    """At alpha = 0 eps and the score tell nothing of x0; x0, v, F and the velocity still do."""
+    flow, x_t, t = ALL["flow"], some(4)[0], jnp.ones(16)
+    for name in ("x0", "v", "F", "velocity"):
+        assert np.isfinite(TARGETS[name]().to_x0(jnp.ones_like(x_t), x_t, t, flow)).all(), name
+    for name in ("eps", "score"):
+        assert not np.isfinite(TARGETS[name]().to_x0(jnp.ones_like(x_t), x_t, t, flow)).any(), name
+    for name in ("x0", "v", "F"):  # and at sigma = 0
+        assert np.isfinite(TARGETS[name]().to_x0(jnp.ones_like(x_t), x_t, jnp.zeros(16), flow)).all(), name
+
+
+def test_the_velocity_of_a_table_and_a_mean_without_steps_are_one_line():
+    with pytest.raises(UserError, match="no derivative in t"):
+        target.Velocity().gain(jnp.asarray([0.5]), ddpm_linear())
+    with pytest.raises(UserError, match="method.target.steps"):
+        target.Mean(steps=0)
 
 
 def test_f_has_unit_variance_in_and_out():
     """The premise of EDM's preconditioning (Karras et al. 2022, appendix B.6), with data of the stated deviation."""
-    process, target = EDM(), TARGETS["F"](sigma_data=0.5)
+    process, ask = EDM(), target.F(sigma_data=0.5)
     x0, eps = some(2, 200_000)
     for sigma in (0.01, 0.5, 20.0):
         t = jnp.full(len(x0), sigma / process.sigma_max)
         x0_half = 0.5 * x0
-        np.testing.assert_allclose(target.input(process.corrupt(x0_half, eps, t), t, process).std(), 1, rtol=5e-3)
-        np.testing.assert_allclose(target.of(x0_half, eps, t, process).std(), 1, rtol=5e-3)
+        np.testing.assert_allclose(ask.input(process.corrupt(x0_half, eps, t), t, process).std(), 1, rtol=5e-3)
+        np.testing.assert_allclose(ask.of(x0_half, eps, t, process).std(), 1, rtol=5e-3)
 
 
 def test_edms_coefficients_are_the_papers():
-    process, target, sigma = EDM(), TARGETS["F"](sigma_data=0.5), 1.7
+    process, ask, sigma = EDM(), target.F(sigma_data=0.5), 1.7
     t, one, zero = jnp.asarray([sigma / 80]), jnp.ones((1, 1)), jnp.zeros((1, 1))
-    np.testing.assert_allclose(target.to_x0(zero, one, t, process), 0.25 / (sigma**2 + 0.25))  # c_skip
-    np.testing.assert_allclose(target.to_x0(one, zero, t, process), sigma * 0.5 / np.sqrt(0.25 + sigma**2))  # c_out
-    np.testing.assert_allclose(target.input(one, t, process), 1 / np.sqrt(0.25 + sigma**2))  # c_in
-    weight = WEIGHTINGS["edm"](process.log_snr(t))
+    np.testing.assert_allclose(ask.to_x0(zero, one, t, process), 0.25 / (sigma**2 + 0.25))  # c_skip
+    np.testing.assert_allclose(ask.to_x0(one, zero, t, process), sigma * 0.5 / np.sqrt(0.25 + sigma**2))  # c_out
+    np.testing.assert_allclose(ask.input(one, t, process), 1 / np.sqrt(0.25 + sigma**2))  # c_in
+    weight = WEIGHTINGS["edm"]()(process.log_snr(t))
     np.testing.assert_allclose(weight, (sigma**2 + 0.25) / (sigma * 0.5) ** 2)
-
-
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize("process", ["vp_linear", "vp_cosine", "edm", "ddpm_linear"])
-def test_one_denoiser_has_one_loss_whatever_its_network_is_asked_for(process, weighting):
-    """The same x0_hat, said as eps, as x0 or as F, costs the same."""
-    process, x0 = PROCESSES[process](), some(3)[0]
-    keys = jax.random.split(jax.random.key(4), len(x0))
-
-    def guess(x_t, t):  # some denoiser
-        return jnp.tanh(x_t) * 0.3 + 0.1
-
-    def loss(name):
-        target = TARGETS[name]()
-        ask = denoising_loss(process, target, WEIGHTINGS[weighting], times.Uniform(t_min=0.05))
-        seen = {}
-
-        def predict(x, t):  # the output that stands for this x0_hat, found from the affine map itself
-            variance = process.alpha(t) ** 2 * 0.25 + process.sigma(t) ** 2
-            x_t = x * jnp.sqrt(variance)[:, None] if name == "F" else x
-            zero = target.to_x0(jnp.zeros_like(x_t), x_t, t, process)
-            one = target.to_x0(jnp.ones_like(x_t), x_t, t, process)
-            seen["t"] = t
-            return (guess(x_t, t) - zero) / (one - zero)
-
-        return ask(predict, x0, keys)
-
-    np.testing.assert_allclose(loss("eps"), loss("x0"), rtol=1e-8)
-    np.testing.assert_allclose(loss("F"), loss("x0"), rtol=1e-8)
-
-
-def test_l_simple_and_its_gradient_are_the_hand_derived_ones():
-    """For eps_hat = w x_t: L = mean |eps - w x_t|^2 and dL/dw = -2 mean (eps - w x_t) x_t (Ho et al. 2020, eq. 14)."""
-    process, x0 = PROCESSES["ddpm_linear"](), some(5)[0]
-    keys = jax.random.split(jax.random.key(6), len(x0))
-    loss = denoising_loss(process, TARGETS["eps"](), WEIGHTINGS["simple"], times.Uniform())
-    key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(keys)
-    t, eps = times.Uniform().sample(key_t, process), normal(key_eps, x0)
-    x_t = process.corrupt(x0, eps, t)
-    w = 0.37
-    value, slope = jax.value_and_grad(lambda w: jnp.mean(loss(lambda x, t: w * x, x0, keys)))(w)
-    np.testing.assert_allclose(value, jnp.mean((eps - w * x_t) ** 2), rtol=1e-12)
-    np.testing.assert_allclose(slope, -2 * jnp.mean((eps - w * x_t) * x_t), rtol=1e-12)

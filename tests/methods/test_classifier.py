@@ -9,12 +9,12 @@ import optax
 import pytest
 
 from diffjax.data.space import Space
+from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods import Classifier
 from diffjax.models import CNNClassifier
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from diffjax.state import HalfLife
 
 IMAGES = Space("images", (8, 8, 1), num_classes=3)
 

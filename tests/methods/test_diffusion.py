@@ -12,12 +12,28 @@ import optax
 import pytest
 
 from diffjax.data.space import Space
-from diffjax.diffusion import DDIM, EDM, guidance
+from diffjax.diffusion import (
+    DDIM,
+    EDM,
+    Ancestral,
+    LearnedLogSNR,
+    LearnedTable,
+    clock,
+    ddpm_linear,
+    end_terms,
+    guidance,
+    normal,
+    target,
+    times,
+    variance,
+    weighting,
+)
+from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion
+from diffjax.methods.method import keys_of
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from diffjax.state import HalfLife
 
 LABELLED = Space("points", (2,), num_classes=3, shift=0.0, scale=1.0)
 
@@ -37,16 +53,11 @@ class Table(nn.Module):
 
 
 def method(space=LABELLED, **fields):
-    return Diffusion(
-        space=space,
-        precision=Precision(),
-        optimizers={"denoiser": optax.sgd(0.1)},
-        ema=HalfLife(),
-        batch_size=64,
-        accumulate=1,
-        network=Table,
-        **{"conditional": True} | fields,
-    )
+    given = {
+        "space": space, "precision": Precision(), "optimizers": {"denoiser": optax.sgd(0.1)}, "ema": HalfLife(),
+        "batch_size": 64, "accumulate": 1, "network": Table, "conditional": True,
+    }  # fmt: skip
+    return Diffusion(**given | fields)
 
 
 def batch(n=64):
@@ -115,7 +126,7 @@ def test_guidance_of_a_model_without_labels_is_an_error():
 class Recorded:
     """A guidance that leaves a mark, to show that the config's own is used."""
 
-    def __call__(self, denoiser, null):
+    def __call__(self, denoiser, null, process):
         return guidance.clip_x0(denoiser, 0.25, 0.25)
 
 
@@ -124,3 +135,149 @@ def test_the_samplers_guidance_is_applied():
     variables = made.init(jax.random.key(0), batch()).params
     drawn = made.sample(variables, DDIM(steps=2, guidance=Recorded()), jax.random.split(jax.random.key(0), 2), None)
     np.testing.assert_allclose(drawn.x0, 0.25)
+
+
+class Constant(nn.Module):
+    """A network that answers a number of its own, whatever it is shown."""
+
+    shape: Any
+    num_classes: int
+    precision: Any
+    axis: Any
+    outputs: int = 1
+
+    @nn.compact
+    def __call__(self, x, t, label=None, keys=None):
+        row = self.param("row", nn.initializers.normal(0.5), (self.outputs * self.shape[-1],))
+        return jnp.broadcast_to(row, (*x.shape[:-1], len(row)))
+
+
+def points(n=64):
+    return batch(n) | {"x": jax.random.normal(jax.random.key(5), (1, n, 2)) * 0.5}
+
+
+def stepped(made, batch=None, count=1, key=1):
+    """The states before and after some steps, and the last metrics."""
+    batch = points() if batch is None else batch
+    before = made.init(jax.random.key(0), batch)
+    step, state = jax.jit(partial(made.step, axis=Axis())), before
+    for _ in range(count):
+        state, metrics = step(state, batch, jax.random.key(key))
+    return before, state, metrics
+
+
+def of_process(state):
+    return state.params["denoiser"]["params"]["process"]
+
+
+def test_a_learned_schedules_parameters_are_trained_averaged_and_drawn_with():
+    spec = LearnedTable(timesteps=6)
+    made = method(
+        conditional=False, network=Constant, process=spec, weighting=weighting.VLB(), times=times.Uniform(),
+        reverse_variance=variance.Learned(), clock=clock.index, target=target.Eps(),
+        ema=HalfLife(images=0.0),
+    )  # fmt: skip
+    before, after, _ = stepped(made, count=3)
+    assert (of_process(after)["logits"] != of_process(before)["logits"]).any()
+    np.testing.assert_array_equal(after.ema["denoiser"]["params"]["process"]["logits"], of_process(after)["logits"])
+    process = made.process_of(after.params)
+    np.testing.assert_allclose(process.alpha(jnp.ones(())), spec.bind(of_process(after)).alpha(jnp.ones(())))
+    drawn = made.sample(
+        after.params, Ancestral(steps=6, variance="learned"), jax.random.split(jax.random.key(0), 3), None
+    )
+    assert np.isfinite(drawn.x0).all()
+
+
+def vdm(**fields):
+    slow = {"denoiser": optax.sgd(1e-4)}
+    return method(
+        conditional=False, network=Constant, weighting=weighting.VLB(), times=times.Uniform(t_min=0.0),
+        low_discrepancy=True, target=target.X0(), clock=clock.log_snr, optimizers=slow, **fields,
+    )  # fmt: skip
+
+
+def test_the_ends_of_a_learned_schedule_follow_the_bound_and_its_inside_the_bounds_variance():
+    """Kingma et al. 2021, section 5.1 and appendix I.2: to the last digit, by hand from the two objectives."""
+    made = vdm(process=LearnedLogSNR(log_snr_max=5.0, log_snr_min=-3.0, width=4))
+    before, after, metrics = stepped(made)
+    x0 = LABELLED.to_model(points()["x"][0])
+    keys = keys_of(jax.random.key(1), before.step, {"position": jnp.arange(64)})
+    noise = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)[0]
+    key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(noise)
+    eps = normal(key_eps, x0)
+    shared = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), before.step), 2**31 - 1)
+    t = times.evenly_spread(shared, jnp.arange(64) / 64)
+    row = before.params["denoiser"]["params"]["row"]
+
+    def bound(params):
+        process = made.process.bind(params)
+        slope = jax.vmap(jax.grad(lambda t: -process.log_snr(t)))(t)
+        diffusion = slope * jnp.exp(process.log_snr(t)) / 2 * jnp.mean((row - x0) ** 2, axis=1)
+        return diffusion + end_terms(process, x0, eps, made.decoder)
+
+    start = of_process(before)
+    to_ends = jax.grad(lambda params: jnp.mean(bound(params)))(start)
+    to_inside = jax.grad(lambda params: jnp.mean(bound(params) ** 2))(start)
+    for name, value in of_process(after).items():
+        slope = (to_inside if name in made.process.inner else to_ends)[name]
+        np.testing.assert_allclose(value, start[name] - 1e-4 * slope, rtol=1e-4, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(metrics["loss"], jnp.mean(bound(start)), rtol=1e-5)
+
+
+def test_one_draw_shared_by_the_batch_makes_the_bound_less_noisy():
+    """The same expected loss; with evenly spread t its spread over steps, of examples all alike, is a fraction."""
+    even = vdm(process=LearnedLogSNR(log_snr_max=4.0, log_snr_min=-4.0, width=0))
+    alike = batch() | {"x": jnp.full((1, 64, 2), 0.5)}
+    state = even.init(jax.random.key(0), alike)
+
+    def losses(made):
+        step = jax.jit(lambda key: made.step(state, alike, key, Axis())[1]["loss"])
+        return np.asarray([step(jax.random.key(i)) for i in range(100)])
+
+    together, alone = losses(even), losses(replace(even, low_discrepancy=False))
+    np.testing.assert_allclose(together.mean(), alone.mean(), rtol=4 * alone.std() / alone.mean() / 10)
+    assert together.std() < alone.std() / 2  # what is left is eps's share, in the reconstruction term
+
+
+def test_the_losses_that_importance_sampling_remembers_are_in_the_state_and_survive_accumulation():
+    process = ddpm_linear(timesteps=5)
+    fields = {
+        "conditional": False, "network": Constant, "process": process, "weighting": weighting.VLB(),
+        "times": times.LossSecondMoment(history=4), "target": target.Eps(), "clock": clock.index,
+        "reverse_variance": variance.LearnedRange(),
+    }  # fmt: skip
+    before, after, _ = stepped(method(**fields))
+    assert before.extra["times"]["count"].sum() == 0 and after.extra["times"]["count"].sum() == 64
+    assert (after.extra["times"]["losses"] != 0).any()
+    in_parts = stepped(replace(method(**fields), accumulate=4))[1]
+    for name in ("losses", "count"):
+        np.testing.assert_allclose(in_parts.extra["times"][name], after.extra["times"][name], rtol=1e-5)
+    later = stepped(method(**fields), count=6)[1]
+    share = fields["times"].bind(later.extra["times"]).share
+    assert len(set(np.asarray(share).round(6))) > 1  # its history full, it no longer draws uniformly
+
+
+def test_a_learned_uncertainty_is_trained_with_the_network():
+    made = method(conditional=False, network=Constant, weighting=weighting.Uncertainty(features=8))
+    before, after, _ = stepped(made)
+    mix = [state.params["denoiser"]["params"]["weighting"]["mix"] for state in (before, after)]
+    assert (mix[0] == 0).all() and (mix[1] != 0).any()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reverse_variance": variance.Learned()}, "method.reverse_variance: .* steps of a table"),
+        ({"times": times.LossSecondMoment()}, "method.times: loss_second_moment"),
+        ({"process": ddpm_linear(), "weighting": weighting.Sigmoid()}, "method.weighting"),
+        ({"label_dropout": 1.5}, "method.label_dropout"),
+    ],
+)
+def test_switches_that_do_not_fit_together_are_one_line(fields, message):
+    with pytest.raises(UserError, match=message):
+        stepped(method(**{"conditional": False, "network": Constant} | fields))
+
+
+def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_line():
+    with pytest.raises(UserError, match="sampler.variance: this model has learned none"):
+        method().check_sampler(Ancestral(steps=5, variance="learned"))

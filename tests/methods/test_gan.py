@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from diffjax.adversarial import R1, NonSaturating, penalties
 from diffjax.data.space import Space
+from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods.gan import GAN, Latent
 from diffjax.methods.method import keys_of
@@ -17,7 +18,6 @@ from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from diffjax.state import HalfLife
 
 POINTS = Space("points", (2,), shift=0.0, scale=1.0)
 LABELLED = replace(POINTS, num_classes=3)

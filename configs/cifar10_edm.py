@@ -1,0 +1,25 @@
+"""EDM on CIFAR-10 (Karras et al. 2022, table 2, and its released code): configuration E, which mirrors images.
+
+F replaces the mirroring by non-leaky augmentation. Variants: "cifar10", "cifar10_conditional", "digits",
+"digits_conditional".
+"""
+
+from configs import base
+from diffjax.config import component
+
+
+def get_config(variant="cifar10"):
+    small, conditional = base.variant_of(variant, "conditional")
+    c = base.get_config()
+    c.data = component("data", "tfds:cifar10", flip=True)
+    c.method = component(
+        "method", "diffusion", process="edm", target="F", weighting="edm", times="log_normal", network="ddpmpp"
+    )
+    c.method.conditional = bool(conditional)
+    c.method.network.update(channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.13)
+    c.train.update(steps=390_625, batch_size=512, log_every=100, sample_every=10_000, checkpoint_every=5_000)
+    c.optim.update(learning_rate=1e-3, warmup=10_000_000.0)
+    c.ema = component("ema", "half_life", images=500_000.0, ramp=0.05)
+    c.sampler = component("sampler", "heun", steps=18)
+    c.eval.update(metrics=("frechet_pixels",), num=10_000)
+    return base.on_digits(c) if small else c

@@ -1,0 +1,164 @@
+"""Processes whose schedule is learned together with the network.
+
+What a config chooses is a description with hyper-parameters; `bind(init(key))` is a process like any other, built from
+its parameters inside the step, so that gradients reach them.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from diffjax.diffusion.process import Process, Time
+from diffjax.diffusion.table import look_up
+from diffjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class LearnedLogSNR:
+    """Variance preserving, log_snr = -gamma(t) with gamma learned and increasing (Kingma et al. 2021, appendix H).
+
+    gamma runs from one learned scalar to another along a monotone network, l_1(t) + l_3(sigmoid(l_2(l_1(t)))) with
+    positive weights, scaled to the ends. `width` 0 leaves the network out: a line between two learned ends.
+    """
+
+    log_snr_max: float = 13.3  # at t = 0, before training (the paper's CIFAR-10: gamma_0 = -13.3)
+    log_snr_min: float = -5.0  # at t = 1, before training (gamma_1 = 5)
+    width: int = 1024  # hidden units of the monotone network; 0: linear in t
+
+    steps: ClassVar[int] = 0
+    # The parameters between the ends. The bound does not depend on them; they are to make its estimate less noisy.
+    inner: ClassVar[tuple[str, ...]] = ("slopes", "offsets", "mix", "line")
+
+    def __post_init__(self):
+        if self.log_snr_max <= self.log_snr_min:
+            raise UserError(
+                f"method.process.log_snr_max: {self.log_snr_max} must be above log_snr_min={self.log_snr_min}"
+            )
+        if self.width < 0:
+            raise UserError(f"method.process.width: {self.width} is no number of units; 0 means linear in t")
+
+    def init(self, key):
+        ends = {"gamma_0": jnp.asarray(-self.log_snr_max), "gamma_1": jnp.asarray(-self.log_snr_min)}
+        if not self.width:
+            return ends
+        slopes, offsets, mix = (jax.random.normal(k, (self.width,)) for k in jax.random.split(key, 3))
+        return ends | {"slopes": slopes, "offsets": offsets, "mix": mix, "line": jnp.ones(())}
+
+    def bind(self, params):
+        return MonotoneLogSNR(params)
+
+
+@dataclass(frozen=True)
+class MonotoneLogSNR(Process):
+    """What `LearnedLogSNR` says, for given parameters."""
+
+    params: dict[str, Array]
+
+    def _shape(self, t: Time) -> Time:
+        """Increasing from 0 at t = 0 to 1 at t = 1."""
+        if "mix" not in self.params:
+            return t
+        p = jax.tree.map(jnp.abs, {name: self.params[name] for name in ("slopes", "mix", "line")})
+
+        def monotone(t):
+            hidden = jax.nn.sigmoid(p["slopes"] * t[..., None] + self.params["offsets"])
+            return p["line"] * t + hidden @ p["mix"] / len(p["mix"])
+
+        low, high = monotone(jnp.asarray([0.0, 1.0]))
+        return (monotone(jnp.asarray(t)) - low) / (high - low)
+
+    def log_snr(self, t: Time) -> Time:
+        low, high = self.params["gamma_0"], self.params["gamma_1"]
+        return -(low + (high - low) * self._shape(t))
+
+    def alpha(self, t: Time) -> Time:
+        return jnp.sqrt(jax.nn.sigmoid(self.log_snr(t)))
+
+    def sigma(self, t: Time) -> Time:
+        return jnp.sqrt(jax.nn.sigmoid(-self.log_snr(t)))
+
+    def time_of(self, log_snr: Time) -> Time:
+        """By bisection, to the last bit; 0 or 1 for what is out of reach."""
+
+        def halve(_, ends):
+            low, high = ends
+            middle = (low + high) / 2
+            before = self.log_snr(middle) > log_snr
+            return jnp.where(before, middle, low), jnp.where(before, high, middle)
+
+        ends = (jnp.zeros_like(log_snr), jnp.ones_like(log_snr))
+        return lax.fori_loop(0, jnp.finfo(log_snr.dtype).nmant + 2, halve, ends)[1]
+
+
+@dataclass(frozen=True)
+class LearnedTable:
+    """A chain of T steps whose betas are learned, but for the first (Sohl-Dickstein et al. 2015, section 2.4.1).
+
+    Before training log-SNR falls evenly from that of the first step, so that no step has much more to undo than others.
+    """
+
+    timesteps: int = 40  # the paper's swiss roll
+    beta_first: float = 1e-3  # fixed, as the paper fixes it against overfitting; it states no value
+    log_snr_min: float = -7.0  # at t = 1, before training
+
+    def __post_init__(self):
+        if self.timesteps < 2:
+            raise UserError(f"method.process.timesteps: {self.timesteps} leaves nothing to learn; at least 2")
+        if not 0 < self.beta_first < 1:
+            raise UserError(f"method.process.beta_first: {self.beta_first} does not lie between 0 and 1")
+        if self.log_snr_min >= self._log_snr_first:
+            raise UserError(
+                f"method.process.log_snr_min: {self.log_snr_min} must be below {self._log_snr_first:.4g}, that of the"
+                f" first step, whose beta is {self.beta_first}"
+            )
+
+    @property
+    def steps(self) -> int:
+        return self.timesteps
+
+    @property
+    def _log_snr_first(self) -> float:
+        return math.log1p(-self.beta_first) - math.log(self.beta_first)
+
+    def init(self, key):
+        log_snr = jnp.linspace(self._log_snr_first, self.log_snr_min, self.timesteps)
+        log_alpha_bar = -jax.nn.softplus(-log_snr)
+        # -log(1 - sigmoid(x)) = softplus(x) = y, and so x = log(e^y - 1)
+        return {"logits": jnp.log(jnp.expm1(log_alpha_bar[:-1] - log_alpha_bar[1:]))}
+
+    def bind(self, params):
+        return LearnedChain(self.beta_first, params)
+
+
+@dataclass(frozen=True)
+class LearnedChain(Process):
+    """What `LearnedTable` says, for given parameters."""
+
+    beta_first: float
+    params: dict[str, Array]
+
+    @property
+    def steps(self) -> int:
+        return len(self.params["logits"]) + 1
+
+    @property  # not cached: what is computed inside a scan must not be seen outside it
+    def _log_alpha_bar(self):
+        # log(1 - sigmoid(x)) = -softplus(x)
+        logs = jnp.concatenate([jnp.log1p(-jnp.asarray([self.beta_first])), -jax.nn.softplus(self.params["logits"])])
+        return jnp.concatenate([jnp.zeros(1), jnp.cumsum(logs)])
+
+    def alpha(self, t: Time) -> Time:
+        return jnp.exp(0.5 * look_up(self._log_alpha_bar, t))
+
+    def sigma(self, t: Time) -> Time:
+        return jnp.sqrt(-jnp.expm1(look_up(self._log_alpha_bar, t)))
+
+    def time_of(self, log_snr: Time) -> Time:
+        """The nearest step in log-SNR; never 0."""
+        steps = jnp.arange(1, self.steps + 1) / self.steps
+        return (jnp.argmin(jnp.abs(log_snr[..., None] - self.log_snr(steps)), axis=-1) + 1.0) / self.steps

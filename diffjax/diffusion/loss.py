@@ -1,0 +1,97 @@
+"""The loss that trains a denoiser, and how a network's output becomes one's prediction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffjax.diffusion import bound
+from diffjax.diffusion.denoiser import Prediction
+from diffjax.diffusion.process import Batch, Process, Time, along
+from diffjax.diffusion.target import Target
+from diffjax.diffusion.variance import Variance
+from diffjax.diffusion.weighting import VLB, Weighting
+from diffjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Parametrisation:
+    """How a network's output becomes a prediction: the target is its mean, the variance perhaps its second half."""
+
+    process: Process
+    target: Target
+    variance: Variance
+
+    def prediction(self, output: Array, x_t: Batch, t: Float[Array, "b"]) -> Prediction:
+        """`output` [b, ..., outputs * c] for x_t [b, ..., c]."""
+        said, raw = jnp.split(output, 2, axis=-1) if self.variance.outputs == 2 else (output, None)
+
+        def log_var(s: Time) -> Array:
+            return self.variance.log_var(raw, self.process, jnp.broadcast_to(s, t.shape), t)
+
+        return Prediction(self.target.to_x0(said, x_t, t, self.process), log_var)
+
+
+def denoising_loss(parts: Parametrisation, weighting: Weighting, decoder: Any, variance_scale: float = 0.001):
+    """What is minimised at a time t, per example, in units of one dimension: a function of x0, t, eps -> [b].
+
+    Most weightings: w(log_snr) |x0_hat - x0|^2, a mean over the dimensions (Kingma & Gao 2023, eq. 5); those that
+    integrate over log-SNR times -d log_snr / dt, so that the mean over uniform t is the integral. `VLB` on a chain of T
+    steps is T times the exact term of the discrete bound, in nats, the reverse variance and the decoder included.
+
+    A learned reverse variance under any other weighting is trained by the bound alone, with the mean held fixed:
+    L_hybrid (Nichol & Dhariwal 2021, eq. 16), `variance_scale` times the bound in bits, as in the released code.
+
+    Returns `loss(predict, x0 [b, ...], t [b], eps [b, ...], params) -> [b]`: `predict(input [b, ...], t [b])` is the
+    network's output, `params` are the weighting's own. Raises UserError for any other integral over a chain.
+    """
+    process, target = parts.process, parts.target
+    by_bound = bool(process.steps) and isinstance(weighting, VLB)
+    if weighting.per_log_snr and process.steps and not by_bound:
+        raise UserError(
+            "method.weighting: this one is an integral over log-SNR, which needs continuous time; on a table of steps"
+            " take vlb, or a continuous process"
+        )
+
+    def vlb(prediction: Prediction, x0, x_t, t):
+        term = bound.step_term(process, prediction, x0, x_t, t - 1 / process.steps, t, decoder)
+        return process.steps * term / x0[0].size
+
+    def loss(
+        predict: Callable[[Batch, Time], Array], x0: Batch, t: Float[Array, "b"], eps: Batch, params: Any
+    ) -> Float[Array, "b"]:
+        x_t = process.corrupt(x0, eps, t)
+        output = predict(target.input(x_t, t, process), t)
+        if by_bound:
+            return vlb(parts.prediction(output, x_t, t), x0, x_t, t)
+        said = output[..., : x0.shape[-1]]
+        error = said - target.of(x0, eps, t, process)
+        log_snr = process.log_snr(t)
+        weight = weighting.of_output(log_snr, target.gain(t, process))
+        if weighting.per_log_snr:
+            weight *= -process.rate(process.log_snr, t)
+        losses = weight * jnp.mean(error**2, axis=tuple(range(1, error.ndim)))
+        losses = weighting.balance(params, log_snr, losses)
+        if parts.variance.outputs == 2:
+            held = jnp.concatenate([jax.lax.stop_gradient(said), output[..., x0.shape[-1] :]], axis=-1)
+            losses += variance_scale * vlb(parts.prediction(held, x_t, t), x0, x_t, t) / jnp.log(2.0)
+        return losses
+
+    return loss
+
+
+def end_terms(process: Process, x0: Batch, eps: Batch, decoder: Any) -> Float[Array, "b"]:
+    """What the schedule's ends cost, per dimension in nats: L_T, and in continuous time -log p(x0 | z_0) as well.
+
+    With z_0 = alpha_0 x0 + sigma_0 eps and p(x0 | z_0) centred at z_0 / alpha_0 (Kingma et al. 2021, eq. 12 and 15).
+    Constant, and left out of the loss, where the schedule is given; the only terms that hold a learned one's ends.
+    """
+    terms = bound.prior_term(process, x0)
+    if not process.steps:
+        t = jnp.zeros(len(x0))
+        centre = process.corrupt(x0, eps, t) / along(process.alpha(t), x0)
+        terms -= decoder.log_prob(x0, centre, along(-process.log_snr(t), x0))
+    return terms / x0[0].size

@@ -1,0 +1,75 @@
+"""Chains of T steps with a table of betas."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from diffjax.diffusion.process import Process, Time
+from diffjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Table(Process):
+    """A chain of T steps with given betas: alpha(n/T)^2 = prod_{i <= n} (1 - beta_i), alpha(0) = 1 (Ho et al. 2020).
+
+    A process of its own, not a sampled continuous one: t is rounded to the nearest of 0, 1/T, 2/T .. 1.
+    """
+
+    betas: tuple[float, ...] = field(repr=False)
+
+    @property
+    def steps(self) -> int:
+        return len(self.betas)
+
+    @cached_property
+    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """alpha and sigma at n = 0 .. T, computed in float64: 1 - prod(1 - beta) cancels badly in float32."""
+        log_alpha_bar = np.concatenate([[0.0], np.cumsum(np.log1p(-np.asarray(self.betas, np.float64)))])
+        return np.exp(0.5 * log_alpha_bar), np.sqrt(-np.expm1(log_alpha_bar))
+
+    def alpha(self, t: Time) -> Time:
+        return look_up(self._tables[0], t)
+
+    def sigma(self, t: Time) -> Time:
+        return look_up(self._tables[1], t)
+
+    def time_of(self, log_snr: Time) -> Time:
+        """The nearest step in log-SNR; 0 is never chosen, its log-SNR being infinite."""
+        alpha, sigma = self._tables
+        levels = jnp.asarray(2 * (np.log(alpha[1:]) - np.log(sigma[1:])), jnp.result_type(float))
+        return (jnp.argmin(jnp.abs(log_snr[..., None] - levels), axis=-1) + 1.0) / self.steps
+
+
+def look_up(values: np.ndarray | Array, t: Time) -> Time:
+    """The entry of `values` [T + 1] at the step nearest to t."""
+    steps = len(values) - 1
+    return jnp.asarray(values, jnp.result_type(float))[jnp.clip(jnp.round(t * steps), 0, steps).astype(jnp.int32)]
+
+
+def ddpm_linear(*, timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Table:
+    """Betas linear in n (Ho et al. 2020, section 4). For T other than 1000, Improved DDPM scales both ends by 1000/T."""
+    _check(timesteps)
+    return Table(tuple(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64).tolist()))
+
+
+def ddpm_cosine(*, timesteps: int = 1000, offset: float = 0.008, beta_max: float = 0.999) -> Table:
+    """alpha^2 = cos^2 of (n/T + s)/(1 + s) quarter turns, betas clipped (Nichol & Dhariwal 2021, eq. 17)."""
+    _check(timesteps)
+    alpha_bar = np.cos((np.arange(timesteps + 1) / timesteps + offset) / (1 + offset) * np.pi / 2) ** 2
+    return Table(tuple(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], beta_max).tolist()))
+
+
+def table(*, betas: tuple[float, ...] = (0.02, 0.1, 0.3, 0.6, 0.9)) -> Table:
+    """Any betas, in order, each the share of variance that its step replaces by noise. Raises UserError outside (0, 1)."""
+    wrong = [beta for beta in betas if not 0 < beta < 1]
+    if wrong or not betas:
+        raise UserError(f"method.process.betas: {wrong[0] if wrong else betas} does not lie between 0 and 1")
+    return Table(tuple(betas))
+
+
+def _check(timesteps: int) -> None:
+    if timesteps < 1:
+        raise UserError(f"method.process.timesteps: {timesteps} is not a number of steps; at least 1")

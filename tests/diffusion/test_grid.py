@@ -1,0 +1,64 @@
+"""Time grids: from one end to the other, falling, and on a table's own steps."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffjax.diffusion import DDIM, EDM, GRIDS, VE, Flow, SubVP, VPCosine, VPLinear, ddpm_cosine, ddpm_linear, grid
+from diffjax.errors import UserError
+from tests.methods.test_diffusion import method
+
+pytestmark = pytest.mark.usefixtures("x64")
+PROCESSES = [VPLinear(), VPCosine(), SubVP(), VE(), EDM(), Flow(), ddpm_linear(), ddpm_cosine()]
+
+
+@pytest.mark.parametrize("name", [name for name in GRIDS if name != "explicit"])
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
+def test_every_grid_falls_strictly_from_the_noise_to_the_data(name, process):
+    times = np.asarray(GRIDS[name](process, 12))
+    assert len(times) == 13 and times[-1] == 0 and 0.5 < times[0] <= 1
+    assert np.all(np.diff(times) < 0)
+    if process.steps:
+        np.testing.assert_allclose(times * process.steps, np.round(times * process.steps), atol=1e-9)
+
+
+def test_karras_is_the_papers_formula():
+    levels = np.asarray(EDM().sigma(grid.karras(EDM(), 18)))
+    np.testing.assert_allclose(levels[[0, 17, 18]], [80, 0.002, 0], rtol=1e-9)
+    by_hand = (80 ** (1 / 7) + 5 / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(levels[5], by_hand, rtol=1e-9)
+
+
+def test_log_snr_and_quadratic_are_even_in_what_they_say():
+    levels = VPCosine().log_snr(grid.log_snr(VPCosine(), 8, low=-6.0, high=6.0)[:-1])
+    np.testing.assert_allclose(levels, np.linspace(-6, 6, 8), atol=1e-6)
+    np.testing.assert_allclose(np.sqrt(grid.quadratic(EDM(), 5)), np.linspace(1, 0, 6), atol=1e-12)
+
+
+def test_a_list_of_times_is_taken_as_it_is():
+    np.testing.assert_allclose(grid.explicit(Flow(), 2, at=(0.9, 0.4, 0.0)), [0.9, 0.4, 0.0])
+    np.testing.assert_allclose(grid.explicit(ddpm_linear(), 2, at=(0.9004, 0.4, 0.0)), [0.9, 0.4, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: grid.explicit(Flow(), 2, at=(0.4, 0.9, 0.0)), "grid.at"),
+        (lambda: grid.explicit(Flow(), 3, at=(0.9, 0.4, 0.0)), "grid.at"),
+        (lambda: grid.explicit(Flow(), 2, at=(1.1, 0.4, 0.0)), "grid.at"),
+        (lambda: grid.linear(ddpm_linear(), 1001), "steps"),
+        (lambda: grid.quadratic(ddpm_linear(), 900), "grid"),
+        (lambda: method(process=ddpm_linear(timesteps=20)).check_sampler(DDIM(steps=18, grid=grid.karras)), "grid"),
+        (lambda: grid.karras(EDM(), 5, sigma_min=90.0), "grid.sigma_min"),
+        (lambda: grid.karras(EDM(), 5, rho=0.0), "grid.rho"),
+        (lambda: grid.log_snr(EDM(), 5, low=3.0, high=2.0), "grid.low"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_one_line(make, field):
+    with pytest.raises(UserError, match=f"sampler.{field}"):
+        make()
+
+
+def test_a_grid_is_held_to_what_its_process_reaches():
+    assert jnp.max(grid.karras(EDM(sigma_max=3.0), 6)) == 1
+    assert np.isfinite(VPLinear().log_snr(grid.log_snr(VPLinear(), 6, low=-100.0, high=100.0)[:-1])).all()

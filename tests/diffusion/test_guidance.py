@@ -1,0 +1,143 @@
+"""Guidance on a mixture of Gaussians whose conditional and unconditional denoisers, and classifier, are exact."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffjax.diffusion import DDIM, EDM, GUIDANCE, Denoiser, Flow, Prediction, VPLinear, grid, guidance
+from diffjax.diffusion.oracle import GaussianMixture
+from diffjax.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def mixture():
+    means = jnp.asarray([[1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]])
+    return GaussianMixture(means, jnp.asarray([0.3, 0.2, 0.4]), jnp.asarray([0.4, 0.35, 0.25]))
+
+
+with jax.enable_x64(True):
+    X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)))
+    LABEL, NULL, T = jnp.asarray([0, 1, 2, 0, 1, 2]), 3, jnp.asarray(0.3, float)
+
+
+@pytest.mark.parametrize("process", [VPLinear(), EDM(sigma_max=5.0), Flow()])
+def test_the_exact_classifier_at_scale_one_makes_the_conditional_denoiser_of_the_unconditional(process):
+    """Bayes: score(x_t | y) = score(x_t) + grad log p(y | x_t)."""
+    exact = mixture().denoiser(process)
+    guided = guidance.classifier(exact, NULL, process, lambda x, t: mixture().log_class(x, t, process), scale=1.0)
+    np.testing.assert_allclose(guided(X, T, LABEL).x0, exact(X, T, LABEL).x0, rtol=1e-9)
+
+
+def test_classifier_and_classifier_free_guidance_are_one_when_everything_is_exact():
+    process, exact = VPLinear(), mixture().denoiser(VPLinear())
+    a = guidance.classifier(exact, NULL, process, lambda x, t: mixture().log_class(x, t, process), scale=2.5)
+    b = guidance.classifier_free(exact, NULL, process, scale=2.5)
+    np.testing.assert_allclose(a(X, T, LABEL).x0, b(X, T, LABEL).x0, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("scale", "calls"), [(0.0, 1), (1.0, 1), (2.5, 2)])
+def test_classifier_free_guidance_extrapolates_and_says_what_it_costs(scale, calls):
+    exact = mixture().denoiser(VPLinear())
+    conditional, unconditional = exact(X, T, LABEL).x0, exact(X, T, jnp.full(6, NULL)).x0
+    guided = guidance.classifier_free(exact, NULL, VPLinear(), scale=scale)
+    expected = unconditional + scale * (conditional - unconditional)
+    np.testing.assert_allclose(guided(X, T, LABEL).x0, expected, rtol=1e-12)
+    assert guided.cost(T) == calls
+
+
+def test_rescaling_brings_back_the_conditional_standard_deviation():
+    exact = mixture().denoiser(VPLinear())
+    conditional = exact(X, T, LABEL).x0
+    plain, half, whole = (
+        guidance.classifier_free(exact, NULL, VPLinear(), scale=3.0, rescale=share)(X, T, LABEL).x0
+        for share in (0.0, 0.5, 1.0)
+    )
+    np.testing.assert_allclose(whole.std(axis=1), conditional.std(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(half, (plain + whole) / 2, rtol=1e-12)
+
+
+def test_interval_guidance_guides_and_costs_only_inside_its_interval():
+    process = VPLinear()
+    exact = mixture().denoiser(process)
+    guided = partial(guidance.classifier_free, scale=3.0)
+    wrapped = guidance.interval(exact, NULL, process, low=0.2, high=1.5, guidance=guided)
+    inside = process.time_of(-2 * jnp.log(jnp.asarray(1.0)))
+    below, above = process.time_of(-2 * jnp.log(jnp.asarray([0.1, 3.0])))
+    both = guided(exact, NULL, process)
+    np.testing.assert_allclose(wrapped(X, inside, LABEL).x0, both(X, inside, LABEL).x0)
+    for t in (below, above):
+        np.testing.assert_allclose(wrapped(X, t, LABEL).x0, exact(X, t, LABEL).x0)
+    assert [int(wrapped.cost(t)) for t in (below, inside, above)] == [1, 2, 1]
+    # The same for a time per example, as likelihoods have it.
+    times = jnp.where(jnp.arange(6) < 3, inside, above)
+    expected = jnp.where(jnp.arange(6)[:, None] < 3, both(X, inside, LABEL).x0, exact(X, above, LABEL).x0)
+    np.testing.assert_allclose(wrapped(X, times, LABEL).x0, expected)
+    # And a sampler counts what it was told: the calls inside and outside its interval.
+    times = grid.linear(process, 20)
+    drawn = DDIM()(process, wrapped.given(LABEL), X, times, jax.random.key(0))
+    levels = process.sigma(times[:-1]) / process.alpha(times[:-1])
+    assert drawn.nfe == 20 + int(jnp.sum((levels > 0.2) & (levels <= 1.5)))
+
+
+def test_autoguidance_extrapolates_away_from_the_worse_model():
+    process = VPLinear()
+    exact = mixture().denoiser(process)
+    worse = Denoiser(lambda x_t, t, label=None: Prediction(exact(x_t, t, label).x0 * 0.9 + 0.1))
+    guided = guidance.autoguidance(exact, NULL, process, worse, scale=2.0)
+    np.testing.assert_allclose(guided(X, T, LABEL).x0, 2 * exact(X, T, LABEL).x0 - worse(X, T, LABEL).x0)
+    assert guided.cost(T) == 2
+    assert guidance.autoguidance(exact, NULL, process, worse, scale=1.0) is exact
+
+
+def test_dynamic_thresholding_divides_by_the_percentile_where_it_is_above_one():
+    x0 = jnp.asarray([[0.1, -0.4, 0.9, 0.2], [0.5, -3.0, 2.0, 1.0]])
+    answers = Denoiser(lambda x_t, t, label=None: Prediction(x0))
+    held = guidance.dynamic_threshold(answers, 0, EDM(), percentile=2 / 3, guidance=guidance.none)
+    np.testing.assert_allclose(held(x0, T).x0, [x0[0], [0.25, -1.0, 1.0, 0.5]])  # of the second the 2/3 quantile is 2
+
+
+def test_static_clipping_holds_every_estimate_to_the_datas_range():
+    answers = Denoiser(lambda x_t, t, label=None: Prediction(jnp.asarray([[-3.0], [0.5]])))
+    np.testing.assert_array_equal(guidance.clip_x0(answers)(X[:2], T).x0, [[-1], [0.5]])
+
+
+def test_a_learned_variance_stays_the_conditional_models_under_guidance():
+    said = Denoiser(lambda x_t, t, label: Prediction(x_t, lambda s: label[:, None] * jnp.ones_like(x_t)))
+    guided = guidance.classifier_free(said, NULL, VPLinear(), scale=2.0)
+    np.testing.assert_array_equal(guided(X, T, LABEL).log_var(T)[:, 0], LABEL)
+
+
+def test_the_scale_given_on_the_command_line_reaches_the_guidance_that_is_wrapped():
+    wrapped = partial(guidance.dynamic_threshold, guidance=partial(guidance.interval, low=0.1))
+    scaled = guidance.with_scale(wrapped, 4.0)
+    assert scaled.keywords["guidance"].keywords["low"] == 0.1
+    assert scaled.keywords["guidance"].keywords["guidance"].keywords == {"scale": 4.0}
+    assert guidance.innermost(scaled) is guidance.classifier_free
+    assert guidance.with_scale(guidance.none, 2.0).keywords == {"scale": 2.0}
+
+
+def test_a_second_model_is_handed_to_the_guidance_that_needs_one():
+    wrapped = partial(guidance.interval, guidance=partial(guidance.autoguidance, run="weak", scale=3.0))
+    completed = guidance.with_other(wrapped, lambda func, run: (func, run))
+    assert completed.keywords["guidance"].keywords["other"] == (guidance.autoguidance, "weak")
+    assert guidance.with_other(guidance.classifier_free, lambda *_: 1 / 0) is guidance.classifier_free
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("classifier_free", {"scale": -1.0}),
+        ("classifier_free", {"rescale": 1.5}),
+        ("interval", {"low": 2.0}),
+        ("dynamic_threshold", {"percentile": 0.0}),
+        ("autoguidance", {"scale": -0.5, "other": Denoiser(lambda *_: None)}),
+    ],
+)
+def test_guidance_that_makes_no_sense_is_one_line(name, fields):
+    field = next(iter(fields))
+    with pytest.raises(UserError, match=f"sampler.guidance.{field}"):
+        GUIDANCE[name](Denoiser(lambda *_: None), NULL, VPLinear(), **fields)
