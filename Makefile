@@ -52,4 +52,5 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.parity: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[test,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps k-diffusion==0.1.1.post1  # its needs pin NumPy 1
 	@touch $@

@@ -1,6 +1,6 @@
 """The mathematics of diffusion: a library that needs neither configs, nor data, nor networks."""
 
-from diffjax.diffusion import bound, clock, grid, guidance, target, times, variance, weighting
+from diffjax.diffusion import bound, clock, editing, grid, guidance, target, times, variance, weighting
 from diffjax.diffusion.continuous import EDM, VE, Flow, SubVP, VPCosine, VPLinear
 from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.diffusion.discrete import KERNELS
@@ -8,7 +8,22 @@ from diffjax.diffusion.learned import LearnedLogSNR, LearnedTable
 from diffjax.diffusion.loss import Parametrisation, denoising_loss, end_terms
 from diffjax.diffusion.noise import fold_in, normal
 from diffjax.diffusion.process import Process
-from diffjax.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Heun, Sampler, Samples
+from diffjax.diffusion.samplers import (
+    DDIM,
+    SAMPLERS,
+    AdamsBashforth,
+    Adaptive,
+    Ancestral,
+    DPMSolverPP,
+    Euler,
+    EulerMaruyama,
+    Heun,
+    PredictorCorrector,
+    ReverseDiffusion,
+    Sampler,
+    Samples,
+    UniPC,
+)
 from diffjax.diffusion.table import Table, ddpm_cosine, ddpm_linear, table
 
 PROCESSES = {
@@ -89,7 +104,9 @@ GUIDANCE = {
 
 __all__ = [
     "CLOCKS", "DDIM", "EDM", "GRIDS", "GUIDANCE", "KERNELS", "PROCESSES", "SAMPLERS", "TARGETS", "TIMES", "VARIANCES",
-    "VE", "WEIGHTINGS", "Ancestral", "Denoiser", "Flow", "Heun", "LearnedLogSNR", "LearnedTable", "Parametrisation",
-    "Prediction", "Process", "Sampler", "Samples", "SubVP", "Table", "VPCosine", "VPLinear", "bound", "ddpm_cosine",
-    "ddpm_linear", "denoising_loss", "end_terms", "fold_in", "normal", "table",
+    "VE", "WEIGHTINGS", "AdamsBashforth", "Adaptive", "Ancestral", "DPMSolverPP", "Denoiser", "Euler",
+    "EulerMaruyama", "Flow", "Heun", "LearnedLogSNR", "LearnedTable", "Parametrisation", "Prediction",
+    "PredictorCorrector", "Process", "ReverseDiffusion", "Sampler", "Samples", "SubVP", "Table", "UniPC", "VPCosine",
+    "VPLinear", "bound", "ddpm_cosine", "ddpm_linear", "denoising_loss", "editing", "end_terms", "fold_in",
+    "normal", "table",
 ]  # fmt: skip

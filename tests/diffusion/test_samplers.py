@@ -1,184 +1,265 @@
-"""Samplers on Gaussian data, whose exact denoiser makes every sampler a linear recursion that can be done by hand."""
+"""Identities between samplers, and what all of them promise: no NaN, no neighbours, one program, readable errors."""
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from diffjax.diffusion import (
+from diffjax import config
+from diffjax.diffusion import EDM, SAMPLERS, VE, Denoiser, Flow, Prediction, SubVP, VPLinear, ddpm_linear, grid
+from diffjax.diffusion.learned import LearnedLogSNR
+from diffjax.diffusion.oracle import GaussianMixture
+from diffjax.diffusion.samplers import (
     DDIM,
-    EDM,
+    AdamsBashforth,
+    Adaptive,
     Ancestral,
-    Denoiser,
+    DPMSolverPP,
+    Euler,
     Heun,
-    Prediction,
-    VPLinear,
-    ddpm_linear,
-    fold_in,
-    grid,
-    guidance,
-    normal,
+    UniPC,
 )
+from diffjax.diffusion.samplers.adams_bashforth import mean_weights
+from diffjax.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("x64")
-MEAN, STD = 0.3, 0.5
-
-
-def exact(process):
-    """E[x0 | x_t] for x0 ~ N(MEAN, STD^2)."""
-
-    def predict(x_t, t, label=None):
-        alpha, sigma = process.alpha(t), process.sigma(t)
-        gain = alpha * STD**2 / (alpha**2 * STD**2 + sigma**2)
-        gain, alpha = (jnp.reshape(a, jnp.shape(a) + (1,) * (x_t.ndim - jnp.ndim(a))) for a in (gain, alpha))
-        return Prediction(MEAN + gain * (x_t - alpha * MEAN))
-
-    return Denoiser(predict)
+KEY = jax.random.key(3)
+PROCESSES = {
+    "vp_linear": VPLinear(), "ddpm_linear": ddpm_linear(), "edm": EDM(), "flow": Flow(), "ve": VE(), "sub_vp": SubVP(),
+    "learned": LearnedLogSNR(width=0).bind(LearnedLogSNR(width=0).init(KEY)),
+}  # fmt: skip
+CONTINUOUS = ("euler", "euler_maruyama", "adaptive")
+x64 = pytest.mark.usefixtures("x64")
 
 
-def recursion(process, times, sampler):
-    """(a, b, c) of each step x_s = a x_t + b + c noise, by hand from the sampler's published formula."""
-    alpha, sigma = (np.asarray(f(times)) for f in (process.alpha, process.sigma))
-    for i in range(len(times) - 1):
-        gain = alpha[i] * STD**2 / (alpha[i] ** 2 * STD**2 + sigma[i] ** 2)
-        offset = MEAN - gain * alpha[i] * MEAN  # x0_hat = gain x_t + offset
-        factor = alpha[i] / alpha[i + 1]
-        step = sigma[i] ** 2 - factor**2 * sigma[i + 1] ** 2
-        small = step * sigma[i + 1] ** 2 / sigma[i] ** 2
-        if isinstance(sampler, DDIM):
-            noise = sampler.eta**2 * small
-            kept = np.sqrt(sigma[i + 1] ** 2 - noise) / sigma[i]
-            a, b = alpha[i + 1] * gain + kept * (1 - alpha[i] * gain), (alpha[i + 1] - kept * alpha[i]) * offset
-        else:
-            from_x_t, from_x0 = factor * sigma[i + 1] ** 2 / sigma[i] ** 2, alpha[i + 1] * step / sigma[i] ** 2
-            a, b = from_x_t + from_x0 * gain, from_x0 * offset
-            noise = (small if sampler.variance == "small" else step) * (sigma[i + 1] > 0)
-        yield a, b, np.sqrt(noise)
+def mixture():
+    means = jnp.asarray([[-0.6, 0.3], [0.5, -0.5]])
+    return GaussianMixture(means, jnp.asarray([0.2, 0.4]), jnp.asarray([0.4, 0.6]))
 
 
-def moments(process, times, sampler):
-    """Mean and variance at the end of the recursion, started from N(0, sigma^2)."""
-    mean, variance = 0.0, float(process.sigma(times[0])) ** 2
-    for a, b, c in recursion(process, times, sampler):
-        mean, variance = a * mean + b, a**2 * variance + c**2
-    return mean, variance
+def draw(sampler, process, times, n=4, key=KEY, x=None):
+    if x is None:
+        x = process.sigma(times[0]) * jax.random.normal(jax.random.key(1), (n, 2), times.dtype)
+    return sampler(process, mixture().denoiser(process), x, times, key)
 
 
+# Identities
+
+
+@x64
+@pytest.mark.parametrize("process", [ddpm_linear(), EDM()], ids=["table", "edm"])
+def test_ddim_with_eta_one_is_the_ancestral_sampler(process):
+    times = grid.linear(process, 30)
+    one, other = (draw(sampler, process, times).x0 for sampler in (DDIM(eta=1.0), Ancestral()))
+    np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
+
+
+@x64
+@pytest.mark.parametrize("process", [ddpm_linear(), VPLinear(), SubVP()], ids=["table", "continuous", "sub_vp"])
+def test_ddim_is_the_exponential_integrator_of_first_order_in_log_snr(process):
+    """x_s = (sigma_s / sigma_t) x_t - alpha_s (e^-h - 1) x0, h half the growth of log-SNR (Lu et al. 2022b, eq. 9)."""
+    t, s = jnp.asarray(0.7), jnp.asarray(0.4)
+    x = jax.random.normal(KEY, (4, 2))
+    h = (process.log_snr(s) - process.log_snr(t)) / 2
+    x0 = mixture().denoiser(process)(x, t).x0
+    by_hand = process.sigma(s) / process.sigma(t) * x - process.alpha(s) * jnp.expm1(-h) * x0
+    step = DDIM().step(process, mixture().denoiser(process), x, t, s, KEY).x_s
+    np.testing.assert_allclose(step, by_hand, rtol=1e-12)
+
+
+ONE_ODE = {
+    "ddim": DDIM(), "heun": Heun(), "2m": DPMSolverPP(), "3m": DPMSolverPP(order=3), "unipc": UniPC(order=3),
+    "2s": DPMSolverPP(form="singlestep"), "lms": AdamsBashforth(variable="level", start="runge_kutta"),
+    "ancestral": Ancestral(), "sde": DPMSolverPP(eta=1.0), "churn": Heun(churn=4.0, churn_max=9.0),
+}  # fmt: skip
+
+
+SLOW = ("ddim", "heun", "2m", "3m", "unipc", "lms", "ancestral", "churn")
+
+
+@x64
+@pytest.mark.parametrize("sampler", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ONE_ODE])
+def test_edms_walk_is_vps_after_the_change_of_variables(sampler):
+    """y = x / alpha moves by sigma / alpha alone: the same levels, the same y, whatever the process."""
+    process, edm = VPLinear(), EDM(sigma_max=10.0)
+    levels = jnp.append(jnp.linspace(10.0 ** (1 / 7), 0.02 ** (1 / 7), 8) ** 7, 0.0)
+    times = jnp.append(process.time_of(-2 * jnp.log(levels[:-1])), 0.0)
+    y = 10.0 * jax.random.normal(jax.random.key(1), (4, 2))
+    here = draw(ONE_ODE[sampler], process, times, x=process.alpha(times[0]) * y).x0
+    there = draw(ONE_ODE[sampler], edm, levels / 10.0, x=y).x0
+    np.testing.assert_allclose(here, there, rtol=1e-8, atol=1e-9)
+
+
+@x64
+@pytest.mark.parametrize("process", [Flow(), EDM()], ids=["flow", "edm"])
+def test_euler_is_ddim_where_alpha_and_sigma_are_linear_in_t(process):
+    times = grid.linear(process, 12)
+    one, other = (draw(sampler, process, times).x0 for sampler in (Euler(), DDIM()))
+    np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-11)
+
+
+@x64
+@pytest.mark.parametrize(
+    ("sampler", "first"),
+    [
+        (DPMSolverPP(order=1), DDIM()),
+        (DPMSolverPP(order=1, form="singlestep", eta=0.5), DDIM(eta=0.5)),
+        (DPMSolverPP(order=1, eta=1.0), Ancestral()),
+        (AdamsBashforth(order=1), DDIM()),
+    ],
+    ids=["multistep", "singlestep", "sde", "adams_bashforth"],
+)
+def test_at_first_order_they_are_ddim_and_the_ancestral_sampler(sampler, first):
+    times = grid.linear(VPLinear(), 12)
+    one, other = (draw(s, VPLinear(), times).x0 for s in (sampler, first))
+    np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
+
+
+@x64
+def test_even_spacing_gives_adams_and_bashforths_weights():
+    even = -jnp.arange(4.0)
+    for count, weights in enumerate([[24, 0, 0, 0], [36, -12, 0, 0], [46, -32, 10, 0], [55, -59, 37, -9]], start=1):
+        np.testing.assert_allclose(mean_weights(even, jnp.asarray(count)), np.asarray(weights) / 24, atol=1e-12)
+
+
+@x64
+def test_the_learned_variance_is_the_noise_of_the_ancestral_step():
+    process, t, s = ddpm_linear(), jnp.asarray(0.5), jnp.asarray(0.4)
+    x = jax.random.normal(KEY, (4, 2))
+    known = mixture().denoiser(process)
+    log_var = jnp.log(process.transition(s, t)[1]) * jnp.ones_like(x)
+    learned = Denoiser(lambda x_t, t, label=None: Prediction(known(x_t, t).x0, lambda s: log_var))
+    one = Ancestral(variance="learned").step(process, learned, x, t, s, KEY).x_s
+    np.testing.assert_allclose(one, Ancestral(variance="large").step(process, known, x, t, s, KEY).x_s, rtol=1e-12)
+    with pytest.raises(UserError, match="knows no variance"):
+        Ancestral(variance="learned").step(process, known, x, t, s, KEY)
+
+
+# Promises
+
+
+def check_draws(name, process):
+    sampler = SAMPLERS[name]()
+    if name in CONTINUOUS and process.steps:
+        with pytest.raises(UserError, match="has no derivative in t"):
+            draw(sampler, process, grid.linear(process, 4))
+        return
+    out = draw(sampler, process, grid.linear(process, 1 if name == "adaptive" else 6), n=8)
+    assert out.x0.shape == (8, 2) and out.x0.dtype == jnp.float32
+    assert jnp.all(jnp.isfinite(out.x0))
+    assert out.nfe.shape == () and out.nfe >= 6
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_draws_from_a_flow_whose_noise_holds_no_data(name):
+    """alpha = 0 at t = 1, where log-SNR, eps's slope and the reverse SDE's drift have no value."""
+    check_draws(name, PROCESSES["flow"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("process", [name for name in PROCESSES if name != "flow"])
+def test_every_sampler_draws_from_every_process(name, process):
+    check_draws(name, PROCESSES[process])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampler",
-    [DDIM(), DDIM(eta=0.5), DDIM(eta=1.0), Ancestral(), Ancestral(variance="large")],
-    ids=["eta 0", "eta 0.5", "eta 1", "small", "large"],
+    [AdamsBashforth(variable="level"), UniPC(order=3, variant="bh1"), DPMSolverPP(order=3, eta=1.0)],
+    ids=["level", "bh1", "3m"],
 )
-@pytest.mark.parametrize("process", [ddpm_linear(), VPLinear(), EDM()], ids=["table", "continuous", "edm"])
-def test_every_step_is_the_samplers_own_linear_gaussian_recursion(sampler, process):
-    times, key = grid.linear(process, 20), jax.random.key(0)
-    x = process.sigma(times[0]) * jax.random.normal(key, (5, 2))
-    whole = sampler(process, exact(process), x, times, key)
-    for i, (a, b, c) in enumerate(recursion(process, times, sampler)):
-        x = a * x + b + c * normal(fold_in(key, i), x)
-    np.testing.assert_allclose(whole.x0, x, rtol=1e-9, atol=1e-10)
-    assert whole.nfe == 20
+def test_what_was_said_at_alpha_zero_has_no_place_in_log_snr_and_is_not_used_again(sampler):
+    assert jnp.all(jnp.isfinite(draw(sampler, Flow(), grid.linear(Flow(), 6)).x0))
 
 
-@pytest.mark.parametrize("process", [ddpm_linear(), VPLinear(), EDM()], ids=["table", "continuous", "edm"])
-def test_ddim_is_its_recursion_to_the_last_digit(process):
-    """With eta = 0 nothing is random but the start: two starts give the whole affine map."""
-    times = grid.linear(process, 25)
-    x = process.sigma(times[0]) * jnp.asarray([[0.0], [1.0]])
-    x0 = DDIM()(process, exact(process), x, times, jax.random.key(0)).x0[:, 0]
-    mean, variance = moments(process, times, DDIM())
-    np.testing.assert_allclose(x0[0], mean, rtol=1e-10)
-    np.testing.assert_allclose((x0[1] - x0[0]) ** 2, variance, rtol=1e-9)
+@x64
+@pytest.mark.parametrize("name", [*("adaptive", "unipc"), pytest.param("predictor_corrector", marks=pytest.mark.slow)])
+def test_a_sample_does_not_depend_on_its_neighbours(name):
+    """Nor does its label: the denoiser sees all examples, each with its own."""
+    process, sampler = VPLinear(), SAMPLERS[name]()
+    times = grid.linear(process, 1 if name == "adaptive" else 6)
+    keys, labels = jax.random.split(KEY, 6), jnp.asarray([0, 1, 2, 0, 1, 2])
+    x = jax.random.normal(jax.random.key(1), (6, 2))
+    denoise = mixture().denoiser(process)
+    whole = sampler(process, denoise.given(labels), x, times, keys).x0
+    part = sampler(process, denoise.given(labels[2:4]), x[2:4], times, keys[2:4]).x0
+    np.testing.assert_allclose(part, whole[2:4], rtol=1e-10, atol=1e-12)
+    assert jnp.max(jnp.abs(whole[0] - whole[3])) > 1e-3
 
 
-def test_heun_is_its_recursion_to_the_last_digit():
-    """In y = x / alpha and l = sigma / alpha, dy/dl = l (y - m) / (l^2 + s^2): Heun's two-stage formula by hand."""
-    process, times = EDM(), grid.karras(EDM(), 12)
-    level = np.asarray(process.sigma(times))
-    slope = lambda y, l: l * (y - MEAN) / (l**2 + STD**2)  # noqa: E731, E741
-    y = level[0] * 0.8
-    for here, there in zip(level[:-1], level[1:], strict=True):
-        euler = y + (there - here) * slope(y, here)
-        y = euler if there == 0 else y + (there - here) * (slope(y, here) + slope(euler, there)) / 2
-    out = Heun()(process, exact(process), jnp.asarray([[level[0] * 0.8]]), times, jax.random.key(0))
-    np.testing.assert_allclose(out.x0[0, 0], y, rtol=1e-10)
-    assert out.nfe == 2 * 12 - 1
+@pytest.mark.slow
+@x64
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_compiled_over_eight_devices_it_draws_what_one_device_draws(name):
+    process, sampler = VPLinear(), SAMPLERS[name]()
+    times = grid.linear(process, 1 if name == "adaptive" else 6)
+    mesh = Mesh(jax.devices()[:8], "data")
+    split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    x, keys = jax.random.normal(jax.random.key(1), (16, 2)), jax.random.split(KEY, 16)
+    denoise = mixture().denoiser(process)
+
+    def walk(x, keys):
+        return sampler(process, denoise, x, times, keys)
+
+    eight = jax.jit(walk, in_shardings=(split, split), out_shardings=whole)(x, keys)
+    one = jax.jit(walk)(x, keys)
+    np.testing.assert_allclose(eight.x0, one.x0, rtol=1e-9, atol=1e-10)
+    assert eight.nfe == one.nfe
 
 
-@pytest.mark.parametrize(("sampler", "order"), [(DDIM(), 1), (Heun(), 2)], ids=["ddim", "heun"])
-@pytest.mark.parametrize("process", [VPLinear(), EDM()], ids=["vp_linear", "edm"])
-def test_the_error_vanishes_at_the_samplers_order(sampler, order, process):
-    """On the exact solution of the probability-flow ODE, x(s) = m a_s + (x(t) - m a_t) std_s / std_t."""
-    spread = lambda t: jnp.sqrt(process.alpha(t) ** 2 * STD**2 + process.sigma(t) ** 2)  # noqa: E731
-    start, end = process.time_of(jnp.asarray([-2 * jnp.log(20.0), -2 * jnp.log(0.05)]))
-    x = jnp.asarray([[1.7]])
-    solution = MEAN * process.alpha(end) + (x - MEAN * process.alpha(start)) * spread(end) / spread(start)
-    errors = []
-    for steps in (64, 128, 256):
-        levels = jnp.linspace(20 ** (1 / 7), 0.05 ** (1 / 7), steps + 1) ** 7
-        times = process.time_of(-2 * jnp.log(levels))
-        errors.append(float(jnp.abs(sampler(process, exact(process), x, times, jax.random.key(0)).x0 - solution)[0, 0]))
-    measured = np.log2(np.asarray(errors[:-1]) / errors[1:])
-    np.testing.assert_allclose(measured, order, atol=0.15)
-
-
-def test_the_ancestral_error_vanishes_at_first_order():
-    process = VPLinear()
-    errors = []
-    for steps in (200, 400, 800):
-        times = grid.linear(process, steps)
-        errors.append(STD**2 - moments(process, times, Ancestral())[1])
-    np.testing.assert_allclose(np.log2(np.asarray(errors[:-1]) / errors[1:]), 1, atol=0.2)
-
-
-def test_ddim_with_eta_one_is_the_ancestral_sampler():
-    process, x = ddpm_linear(), jax.random.normal(jax.random.key(2), (8, 3))
-    times = grid.linear(process, 30)
-    one = DDIM(eta=1.0)(process, exact(process), x, times, jax.random.key(3)).x0
-    np.testing.assert_allclose(one, Ancestral()(process, exact(process), x, times, jax.random.key(3)).x0, atol=1e-10)
-
-
-def test_a_sample_does_not_depend_on_its_neighbours():
-    process, times = ddpm_linear(), grid.linear(ddpm_linear(), 10)
-    keys = jax.random.split(jax.random.key(4), 6)
-    x = jax.random.normal(jax.random.key(5), (6, 3))
-    whole = Ancestral()(process, exact(process), x, times, keys).x0
-    np.testing.assert_array_equal(Ancestral()(process, exact(process), x[2:4], times, keys[2:4]).x0, whole[2:4])
-
-
+@x64
 def test_the_trajectory_starts_at_the_noise_and_its_last_estimate_is_the_sample():
     process, times = ddpm_linear(), grid.linear(ddpm_linear(), 10)
     x = jax.random.normal(jax.random.key(6), (4, 2))
-    out = DDIM()(process, exact(process), x, times, jax.random.key(0), trajectory=True)
-    assert out.x_t.shape == out.x0_hat.shape == (10, 4, 2)
-    np.testing.assert_array_equal(out.x_t[0], x)
-    np.testing.assert_allclose(out.x0_hat[-1], out.x0, atol=1e-12)
+    for sampler in (DDIM(), UniPC()):
+        out = sampler(process, mixture().denoiser(process), x, times, KEY, trajectory=True)
+        assert out.x_t.shape == out.x0_hat.shape == (10, 4, 2)
+        np.testing.assert_array_equal(out.x_t[0], x)
+        np.testing.assert_allclose(out.x0_hat[-1], out.x0, atol=1e-12)
 
 
-def test_grids_go_from_one_to_zero_and_tables_are_visited_on_their_steps():
-    table = np.asarray(grid.linear(ddpm_linear(), 7)) * 1000
-    np.testing.assert_array_equal(table, np.round(table))
-    assert table[0] == 1000 and table[-1] == 0
-    karras = np.asarray(EDM().sigma(grid.karras(EDM(), 18)))
-    np.testing.assert_allclose(karras[[0, 17, 18]], [80, 0.002, 0], rtol=1e-9)
-    i = 5
-    by_hand = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
-    np.testing.assert_allclose(karras[i], by_hand, rtol=1e-9)
+@pytest.mark.slow
+def test_an_adaptive_solve_that_does_not_arrive_is_not_passed_off_as_a_sample():
+    assert jnp.all(jnp.isnan(draw(Adaptive(max_steps=3), VPLinear(), jnp.asarray([1.0, 0.0])).x0))
 
 
-def labelled(x_t, t, label):
-    """A denoiser that answers its label, so that guidance can be read off."""
-    return Prediction(jnp.broadcast_to(label.astype(x_t.dtype)[:, None], x_t.shape))
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("ddim", {"steps": 0}, "sampler.steps: 0"),
+        ("ancestral", {"variance": "big"}, "sampler.variance: 'big'"),
+        ("ddim", {"eta": -0.1}, "sampler.eta: -0.1 is negative"),
+        ("heun", {"churn": -1.0}, "sampler.churn: -1.0 is negative"),
+        ("heun", {"churn_min": 2.0, "churn_max": 1.0}, "sampler.churn_min: 2.0"),
+        ("predictor_corrector", {"predictor": "heun"}, "sampler.predictor: 'heun'"),
+        ("predictor_corrector", {"corrector_steps": -1}, "sampler.corrector_steps: -1"),
+        ("predictor_corrector", {"step_size": "big"}, "sampler.step_size: 'big'"),
+        ("dpm_solver_pp", {"order": 4}, "sampler.order: 4"),
+        ("dpm_solver_pp", {"form": "single"}, "sampler.form: 'single'"),
+        ("dpm_solver_pp", {"order": 3, "form": "singlestep"}, "sampler.order: 3"),
+        ("dpm_solver_pp", {"correction": "euler"}, "sampler.correction: 'euler'"),
+        ("unipc", {"order": 0}, "sampler.order: 0"),
+        ("unipc", {"variant": "bh3"}, "sampler.variant: 'bh3'"),
+        ("adams_bashforth", {"order": 5}, "sampler.order: 5"),
+        ("adams_bashforth", {"variable": "x"}, "sampler.variable: 'x'"),
+        ("adams_bashforth", {"start": "none"}, "sampler.start: 'none'"),
+        ("adaptive", {"solver": "euler"}, "sampler.solver: 'euler'"),
+        ("adaptive", {"rtol": 0.0}, "sampler.rtol: 0.0"),
+        ("adaptive", {"max_steps": 0}, "sampler.max_steps: 0"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(name, setting, message):
+    with pytest.raises(UserError) as error:
+        SAMPLERS[name](**setting)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("scale", "expected", "calls"), [(0.0, 10.0, 1), (1.0, 3.0, 1), (2.5, 10 + 2.5 * (3 - 10), 2)])
-def test_guidance_extrapolates_and_says_what_it_costs(scale, expected, calls):
-    guided = guidance.classifier_free(Denoiser(labelled), 10, scale=scale)
-    answer = guided(jnp.zeros((2, 1)), jnp.asarray(0.5), jnp.asarray([3, 3]))
-    np.testing.assert_allclose(answer.x0, expected)
-    assert guided.calls == calls
-
-
-def test_clipping_holds_every_estimate_to_the_datas_range():
-    clipped = guidance.clip_x0(Denoiser(labelled))
-    np.testing.assert_array_equal(clipped(jnp.zeros((2, 1)), jnp.asarray(0.5), jnp.asarray([-3, 3])).x0, [[-1], [1]])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_is_a_component_of_the_config(name):
+    built, default = config.build("sampler", config.component("sampler", name)), SAMPLERS[name]()
+    assert (
+        replace(built, grid=default.grid, guidance=default.guidance) == default
+    )  # these two are components themselves

@@ -1,10 +1,47 @@
-"""Samplers: from noise to data with a process and a denoiser, one file each."""
+"""Samplers: from noise to data with a process and a denoiser, one family a file, each one `lax.scan`.
 
+    name                  order   calls a step        noise          where it is singular, and what it does there
+    ancestral             1       1                   yes
+    ddim                  1       1                   with eta
+    euler                 1       1                   no             tables: an error
+    euler_maruyama        1 weak  1                   yes            alpha = 0: q(x_s | x0); tables: an error
+    reverse_diffusion     1 weak  1                   yes
+    predictor_corrector   1 weak  1 + corrector_steps yes            sigma = 0: no correction
+    heun                  2       2                   with churn     alpha = 0, sigma = 0: ddim's step
+    dpm_solver_pp         2       1, singlestep 2     with eta       alpha = 0, sigma = 0: ddim's step
+    unipc                 p + 1   1                   no             alpha = 0, sigma = 0: ddim's step
+    adams_bashforth       2       1                   no             alpha = 0: ddim's step
+    adaptive              5       6, as many as need  no             tables: an error
+
+Orders are those measured, in float64, down to a noise level above 0 (tests/diffusion/test_samplers_orders.py).
+"""
+
+from diffjax.diffusion.samplers.adams_bashforth import AdamsBashforth
+from diffjax.diffusion.samplers.adaptive import Adaptive
 from diffjax.diffusion.samplers.ancestral import Ancestral
 from diffjax.diffusion.samplers.ddim import DDIM
+from diffjax.diffusion.samplers.dpm_solver import DPMSolverPP
+from diffjax.diffusion.samplers.euler import Euler, EulerMaruyama
 from diffjax.diffusion.samplers.heun import Heun
+from diffjax.diffusion.samplers.predictor_corrector import PredictorCorrector, ReverseDiffusion
 from diffjax.diffusion.samplers.sampler import Sampler, Samples, Step
+from diffjax.diffusion.samplers.unipc import UniPC
 
-SAMPLERS = {"ancestral": Ancestral, "ddim": DDIM, "heun": Heun}
+SAMPLERS = {
+    "ancestral": Ancestral,
+    "ddim": DDIM,
+    "euler": Euler,
+    "euler_maruyama": EulerMaruyama,
+    "reverse_diffusion": ReverseDiffusion,
+    "predictor_corrector": PredictorCorrector,
+    "heun": Heun,
+    "dpm_solver_pp": DPMSolverPP,
+    "unipc": UniPC,
+    "adams_bashforth": AdamsBashforth,
+    "adaptive": Adaptive,
+}
 
-__all__ = ["DDIM", "SAMPLERS", "Ancestral", "Heun", "Sampler", "Samples", "Step"]
+__all__ = [
+    "DDIM", "SAMPLERS", "AdamsBashforth", "Adaptive", "Ancestral", "DPMSolverPP", "Euler", "EulerMaruyama", "Heun",
+    "PredictorCorrector", "ReverseDiffusion", "Sampler", "Samples", "Step", "UniPC",
+]  # fmt: skip

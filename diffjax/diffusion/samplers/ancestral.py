@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from diffjax.diffusion.denoiser import normal
+from diffjax.diffusion.noise import normal
 from diffjax.diffusion.process import along
 from diffjax.diffusion.samplers.sampler import Sampler, Step
 from diffjax.errors import UserError
@@ -15,16 +15,21 @@ class Ancestral(Sampler):
     """Ho et al. 2020, algorithm 2, for any s < t: x_s = posterior mean + std * noise. First order; none at s = 0."""
 
     steps: int = 1000
-    variance: str = "small"  # "small": the posterior's own (beta~); "large": that of q(x_t | x_s) (beta)
+    variance: str = "small"  # the posterior's (beta~); "large": that of q(x_t | x_s) (beta); "learned"
 
     def __post_init__(self):
         super().__post_init__()
-        if self.variance not in ("small", "large"):
-            raise UserError(f"sampler.variance: {self.variance!r} is unknown; it is 'small' or 'large'")
+        if self.variance not in ("small", "large", "learned"):
+            raise UserError(f"sampler.variance: {self.variance!r} is unknown; it is 'small', 'large' or 'learned'")
 
-    def step(self, process, denoise, x_t, t, s, key):
-        x0_hat = denoise(x_t, t).x0
-        mean, small = process.posterior(x0_hat, x_t, s, t)
-        _, large = process.transition(s, t)
-        variance = jnp.where(process.sigma(s) > 0, small if self.variance == "small" else large, 0.0)
-        return Step(mean + along(jnp.sqrt(variance), x_t) * normal(key, x_t), x0_hat, denoise.calls)
+    def step(self, process, denoise, x_t, t, s, key, memory=()):
+        prediction = denoise(x_t, t)
+        mean, small = process.posterior(prediction.x0, x_t, s, t)
+        if self.variance == "learned":
+            if prediction.log_var is None:
+                raise UserError("sampler.variance: 'learned', but this denoiser knows no variance; 'small' or 'large'")
+            variance = jnp.exp(prediction.log_var(s))
+        else:
+            variance = small if self.variance == "small" else process.transition(s, t)[1]
+        variance = jnp.where(process.sigma(s) > 0, variance, 0.0)
+        return Step(mean + along(jnp.sqrt(variance), x_t) * normal(key, x_t), prediction.x0, denoise.cost(t))

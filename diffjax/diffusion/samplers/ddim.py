@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-
-from diffjax.diffusion.denoiser import normal
+from diffjax.diffusion.noise import normal
 from diffjax.diffusion.process import along
-from diffjax.diffusion.samplers.sampler import Sampler, Step
+from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
+from diffjax.diffusion.samplers.transfer import noise_split, transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,18 +13,20 @@ class DDIM(Sampler):
     """Song et al. 2020, eq. 12: x_s = alpha_s x0 + sqrt(sigma_s^2 - n^2) eps + n noise, n = eta * posterior std.
 
     eta = 0 is Euler's method on the probability-flow ODE in sigma / alpha, eta = 1 the ancestral sampler. First order.
+    On EDM it is k-diffusion's `euler`, and with eta its `euler_ancestral`.
     """
 
     steps: int = 50
     eta: float = 0.0  # share of the posterior's standard deviation that is fresh noise
 
-    def step(self, process, denoise, x_t, t, s, key):
+    def __post_init__(self):
+        super().__post_init__()
+        not_negative("eta", self.eta, "0 is the ODE, 1 the ancestral sampler")
+
+    def step(self, process, denoise, x_t, t, s, key, memory=()):
         x0_hat = denoise(x_t, t).x0
-        eps = process.eps(x0_hat, x_t, t)
-        _, variance = process.posterior(x0_hat, x_t, s, t)
-        fresh = self.eta**2 * variance
-        kept = jnp.sqrt(jnp.maximum(process.sigma(s) ** 2 - fresh, 0.0))
-        x_s = along(process.alpha(s), x_t) * x0_hat + along(kept, x_t) * eps
+        kept, fresh = noise_split(process, s, t, self.eta)
+        x_s = transfer(process, x0_hat, x_t, t, s, kept)
         if self.eta:
-            x_s += along(jnp.sqrt(fresh), x_t) * normal(key, x_t)
-        return Step(x_s, x0_hat, denoise.calls)
+            x_s += along(fresh, x_t) * normal(key, x_t)
+        return Step(x_s, x0_hat, denoise.cost(t))

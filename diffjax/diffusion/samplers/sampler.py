@@ -2,15 +2,16 @@
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax.diffusion import grid, guidance
-from diffjax.diffusion.denoiser import Denoiser, fold_in
+from diffjax.diffusion.denoiser import Denoiser
+from diffjax.diffusion.noise import fold_in
 from diffjax.diffusion.process import Batch, Process, Time
 from diffjax.errors import UserError
 
@@ -25,11 +26,12 @@ class Samples(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Where one step went: x_s, the E[x0 | x_t] it went by, and the network calls it made."""
+    """Where one step went: x_s, the E[x0 | x_t] it went by, the network calls it made, what it hands to the next."""
 
     x_s: Batch
     x0_hat: Batch
-    calls: Int[Array, ""] | int
+    calls: Int[Array, ""]
+    memory: Any = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +40,28 @@ class Sampler(abc.ABC):
 
     steps: int = 50  # intervals of the time grid; the network calls of a first-order sampler
     grid: Callable[[Process, int], Array] = grid.linear
-    guidance: Callable[[Denoiser, int], Denoiser] = guidance.none
+    guidance: Callable[[Denoiser, int, Process], Denoiser] = guidance.none
     clip: bool = False  # hold every estimate of x0 to [-1, 1]; for images
 
     def __post_init__(self):
         if self.steps < 1:
             raise UserError(f"sampler.steps: {self.steps} is not a number of steps; at least 1")
 
+    def memory(self, x: Batch) -> Any:
+        """What the first step is handed: a pytree of arrays, empty for samplers of one step."""
+        return ()
+
     @abc.abstractmethod
-    def step(self, process: Process, denoise: Denoiser, x_t: Batch, t: Time, s: Time, key: Key[Array, "..."]) -> Step:
+    def step(
+        self,
+        process: Process,
+        denoise: Denoiser,
+        x_t: Batch,
+        t: Time,
+        s: Time,
+        key: Key[Array, "..."],
+        memory: Any = (),
+    ) -> Step:
         """One interval of the grid. `t` and `s` are scalars; `key` is one key, or one per example."""
 
     def __call__(
@@ -60,12 +75,20 @@ class Sampler(abc.ABC):
     ) -> Samples:
         """From x [b, ...] at times[0] to times[-1], the last of which is usually 0."""
 
+        walker = replace(self, steps=max(len(times) - 1, 1))  # whatever the grid it was given
+
         def body(carry, interval):
-            x_t, nfe = carry
+            x_t, memory, nfe = carry
             t, s, index = interval
-            x_s, x0_hat, calls = self.step(process, denoise, x_t, t, s, fold_in(key, index))
-            return (x_s, nfe + calls), (x_t, x0_hat) if trajectory else (None, None)
+            done = walker.step(process, denoise, x_t, t, s, fold_in(key, index), memory)
+            return (done.x_s, done.memory, nfe + done.calls), (x_t, done.x0_hat) if trajectory else (None, None)
 
         intervals = (times[:-1], times[1:], jnp.arange(len(times) - 1))
-        (x0, nfe), (x_t, x0_hat) = lax.scan(body, (x, jnp.int32(0)), intervals)
+        (x0, _, nfe), (x_t, x0_hat) = lax.scan(body, (x, walker.memory(x), jnp.int32(0)), intervals)
         return Samples(x0, nfe, x_t, x0_hat)
+
+
+def not_negative(field: str, value: float, advice: str) -> None:
+    """Raises UserError for a hyper-parameter below 0."""
+    if value < 0:
+        raise UserError(f"sampler.{field}: {value} is negative; {advice}")
