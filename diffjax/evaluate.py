@@ -17,7 +17,7 @@ from diffjax.state import TrainState
 from diffjax.workdir import surroundings
 from diffjax.writer import Writer, write_json
 
-SHOWN = {"images": 64, "points": 2_000}  # samples in a picture
+SHOWN = {"images": 64, "points": 2_000, "categories": 48}  # samples in a picture
 
 
 class Watch(NamedTuple):
@@ -35,7 +35,7 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
 
         def draw(state: TrainState, step: int) -> dict[str, float]:
             num = min(SHOWN[experiment.method.space.kind], config.eval.num)
-            drawn = experiment.own_generator.draw(state.params | state.ema, num, seed=config.seed)
+            drawn = experiment.own_generator.draw(state.averaged, num, seed=config.seed)
             if parallel.is_main():
                 image = picture(experiment, drawn)
                 pictures.save_png(workdir / "samples" / f"{step:08}.png", image)
@@ -70,7 +70,7 @@ def evaluate(evidence: Evidence, chosen: dict[str, Callable], workdir: Path, ste
     provenance = {
         "step": step,
         "seed": evidence.seed,
-        "weights": "ema",
+        "weights": evidence.weights,
         "sampler": flatten(experiment.config.sampler),
         "nfe": evidence.drawn.nfe if experiment.method.generates else 0,
         "labels": "i modulo the number of classes" if experiment.own_generator.labelled else "none",
@@ -108,7 +108,10 @@ def table(scores: list[Score]) -> str:
 
 
 def picture(experiment: Experiment, drawn: Drawn) -> np.ndarray:
-    """Samples as a person wants to see them: a grid of images, or points over the real ones."""
-    if experiment.method.space.kind == "images":
+    """Samples as a person wants to see them: a grid of images, rows of categories, or points over the real ones."""
+    space = experiment.method.space
+    if space.kind == "images":
         return pictures.grid(drawn.x)
+    if space.kind == "categories":
+        return pictures.rows(drawn.x.reshape(len(drawn.x), -1), space.values)
     return pictures.scatter(drawn.x, experiment.source.split("heldout").arrays()["x"][:2000])

@@ -5,16 +5,22 @@ It answers with scores: a value, beside the one that a perfect sampler, or real 
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from diffjax import densities
 from diffjax import metrics as m
 from diffjax.config import flatten
+from diffjax.diffusion import bound as diffusion_bound
+from diffjax.diffusion import discrete
 from diffjax.errors import UserError
 from diffjax.methods.classifier import Classifier
+from diffjax.methods.diffusion import Diffusion
+from diffjax.methods.discrete import DiscreteDiffusion
 from diffjax.run import Experiment, Run, load
 from diffjax.sampling import Drawn
 from diffjax.state import TrainState
@@ -39,10 +45,11 @@ class Evidence:
     num: int
     seed: int
     judge: Run | None = None  # a trained classifier
+    weights: str = "ema"  # which average it is
 
     @property
     def variables(self) -> dict[str, Any]:
-        return self.state.params | self.state.ema
+        return self.state.averaged
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -135,12 +142,158 @@ def accuracy(e: Evidence) -> list[Score]:
     ]
 
 
+def bound(e: Evidence, draws: int = 512, at_once: int = 500) -> list[Score]:
+    """How likely held-out categories are at least: the bound term by term, K and L_null of the 2015 paper.
+
+    All in bits per example, over the whole held-out split, with the standard error of the bound (and so of K).
+    """
+    method, x, source = e.experiment.method, e.heldout["x"], e.experiment.source
+    terms = jax.jit(functools.partial(method.bound, draws=draws))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(jax.random.key(e.seed), 3), np.arange(len(x)))
+    parts = [terms(e.variables, x[i : i + at_once], keys[i : i + at_once]) for i in range(0, len(x), at_once)]
+    per_example = discrete.Bound(*(np.concatenate(term).astype(float) / np.log(2) for term in zip(*parts, strict=True)))
+    error = per_example.total.std(ddof=1) / len(x) ** 0.5
+    prior, steps, decoder = (term.mean() for term in per_example)
+    true = source.log_likelihood / np.log(2) if hasattr(source, "log_likelihood") else None
+
+    frequency = np.bincount(e.train["x"].ravel(), minlength=method.space.values) / e.train["x"].size
+    log_frequency = np.log2(frequency, where=frequency > 0, out=np.full_like(frequency, -np.inf))
+    null = log_frequency[x].reshape(len(x), -1).sum(axis=1).mean()
+    protocol = e.protocol | {"unit": "bits per example", "draws": draws, "reference": len(x), "split": "heldout"}
+    scores = [
+        ("bound", -(prior + steps + decoder), true, "the true log likelihood"),
+        ("bound_standard_error", error, 0.0, "of the bound, over held-out examples"),
+        ("bound_prior", prior, 0.0, "KL(q(x_T | x_0) | p(x_T)), a term of the bound"),
+        ("bound_steps", steps, None, "the sum of the KLs of steps 2 .. T, a term of the bound"),
+        ("bound_decoder", decoder, 0.0, "-log p(x_0 | x_1), a term of the bound"),
+    ]
+    if not method.process.absorbing:
+        edge = discrete.edge_entropy(method.process, x[0].size) / np.log(2)
+        best = None if true is None else true - edge
+        scores.append(("K", -steps - edge, best, "the true log likelihood less what K's own edge costs it"))
+        scores.append(("K_gain", -steps - edge - null, None if true is None else best - null, "K - L_null"))
+    scores.append(("L_null", null, None, "independent entries with the frequencies of the training data"))
+    return [Score(name, float(value), reference, meaning, protocol) for name, value, reference, meaning in scores]
+
+
+def vlb(e: Evidence, draws: int = 64) -> list[Score]:
+    """The variational bound of a diffusion model, term by term, on held-out examples.
+
+    Bits/dim for images, which are discrete; for points bits of a density, in standardised units.
+    """
+    data = _first(e.heldout, e.num)
+    terms, (unit, per), protocol = densities.bound(e.experiment, e.variables, data, e.seed, draws), *_bits(e, data)
+    total, error = _mean_and_error(terms.total * per)
+    protocol |= {"draws": draws}
+    return [
+        Score("vlb", total, _entropy(e, data["x"]), f"{unit}, at most; beside it the true entropy, if known", protocol),
+        Score("vlb_standard_error", error, 0.0, f"over {len(data['x'])} held-out examples", protocol),
+        *(
+            Score(f"vlb_{name}", float(getattr(terms, name).mean() * per), reference, meaning, protocol)
+            for name, reference, meaning in (
+                ("prior", 0.0, "L_T, a term of the bound"),
+                ("steps", None, "the sum or the integral of its divergences"),
+                ("decoder", None, "L_0, -log p(x0 | what is left of it)"),
+            )
+        ),
+    ]
+
+
+def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
+    """Minus the log likelihood of held-out examples by the probability-flow ODE, in the units of `vlb`.
+
+    Images are dequantised uniformly, which makes it an upper bound in expectation.
+    """
+    data = _first(e.heldout, e.num)
+    (log_p, nfe), (unit, per), protocol = (
+        densities.log_prob(e.experiment, e.variables, data, e.seed, probes),
+        *_bits(e, data),
+    )
+    space = e.experiment.method.space
+    shift = 0.0 if space.kind == "images" else space.log_det  # densities of points are said in standardised units
+    value, error = _mean_and_error(-(log_p - shift) * per)
+    protocol |= {"t_min": densities.T_MIN, "tolerance": 1e-5, "dequantisation": "uniform, once"}
+    if np.prod(space.shape) > densities.EXACT:
+        protocol |= {"probes": probes}
+    truth = _entropy(e, data["x"])
+    return [
+        Score("likelihood_ode", value, truth, f"{unit}; beside it the true entropy, if known", protocol),
+        Score("likelihood_ode_standard_error", error, 0.0, f"over {len(data['x'])} held-out examples", protocol),
+        Score("likelihood_ode_nfe", float(nfe.mean()), None, "uses of the denoiser for each example", protocol),
+    ]
+
+
+def k_2015(e: Evidence, draws: int = 64, repeats: int = 4) -> list[Score]:
+    """K and L_null of Sohl-Dickstein et al. 2015, in bits a point and units of variance 1; higher is better.
+
+    Over the whole held-out split. L_null is an isotropic Gaussian's, fitted to the training data.
+    """
+    method, data, source = e.experiment.method, e.heldout, e.experiment.source
+    x, train = (np.asarray(method.space.to_model(split["x"]), float) for split in (data, e.train))
+    dims, (_, per), protocol = x[0].size, *_bits(e, data)
+    terms = densities.bound(e.experiment, e.variables, data, e.seed, draws, repeats)
+    process = method.process_of(e.variables)
+    k, error = _mean_and_error(-(terms.steps + float(diffusion_bound.edge_entropy(process, dims))) * per)
+    centre, variance = train.mean(axis=0), train.var(axis=0).mean()
+    distance = np.sum((x - centre) ** 2, axis=1)
+    null = float(np.mean(-0.5 * (distance / variance + dims * np.log(2 * np.pi * variance))) * per)
+    truth, edge = _entropy(e, data["x"]), None
+    if truth is not None:  # what the first step leaves of the data: sqrt(1 - beta) x0 and more noise
+        alpha, sigma = (float(f(jax.numpy.asarray(1 / process.steps))) for f in (process.alpha, process.sigma))
+        blurred = replace(source, noise=float(np.hypot(source.sigma, sigma / alpha * method.space.scale)))
+        noise = np.random.RandomState(e.seed).standard_normal(x.shape) * sigma / alpha * method.space.scale
+        edge = -_entropy(e, data["x"] + noise, blurred) - dims * float(np.log2(alpha))
+        protocol |= {"noise": source.sigma / method.space.scale}
+    protocol |= {"draws": draws, "trajectories": repeats, "reference": len(x)}
+    gain = None if edge is None else edge - null
+    scores = [
+        ("K", k, edge, "-H(x_1): what no model's K exceeds, the first step being the forward kernel"),
+        ("K_standard_error", error, 0.0, "of K, over held-out points"),
+        ("L_null", null, None, "an isotropic Gaussian fitted to the training data"),
+        ("K_gain", k - null, gain, "K - L_null"),
+    ]
+    if truth is not None:
+        scores.append(("log_likelihood", -truth, -truth, "the true one: minus the entropy of the data"))
+    return [Score(name, value, reference, meaning, protocol) for name, value, reference, meaning in scores]
+
+
+def _first(split: dict[str, np.ndarray], num: int) -> dict[str, np.ndarray]:
+    return {name: values[:num] for name, values in split.items()}
+
+
+def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], dict[str, Any]]:
+    """The unit in which a likelihood is said, what nats of one example are multiplied by for it, and the protocol."""
+    bit = 1 / float(np.log(2))
+    if e.experiment.method.space.kind == "images":
+        unit, per = "bits/dim", bit / data["x"][0].size
+    else:
+        unit, per = "bits a point in standardised units", bit
+    known = {"unit": unit, "reference": len(data["x"]), "split": "heldout"}
+    return (unit, per), e.protocol | known | ({"labels": "given"} if e.experiment.method.conditional else {})
+
+
+def _entropy(e: Evidence, x: np.ndarray, source: Any = None) -> float | None:
+    """-E log2 p over stored points x, of a density in standardised units, where it is known."""
+    source, space = source or e.experiment.source, e.experiment.method.space
+    if not hasattr(source, "log_density"):
+        return None
+    return float(-(source.log_density(x).mean() - space.log_det) / np.log(2))
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+
+
 METRICS = {
     "frechet_pixels": frechet_pixels,
     "modes": modes,
     "energy": energy,
     "classifier": classifier,
     "accuracy": accuracy,
+    "bound": bound,
+    "vlb": vlb,
+    "likelihood_ode": likelihood_ode,
+    "K": k_2015,
 }
 
 
@@ -150,6 +303,8 @@ def find(names: Iterable[str], experiment: Experiment) -> dict[str, Callable[[Ev
     for name in names:
         if name not in METRICS:
             raise UserError(f"eval.metrics: {name!r} is unknown; it is one of {', '.join(METRICS)}")
+    gaussian = isinstance(experiment.method, Diffusion)
+    chain = gaussian and bool(experiment.method.process.steps)
     needs = {
         "frechet_pixels": (space.kind == "images", "images"),
         "energy": (space.kind == "points", "points"),
@@ -159,6 +314,10 @@ def find(names: Iterable[str], experiment: Experiment) -> dict[str, Callable[[Ev
         ),
         "classifier": (space.kind == "images" and space.num_classes > 1, "labelled images"),
         "accuracy": (isinstance(experiment.method, Classifier), "a classifier"),
+        "bound": (isinstance(experiment.method, DiscreteDiffusion), "a discrete diffusion model"),
+        "vlb": (gaussian, "a diffusion model of images or points"),
+        "likelihood_ode": (gaussian and not chain, "a diffusion process in continuous time, such as vp_linear or edm"),
+        "K": (chain and space.kind == "points", "a chain of steps (such as learned_table) on points"),
     }
     for name in names:
         fits, need = needs[name]

@@ -96,8 +96,8 @@ def read_image(file: Path | bytes, channels: int, size: int, name: str) -> np.nd
     """An encoded image -> uint8 [height, width, channels], channels 1 (grey, ITU-R 601) or 3 (RGB).
 
     `to_8_bits` says how any mode becomes one of the two. With `size` > 0 the shorter side becomes `size` (Pillow's
-    antialiased Lanczos filter), then the centre is cut out. Embedded colour profiles are ignored. Raises UserError with the
-    image's `name` if it is damaged.
+    antialiased Lanczos filter), then the centre is cut out. Embedded colour profiles are ignored. Raises
+    UserError with the image's `name` if it is damaged.
     """
     from PIL import Image
 

@@ -35,7 +35,7 @@ class Bound(NamedTuple):
     each: Float[Array, "n b"]
 
     @property
-    def total(self) -> Float[Array, "b"]:
+    def total(self) -> Array | np.ndarray:
         return self.prior + self.steps + self.decoder
 
 
@@ -241,7 +241,6 @@ def continuous_bound(
             f"vlb: a table of {process.steps} steps has no bound in continuous time; take that of its chain, or a"
             " continuous process"
         )
-    check_t_min(t_min)
     if draws < 1:
         raise UserError(f"vlb: {draws} is not a number of draws; at least 1")
     low, high = ends(process, t_min)
@@ -259,13 +258,16 @@ def continuous_bound(
 
 
 def ends(process: Process, t_min: float) -> tuple[Array, Array]:
-    """log-SNR at t = 1 (or -20 where that is less) and at t_min, a process's noisy end and its clean one."""
-    return jnp.maximum(process.log_snr(jnp.ones(())), LEAST_LOG_SNR), process.log_snr(jnp.asarray(t_min, float))
+    """log-SNR at t = 1 (or -20 where that is less) and at t_min: a process's noisy end and its clean one.
 
-
-def check_t_min(t_min: float) -> None:
+    Raises UserError for a t_min outside [0, 1), or one at which there is no noise.
+    """
     if not 0 <= t_min < 1:
         raise UserError(f"t_min: {t_min} must be at least 0 and less than 1; 1e-5 is usual")
+    low, high = process.log_snr(jnp.ones(())), process.log_snr(jnp.asarray(t_min, float))
+    if not isinstance(high, jax.core.Tracer) and bool(jnp.isinf(high)):
+        raise UserError(f"t_min: {t_min} is where this process has no noise, and SNR is infinite; 1e-5 is usual")
+    return jnp.maximum(low, LEAST_LOG_SNR), high
 
 
 def _left(process: Process, x0: Batch, keys: Key[Array, "b"], t: Time, decoder: Any) -> Float[Array, "b"]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from diffjax.data import Toy2D
 from diffjax.data.toy2d import KINDS
@@ -93,3 +94,39 @@ def test_a_wrong_hyper_parameter_is_named(kind, options, field):
 def test_a_curve_has_no_modes():
     with pytest.raises(UserError, match="toy2d:ring"):
         _ = Toy2D("moons").modes
+
+
+def test_a_mixtures_log_density_is_that_of_its_gaussians():
+    source, x = Toy2D("ring", noise=0.3), np.random.RandomState(1).uniform(-2, 2, (700, 2))
+    exact = np.mean([multivariate_normal.pdf(x, mode, 0.09 * np.eye(2)) for mode in source.modes], axis=0)
+    np.testing.assert_allclose(source.log_density(x), np.log(exact), rtol=1e-12)
+    assert np.isfinite(source.log_density(np.full((1, 2), 1e3))).all()
+
+
+@pytest.mark.parametrize("kind", ["moons", "swiss_roll"])
+def test_the_density_around_a_curve_integrates_to_one(kind):
+    source = Toy2D(kind, noise=0.15 * Toy2D(kind).space.scale)
+    reach = 3 * source.space.scale
+    axis = np.linspace(-reach, reach, 201)
+    x = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    np.testing.assert_allclose(np.exp(source.log_density(x)).sum() * (axis[1] - axis[0]) ** 2, 1, rtol=1e-4)
+
+
+def test_a_finer_rule_along_the_roll_changes_nothing_where_its_points_are():
+    source, coarse = Toy2D("swiss_roll", num_heldout=200), Toy2D("swiss_roll", noise=0.025)
+    x = source.split("heldout").arrays()["x"]
+    u = (np.arange(200_000) + 0.5) / 200_000
+    t = 1.5 * np.pi * (1 + 2 * u)
+    curve = np.stack([t * np.cos(t) - 2, t * np.sin(t) - 2 / (3 * np.pi)], -1)
+    exact = [np.mean(np.exp(-0.5 * np.sum((curve - point) ** 2, axis=1) / 0.025**2)) for point in x]
+    np.testing.assert_allclose(coarse.log_density(x), np.log(exact) - np.log(2 * np.pi * 0.025**2), atol=1e-2)
+    np.testing.assert_allclose(np.mean(coarse.log_density(x) - np.log(exact)), -np.log(2 * np.pi * 0.025**2), atol=1e-4)
+
+
+def test_the_entropy_of_the_roll_is_that_of_a_thin_tube_along_it():
+    """E log(ds / du) + log(2 pi e sigma^2) / 2: the noise is small beside the radius, and the turns far apart."""
+    source = Toy2D("swiss_roll", num_heldout=4000)
+    log_p = source.log_density(source.split("heldout").arrays()["x"])
+    t = 1.5 * np.pi * (1 + 2 * (np.arange(10_000) + 0.5) / 10_000)
+    tube = np.mean(np.log(3 * np.pi * np.sqrt(1 + t**2))) + 0.5 * np.log(2 * np.pi * np.e * source.sigma**2)
+    assert abs(log_p.mean() + tube) < 4 * log_p.std() / 4000**0.5 < 0.06

@@ -1,0 +1,108 @@
+"""What a trained model says of likelihoods: units, standard errors, and independence of the batch."""
+
+import numpy as np
+import pytest
+
+from diffjax import densities, measures
+from diffjax.errors import UserError
+from diffjax.run import Experiment
+from diffjax.train import carry_shapes
+from tests import tiny
+
+K = {"method.network.width": "8", "method.network.depth": "1", "data.num_train": "512", "data.num_heldout": "96"}
+K |= {"parallel.devices": "1", "eval.num": "64", "eval.batch_size": "64", "method.process.timesteps": "6"}
+K |= {"sampler.steps": "6"}
+
+
+def swiss_roll(**changes):
+    return tiny.changed("configs/sohl_dickstein.py", K, changes)
+
+
+def evidence(config) -> measures.Evidence:
+    """An untrained model's."""
+    experiment = Experiment.of(config)
+    state = experiment.initial_state(carry_shapes(experiment)["state"])
+    return measures.Evidence(experiment, state, config.eval.num, config.seed)
+
+
+def scores(config, name) -> dict[str, measures.Score]:
+    e = evidence(config)
+    return {score.name: score for score in measures.find([name], e.experiment)[name](e)}
+
+
+def test_an_examples_bound_and_likelihood_depend_on_neither_batch_nor_devices():
+    """40 examples, 16 at a time on one device and 24 at a time on eight."""
+    found = []
+    for devices, size in ((1, 16), (8, 24)):
+        e = evidence(tiny.points(eval__batch_size=size, parallel__devices=devices))
+        data = {name: values[:40] for name, values in e.heldout.items()}
+        terms = densities.bound(e.experiment, e.variables, data, seed=3, draws=4)
+        log_p, nfe = densities.log_prob(e.experiment, e.variables, data, seed=3)
+        found.append((terms.total, log_p))
+        assert nfe.shape == (40,)
+        assert terms.each.shape == (4, 40)
+    for one, eight in zip(*found, strict=True):
+        assert one.shape == (40,)
+        np.testing.assert_allclose(one, eight, rtol=1e-4, atol=2e-3)  # x0 - x0_hat is a 1000th of x0 at the clean end
+
+
+def test_the_bound_of_points_lies_beside_their_entropy_and_its_terms_add_up():
+    found = scores(tiny.points(), "vlb")
+    parts = sum(found[f"vlb_{name}"].value for name in ("prior", "steps", "decoder"))
+    np.testing.assert_allclose(found["vlb"].value, parts, rtol=1e-6)
+    assert found["vlb"].value > found["vlb"].reference - 4 * found["vlb_standard_error"].value
+    assert found["vlb"].protocol["unit"] == "bits a point in standardised units"
+
+
+def test_an_untrained_gaussian_flow_has_the_likelihood_of_a_gaussian():
+    """F = 0 makes x0_hat that of N(0, I): the density of the points under it, in standardised units."""
+    config = tiny.points()
+    found, e = scores(config, "likelihood_ode"), evidence(config)
+    x = np.asarray(e.heldout["x"][:64]) / e.experiment.method.space.scale
+    exact = np.mean(0.5 * np.sum(x**2, axis=1) + np.log(2 * np.pi)) / np.log(2)
+    np.testing.assert_allclose(found["likelihood_ode"].value, exact, atol=1e-3)
+    assert found["likelihood_ode_nfe"].value > 1
+
+
+def test_images_are_told_in_bits_a_dimension():
+    """F = 0 again: the density of N(0, 0.5^2), in bits/dim with log2(127.5) for the width of a stored unit."""
+    few = {"eval__num": 8, "eval__batch_size": 8, "sampler__grid__name": "linear", "method__process__name": "vp_cosine"}
+    config = tiny.digits(**few)
+    bound, ode, e = scores(config, "vlb"), scores(config, "likelihood_ode"), evidence(config)
+    x = np.asarray(e.experiment.method.space.to_model(e.heldout["x"][:8]))
+    exact = np.mean(0.5 * x**2 / 0.25 + 0.5 * np.log(2 * np.pi * 0.25)) / np.log(2) + np.log2(127.5)
+    np.testing.assert_allclose(ode["likelihood_ode"].value, exact, atol=5e-3)
+    assert bound["vlb"].value > exact - 0.01 - 4 * bound["vlb_standard_error"].value
+    assert bound["vlb"].protocol["unit"] == ode["likelihood_ode"].protocol["unit"] == "bits/dim"
+    assert ode["likelihood_ode"].protocol["probes"] == 1
+
+
+def test_k_stands_beside_l_null_and_the_entropy():
+    found = scores(swiss_roll(), "K")
+    np.testing.assert_allclose(found["L_null"].value, -np.log2(2 * np.pi * np.e), atol=0.3)  # of so few points
+    np.testing.assert_allclose(found["K_gain"].value, found["K"].value - found["L_null"].value)
+    assert found["K"].value < found["K"].reference < found["log_likelihood"].value
+    # The roll's own noise has a variance of 1.36e-5; beta = 1e-6 adds a little, across the curve only.
+    difference = found["log_likelihood"].value - found["K"].reference
+    np.testing.assert_allclose(difference, 0.5 * np.log2(1 + 1 / 13.6), atol=0.03 + 4 * found["K_standard_error"].value)
+    assert found["K"].protocol["noise"] == pytest.approx(0.00368, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "need"),
+    [
+        (lambda: swiss_roll(), "likelihood_ode", "a diffusion process in continuous time"),
+        (lambda: tiny.points(), "K", "a chain of steps"),
+        (lambda: tiny.gan(), "vlb", "a diffusion model"),
+    ],
+)
+def test_a_likelihood_asked_of_what_has_none_is_one_line(config, name, need):
+    with pytest.raises(UserError, match=f"eval.metrics: {name!r} needs {need}") as caught:
+        measures.find([name], Experiment.of(config()))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gan_has_no_density():
+    experiment = Experiment.of(tiny.gan())
+    with pytest.raises(UserError, match="gan says nothing"):
+        densities.bound(experiment, {}, {"x": np.zeros((1, 8, 8, 1), np.uint8)})
