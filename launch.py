@@ -61,7 +61,26 @@ def parser() -> Parser:
     sample.add_argument("--label", type=int, help="the class to draw, for a model with labels (each in turn)")
     sample.add_argument("--guidance", type=float, metavar="S", help="D_u + S (D_c - D_u): 1 is the conditional model")
     sample.add_argument("--step", type=int, help="the checkpoint to use (the last)")
-    sample.add_argument("--batch", type=int, default=0, help="samples drawn at once (eval.batch_size)")
+    sample.add_argument("--batch", type=int, default=0, help="samples drawn at once (eval.batch_size; of a photo 16)")
+
+    photo = sample.add_argument_group(
+        "editing a photo",
+        "a photo of any mode and size is brought to the model's, and it is said how; pictures and films show it first",
+    )
+    photo.add_argument("--image", type=Path, metavar="FILE", help="the photo; with one of the next four, or with none "
+                       "for a model trained with method.super_resolution: images that fit it")  # fmt: skip
+    photo.add_argument("--strength", type=float, metavar="S", help="SDEdit: noise it as far as the last share S of the "
+                       "steps undo; 0 is the photo itself, 1 ignores it")  # fmt: skip
+    photo.add_argument("--mask", type=Path, metavar="FILE", help="paint where this is white (grey 128 or more), and "
+                       "keep the rest to the last bit; of the photo's size")  # fmt: skip
+    photo.add_argument("--noise", type=float, metavar="GREYS", help="the photo has Gaussian noise of this standard "
+                       "deviation, in greys of 0 to 255: draw what may be under it")  # fmt: skip
+    photo.add_argument("--upscale", type=int, metavar="K", help="the photo is K times smaller than the model's images: "
+                       "draw images whose K x K means it is")  # fmt: skip
+    photo.add_argument("--inpaint", choices=("repaint", "posterior"), help="repaint (the default): back and forth; "
+                       "posterior: the denoiser's derivative carries the known part over")  # fmt: skip
+    photo.add_argument("--resamples", type=int, metavar="R", help="repaint: how often each stretch is walked (10)")
+    photo.add_argument("--jump", type=int, metavar="J", help="repaint: steps in a stretch (4%% of the sampler's)")
 
     evaluate = command("evaluate", "measure a trained run")
     evaluate.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="the run directory")
@@ -69,6 +88,10 @@ def parser() -> Parser:
     evaluate.add_argument("--num", type=int, help="samples to draw (eval.num)")
     evaluate.add_argument("--seed", type=int, help="of the samples (the run's)")
     evaluate.add_argument("--step", type=int, help="the checkpoint to use (the last)")
+    for drawing in (sample, evaluate):
+        drawing.add_argument("--ema", type=float, metavar="SIGMA_REL",
+                             help="average the weights with this relative width, such as 0.13, whatever widths were "
+                             "kept in training; needs a run with ema.name=power (the run's own average)")  # fmt: skip
 
     prepare = command("prepare", "download and prepare the TFDS data set of a config; needs the extra `prepare`")
     prepare.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="whose data set")
@@ -95,9 +118,13 @@ def train(arguments, overrides):
 
 def sample(arguments, overrides):
     from diffjax.draw import draw
+    from diffjax.edits import Request
 
+    request = Request(**{field: getattr(arguments, field) for field in Request.__dataclass_fields__})
     run = opened(arguments, overrides)
-    draw(run, arguments.out, arguments.num, arguments.seed, arguments.label, arguments.guidance, arguments.batch)
+    draw(
+        run, arguments.out, arguments.num, arguments.seed, arguments.label, arguments.guidance, arguments.batch, request
+    )
 
 
 def evaluate(arguments, overrides):
@@ -113,7 +140,8 @@ def evaluate(arguments, overrides):
     judge = judge_of(run.experiment) if "classifier" in chosen else None
     num = config.eval.num if arguments.num is None else positive("--num", arguments.num)
     seed = config.seed if arguments.seed is None else arguments.seed
-    print(table(evaluate(Evidence(run.experiment, run.state, num, seed, judge), chosen, arguments.workdir, run.step)))
+    evidence = Evidence(run.experiment, run.state, num, seed, judge, run.weights)
+    print(table(evaluate(evidence, chosen, arguments.workdir, run.step)))
 
 
 def prepare(arguments, overrides):
@@ -144,6 +172,7 @@ COMMANDS = {
 def opened(arguments, overrides):
     """The run in --workdir, with overrides of how it is drawn from and measured, not of what it is."""
     from diffjax import config as configs
+    from diffjax import parallel
     from diffjax.precision import Precision
     from diffjax.run import elsewhere, load, read_config
 
@@ -154,7 +183,10 @@ def opened(arguments, overrides):
             )
     config = configs.override(elsewhere(read_config(arguments.workdir)), overrides)
     Precision(**config.precision).apply()
-    return load(arguments.workdir, config, arguments.step)
+    run = load(arguments.workdir, config, arguments.step, arguments.ema)
+    if arguments.ema is not None and parallel.is_main():
+        print(f"weights: {run.weights} (0 fits exactly; more snapshots, ema.snapshot_every, fit better)")
+    return run
 
 
 def positive(name: str, value: int) -> int:

@@ -1,6 +1,7 @@
 """EDM on scikit-learn's 1,797 digits, 8x8: no download; 0.7M parameters, two to three minutes on 2 cores.
 
-Variants: "edm" (the default), "conditional" (by label, with guidance at hand), "ddpm" (eps, linear betas, DDIM-50).
+Variants: "edm" (the default), "conditional" (by label, with guidance at hand), "ddpm" (eps, linear betas, DDIM-50),
+"super_resolution" (SR3: sees the 2x2 means beside x_t; `sample --image` draws 8x8 digits that fit a small image).
 """
 
 from configs import base
@@ -22,6 +23,8 @@ def get_config(variant="edm"):
     elif variant == "ddpm":
         c.method = base.ddpm(network=c.method.network, conditional=c.method.conditional)
         c.sampler = component("sampler", "ddim", steps=50, clip=True)
+    elif variant == "super_resolution":
+        c.method.super_resolution = 4
     elif variant != "edm":
-        raise ValueError(f"no variant {variant!r}; edm, conditional or ddpm")
+        raise ValueError(f"no variant {variant!r}; edm, conditional, ddpm or super_resolution")
     return c

@@ -1,20 +1,37 @@
 """The command `sample`: a trained run drawn from, to a picture, a film, an archive or a folder."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from diffjax import parallel, pictures
+from diffjax.edits import Request, plan
 from diffjax.errors import UserError
 from diffjax.evaluate import picture
 from diffjax.run import Run
+from diffjax.sampling import Drawn
 
 FILM_SECONDS = 4.0
+EDITS_AT_ONCE = 16  # they are few, and may cost hundreds of network calls: no waiting for a larger batch's padding
 
 
-def draw(run: Run, out: str, num: int, seed: int, label: int | None, guidance: float | None, batch: int) -> None:
-    """Draws `num` samples and writes them to `out`, whose ending says how. Raises UserError for what cannot be."""
+def draw(
+    run: Run,
+    out: str,
+    num: int,
+    seed: int,
+    label: int | None,
+    guidance: float | None,
+    batch: int,
+    request: Request = Request(),  # noqa: B008  (frozen, and empty)
+) -> None:
+    """Draws `num` samples and writes them to `out`, whose ending says how. Raises UserError for what cannot be.
+
+    Where they edit a photo, pictures and films show it first, as the model sees it; archives and folders do not.
+    """
     experiment, method = run.experiment, run.experiment.method
     path = Path(out)
     kind = path.suffix if path.suffix in (".png", ".gif", ".npz") else "/"
@@ -26,16 +43,21 @@ def draw(run: Run, out: str, num: int, seed: int, label: int | None, guidance: f
         raise UserError(f"--out: {out!r} ends in {path.suffix}; use .png, .gif, .npz, or a folder with a / at its end")
     if not method.generates:
         raise UserError(f"sample: a {experiment.config.method.name} draws nothing; give a diffusion model or a GAN")
-    generator = experiment.generator(batch_size=batch, trajectory=kind == ".gif")
-    if label is not None and not generator.labelled:
+    spec, shown = experiment.sampler, None
+    if label is not None and not method.draws_by_label(spec):
         raise UserError(f"--label: {label} given, but this model was trained without labels (method.conditional=false)")
     if label is not None and not 0 <= label < method.space.num_classes:
         raise UserError(f"--label: {label} is out of range; 0 to {method.space.num_classes - 1}")
     if guidance is not None:
         if not hasattr(method, "with_guidance"):
             raise UserError(f"--guidance: a {experiment.config.method.name} has no guidance")
-        spec = method.with_guidance(experiment.sampler, guidance)
-        generator = experiment.generator(spec, batch_size=batch, trajectory=kind == ".gif")
+        spec = method.with_guidance(spec, guidance)
+    if request.image is not None:
+        spec, shown, said = plan(request, run, spec)
+        batch = batch or min(EDITS_AT_ONCE, experiment.config.eval.batch_size)
+        if parallel.is_main():
+            print("\n".join(said))
+    generator = experiment.generator(spec, batch_size=batch, trajectory=kind == ".gif")
 
     if not parallel.is_main():  # every process draws; one writes
         list(generator.batches(run.ema, num, seed, label))
@@ -43,7 +65,7 @@ def draw(run: Run, out: str, num: int, seed: int, label: int | None, guidance: f
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "/":
         if method.space.kind != "images":
-            raise UserError("--out: a folder is for images; points go to .npz, or to a picture as .png")
+            raise UserError("--out: a folder is for images; other data go to .npz, or to a picture as .png")
         path.mkdir(exist_ok=True)
         done = 0
         for part in generator.batches(run.ema, num, seed, label):
@@ -57,25 +79,32 @@ def draw(run: Run, out: str, num: int, seed: int, label: int | None, guidance: f
     if kind == ".npz":
         np.savez(path, x=drawn.x, label=drawn.label)
     elif kind == ".png":
-        pictures.save_png(path, picture(experiment, drawn))
+        pictures.save_png(path, picture(experiment, after(shown, drawn)))
     else:
-        pictures.save_gif(path, film(run, drawn), FILM_SECONDS)
+        pictures.save_gif(path, film(run, spec, drawn, shown), FILM_SECONDS)
     if drawn.not_finite:
         print(f"{drawn.not_finite} of them are not finite: this model, or this sampler, is broken")
     print(f"wrote {num} samples ({drawn.nfe} network calls each) to {path}")
 
 
-def film(run: Run, drawn) -> list[np.ndarray]:
+def after(shown: np.ndarray | None, drawn: Drawn) -> Drawn:
+    """The samples, with the pictures that are `shown` before them."""
+    return drawn if shown is None else replace(drawn, x=np.concatenate([shown, drawn.x]))
+
+
+def film(run: Run, spec: Any, drawn: Drawn, shown: np.ndarray | None = None) -> list[np.ndarray]:
     """Noise becoming data: x_t at every step, brought to the data's own spread, and last the samples themselves."""
     if drawn.x_t is None:
         raise UserError("--out: a film needs a sampler that goes step by step; this one draws at once (use .png)")
     experiment = run.experiment
     space = experiment.method.space
-    process, spec = run.process, experiment.sampler
-    times = spec.grid(process, spec.steps)[:-1]
-    std = 0.5 if space.kind == "images" else 1.0  # of the data, about; every frame is brought to the same
-    spread = np.asarray(jnp.sqrt(process.alpha(times) ** 2 + (process.sigma(times) / std) ** 2))
-    frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
-    return [
-        picture(experiment, drawn.__class__(np.asarray(space.from_model(f)), drawn.label, drawn.nfe)) for f in frames
-    ] + [picture(experiment, drawn)]
+    if space.kind == "categories":
+        frames = drawn.x_t
+    else:
+        process = run.process
+        times = spec.grid(process, spec.steps)[:-1]
+        std = 0.5 if space.kind == "images" else 1.0  # of the data, about; every frame is brought to the same
+        spread = np.asarray(jnp.sqrt(process.alpha(times) ** 2 + (process.sigma(times) / std) ** 2))
+        frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
+    stored = [replace(drawn, x=np.asarray(space.from_model(frame))) for frame in frames] + [drawn]
+    return [picture(experiment, after(shown, each)) for each in stored]

@@ -65,6 +65,20 @@ def grid(
     return np.asarray(sheet)
 
 
+def rows(sequences: UInt8[ArrayLike, "n d"], values: int, cell: int = 14) -> UInt8[np.ndarray, "height width 3"]:
+    """Sequences [n, d] of categories, one a row, as square cells -> RGB.
+
+    Values 0 .. values - 1 go from white to black; anything else, which is the mask, is blue.
+    """
+    sequences = np.asarray(sequences)
+    colours = np.linspace(255, 0, values).round().repeat(3).reshape(-1, 3)
+    colours = np.concatenate([colours, [BLUE]]).astype(np.uint8)[np.minimum(sequences, values)]
+    n, d = sequences.shape
+    sheet = np.full((n, cell, d, cell, 3), RULE, np.uint8)
+    sheet[:, 1:, :, 1:] = colours[:, None, :, None]
+    return sheet.reshape(n * cell, d * cell, 3)
+
+
 def scatter(
     points: Float[ArrayLike, "n 2"],
     reference: Float[ArrayLike, "m 2"] | None = None,

@@ -1,11 +1,17 @@
 """The front door: help for every command, and one line with status 2 for whatever a user got wrong."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import diffjax
 import launch
+from diffjax.draw import draw
+from diffjax.edits import Request
+from diffjax.errors import UserError
+from diffjax.run import Experiment, Run
 from diffjax.train import train
 from tests import tiny
 
@@ -101,6 +107,7 @@ def test_what_a_user_gets_wrong_is_one_line(words, said, capsys):
         (["--out=x.png", "--config.train.steps=3"], "only sampler.*, eval.* and parallel.*"),
         (["--out=x.png", "--config.sampler.name=hein"], "did you mean 'heun'"),
         (["--out=x.png", "--step=3"], "no checkpoint at step 3; it has 7"),
+        (["--out=x.png", "--ema=0.1"], "--ema: needs a run with ema.name='power'; this one has 'half_life'"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(words, said, points, capsys, tmp_path, monkeypatch):
@@ -165,6 +172,25 @@ def test_a_label_and_guidance_change_what_is_drawn(digits, tmp_path):
     assert (b["x"] != a["x"]).any() and (c["x"] != a["x"]).any()
 
 
+def test_the_width_of_the_average_is_chosen_when_drawing_and_measuring(tmp_path, capsys):
+    run = tmp_path / "run"
+    config = {"train__steps": 14, "optim__warmup": 0.0, "ema__name": "power", "ema__snapshot_every": 64.0}
+    train(tiny.points(**config, eval__metrics="()"), run)
+    for width in ("0", "0.3", "-1", "nan"):
+        said = one_line(capsys, "sample", f"--workdir={run}", f"--out={tmp_path}/x.png", f"--ema={width}")
+        assert f"--ema: {width} is not the sigma_rel of any power function; above 0, at most 0.288" in said
+    for name, words in (("own", []), ("same", ["--ema=0.05"]), ("wide", ["--ema=0.2"])):
+        assert launch.main(["sample", f"--workdir={run}", "--num=16", f"--out={tmp_path}/{name}.npz", *words]) == 0
+    assert "weights: ema of sigma_rel 0.2, from 13 snapshots and step 14, residual 0.0" in capsys.readouterr().out
+    own, same, wide = (np.load(tmp_path / f"{name}.npz")["x"] for name in ("own", "same", "wide"))
+    np.testing.assert_allclose(same, own, atol=1e-5)
+    assert np.abs(wide - own).max() > 1e-3
+    for words in ([], ["--ema=0.2"]):
+        assert launch.main(["evaluate", f"--workdir={run}", "--metrics=energy", "--num=50", *words]) == 0
+    records = [json.loads(path.read_text())["provenance"]["weights"] for path in (run / "evals").iterdir()]
+    assert sorted(record[:20] for record in records) == ["ema", "ema of sigma_rel 0.2"]
+
+
 def test_a_notebook_gets_the_denoiser_and_the_process(points):
     import jax.numpy as jnp
 
@@ -179,3 +205,109 @@ def test_evaluation_of_a_run_prints_a_table_and_keeps_it(points, capsys):
     assert launch.main(["evaluate", f"--workdir={points}", "--metrics=energy", "--num=50"]) == 0
     assert "energy_distance" in capsys.readouterr().out
     assert len(set((points / "evals").iterdir()) - before) == 1
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A photo of three times the model's size, and a mask of its lower half."""
+    pixels = np.kron(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4, np.ones((3, 3), np.uint8))
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    Image.fromarray(np.repeat(np.arange(24) >= 12, 24).reshape(24, 24)).save(tmp_path / "mask.png")
+    return tmp_path / "photo.png"
+
+
+def edited(run, photo, out, *words) -> np.ndarray:
+    """What `sample --image` writes."""
+    options = [f"--workdir={run}", f"--image={photo}", "--num=3", f"--out={photo.parent}/{out}", *words]
+    assert launch.main(["sample", *options]) == 0
+    return np.load(photo.parent / out)["x"] if out.endswith("npz") else np.asarray(Image.open(photo.parent / out))
+
+
+def test_strength_zero_returns_the_photo_and_strength_one_ignores_it(digits, photo, tmp_path, capsys):
+    same = edited(digits, photo, "same.npz", "--strength=0")
+    assert "photo.png (24x24, grey): reduced to 8x8 (Lanczos, antialiased)\nstrength 0: " in capsys.readouterr().out
+    shown = edited(digits, photo, "same.png", "--strength=0")
+    assert (shown[2:58, 2:58] == shown[2:58, 60:116]).all()  # the photo comes first; an archive has samples only
+    np.testing.assert_array_equal(same[1], same[0])
+    new = edited(digits, photo, "new.npz", "--strength=1")
+    assert launch.main(["sample", f"--workdir={digits}", "--num=3", "--batch=16", f"--out={tmp_path}/plain.npz"]) == 0
+    np.testing.assert_array_equal(new, np.load(tmp_path / "plain.npz")["x"])
+    edited(digits, photo, "film.gif", "--strength=0.5", "--label=3", "--guidance=2")
+    assert Image.open(tmp_path / "film.gif").n_frames == 2  # the noised photo and the sample, of one step
+
+
+DDIM = ["--config.sampler.name=ddim", "--config.sampler.steps=2"]  # smaller programs than Heun's
+
+
+@pytest.mark.parametrize("way", [["--resamples=2", "--jump=1"], ["--inpaint=posterior"]], ids=["repaint", "posterior"])
+def test_a_mask_leaves_known_pixels_unchanged_to_the_last_bit(way, digits, photo, capsys):
+    known = edited(digits, photo, "photo.npz", "--strength=0")[0, :4]
+    painted = edited(digits, photo, "painted.npz", f"--mask={photo.parent}/mask.png", *way, *DDIM)
+    np.testing.assert_array_equal(painted[:, :4], np.broadcast_to(known, (3, 4, 8, 1)))
+    assert (painted[0, 4:] != painted[1, 4:]).any()
+    assert "mask.png (24x24, black and white): 32 of 64 pixels are to be painted" in capsys.readouterr().out
+
+
+def test_a_small_photo_is_enlarged_and_a_noisy_one_cleaned(digits, photo, capsys):
+    small = edited(digits, photo, "small.npz", "--upscale=4", *DDIM).astype(float)
+    given = np.asarray(Image.open(photo)).astype(float).reshape(2, 12, 2, 12).mean(axis=(1, 3))
+    means = small.reshape(3, 2, 4, 2, 4).mean(axis=(2, 4))
+    inside = (small.reshape(3, 2, 4, 2, 4) % 255 > 0).all(axis=(2, 4))  # where no pixel was clipped to the uint8 range
+    np.testing.assert_allclose(means[inside], np.broadcast_to(given, means.shape)[inside], atol=1)
+    barely = edited(digits, photo, "barely.npz", "--noise=0.01", *DDIM)
+    np.testing.assert_allclose(barely[0].astype(int), edited(digits, photo, "p.npz", "--strength=0")[0], atol=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--image={}", "--strength=1.5"], "strength: 1.5 is not a share"),
+        (["--image={}", "--strength=-0.1"], "strength: -0.1 is not a share"),
+        (["--image={}", "--strength=nan"], "strength: nan is not a share"),
+        (["--image={}", "--mask={}/../small.png"], "is 8x8, the photo 24x24; a mask has the photo's size"),
+        (["--image={}", "--mask={}/../nowhere.png"], "--mask: no such file"),
+        (["--image={}/../nowhere.png", "--strength=0.5"], "--image: no such file"),
+        (["--image={}/../text.png", "--strength=0.5"], "cannot be read as an image"),
+        (["--image={}"], "not what to do with it; add --strength"),
+        (["--strength=0.5"], "--strength: says what to do with a photo"),
+        (["--image={}", "--strength=0.5", "--mask={}"], "one of --strength, --mask, --noise and --upscale"),
+        (["--image={}", "--strength=0.5", "--inpaint=repaint"], "--inpaint: says how to paint"),
+        (["--image={}", "--mask={}", "--inpaint=posterior", "--jump=1"], "--jump: belongs to --inpaint=repaint"),
+        (["--image={}", "--mask={}", "--resamples=0"], "resamples: 0 is not a number of times"),
+        (["--image={}", "--mask={}", "--jump=2"], "jump: 2 is not a part of the 2 steps"),
+        (["--image={}", "--mask={}", "--inpaint=crop"], "invalid choice: 'crop'"),
+        (["--image={}", "--upscale=3"], "--upscale: 3 is not a factor of the model's 8x8"),
+        (["--image={}", "--upscale=0"], "--upscale: 0 is not a factor"),
+        (["--image={}", "--noise=0"], "--noise: 0 is no standard deviation"),
+    ],
+)
+def test_what_cannot_be_edited_is_one_line(words, said, digits, photo, capsys, tmp_path):
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(tmp_path / "small.png")
+    (tmp_path / "text.png").write_text("no picture")
+    words = [word.replace("{}/..", str(tmp_path)).replace("{}", str(photo)) for word in words]
+    assert said in one_line(capsys, "sample", f"--workdir={digits}", f"--out={tmp_path}/x.png", *words)
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_photo_for_points_or_a_gan_is_one_line(points, photo, capsys, tmp_path):
+    words = [f"--image={photo}", "--strength=0.5", f"--out={tmp_path}/x.png"]
+    said = one_line(capsys, "sample", f"--workdir={points}", *words)
+    assert "--image: needs a diffusion model of images; this is a diffusion of points" in said
+    gan = Run(tmp_path, Experiment.of(tiny.gan()), state=None)
+    with pytest.raises(UserError, match="--image: needs a diffusion model of images; this is a gan of images"):
+        draw(gan, f"{tmp_path}/x.png", 1, 0, None, None, 0, Request(image=photo, strength=0.5))
+
+
+@pytest.mark.slow
+def test_a_super_resolution_model_sees_the_small_photo_and_draws_without_one_too(photo, tmp_path, capsys):
+    small = {"method__super_resolution": 4, "method__conditional": False, "train__steps": 2, "optim__warmup": 0.0}
+    train(tiny.digits(**small, sampler__name="ddim", eval__metrics="()", sampler__steps=2), tmp_path / "run")
+    seen = edited(tmp_path / "run", photo, "seen.npz")
+    assert "photo.png (24x24, grey): reduced to 2x2 (means of areas, antialiased)" in capsys.readouterr().out
+    assert (diffjax.load(tmp_path / "run").sample(3, batch_size=16).x != seen).any()
+
+
+def test_a_super_resolution_that_cannot_be_is_one_line(capsys):
+    for word, said in (("super_resolution=3", "3 is not a factor"), ("label_dropout=0.0", "draws nothing alone")):
+        words = ["--config=configs/digits.py:super_resolution", f"--config.method.{word}", "--dry-run"]
+        assert said in one_line(capsys, "train", *words)

@@ -119,3 +119,10 @@ def test_what_is_no_picture_is_refused(tmp_path):
         pictures.scatter(np.zeros((1, 2)), limits=(1, 0, 0, 1))
     with pytest.raises(UserError, match="differ in size"):
         pictures.save_gif(tmp_path / "a.gif", [IMAGES[0], IMAGES[0, :4]])
+
+
+def test_categories_are_rows_of_cells_from_white_to_black_with_masks_in_blue():
+    sheet = pictures.rows(np.array([[0, 1, 2], [3, 0, 2]], np.uint8), values=3, cell=4)
+    assert sheet.shape == (8, 12, 3) and sheet.dtype == np.uint8
+    np.testing.assert_array_equal(sheet[2, 2::4], [[255] * 3, [128] * 3, [0] * 3])
+    np.testing.assert_array_equal(sheet[6, 2::4], [pictures.BLUE, [255] * 3, [0] * 3])

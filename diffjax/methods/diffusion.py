@@ -22,11 +22,14 @@ from diffjax.diffusion import (
     bound,
     clock,
     denoising_loss,
+    editing,
     end_terms,
+    fold_in,
     guidance,
     normal,
     weighting,
 )
+from diffjax.diffusion.process import along
 from diffjax.diffusion.target import F, Target
 from diffjax.diffusion.times import LogNormal, Times, evenly_spread, independent
 from diffjax.diffusion.variance import Small, Variance
@@ -64,6 +67,7 @@ class Diffusion(Method):
     network: Callable[..., nn.Module] = models.UNet
     conditional: bool = False  # show the network the labels
     label_dropout: float = 0.1  # share of labels hidden in training, so that classifier-free guidance can be used
+    super_resolution: int = 0  # show it the image reduced by this factor (SR3, Saharia et al. 2021), as often; 0: no
 
     networks: ClassVar = ("denoiser",)
     samplers: ClassVar = SAMPLERS
@@ -75,6 +79,16 @@ class Diffusion(Method):
             raise UserError(f"method.label_dropout: {self.label_dropout} is not a probability")
         if self.reverse_variance.outputs == 2 and not self.process.steps:
             raise UserError("method.reverse_variance: learning it needs the steps of a table; this process has none")
+        self._check_super_resolution()
+
+    def _check_super_resolution(self) -> None:
+        factor = self.super_resolution
+        if not factor:
+            return
+        if self.space.kind != "images" or factor < 2 or any(side % factor for side in self.space.shape[:2]):
+            raise UserError(f"method.super_resolution: {factor} is not a factor of both sides of {self.space.shape}")
+        if not self.label_dropout:
+            raise UserError("method.label_dropout: 0, but a model that always sees a small image draws nothing alone")
 
     @property
     def decoder(self) -> Any:
@@ -92,7 +106,7 @@ class Diffusion(Method):
     def init(self, key, batch):
         x = self.space.to_model(batch["x"][0, :1])
         label = batch["label"][0, :1] if self.conditional else None
-        variables = self.make(self.network).init(key, x, jnp.ones(1, x.dtype), label)
+        variables = self.make(self.network).init(key, self._beside(x), jnp.ones(1, x.dtype), label)
         learned = {"process": self.process.init(key), "weighting": self.weighting.init(key)}
         params = dict(variables["params"]) | {name: tree for name, tree in learned.items() if tree}
         history = self.times.init(self.process.steps)
@@ -112,12 +126,13 @@ class Diffusion(Method):
                 keys_of(key, state.step, batch)
             )
             x0, label = self.space.to_model(batch["x"]), self._hidden(batch["label"], hide)
+            reduced = self._reduced(x0, hide)
             process = self.process_of({"denoiser": variables})
             loss_of = denoising_loss(self._parts(process), self.weighting, self.decoder)
             t, eps = self._draw(times_now, process, noise, x0, batch, jax.random.fold_in(key, state.step))
 
             def predict(x, t):
-                return network.apply(variables, x, self.clock(process, t), label, dropout)
+                return network.apply(variables, self._beside(x, reduced), self.clock(process, t), label, dropout)
 
             at_t = loss_of(predict, x0, t, eps, variables["params"].get("weighting", {}))
             whole = at_t / times_now.density(t, process) if integral else at_t
@@ -162,17 +177,31 @@ class Diffusion(Method):
         hidden = jax.vmap(lambda key: jax.random.bernoulli(key, self.label_dropout))(keys)
         return jnp.where(hidden, self.space.num_classes, label)
 
+    def _reduced(self, x0, keys):
+        """The small images, enlarged again, with a share replaced by grey; None for a network that sees none."""
+        if not self.super_resolution:
+            return None
+        hidden = jax.vmap(lambda key: jax.random.bernoulli(key, self.label_dropout))(fold_in(keys, 1))
+        return jnp.where(along(hidden, x0), 0.0, editing.smoothed(x0, self.super_resolution))
+
+    def _beside(self, x, image=None):
+        """What the network is shown: x, and for super-resolution the `image` beside it, grey where there is none."""
+        if not self.super_resolution:
+            return x
+        return jnp.concatenate([x, jnp.broadcast_to(0.0 if image is None else image, x.shape).astype(x.dtype)], axis=-1)
+
     def _parts(self, process: Process) -> Parametrisation:
         return Parametrisation(process, self.target, self.reverse_variance)
 
     def denoiser(self, variables: dict, spec: Sampler | None = None) -> Denoiser:
         """E[x0 | x_t] as the network sees it; with a sampler's settings, guided and clipped as they say."""
+        image = spec.photo if isinstance(spec, editing.Seeing) else None
         network = self.make(self.network)
         process = self.process_of(variables)
 
         def predict(x_t, t, label):
             t = jnp.broadcast_to(t, len(x_t))
-            shown = self.target.input(x_t, t, process)
+            shown = self._beside(self.target.input(x_t, t, process), image)
             if self.conditional and label is None:
                 label = jnp.full(len(x_t), self.space.num_classes)
             output = network.apply(variables["denoiser"], shown, self.clock(process, t), label)

@@ -1,0 +1,126 @@
+"""What `sample --image` asks for: from the flags to a sampler that edits, what to show beside it, and what to say."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from diffjax.data.space import Space
+from diffjax.diffusion import Sampler, editing
+from diffjax.diffusion.process import Process
+from diffjax.errors import UserError
+from diffjax.photos import read_mask, read_photo
+from diffjax.run import Run
+
+HIDDEN = 128  # the grey of what is to be painted, in the picture that shows what is known
+
+
+@dataclass(frozen=True)
+class Request:
+    """The flags of `sample` about a photo; None where they were not given."""
+
+    image: Path | None = None
+    strength: float | None = None
+    mask: Path | None = None
+    noise: float | None = None
+    upscale: int | None = None
+    inpaint: str | None = None
+    resamples: int | None = None
+    jump: int | None = None
+
+    def __post_init__(self):
+        given = [f"--{name}" for name, value in vars(self).items() if value is not None and name != "image"]
+        if given and self.image is None:
+            raise UserError(f"{given[0]}: says what to do with a photo; give it with --image=FILE")
+        ways = [name for name in ("strength", "mask", "noise", "upscale") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise UserError(f"--{ways[1]}: given beside --{ways[0]}; one of --strength, --mask, --noise and --upscale")
+        if self.inpaint is not None and self.mask is None:
+            raise UserError("--inpaint: says how to paint what --mask=FILE leaves open; give a mask")
+        for name in ("resamples", "jump"):
+            if getattr(self, name) is not None and (self.mask is None or self.inpaint == "posterior"):
+                raise UserError(f"--{name}: belongs to --inpaint=repaint; give a --mask, and no other --inpaint")
+
+
+class Plan(NamedTuple):
+    """A sampler that edits, pictures to show before the samples (uint8 [k, h, w, c]), what was done to the photo."""
+
+    spec: Sampler
+    shown: np.ndarray
+    said: list[str]
+
+
+def plan(request: Request, run: Run, spec: Sampler) -> Plan:
+    """How `spec` edits as `request` asks. Raises UserError for what cannot be."""
+    experiment, space = run.experiment, run.experiment.method.space
+    if not isinstance(spec, Sampler) or space.kind != "images":
+        raise UserError(f"--image: needs a diffusion model of images; this is a {experiment.config.method.name} of"
+                        f" {space.kind}")  # fmt: skip
+    if request.strength is not None:
+        return _from_photo(request, space, spec, run.process)
+    if request.mask is not None:
+        return _inpainted(request, space, spec)
+    if request.noise is not None:
+        return _denoised(request, space, spec)
+    if request.upscale is not None:
+        return _upscaled(request, space, spec)
+    if getattr(experiment.method, "super_resolution", 0):
+        return _seen(request, space, spec, experiment.method.super_resolution)
+    raise UserError("--image: given, but not what to do with it; add --strength, --mask, --noise or --upscale")
+
+
+def _from_photo(request: Request, space: Space, spec: Sampler, process: Process) -> Plan:
+    photo = read_photo(request.image, space.shape)
+    edit = editing.SDEdit.around(spec, space.to_model(jnp.asarray(photo.pixels)), strength=request.strength)
+    times = edit.grid(process, edit.steps)
+    said = f"strength {request.strength:g}: the last {len(times) - 1} of {spec.steps} steps"
+    if 0 < request.strength < 1:
+        level = float(process.sigma(times[0]) / process.alpha(times[0])) * space.scale
+        said += f", from the photo under noise of {level:.3g} greys"
+    return Plan(edit, photo.pixels[None], [photo.said, said])
+
+
+def _inpainted(request: Request, space: Space, spec: Sampler) -> Plan:
+    photo = read_photo(request.image, space.shape)
+    painted, mask_said = read_mask(request.mask, photo)
+    x, known = space.to_model(jnp.asarray(photo.pixels)), jnp.asarray(~painted)
+    if request.inpaint == "posterior":
+        edit = editing.Posterior.around(spec, x, project=editing.pixels(known))
+    else:
+        own = {name: value for name in ("resamples", "jump") if (value := getattr(request, name)) is not None}
+        edit = editing.RePaint.around(spec, x, known, **own)
+    visible = np.where(painted, np.uint8(HIDDEN), photo.pixels)
+    return Plan(edit, np.stack([photo.pixels, visible]), [photo.said, mask_said])
+
+
+def _denoised(request: Request, space: Space, spec: Sampler) -> Plan:
+    if not request.noise > 0:
+        raise UserError(f"--noise: {request.noise:g} is no standard deviation of greys from 0 to 255; above 0")
+    photo = read_photo(request.image, space.shape)
+    x = space.to_model(jnp.asarray(photo.pixels))
+    edit = editing.Denoise.around(spec, x, noise=request.noise / space.scale)
+    return Plan(edit, photo.pixels[None], [photo.said])
+
+
+def _upscaled(request: Request, space: Space, spec: Sampler) -> Plan:
+    factor, (height, width, _) = request.upscale, space.shape
+    if factor < 2 or height % factor or width % factor:
+        raise UserError(f"--upscale: {factor} is not a factor of the model's {width}x{height} images; at least 2")
+    blocks, said = _blocks(request, space, factor)
+    x = space.to_model(jnp.asarray(blocks))
+    return Plan(editing.Posterior.around(spec, x, project=editing.block_means(factor)), blocks[None], [said])
+
+
+def _seen(request: Request, space: Space, spec: Sampler, factor: int) -> Plan:
+    blocks, said = _blocks(request, space, factor)
+    x = editing.smoothed(space.to_model(jnp.asarray(blocks))[None], factor)[0]
+    return Plan(editing.Seeing.around(spec, x), blocks[None], [said])
+
+
+def _blocks(request: Request, space: Space, factor: int) -> tuple[np.ndarray, str]:
+    """The photo reduced by `factor`, every pixel of it repeated to the model's size; and what was done."""
+    height, width, channels = space.shape
+    small = read_photo(request.image, (height // factor, width // factor, channels), averaged=True)
+    return small.pixels.repeat(factor, axis=0).repeat(factor, axis=1), small.said
