@@ -10,11 +10,11 @@ from benchmarks.sizes import Size
 from diffjax import parallel
 from diffjax.data.space import Space
 from diffjax.diffusion import DDIM, clock, ddpm_linear, target, times, weighting
+from diffjax.ema import HalfLife
 from diffjax.methods import Diffusion
 from diffjax.models import UNet
 from diffjax.optim import Adam
 from diffjax.precision import Precision
-from diffjax.state import HalfLife
 
 
 def method(size: Size, compute: str) -> Diffusion:

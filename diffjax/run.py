@@ -115,10 +115,10 @@ def _other(method: Method, guidance: Any, path: str) -> Any:
     by_classifier = guidance is classifier
     wanted, kind = (NoisyClassifier, "noisy_classifier") if by_classifier else (Diffusion, "diffusion")
     if not path:
-        raise UserError(f"sampler.guidance.run: {guidance.__name__} needs the run directory of a {kind}")
+        raise UserError(f"sampler.guidance.run: {guidance.__name__} needs the run directory of a {kind} model")
     run = load(path)
     if not isinstance(run.experiment.method, wanted):
-        raise UserError(f"sampler.guidance.run: {path} is a {run.experiment.config.method.name}, not a {kind}")
+        raise UserError(f"sampler.guidance.run: {path} is a {run.experiment.config.method.name} model, not a {kind}")
     if (run.experiment.method.space, run.experiment.method.process) != (method.space, method.process):
         raise UserError(f"sampler.guidance.run: {path} has other data, or another process, than the run it is to guide")
     return run.experiment.method.log_class(run.ema) if by_classifier else run.denoiser

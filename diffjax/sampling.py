@@ -58,7 +58,7 @@ class Generator:
 
     @property
     def labelled(self) -> bool:
-        return bool(getattr(self.method, "conditional", False))
+        return self.method.draws_by_label(self.spec)
 
     def batches(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Iterator[Drawn]:
         """`num` samples, `batch_size` at a time."""

@@ -116,7 +116,7 @@ def test_a_state_follows_each_profile_and_forgets_how_it_began():
 
 def test_four_devices_two_of_them_sharing_parameters_average_like_one():
     config = {"ema__name": "power", "train__batch_size": 64}
-    (_, (_, one)), (_, (_, four)) = (
+    (_, (_, one, _)), (_, (_, four, _)) = (
         tiny.steps(tiny.points(**config, parallel__devices=devices, parallel__fsdp=fsdp), 4)
         for devices, fsdp in ((1, 1), (4, 2))
     )

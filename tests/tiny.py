@@ -29,6 +29,27 @@ def points(**changes: str):
     return changed("configs/toy2d.py:moons", POINTS, changes)
 
 
+def chain(**changes: str):
+    """Improved DDPM's chain on two moons: learned variances, and steps drawn as their remembered losses say."""
+    small = POINTS | {
+        "method.process.name": "ddpm_cosine", "method.process.timesteps": "8", "method.target.name": "eps",
+        "method.reverse_variance.name": "learned_range", "method.weighting.name": "vlb", "method.clock.name": "index",
+        "method.times.name": "loss_second_moment", "method.times.history": "3",
+        "sampler.name": "ancestral", "sampler.variance": "learned",
+    }  # fmt: skip
+    return changed("configs/toy2d.py:moons", small, changes)
+
+
+def variational(**changes: str):
+    """A variational diffusion model of two moons: a learned schedule, one draw of t shared by the batch."""
+    small = POINTS | {
+        "method.process.name": "learned_log_snr", "method.process.width": "8", "method.target.name": "v",
+        "method.weighting.name": "vlb", "method.clock.name": "log_snr", "method.low_discrepancy": "true",
+        "method.times.name": "uniform", "sampler.name": "ancestral",
+    }  # fmt: skip
+    return changed("configs/toy2d.py:moons", small, changes)
+
+
 def digits(**changes: str):
     """Diffusion on the digits with a UNet of one level and 4 channels that has dropout, labels and attention."""
     small = {
@@ -54,7 +75,7 @@ def changed(path, small, changes):
 
 
 def steps(config, count: int):
-    """`count` steps without the loop around them: the losses of each, and the last state's parameters."""
+    """`count` steps without the loop around them: the losses of each, and what the last state holds."""
     experiment = Experiment.of(config)
     shapes = carry_shapes(experiment)["state"]
     state = experiment.initial_state(shapes)
@@ -65,7 +86,7 @@ def steps(config, count: int):
     for _ in range(count):
         state, metrics = compiled(state, next(stream), jax.random.key(config.seed))
         history.append(jax.device_get(metrics))
-    return history, jax.device_get((state.params, state.ema))
+    return history, jax.device_get((state.params, state.ema, state.extra))
 
 
 def losses(workdir) -> list[dict]:
