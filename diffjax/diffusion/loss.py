@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from diffjax.diffusion import bound
 from diffjax.diffusion.denoiser import Prediction
-from diffjax.diffusion.process import Batch, Process, Time, along
+from diffjax.diffusion.process import Batch, Process, Time
 from diffjax.diffusion.target import Target
 from diffjax.diffusion.variance import Variance
 from diffjax.diffusion.weighting import VLB, Weighting
@@ -91,7 +91,5 @@ def end_terms(process: Process, x0: Batch, eps: Batch, decoder: Any) -> Float[Ar
     """
     terms = bound.prior_term(process, x0)
     if not process.steps:
-        t = jnp.zeros(len(x0))
-        centre = process.corrupt(x0, eps, t) / along(process.alpha(t), x0)
-        terms -= decoder.log_prob(x0, centre, along(-process.log_snr(t), x0))
+        terms += bound.reconstruction_term(process, x0, eps, jnp.zeros(len(x0)), decoder)
     return terms / x0[0].size

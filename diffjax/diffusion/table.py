@@ -50,7 +50,7 @@ def look_up(values: np.ndarray | Array, t: Time) -> Time:
 
 
 def ddpm_linear(*, timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Table:
-    """Betas linear in n (Ho et al. 2020, section 4). For T other than 1000, Improved DDPM scales both ends by 1000/T."""
+    """Betas linear in n (Ho et al. 2020, section 4). For other T Improved DDPM scales both ends by 1000 / T."""
     _check(timesteps)
     return Table(tuple(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64).tolist()))
 
@@ -63,7 +63,7 @@ def ddpm_cosine(*, timesteps: int = 1000, offset: float = 0.008, beta_max: float
 
 
 def table(*, betas: tuple[float, ...] = (0.02, 0.1, 0.3, 0.6, 0.9)) -> Table:
-    """Any betas, in order, each the share of variance that its step replaces by noise. Raises UserError outside (0, 1)."""
+    """Any betas, in order, each the share of variance that a step replaces by noise. Raises UserError outside (0, 1)."""
     wrong = [beta for beta in betas if not 0 < beta < 1]
     if wrong or not betas:
         raise UserError(f"method.process.betas: {wrong[0] if wrong else betas} does not lie between 0 and 1")

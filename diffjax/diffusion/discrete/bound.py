@@ -28,7 +28,7 @@ class Bound(NamedTuple):
     decoder: Float[Array, "b"]
 
     @property
-    def total(self) -> Float[Array, "b"]:
+    def total(self) -> Array | np.ndarray:
         return self.prior + self.steps + self.decoder
 
 
