@@ -64,6 +64,7 @@ def test_an_untrained_gaussian_flow_has_the_likelihood_of_a_gaussian():
     assert found["likelihood_ode_nfe"].value > 1
 
 
+@pytest.mark.slow
 def test_images_are_told_in_bits_a_dimension():
     """F = 0 again: the density of N(0, 0.5^2), in bits/dim with log2(127.5) for the width of a stored unit."""
     few = {"eval__num": 8, "eval__batch_size": 8, "sampler__grid__name": "linear", "method__process__name": "vp_cosine"}

@@ -58,7 +58,7 @@ def test_every_layout_takes_the_same_twenty_steps_as_one_device(model, where):
     twenty_steps_are_the_same(model, (LAYOUTS | MORE_LAYOUTS)[where])
 
 
-@pytest.mark.parametrize("where", ["8 devices", "pmap over 8"])
+@pytest.mark.parametrize("where", ["8 devices", pytest.param("pmap over 8", marks=pytest.mark.slow)])
 def test_in_float32_the_diffusion_losses_of_twenty_steps_agree(where):
     metrics, _ = reference("diffusion", 20)
     other, _ = tiny.steps(tiny.digits(**LAYOUTS[where]), 20)

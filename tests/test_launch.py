@@ -239,7 +239,11 @@ def test_strength_zero_returns_the_photo_and_strength_one_ignores_it(digits, pho
 DDIM = ["--config.sampler.name=ddim", "--config.sampler.steps=2"]  # smaller programs than Heun's
 
 
-@pytest.mark.parametrize("way", [["--resamples=2", "--jump=1"], ["--inpaint=posterior"]], ids=["repaint", "posterior"])
+@pytest.mark.parametrize(
+    "way",
+    [["--resamples=2", "--jump=1"], pytest.param(["--inpaint=posterior"], marks=pytest.mark.slow)],
+    ids=["repaint", "posterior"],
+)
 def test_a_mask_leaves_known_pixels_unchanged_to_the_last_bit(way, digits, photo, capsys):
     known = edited(digits, photo, "photo.npz", "--strength=0")[0, :4]
     painted = edited(digits, photo, "painted.npz", f"--mask={photo.parent}/mask.png", *way, *DDIM)
@@ -248,6 +252,7 @@ def test_a_mask_leaves_known_pixels_unchanged_to_the_last_bit(way, digits, photo
     assert "mask.png (24x24, black and white): 32 of 64 pixels are to be painted" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_small_photo_is_enlarged_and_a_noisy_one_cleaned(digits, photo, capsys):
     small = edited(digits, photo, "small.npz", "--upscale=4", *DDIM).astype(float)
     given = np.asarray(Image.open(photo)).astype(float).reshape(2, 12, 2, 12).mean(axis=(1, 3))

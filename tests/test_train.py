@@ -253,6 +253,7 @@ def test_snapshots_of_averages_outlive_checkpoints_and_a_kill_before_their_check
     tiny.assert_trees_equal(averages_kept(tmp_path / "killed"), whole)
 
 
+@pytest.mark.slow
 def test_an_average_made_from_snapshots_is_the_one_tracked_directly(tmp_path):
     config = POWER | {"train__steps": 60, "train__checkpoint_every": 45, "train__keep": 2}
     train(tiny.points(**config, ema__snapshot_every=3 * 64), tmp_path / "two")

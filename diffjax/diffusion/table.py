@@ -63,7 +63,7 @@ def ddpm_cosine(*, timesteps: int = 1000, offset: float = 0.008, beta_max: float
 
 
 def table(*, betas: tuple[float, ...] = (0.02, 0.1, 0.3, 0.6, 0.9)) -> Table:
-    """Any betas, in order, each the share of variance that a step replaces by noise. Raises UserError outside (0, 1)."""
+    """Any betas, in order: the shares of variance that a step replaces by noise. Raises UserError outside (0, 1)."""
     wrong = [beta for beta in betas if not 0 < beta < 1]
     if wrong or not betas:
         raise UserError(f"method.process.betas: {wrong[0] if wrong else betas} does not lie between 0 and 1")

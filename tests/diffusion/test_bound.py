@@ -160,6 +160,7 @@ def test_the_terms_add_up_and_each_step_is_its_own_divergence():
     assert abs(mean - expected) < 4 * standard_error < 0.02
 
 
+@pytest.mark.slow
 def test_some_of_the_steps_stand_for_all_of_them():
     every, _ = chain(ddpm_linear(timesteps=60), mixture(), 1500, variance.Large())
     some, _ = chain(ddpm_linear(timesteps=60), mixture(), 1500, variance.Large(), draws=7)
@@ -203,7 +204,7 @@ def exact_gap(process: Process, std: float, log_var) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("choice", "log_var", "bits"),
     [
-        (variance.Small(), variance.log_small, 0.66),
+        pytest.param(variance.Small(), variance.log_small, 0.66, marks=pytest.mark.slow),
         pytest.param(variance.Large(), variance.log_large, 0.0016, marks=pytest.mark.slow),
     ],
     ids=["small", "large"],

@@ -138,6 +138,7 @@ def test_every_use_of_the_denoiser_is_counted():
     assert len(count) == answer.nfe[0]
 
 
+@pytest.mark.slow
 def test_an_image_has_the_density_of_its_pixels():
     """A Gaussian in 4x4x1 as in 16 numbers, with exact directions and with probes."""
     process, data = VPCosine(log_snr_min=-20.0), GaussianMixture(jnp.zeros((1, 16)), jnp.asarray([0.5]), jnp.ones(1))

@@ -216,8 +216,12 @@ def test_the_ends_of_a_learned_schedule_follow_the_bound_and_its_inside_the_boun
         return diffusion + end_terms(process, x0, eps, made.decoder)
 
     start = of_process(before)
-    to_ends = jax.grad(lambda params: jnp.mean(bound(params)))(start)
-    to_inside = jax.grad(lambda params: jnp.mean(bound(params) ** 2))(start)
+    to_ends, to_inside = jax.jit(
+        lambda params: (
+            jax.grad(lambda p: jnp.mean(bound(p)))(params),
+            jax.grad(lambda p: jnp.mean(bound(p) ** 2))(params),
+        )
+    )(start)
     for name, value in of_process(after).items():
         slope = (to_inside if name in made.process.inner else to_ends)[name]
         np.testing.assert_allclose(value, start[name] - 1e-4 * slope, rtol=1e-4, atol=1e-6, err_msg=name)

@@ -57,7 +57,11 @@ KERNELS = {
 }
 
 
-@pytest.mark.parametrize("options", [KERNELS["uniform"], KERNELS["absorbing"]], ids=["uniform", "absorbing"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(KERNELS["uniform"], marks=pytest.mark.slow), KERNELS["absorbing"]],
+    ids=["uniform", "absorbing"],
+)
 def test_the_only_sequence_there_is_is_learned_and_drawn(options):
     made = method(**options)
     state, history = trained(made, 150)
