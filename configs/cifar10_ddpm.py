@@ -11,12 +11,13 @@ def get_config(variant="cifar10"):
     small, objective = base.variant_of(variant, "vlb")
     c = base.get_config()
     c.data = component("data", "tfds:cifar10", flip=True)
-    c.method = base.ddpm(weighting="vlb" if objective else "simple")
+    variance = "small" if objective else "large"
+    c.method = base.ddpm(weighting="vlb" if objective else "simple", reverse_variance=variance)
     c.method.network.update(channels=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(16,), dropout=0.1)
     c.train.update(steps=800_000, batch_size=128, log_every=500, sample_every=20_000, checkpoint_every=10_000)
     c.optim.update(learning_rate=2e-4, clip_norm=1.0, warmup=5_000 * 128.0)
     c.ema = base.decay_per_step(0.9999, 128)
-    c.sampler = component("sampler", "ancestral", steps=1_000, variance="small" if objective else "large", clip=True)
+    c.sampler = component("sampler", "ancestral", steps=1_000, variance=variance, clip=True)
     c.eval.update(metrics=("frechet_pixels",), num=10_000)
     if small:
         base.on_digits(c)

@@ -15,7 +15,7 @@ def get_config(variant="cifar10"):
     c.method = component(
         "method", "diffusion", process="edm", target="F", weighting="edm", times="log_normal", network="ddpmpp"
     )
-    c.method.conditional = bool(conditional)
+    c.method.update(conditional=bool(conditional), label_dropout=0.0)
     c.method.network.update(channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.13)
     c.train.update(steps=390_625, batch_size=512, log_every=100, sample_every=10_000, checkpoint_every=5_000)
     c.optim.update(learning_rate=1e-3, warmup=10_000_000.0)

@@ -20,7 +20,9 @@ def get_config(variant="cifar10"):
         reverse_variance="large" if objective == "simple" else "learned_range",
         weighting="vlb" if objective == "vlb" else "simple",
         times="loss_second_moment" if objective == "vlb" else "uniform",
-        network=component("network", "unet", modulation="scale_shift"),
+        network=component(
+            "network", "unet", modulation="scale_shift", frequencies="open", eps=1e-5, downsample_padding=1
+        ),
     )
     c.method.network.update(
         channels=128, multipliers=(1, 2, 2, 2), blocks=3, attention=(16, 8), head_dim=64, dropout=0.3

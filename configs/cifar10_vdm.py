@@ -1,6 +1,8 @@
-"""Variational diffusion models on CIFAR-10 (Kingma et al. 2021, appendix B its released code), without augmentation.
+"""Variational diffusion models on CIFAR-10 (Kingma et al. 2021, appendix B, released code), without augmentation.
 
 The schedule's two ends are learned with the bound; what lies between does not change it (eq. 18), and stays a line.
+Not as there: their network adds x_t to its output and is told log-SNR scaled to 0..1000, here log-SNR itself; their
+p(x0 | z_0) is a softmax over the 256 values, here it is the normal's mass in each bin.
 Variants: "cifar10", "digits".
 """
 

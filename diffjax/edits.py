@@ -58,6 +58,8 @@ def plan(request: Request, run: Run, spec: Sampler) -> Plan:
     if not isinstance(spec, Sampler) or space.kind != "images":
         raise UserError(f"--image: needs a diffusion model of images; this is a {experiment.config.method.name} of"
                         f" {space.kind}")  # fmt: skip
+    if request.mask is not None or 0 < (request.strength or 0) < 1:
+        _several_steps(spec)
     if request.strength is not None:
         return _from_photo(request, space, spec, run.process)
     if request.mask is not None:
@@ -69,6 +71,15 @@ def plan(request: Request, run: Run, spec: Sampler) -> Plan:
     if getattr(experiment.method, "super_resolution", 0):
         return _seen(request, space, spec, experiment.method.super_resolution)
     raise UserError("--image: given, but not what to do with it; add --strength, --mask, --noise or --upscale")
+
+
+def _several_steps(spec: Sampler) -> None:
+    """A sampler that goes all the way in one step has no level at which a photo could come in."""
+    if spec.steps < 2:
+        raise UserError(
+            "--image: a photo comes in between the sampler's steps, and this one takes a single step; ask for more,"
+            " such as --config.sampler.steps=20"
+        )
 
 
 def _from_photo(request: Request, space: Space, spec: Sampler, process: Process) -> Plan:
@@ -98,6 +109,8 @@ def _inpainted(request: Request, space: Space, spec: Sampler) -> Plan:
 def _denoised(request: Request, space: Space, spec: Sampler) -> Plan:
     if not request.noise > 0:
         raise UserError(f"--noise: {request.noise:g} is no standard deviation of greys from 0 to 255; above 0")
+    if getattr(spec, "variance", "") == "learned":
+        raise UserError("--noise: with it the model's learned variance is not known; --config.sampler.variance=small")
     photo = read_photo(request.image, space.shape)
     x = space.to_model(jnp.asarray(photo.pixels))
     edit = editing.Denoise.around(spec, x, noise=request.noise / space.scale)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
 from diffjax.config import build, plain
+from diffjax.diffusion import Process
 from diffjax.diffusion.guidance import classifier, with_other
 from diffjax.ema import WIDEST, Power, network_of, reconstruct
 from diffjax.errors import UserError
@@ -121,6 +122,8 @@ def _other(method: Method, guidance: Any, path: str) -> Any:
         raise UserError(f"sampler.guidance.run: {path} is a {run.experiment.config.method.name} model, not a {kind}")
     if (run.experiment.method.space, run.experiment.method.process) != (method.space, method.process):
         raise UserError(f"sampler.guidance.run: {path} has other data, or another process, than the run it is to guide")
+    if not isinstance(method.process, Process):
+        raise UserError("sampler.guidance.name: two learned schedules are never the same; a second model cannot guide")
     return run.experiment.method.log_class(run.ema) if by_classifier else run.denoiser
 
 

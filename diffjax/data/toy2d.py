@@ -63,7 +63,8 @@ KINDS = {
     "ring": _mixture(np.stack([np.cos(_angles), np.sin(_angles)], -1), sigma=0.01),
     "grid": _mixture(np.stack(np.meshgrid(_lattice, _lattice, indexing="ij"), -1).reshape(-1, 2), sigma=0.05),
     # Sohl-Dickstein et al. 2015 do not state their noise. With sigma = 0.025 the entropy after scaling to unit variance
-    # is about -2.4 bits, so that their bound of K = 2.35 bits is just attainable; more noise puts it out of reach.
+    # is -2.38 bits, just enough for their K of 2.35 bits, but for what K gives away at its first step (0.05 bits in
+    # configs/sohl_dickstein.py); more noise puts it out of reach.
     "swiss_roll": _Kind(
         _swiss_roll,
         variance=(9.75 * np.pi**2 - 4 - 4 / (9 * np.pi**2)) / 2,

@@ -297,10 +297,14 @@ class Posterior(Edit):
     project: Projector
     iterations: int = 3  # conjugate-gradient steps
 
+    @classmethod
+    def around(cls, sampler, photo, **own):
+        return super().around(sampler, photo, **own, clip=False)  # an estimate clipped before has no derivative
+
     def __call__(self, process, denoise, x, times, key, trajectory=False):
         y = self.project(jnp.asarray(self.photo, x.dtype))
         told = posterior(denoise, process, self.project, y, iterations=self.iterations)
-        done = self.sampler(process, clip_x0(told) if self.clip else told, x, times, key, trajectory)
+        done = self.sampler(process, clip_x0(told) if self.sampler.clip else told, x, times, key, trajectory)
         return done._replace(x0=agreeing(done.x0, self.project, y))
 
 

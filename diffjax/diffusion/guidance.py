@@ -175,6 +175,11 @@ def clip_x0(denoiser: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoise
     return Denoiser(clipped, denoiser.calls)
 
 
+def outermost(guidance: Guidance) -> Callable:
+    """The guidance that wraps all others."""
+    return _parts(guidance)[0]
+
+
 def innermost(guidance: Guidance) -> Callable:
     """The guidance that all others wrap."""
     func, fields = _parts(guidance)

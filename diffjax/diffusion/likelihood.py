@@ -6,7 +6,6 @@ Densities of continuous data are in nats. Bits per dimension are said of discret
 import math
 from typing import NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -66,6 +65,8 @@ def ode_likelihood(
 
     Raises UserError for a table of steps, for unknown probes, and for a t_min outside [0, 1) or without noise.
     """
+    import diffrax  # a second to import, for this and the adaptive sampler alone
+
     if process.steps:
         raise UserError(
             f"likelihood_ode: a table of {process.steps} steps has no flow; take its bound (vlb), or a continuous"

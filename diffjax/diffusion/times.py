@@ -85,6 +85,11 @@ class Discrete(Times):
         if self.steps < 1:
             raise UserError(f"method.times.steps: {self.steps} is not a number of steps; at least 1")
 
+    def init(self, steps: int) -> Any:
+        if steps not in (0, self.steps):
+            raise UserError(f"method.times.steps: {self.steps} is not the {steps} of the process's table; take uniform")
+        return {}
+
     def quantile(self, u: Float[Array, "b"], process: Process) -> Float[Array, "b"]:
         return step_of(u, self.steps)
 
@@ -98,21 +103,35 @@ def step_of(u: Float[Array, "b"], steps: int) -> Float[Array, "b"]:
 
 
 class LogSNRTimes(Times):
-    """A density over log-SNR, carried to t by the process. In continuous time; a table's nearest step is taken."""
+    """A density over log-SNR, carried to t by the process and cut off at the process's two ends.
+
+    In continuous time; on a table the nearest step is taken.
+    """
 
     @abc.abstractmethod
     def log_snr(self, u: Float[Array, "b"]) -> Float[Array, "b"]:
         """The log-SNR above which lies the share u of all draws."""
 
     @abc.abstractmethod
+    def share(self, log_snr: Time) -> Time:
+        """The share of all draws above this log-SNR: the inverse of `log_snr`."""
+
+    @abc.abstractmethod
     def log_snr_density(self, log_snr: Time) -> Time:
         """p(log_snr)."""
 
     def quantile(self, u: Float[Array, "b"], process: Process) -> Float[Array, "b"]:
-        return jnp.clip(process.time_of(self.log_snr(u)), 0.0, 1.0)
+        first, last = self._within(process)
+        return jnp.clip(process.time_of(self.log_snr(first + (last - first) * u)), 0.0, 1.0)
 
     def density(self, t: Time, process: Process) -> Time:
-        return self.log_snr_density(process.log_snr(t)) * -process.rate(process.log_snr, t)
+        first, last = self._within(process)
+        return self.log_snr_density(process.log_snr(t)) * -process.rate(process.log_snr, t) / (last - first)
+
+    def _within(self, process: Process) -> tuple[Time, Time]:
+        """The shares above the process's highest log-SNR and above its lowest."""
+        ends = self.share(process.log_snr(jnp.asarray([0.0, 1.0])))
+        return ends[0], ends[1]
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,9 @@ class LogNormal(LogSNRTimes):
 
     def log_snr(self, u: Float[Array, "b"]) -> Float[Array, "b"]:
         return -2 * (self.mean + self.std * jax.scipy.special.ndtri(u))
+
+    def share(self, log_snr: Time) -> Time:
+        return jax.scipy.special.ndtr((-log_snr / 2 - self.mean) / self.std)
 
     def log_snr_density(self, log_snr: Time) -> Time:
         return jax.scipy.stats.norm.pdf(-log_snr / 2, self.mean, self.std) / 2
@@ -139,6 +161,9 @@ class Cosine(LogSNRTimes):
     def log_snr(self, u: Float[Array, "b"]) -> Float[Array, "b"]:
         return -2 * jnp.log(jnp.tan(jnp.pi * u / 2))
 
+    def share(self, log_snr: Time) -> Time:
+        return 2 / jnp.pi * jnp.arctan(jnp.exp(-log_snr / 2))
+
     def log_snr_density(self, log_snr: Time) -> Time:
         return 1 / (2 * jnp.pi * jnp.cosh(log_snr / 2))
 
@@ -149,6 +174,11 @@ class LogitNormal(Times):
 
     mean: float = 0.0
     std: float = 1.0
+
+    def init(self, steps: int) -> Any:
+        if steps:
+            raise UserError("method.times: logit_normal is a density in continuous time; this process is a table")
+        return {}
 
     def quantile(self, u: Float[Array, "b"], process: Process) -> Float[Array, "b"]:
         return jax.nn.sigmoid(self.mean + self.std * jax.scipy.special.ndtri(u))

@@ -1,4 +1,4 @@
-"""Weightings w of the denoising error |x0_hat - x0|^2: functions of log-SNR alone (Kingma & Gao 2023, table 1).
+"""Weightings w of the denoising error |x0_hat - x0|^2: functions of log-SNR, all but `Plain` (Kingma & Gao 2023).
 
 Two kinds. Most weigh the error at each t that training draws, so that the density of t is part of the objective. Those
 `per_log_snr` weigh it per unit of log-SNR: the objective is the integral of w over log-SNR, and the density from which
@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
+
+from diffjax.errors import UserError
 
 LogSNR = Float[Array, "..."]
 
@@ -159,8 +161,15 @@ class Uncertainty(Weighting):
     weighting: Weighting = EDM()
     features: int = 128
 
+    def __post_init__(self):
+        if self.weighting.per_log_snr or isinstance(self.weighting, Uncertainty):
+            raise UserError("method.weighting.weighting: uncertainty balances losses at a t, not an integral or itself")
+
     def __call__(self, log_snr: LogSNR) -> LogSNR:
         return self.weighting(log_snr)
+
+    def of_output(self, log_snr: LogSNR, gain: LogSNR) -> LogSNR:
+        return self.weighting.of_output(log_snr, gain)
 
     def init(self, key: Key[Array, ""]) -> Any:
         return {"mix": jnp.zeros(self.features)}

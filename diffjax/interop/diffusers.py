@@ -3,7 +3,8 @@
     network, variables = load("path/to/ddpm-cifar10-32")
     eps = network.apply(variables, x, t)  # x [b, h, w, c], where theirs is [b, c, h, w]; t as theirs, 0..999
 
-Nothing here needs PyTorch: a state dict is {key: NumPy array}, and a saved one is read with safetensors.
+Nothing here needs PyTorch: a state dict is {key: NumPy array}, and a saved one is read with
+safetensors, if that is installed.
 """
 
 import json

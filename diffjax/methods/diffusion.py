@@ -15,6 +15,7 @@ from diffjax.diffusion import (
     EDM,
     SAMPLERS,
     Denoiser,
+    LearnedTable,
     Parametrisation,
     Process,
     Sampler,
@@ -29,11 +30,12 @@ from diffjax.diffusion import (
     normal,
     weighting,
 )
+from diffjax.diffusion.grid import karras, log_snr
 from diffjax.diffusion.process import along
 from diffjax.diffusion.target import F, Target
 from diffjax.diffusion.times import LogNormal, Times, evenly_spread, independent
 from diffjax.diffusion.variance import Small, Variance
-from diffjax.diffusion.weighting import Weighting
+from diffjax.diffusion.weighting import VLB, Weighting
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, keys_of
 from diffjax.parallel import Axis
@@ -79,6 +81,11 @@ class Diffusion(Method):
             raise UserError(f"method.label_dropout: {self.label_dropout} is not a probability")
         if self.reverse_variance.outputs == 2 and not self.process.steps:
             raise UserError("method.reverse_variance: learning it needs the steps of a table; this process has none")
+        if not isinstance(self.process, Process) and not isinstance(self.weighting, VLB):
+            raise UserError(
+                "method.weighting: a learned schedule would move to wherever another loss is small; it must be vlb"
+            )
+        self.times.init(self.process.steps)  # its own checks, before anything runs
         self._check_super_resolution()
 
     def _check_super_resolution(self) -> None:
@@ -107,7 +114,8 @@ class Diffusion(Method):
         x = self.space.to_model(batch["x"][0, :1])
         label = batch["label"][0, :1] if self.conditional else None
         variables = self.make(self.network).init(key, self._beside(x), jnp.ones(1, x.dtype), label)
-        learned = {"process": self.process.init(key), "weighting": self.weighting.init(key)}
+        key_process, key_weighting = jax.random.split(jax.random.fold_in(key, SHARED))
+        learned = {"process": self.process.init(key_process), "weighting": self.weighting.init(key_weighting)}
         params = dict(variables["params"]) | {name: tree for name, tree in learned.items() if tree}
         history = self.times.init(self.process.steps)
         state = TrainState.create(
@@ -135,7 +143,8 @@ class Diffusion(Method):
                 return network.apply(variables, self._beside(x, reduced), self.clock(process, t), label, dropout)
 
             at_t = loss_of(predict, x0, t, eps, variables["params"].get("weighting", {}))
-            whole = at_t / times_now.density(t, process) if integral else at_t
+            # No gradient to p(t): to a schedule that is learned, the density is a way to sample, not a thing to move.
+            whole = at_t / jax.lax.stop_gradient(times_now.density(t, process)) if integral else at_t
             if "process" in variables["params"]:
                 whole += end_terms(process, x0, eps, self.decoder)
             return whole, (t, at_t)
@@ -168,7 +177,7 @@ class Diffusion(Method):
             u = evenly_spread(jax.random.fold_in(shared, SHARED), batch["position"] / self.batch_size)
         else:
             u = independent(key_t)
-        return times_now.quantile(u, process), normal(key_eps, x0)
+        return jax.lax.stop_gradient(times_now.quantile(u, process)), normal(key_eps, x0)
 
     def _hidden(self, label, keys):
         """Labels, with a share replaced by the one that means "no label"; None for a network that sees none."""
@@ -227,10 +236,25 @@ class Diffusion(Method):
         kind = guidance.innermost(spec.guidance)
         if kind is guidance.classifier and not self.space.num_classes:
             raise UserError("sampler.guidance.name: the data set has no labels for a classifier to tell")
-        if kind is guidance.classifier_free:
+        if kind is guidance.classifier_free or (kind is guidance.classifier and self.conditional):
             self._check_guidance("sampler.guidance.name")
-        if getattr(spec, "variance", "") == "learned" and self.reverse_variance.outputs == 1:
+        if spec.clip and self.space.kind != "images":
+            raise UserError(f"sampler.clip: holds x0 to [-1, 1], the range of images; these are {self.space.kind}")
+        if getattr(spec, "variance", "") == "learned":
+            self._check_learned_variance(spec)
+        self._check_grid(spec)
+
+    def _check_learned_variance(self, spec: Sampler) -> None:
+        if self.reverse_variance.outputs == 1:
             raise UserError("sampler.variance: this model has learned none (method.reverse_variance); small or large")
+        if guidance.outermost(spec.guidance) is guidance.interval:
+            raise UserError("sampler.variance: 'learned' is not known under guidance by interval; small or large")
+
+    def _check_grid(self, spec: Sampler) -> None:
+        if isinstance(self.process, LearnedTable) and getattr(spec.grid, "func", spec.grid) in (karras, log_snr):
+            raise UserError(
+                "sampler.grid: a learned table has no known noise levels; take linear, quadratic or explicit"
+            )
         process = self.process.bind(self.process.init(jax.random.key(0)))
         if np.any(np.diff(spec.grid(process, spec.steps)) >= 0):
             raise UserError(

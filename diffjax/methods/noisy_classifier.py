@@ -43,6 +43,8 @@ class NoisyClassifier(Method):
             raise UserError("method.name: a classifier needs labelled data, and this data set has none")
         if not isinstance(self.process, Process):
             raise UserError("method.process: a classifier learns no schedule; take the one the denoiser was trained on")
+        if not isinstance(self.times, Times):
+            raise UserError("method.times: a classifier keeps no history of its losses; take another density of t")
 
     def shown(self, x_t: Array, t: Float[Array, "b"]) -> Array:
         """[b, h, w, c + 1]: x_t at unit variance, and the clock."""

@@ -267,6 +267,14 @@ def test_the_ends_of_a_schedule_cost_what_is_left_of_the_signal_and_of_the_noise
     np.testing.assert_allclose(bound.prior_term(process, x0) / 3, kept, rtol=1e-9)
 
 
+def test_uncertainty_balances_losses_at_a_t_and_nothing_else():
+    for inner in (weighting.VLB(), weighting.Sigmoid(), weighting.Uncertainty()):
+        with pytest.raises(UserError, match="method.weighting.weighting"):
+            weighting.Uncertainty(weighting=inner)
+    plain = weighting.Uncertainty(weighting=weighting.Plain())
+    np.testing.assert_allclose(plain.of_output(jnp.zeros(2), jnp.asarray([3.0, 4.0])), 1)
+
+
 def test_an_integral_over_log_snr_of_a_table_is_one_line():
     with pytest.raises(UserError, match="method.weighting: .* continuous time"):
         loss_of(ddpm_linear(), TARGETS["eps"](), weighting.Sigmoid())

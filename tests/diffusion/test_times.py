@@ -15,6 +15,7 @@ CASES = {
     "logit_normal": (times.LogitNormal(-0.4, 0.7), Flow()),
     "cosine": (times.Cosine(), Flow()),
     "cosine on vp": (times.Cosine(), VPLinear()),
+    "cosine cut off": (times.Cosine(), EDM(sigma_max=1.5)),
 }
 
 

@@ -21,6 +21,7 @@ from diffjax.diffusion import (
     clock,
     ddpm_linear,
     end_terms,
+    grid,
     guidance,
     normal,
     target,
@@ -225,7 +226,7 @@ def test_the_ends_of_a_learned_schedule_follow_the_bound_and_its_inside_the_boun
     for name, value in of_process(after).items():
         slope = (to_inside if name in made.process.inner else to_ends)[name]
         np.testing.assert_allclose(value, start[name] - 1e-4 * slope, rtol=1e-4, atol=1e-6, err_msg=name)
-    np.testing.assert_allclose(metrics["loss"], jnp.mean(bound(start)), rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss"], jnp.mean(bound(start)), rtol=1e-4)
 
 
 def test_one_draw_shared_by_the_batch_makes_the_bound_less_noisy():
@@ -275,6 +276,9 @@ def test_a_learned_uncertainty_is_trained_with_the_network():
         ({"times": times.LossSecondMoment()}, "method.times: loss_second_moment"),
         ({"process": ddpm_linear(), "weighting": weighting.Sigmoid()}, "method.weighting"),
         ({"label_dropout": 1.5}, "method.label_dropout"),
+        ({"process": LearnedLogSNR(width=0)}, "method.weighting: a learned schedule .* vlb"),
+        ({"process": ddpm_linear(), "times": times.Discrete(steps=10)}, "method.times.steps"),
+        ({"process": ddpm_linear(), "times": times.LogitNormal()}, "method.times: logit_normal"),
     ],
 )
 def test_switches_that_do_not_fit_together_are_one_line(fields, message):
@@ -285,3 +289,47 @@ def test_switches_that_do_not_fit_together_are_one_line(fields, message):
 def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_line():
     with pytest.raises(UserError, match="sampler.variance: this model has learned none"):
         method().check_sampler(Ancestral(steps=5, variance="learned"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "spec", "message"),
+    [
+        ({}, DDIM(steps=3, clip=True), "sampler.clip: .* these are points"),
+        (
+            {"label_dropout": 0.0},
+            DDIM(steps=3, guidance=partial(guidance.classifier, other=None)),
+            "sampler.guidance.name: this model never sees a hidden label",
+        ),
+        (
+            {"process": ddpm_linear(), "reverse_variance": variance.Learned()},
+            Ancestral(steps=5, variance="learned", guidance=guidance.interval),
+            "sampler.variance: 'learned' is not known under guidance by interval",
+        ),
+        (
+            {"process": LearnedTable(timesteps=9), "weighting": weighting.VLB(), "times": times.Uniform()},
+            DDIM(steps=3, grid=grid.karras),
+            "sampler.grid: a learned table",
+        ),
+    ],
+)
+def test_a_sampler_that_does_not_fit_the_model_is_one_line(fields, spec, message):
+    with pytest.raises(UserError, match=message):
+        method(**fields).check_sampler(spec)
+
+
+def test_a_learned_schedule_is_not_moved_by_the_density_from_which_its_times_are_drawn():
+    """Whatever draws t, the ends feel the bound's own slope: the means of two ways to sample one integral agree."""
+    slopes = {}
+    for name, density in (("uniform", times.Uniform(t_min=0.0)), ("cosine", times.Cosine())):
+        made = replace(vdm(process=LearnedLogSNR(log_snr_max=3.0, log_snr_min=-3.0, width=0)), times=density)
+        state = made.init(jax.random.key(0), points())
+
+        def ends(key, made=made, state=state):
+            after, _ = made.step(state, points(), key, Axis())
+            return {name: (of_process(state)[name] - of_process(after)[name]) / 1e-4 for name in of_process(state)}
+
+        slopes[name] = jax.vmap(ends)(jax.random.split(jax.random.key(3), 400))
+    for end in ("gamma_0", "gamma_1"):
+        one, other = (np.asarray(slopes[name][end], np.float64) for name in slopes)
+        error = np.sqrt(one.var() / len(one) + other.var() / len(other))
+        assert abs(one.mean() - other.mean()) < 4 * error, end

@@ -5,7 +5,7 @@
     ddim                  1       1                   with eta
     euler                 1       1                   no             tables: an error
     euler_maruyama        1 weak  1                   yes            alpha = 0: q(x_s | x0); tables: an error
-    reverse_diffusion     1 weak  1                   yes
+    reverse_diffusion     1 weak  1                   yes            alpha = 0: q(x_s | x0)
     predictor_corrector   1 weak  1 + corrector_steps yes            sigma = 0: no correction
     heun                  2       2                   with churn     alpha = 0, sigma = 0: ddim's step
     dpm_solver_pp         2       1, singlestep 2     with eta       alpha = 0, sigma = 0: ddim's step

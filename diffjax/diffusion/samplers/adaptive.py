@@ -55,7 +55,7 @@ class Adaptive(Sampler):
 
     def _solve(self, process, denoise, x_t, t, s):
         """x_s and the number of times that the network was asked."""
-        import diffrax  # a second to import, which nothing else needs
+        import diffrax  # a second to import, for this and the likelihood alone
 
         def velocity(x, t):
             return process.velocity(denoise(x, t).x0, x, t)

@@ -19,7 +19,8 @@ class Heun(Sampler):
 
     Second order; two network calls a step, one in a step to sigma = 0 or from alpha = 0, where eps or l has no value.
     With churn each step first goes back along the forward process, to 1 + churn / steps times its noise level (and to
-    t = 1 at most), so that old errors are forgotten. Levels are sigma / alpha, in model units.
+    t = 1 at most), so that old errors are forgotten; `steps` are those that are run, in an edit too. Levels are
+    sigma / alpha, in model units.
     """
 
     steps: int = 18

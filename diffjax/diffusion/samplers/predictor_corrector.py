@@ -18,7 +18,7 @@ class ReverseDiffusion(Sampler):
     """x_s = (2 - a) x_t + v score + sqrt(v) noise, the forward step x_t = a x_s + sqrt(v) noise turned round.
 
     Song et al. 2021, eq. 46 (algorithm 2 for VE, 3 for VP), with the exact a and v of q(x_t | x_s). Weak order one;
-    the last step adds no noise.
+    the last step adds no noise. At alpha_t = 0, where x_t holds nothing of x_s, x_s is drawn from q(x_s | x0).
     """
 
     steps: int = 1000
@@ -29,6 +29,9 @@ class ReverseDiffusion(Sampler):
         score = -process.eps(x0_hat, x_t, t) / along(process.sigma(t), x_t)
         mean = along(2 - factor, x_t) * x_t + along(variance, x_t) * score
         std = jnp.where(process.sigma(s) > 0, jnp.sqrt(variance), 0.0)
+        some = process.alpha(t) > 0
+        mean = jnp.where(some, mean, along(process.alpha(s), x_t) * x0_hat)
+        std = jnp.where(some, std, process.sigma(s))
         return Step(mean + along(std, x_t) * normal(key, x_t), x0_hat, denoise.cost(t))
 
 
