@@ -21,13 +21,14 @@ class Denoiser(NamedTuple):
 
     predict: Callable[..., Prediction]
     calls: int | Callable[[Time], Array] = 1  # the same at every t, or a function of t
+    label: Array | None = None  # asked for where a call names none
 
     def __call__(self, x_t: Batch, t: Time, label: Array | None = None) -> Prediction:
-        return self.predict(x_t, t, label)
+        return self.predict(x_t, t, self.label if label is None else label)
 
     def given(self, label: Array | None) -> "Denoiser":
         """The same denoiser with its label [b] fixed: what a sampler is handed."""
-        return self._replace(predict=lambda x_t, t, _=None: self.predict(x_t, t, label))
+        return self._replace(label=label)
 
     def cost(self, t: Time) -> Int[Array, ""]:
         """The network calls that one use at t costs."""

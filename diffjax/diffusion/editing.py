@@ -96,7 +96,7 @@ def observed(denoiser: Denoiser, process: Process, y: Array, noise: float) -> De
         mean = along(from_x_t, x_t) * x_t + along(from_y, x_t) * y
         return Prediction(denoiser(along(process.alpha(time), x_t) * mean, time, label).x0)
 
-    return Denoiser(predict, lambda t: denoiser.cost(both(t)[2]))
+    return Denoiser(predict, lambda t: denoiser.cost(both(t)[2]), denoiser.label)
 
 
 def multiplied(denoiser: Denoiser, process: Process, log_r: Callable[[Batch, Time], Float[Array, "b"]]) -> Denoiser:
@@ -112,7 +112,7 @@ def multiplied(denoiser: Denoiser, process: Process, log_r: Callable[[Batch, Tim
         prediction = denoiser(x_t, t, label)
         return prediction._replace(x0=prediction.x0 + along(process.sigma(t) ** 2 / process.alpha(t), x_t) * gradient)
 
-    return Denoiser(predict, denoiser.calls)
+    return Denoiser(predict, denoiser.calls, denoiser.label)
 
 
 def posterior(
@@ -143,7 +143,7 @@ def posterior(
             x0 += covariance(u)
         return prediction._replace(x0=x0 if noise else agreeing(x0, project, y))
 
-    return Denoiser(told, lambda t: denoiser.cost(t) * (iterations + 2 if iterations else 1))
+    return Denoiser(told, lambda t: denoiser.cost(t) * (iterations + 2 if iterations else 1), denoiser.label)
 
 
 def solve(apply: Callable[[Batch], Batch], b: Batch, iterations: int) -> Batch:

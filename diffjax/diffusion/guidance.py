@@ -172,7 +172,7 @@ def clip_x0(denoiser: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoise
         prediction = denoiser(x_t, t, label)
         return prediction._replace(x0=jnp.clip(prediction.x0, low, high))
 
-    return Denoiser(clipped, denoiser.calls)
+    return Denoiser(clipped, denoiser.calls, denoiser.label)
 
 
 def outermost(guidance: Guidance) -> Callable:

@@ -263,3 +263,17 @@ def test_every_sampler_is_a_component_of_the_config(name):
     assert (
         replace(built, grid=default.grid, guidance=default.guidance) == default
     )  # these two are components themselves
+
+
+def test_the_adaptive_solver_draws_by_label_from_a_network_whose_weights_are_arguments():
+    """As a trained run draws: compiled, with its weights traced and a label for each example."""
+    process = EDM(sigma_max=5.0)
+
+    @jax.jit
+    def draw(centres, label):
+        denoise = Denoiser(lambda x_t, t, label: Prediction(centres[label][:, None] * jnp.ones_like(x_t)))
+        x = jnp.ones((3, 2))
+        return Adaptive()(process, denoise.given(label), x, jnp.asarray([1.0, 0.0]), jax.random.key(0)).x0
+
+    drawn = draw(jnp.asarray([-0.5, 0.25]), jnp.asarray([0, 1, 0]))
+    np.testing.assert_allclose(drawn, [[-0.5] * 2, [0.25] * 2, [-0.5] * 2])

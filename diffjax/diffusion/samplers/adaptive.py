@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_batching import custom_vmap
 
 from diffjax.diffusion.samplers.sampler import Sampler, Step
 from diffjax.errors import UserError
@@ -60,20 +59,15 @@ class Adaptive(Sampler):
         def velocity(x, t):
             return process.velocity(denoise(x, t).x0, x, t)
 
-        @custom_vmap
-        def slope(x, t):
-            return velocity(jnp.broadcast_to(x, x_t.shape), t)[0]  # traced for its shape, never run
+        def slope(x, t, label):
+            """Of one example, at a time of its own."""
+            of = None if label is None else label[None]
+            return process.velocity(denoise(x[None], t, of).x0, x[None], t)[0]
 
-        @slope.def_vmap
-        def slopes(size, batched, x, t):
-            # Each example has a time of its own; the denoiser, which may know their labels, sees all of them in order.
-            x, t = (a if has else jnp.broadcast_to(a, (size, *a.shape)) for a, has in zip((x, t), batched, strict=True))
-            return velocity(x, t), True
-
-        def solve(x):
+        def solve(x, label):
             # The first step is tried at a fixed size: diffrax's own choice would cost calls, in some versions only.
             solution = diffrax.diffeqsolve(
-                diffrax.ODETerm(lambda t, x, _: slope(x, t)),
+                diffrax.ODETerm(lambda t, x, _: slope(x, t, label)),
                 getattr(diffrax, SOLVERS[self.solver])(),
                 t0=t, t1=s, dt0=(s - t) / 100, y0=x,
                 stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
@@ -83,5 +77,5 @@ class Adaptive(Sampler):
             arrived = solution.result == diffrax.RESULTS.successful
             return jnp.where(arrived, solution.ys[0], jnp.nan), solution.stats["num_steps"]
 
-        x_s, taken = jax.vmap(solve)(x_t)
+        x_s, taken = jax.vmap(solve)(x_t, denoise.label)
         return x_s, STAGES * jnp.max(taken).astype(jnp.int32) + 1
