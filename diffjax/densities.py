@@ -1,5 +1,7 @@
 """How likely a trained diffusion model finds given examples, in compiled batches over all devices.
 
+A program is compiled once for an experiment, however often a run that is watched asks for it.
+
 Example i's noise depends on the seed and on i alone: not on the batch, nor on the devices.
 """
 
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from diffjax.diffusion import Process, fold_in, grid
+from diffjax.diffusion import Process, discrete, fold_in, grid
 from diffjax.diffusion.bound import Bound, chain_bound, continuous_bound
 from diffjax.diffusion.likelihood import dequantise, ode_likelihood
 from diffjax.errors import UserError
@@ -55,7 +57,7 @@ def bound(
         terms = jax.tree.map(lambda term: jnp.mean(term, axis=0), lax.map(once, jnp.arange(repeats)))
         return terms._replace(each=terms.each.T)
 
-    terms = _in_batches(experiment, of, variables, data, seed)
+    terms = _in_batches(experiment, ("bound", draws, repeats), of, variables, data, seed)
     return terms._replace(each=terms.each.T)
 
 
@@ -87,7 +89,18 @@ def log_prob(
         )  # fmt: skip
         return found.log_prob + method.space.log_det, found.nfe
 
-    return _in_batches(experiment, of, variables, data, seed)
+    return _in_batches(experiment, ("log_prob", probes), of, variables, data, seed)
+
+
+def discrete_bound(
+    experiment: Experiment, variables: dict[str, Tree], data: dict[str, np.ndarray], seed: int = 0, draws: int = 512
+) -> discrete.Bound:
+    """The terms of a discrete model's bound on -log P of stored categories, in nats, as float64 arrays [n]."""
+
+    def of(variables, x, label, keys):
+        return experiment.method.bound(variables, x, keys, draws)
+
+    return _in_batches(experiment, ("discrete_bound", draws), of, variables, data, seed)
 
 
 def t_min(process: Process) -> float:
@@ -102,25 +115,33 @@ def _diffusion(experiment: Experiment) -> Diffusion:
 
 
 def _in_batches(
-    experiment: Experiment, function: Callable, variables: dict[str, Tree], data: dict[str, np.ndarray], seed: int
+    experiment: Experiment,
+    name: tuple,
+    function: Callable,
+    variables: dict[str, Tree],
+    data: dict[str, np.ndarray],
+    seed: int,
 ) -> Any:
-    """`function(variables, x, label, keys)` of all examples, `eval.batch_size` at a time, the last batch padded."""
-    layout, labelled = experiment.layout, experiment.method.conditional
+    """`function(variables, x, label, keys)` of all examples, `eval.batch_size` at a time, the last batch padded.
+
+    `name` tells it from the experiment's other programs: with everything that it closes over.
+    """
+    layout, labelled = experiment.layout, getattr(experiment.method, "conditional", False)
     size = -(-experiment.config.eval.batch_size // layout.mesh.size) * layout.mesh.size
     key = jax.random.fold_in(jax.random.key(seed), 3)  # a role of its own, after "init", "step" and "draw"
 
     def place(values):
         return jax.make_array_from_callback(values.shape, layout.examples, lambda part: values[part])
 
-    @partial(jax.jit, out_shardings=layout.replicated)
-    def compiled(variables, x, label, index):
+    def program(variables, x, label, key, index):
         return function(variables, x, label, jax.vmap(partial(jax.random.fold_in, key))(index))
 
+    compiled = experiment.compiled(name, lambda: jax.jit(program, out_shardings=layout.replicated))
     parts, count = [], len(data["x"])
     for first in range(0, count, size):
         index = np.arange(first, first + size)
         rows = np.minimum(index, count - 1)
         label = place(data["label"][rows]) if labelled else None
-        out = compiled(variables, place(data["x"][rows]), label, place(index))
+        out = compiled(variables, place(data["x"][rows]), label, key, place(index))
         parts.append(jax.tree.map(lambda leaf, real=count - first: np.asarray(leaf)[:real], out))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(float), *parts)

@@ -15,8 +15,8 @@ import numpy as np
 from diffjax import densities
 from diffjax import metrics as m
 from diffjax.config import flatten
-from diffjax.diffusion import bound as diffusion_bound
 from diffjax.diffusion import discrete
+from diffjax.diffusion.bound import edge_entropy, mean_and_error
 from diffjax.errors import UserError
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.diffusion import Diffusion
@@ -142,17 +142,15 @@ def accuracy(e: Evidence) -> list[Score]:
     ]
 
 
-def bound(e: Evidence, draws: int = 512, at_once: int = 500) -> list[Score]:
+def bound(e: Evidence, draws: int = 512) -> list[Score]:
     """How likely held-out categories are at least: the bound term by term, K and L_null of the 2015 paper.
 
     All in bits per example, over the whole held-out split, with the standard error of the bound (and so of K).
     """
     method, x, source = e.experiment.method, e.heldout["x"], e.experiment.source
-    terms = jax.jit(functools.partial(method.bound, draws=draws))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(jax.random.key(e.seed), 3), np.arange(len(x)))
-    parts = [terms(e.variables, x[i : i + at_once], keys[i : i + at_once]) for i in range(0, len(x), at_once)]
-    per_example = discrete.Bound(*(np.concatenate(term).astype(float) / np.log(2) for term in zip(*parts, strict=True)))
-    error = per_example.total.std(ddof=1) / len(x) ** 0.5
+    terms = densities.discrete_bound(e.experiment, e.variables, e.heldout, e.seed, draws)
+    per_example = jax.tree.map(lambda term: term / np.log(2), terms)
+    _, error = mean_and_error(per_example.total)
     prior, steps, decoder = (term.mean() for term in per_example)
     true = source.log_likelihood / np.log(2) if hasattr(source, "log_likelihood") else None
 
@@ -183,7 +181,7 @@ def vlb(e: Evidence, draws: int = 64) -> list[Score]:
     """
     data = _first(e.heldout, e.num)
     terms, (unit, per), protocol = densities.bound(e.experiment, e.variables, data, e.seed, draws), *_bits(e, data)
-    total, error = _mean_and_error(terms.total * per)
+    total, error = mean_and_error(terms.total * per)
     protocol |= {"draws": draws}
     return [
         Score("vlb", total, _entropy(e, data["x"]), f"{unit}, at most; beside it the true entropy, if known", protocol),
@@ -211,7 +209,7 @@ def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
     )
     space = e.experiment.method.space
     shift = 0.0 if space.kind == "images" else space.log_det  # densities of points are said in standardised units
-    value, error = _mean_and_error(-(log_p - shift) * per)
+    value, error = mean_and_error(-(log_p - shift) * per)
     protocol |= {"t_min": densities.T_MIN, "tolerance": 1e-5, "dequantisation": "uniform, once"}
     if np.prod(space.shape) > densities.EXACT:
         protocol |= {"probes": probes}
@@ -233,7 +231,7 @@ def k_2015(e: Evidence, draws: int = 64, repeats: int = 4) -> list[Score]:
     dims, (_, per), protocol = x[0].size, *_bits(e, data)
     terms = densities.bound(e.experiment, e.variables, data, e.seed, draws, repeats)
     process = method.process_of(e.variables)
-    k, error = _mean_and_error(-(terms.steps + float(diffusion_bound.edge_entropy(process, dims))) * per)
+    k, error = mean_and_error(-(terms.steps + float(edge_entropy(process, dims))) * per)
     centre, variance = train.mean(axis=0), train.var(axis=0).mean()
     distance = np.sum((x - centre) ** 2, axis=1)
     null = float(np.mean(-0.5 * (distance / variance + dims * np.log(2 * np.pi * variance))) * per)
@@ -278,10 +276,6 @@ def _entropy(e: Evidence, x: np.ndarray, source: Any = None) -> float | None:
     if not hasattr(source, "log_density"):
         return None
     return float(-(source.log_density(x).mean() - space.log_det) / np.log(2))
-
-
-def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
 
 METRICS = {

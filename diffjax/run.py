@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -98,16 +99,22 @@ class Experiment:
         return Generator(self.method, spec or self.sampler, self.layout, batch_size, trajectory)
 
     @cached_property
-    def _logits(self) -> Any:
-        return jax.jit(self.method.logits)
+    def _programs(self) -> dict[Any, Callable]:
+        return {}
+
+    def compiled(self, name: Any, make: Callable[[], Callable]) -> Callable:
+        """The program of this name, made when first asked for: what is measured again and again is compiled once."""
+        if name not in self._programs:
+            self._programs[name] = make()
+        return self._programs[name]
 
     def logits(self, variables: dict[str, Tree], images: np.ndarray, batch_size: int = 512) -> np.ndarray:
         """What a classifier says of stored images [n, h, w, c]: [n, k]. The last batch is padded: one program does."""
-        parts = []
+        logits, parts = self.compiled("logits", lambda: jax.jit(self.method.logits)), []
         for first in range(0, len(images), batch_size):
             part = images[first : first + batch_size]
             padded = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), part.dtype)])
-            parts.append(np.asarray(self._logits(variables, padded))[: len(part)])
+            parts.append(np.asarray(logits(variables, padded))[: len(part)])
         return np.concatenate(parts)
 
 

@@ -46,6 +46,14 @@ def test_an_examples_bound_and_likelihood_depend_on_neither_batch_nor_devices():
         np.testing.assert_allclose(one, eight, rtol=1e-4, atol=2e-3)  # x0 - x0_hat is a 1000th of x0 at the clean end
 
 
+def test_a_run_that_is_watched_compiles_its_measure_once():
+    e = evidence(tiny.points())
+    for seed in (0, 1):
+        densities.bound(e.experiment, e.variables, {name: x[:64] for name, x in e.heldout.items()}, seed=seed, draws=2)
+    program = e.experiment.compiled(("bound", 2, 1), lambda: pytest.fail("the program was not kept"))
+    assert program._cache_size() == 1
+
+
 def test_the_bound_of_points_lies_beside_their_entropy_and_its_terms_add_up():
     found = scores(tiny.points(), "vlb")
     parts = sum(found[f"vlb_{name}"].value for name in ("prior", "steps", "decoder"))

@@ -110,6 +110,16 @@ def test_a_run_continues_on_another_number_of_devices(tmp_path):
     tiny.assert_trees_equal(a.params, b.params, rtol=1e-4, atol=1e-6)
 
 
+def test_the_memory_of_losses_goes_on_where_it_stopped(tmp_path):
+    """Loss-second-moment times: what is drawn after the checkpoint depends on what was remembered before it."""
+    train(tiny.chain(train__steps=14), tmp_path / "a")
+    train(tiny.chain(train__steps=28), tmp_path / "a")
+    train(tiny.chain(train__steps=28), tmp_path / "b")
+    a, b = diffjax.load(tmp_path / "a"), diffjax.load(tmp_path / "b")
+    assert np.ptp(np.asarray(a.state.extra["times"]["losses"])) > 0
+    tiny.assert_trees_equal((a.params, a.state.extra), (b.params, b.state.extra))
+
+
 def test_a_run_of_another_config_is_refused_and_untouched(tmp_path):
     train(tiny.points(train__steps=7), tmp_path)
     before = (tmp_path / "config.json").read_text()

@@ -2,17 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from diffjax.data.source import Examples, check_split, in_memory, random
+from diffjax.data.source import Examples, Synthetic, in_memory, random
 from diffjax.data.space import Space
 from diffjax.errors import UserError
 
 
 @dataclass(frozen=True)
-class Heartbeat:
+class Heartbeat(Synthetic):
     """Sequences [length] uint8 with a 1 every `period` entries and 0 between, all phases equally likely.
 
     Raises UserError for sizes that make no sense.
@@ -24,15 +23,10 @@ class Heartbeat:
     num_heldout: int = 2_000
     seed: int = 0  # of the phases; train and held-out sequences come from different streams
 
-    flip = False
-
     def __post_init__(self):
         if not 1 <= self.period <= self.length:
             raise UserError(f"data.period: {self.period} is not between 1 and data.length={self.length}")
-        for field in ("num_train", "num_heldout"):
-            if getattr(self, field) < 1:
-                raise UserError(f"data.{field}: {getattr(self, field)} is not positive")
-        random(self.seed, field="data.seed")
+        self._check_counts()
 
     @property
     def space(self) -> Space:
@@ -47,14 +41,6 @@ class Heartbeat:
     def log_likelihood(self) -> float:
         """log p(x) in nats of every sequence: log(1/5) = -2.3219 bits for the paper's."""
         return -math.log(self.period)
-
-    def split(self, name: str) -> Examples:
-        check_split(name)
-        return self._splits[name]
-
-    @cached_property
-    def _splits(self) -> dict[str, Examples]:
-        return {"train": self._draw(self.num_train, 0), "heldout": self._draw(self.num_heldout, 1)}
 
     def _draw(self, n: int, stream: int) -> Examples:
         phase = random(self.seed, stream, field="data.seed").randint(self.period, size=n)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -68,6 +69,29 @@ class Source(Protocol):
     def split(self, name: str) -> Examples:
         """Stored examples of "train" or "heldout"."""
         ...
+
+
+class Synthetic:
+    """What sources drawn from a formula share: both splits in memory, each from a stream of its own.
+
+    A subclass has `num_train`, `num_heldout`, `seed` and `_draw(n, stream) -> Examples`.
+    """
+
+    flip = False
+
+    def _check_counts(self) -> None:
+        for field in ("num_train", "num_heldout"):
+            if getattr(self, field) < 1:
+                raise UserError(f"data.{field}: {getattr(self, field)} is not positive")
+        random(self.seed, field="data.seed")
+
+    def split(self, name: str) -> Examples:
+        check_split(name)
+        return self._splits[name]
+
+    @cached_property
+    def _splits(self) -> dict[str, Examples]:
+        return {"train": self._draw(self.num_train, 0), "heldout": self._draw(self.num_heldout, 1)}
 
 
 def check_split(name: str) -> None:

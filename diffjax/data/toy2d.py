@@ -5,11 +5,11 @@ Each is a set of points plus Gaussian noise, centred by definition, and standard
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 
-from diffjax.data.source import Examples, check_split, in_memory, random
+from diffjax.data.source import Examples, Synthetic, in_memory, random
 from diffjax.data.space import Space
 from diffjax.errors import UserError
 
@@ -83,7 +83,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Toy2D:
+class Toy2D(Synthetic):
     """Points [2] float32 of one `kind`: "ring", "grid", "swiss_roll" or "moons". Raises UserError for any other."""
 
     kind: str
@@ -93,19 +93,14 @@ class Toy2D:
     noise: float = 0.0  # standard deviation in stored units; 0: 0.01 ring, 0.05 grid, 0.025 swiss_roll, 0.05 moons
     labelled: bool = False  # the label is the mixture component (8 ring, 25 grid) or the moon (2)
 
-    flip = False
-
     def __post_init__(self):
         if self.kind not in KINDS:
             raise UserError(f"data.name: 'toy2d:{self.kind}' is unknown; it is toy2d:{', toy2d:'.join(KINDS)}")
-        for field in ("num_train", "num_heldout"):
-            if getattr(self, field) < 1:
-                raise UserError(f"data.{field}: {getattr(self, field)} is not positive")
+        self._check_counts()
         if self.noise < 0:
             raise UserError(f"data.noise: {self.noise} is negative; 0 means the kind's own {KINDS[self.kind].sigma}")
         if self.labelled and KINDS[self.kind].components == 1:
             raise UserError(f"data.labelled: 'toy2d:{self.kind}' has no parts to label; use False")
-        random(self.seed, field="data.seed")
 
     @property
     def sigma(self) -> float:
@@ -153,14 +148,6 @@ class Toy2D:
         kind = KINDS[self.kind]
         scale = (kind.variance + self.sigma**2) ** 0.5
         return Space("points", (2,), num_classes=kind.components if self.labelled else 0, shift=0.0, scale=scale)
-
-    def split(self, name: str) -> Examples:
-        check_split(name)
-        return self._splits[name]
-
-    @cached_property
-    def _splits(self) -> dict[str, Examples]:
-        return {"train": self._draw(self.num_train, 0), "heldout": self._draw(self.num_heldout, 1)}
 
     def _draw(self, n: int, stream: int) -> Examples:
         generator = random(self.seed, stream, field="data.seed")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Shaped
 
 from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.diffusion.noise import fold_in, normal
@@ -288,6 +288,6 @@ def edge_entropy(process: Process, dims: int) -> Float[Array, ""]:
     return dims * (0.5 * jnp.log(2 * jnp.pi * jnp.e) + jnp.log(first) - jnp.log(last))
 
 
-def mean_and_error(values: Float[Array, "n"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The mean over n independent examples and its standard error."""
-    return jnp.mean(values), jnp.std(values, ddof=1) / jnp.sqrt(len(values))
+def mean_and_error(values: Shaped[Array, "n"] | Shaped[np.ndarray, "n"]) -> tuple[Array | np.floating, ...]:
+    """The mean over n independent examples and its standard error, in the values' own precision."""
+    return values.mean(), values.std(ddof=1) / len(values) ** 0.5

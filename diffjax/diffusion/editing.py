@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float
 from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.diffusion.guidance import clip_x0
 from diffjax.diffusion.noise import fold_in, normal
-from diffjax.diffusion.process import Batch, Process, Time, along
+from diffjax.diffusion.process import Batch, Process, along
 from diffjax.diffusion.samplers.sampler import Sampler, Samples
 from diffjax.errors import UserError
 
@@ -97,22 +97,6 @@ def observed(denoiser: Denoiser, process: Process, y: Array, noise: float) -> De
         return Prediction(denoiser(along(process.alpha(time), x_t) * mean, time, label).x0)
 
     return Denoiser(predict, lambda t: denoiser.cost(both(t)[2]), denoiser.label)
-
-
-def multiplied(denoiser: Denoiser, process: Process, log_r: Callable[[Batch, Time], Float[Array, "b"]]) -> Denoiser:
-    """The denoiser of p(x_t) r(x_t, t): score + grad log r, which adds (sigma^2 / alpha) grad log r to x0.
-
-    Sohl-Dickstein et al. 2015, section 2.5: an ancestral step's mean moves by its variance times grad log r. The last
-    samples follow p(x0) r(x0, 0) if r(x_t, t) = E[r(x0, 0) | x_t]. The paper leaves r at t > 0 open and keeps it
-    constant in its examples; then they do not, however many the steps. Singular at alpha = 0.
-    """
-
-    def predict(x_t, t, label):
-        gradient = jax.grad(lambda x: jnp.sum(log_r(x, t)))(x_t)
-        prediction = denoiser(x_t, t, label)
-        return prediction._replace(x0=prediction.x0 + along(process.sigma(t) ** 2 / process.alpha(t), x_t) * gradient)
-
-    return Denoiser(predict, denoiser.calls, denoiser.label)
 
 
 def posterior(

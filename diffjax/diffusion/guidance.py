@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.diffusion.process import Batch, Process, Time, along
@@ -133,16 +133,30 @@ def classifier(
     """
     _not_negative("scale", scale)
 
-    def guided(x_t, t, label):
-        def chosen(x):
-            log_prob = other(x, jnp.broadcast_to(t, len(x)))
-            return jnp.sum(jnp.take_along_axis(log_prob, label[:, None], axis=1))
+    def predict(x_t, t, label):
+        def log_prob(x, t):
+            said = other(x, jnp.broadcast_to(t, len(x)))
+            return scale * jnp.take_along_axis(said, label[:, None], axis=1)[:, 0]
 
-        prediction = denoiser(x_t, t, jnp.full(len(x_t), null))
-        push = scale * process.sigma(t) ** 2 / process.alpha(t)
-        return prediction._replace(x0=prediction.x0 + along(push, x_t) * jax.grad(chosen)(x_t))
+        return multiplied(denoiser, process, log_prob)(x_t, t, jnp.full(len(x_t), null))
 
-    return Denoiser(guided, denoiser.calls)
+    return Denoiser(predict, denoiser.calls)
+
+
+def multiplied(denoiser: Denoiser, process: Process, log_r: Callable[[Batch, Time], Float[Array, "b"]]) -> Denoiser:
+    """The denoiser of p(x_t) r(x_t, t): score + grad log r, which adds (sigma^2 / alpha) grad log r to x0.
+
+    Sohl-Dickstein et al. 2015, section 2.5: an ancestral step's mean moves by its variance times grad log r. The last
+    samples follow p(x0) r(x0, 0) if r(x_t, t) = E[r(x0, 0) | x_t]. The paper leaves r at t > 0 open and keeps it
+    constant in its examples; then they do not, however many the steps. Singular at alpha = 0.
+    """
+
+    def predict(x_t, t, label):
+        gradient = jax.grad(lambda x: jnp.sum(log_r(x, t)))(x_t)
+        prediction = denoiser(x_t, t, label)
+        return prediction._replace(x0=prediction.x0 + along(process.sigma(t) ** 2 / process.alpha(t), x_t) * gradient)
+
+    return Denoiser(predict, denoiser.calls, denoiser.label)
 
 
 def dynamic_threshold(

@@ -1,5 +1,6 @@
-"""A classifier, trained by the same loop: the judge that evaluations of labelled images use."""
+"""Classifiers, trained by the same loop. The one of clean images is the judge of labelled samples."""
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from diffjax import models
 from diffjax.errors import UserError
@@ -24,11 +25,10 @@ class NoSampler:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classifier(Method):
-    """Cross-entropy on the labels, with random shifts of the image as its only augmentation."""
+class CrossEntropy(Method):
+    """A network that learns the labels of its examples; what it is shown of them is up to its kind."""
 
     network: Callable[..., nn.Module] = models.CNNClassifier
-    max_shift: int = 1  # pixels by which a training image may move, each way
 
     networks: ClassVar = ("classifier",)
     samplers: ClassVar = {"none": NoSampler}
@@ -38,17 +38,22 @@ class Classifier(Method):
         if self.space.num_classes < 2:
             raise UserError("method.name: a classifier needs labelled data, and this data set has none")
 
+    @abc.abstractmethod
+    def training_input(self, x0: Array, keys: Key[Array, "b"]) -> Array:
+        """What the network is shown of the examples x0 [b, ...] in model units, in training."""
+
     def init(self, key, batch):
-        variables = self.make(self.network).init(key, self.space.to_model(batch["x"][0, :1]))
+        x0 = self.space.to_model(batch["x"][0, :1])
+        variables = self.make(self.network).init(key, self.training_input(x0, jax.random.split(key, 1)))
         return TrainState.create({"classifier": variables}, self.optimizers, averaged=self.networks)
 
     def step(self, state, batch, key, axis):
         network = self.make(self.network, axis)
 
         def loss(variables, batch):
-            shift, dropout = jax.vmap(jax.random.split, out_axes=1)(keys_of(key, state.step, batch))
-            x = jax.vmap(self._shifted)(self.space.to_model(batch["x"]), shift)
-            logits = network.apply(variables, x, dropout)
+            change, dropout = jax.vmap(jax.random.split, out_axes=1)(keys_of(key, state.step, batch))
+            shown = self.training_input(self.space.to_model(batch["x"]), change)
+            logits = network.apply(variables, shown, dropout)
             right = jnp.argmax(logits, axis=-1) == batch["label"]
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
             return jnp.mean(losses), {"metrics": {"accuracy": jnp.mean(right, dtype=losses.dtype)}, "stats": {}}
@@ -58,6 +63,19 @@ class Classifier(Method):
             state, "classifier", loss, only, self.optimizers["classifier"], axis, self.accumulate
         )
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
+
+    def sample(self, variables, spec, keys, label, trajectory=False):
+        raise UserError("sample: a classifier draws nothing; give the run of a diffusion model or a GAN")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier(CrossEntropy):
+    """Of clean images, with random shifts as the only augmentation."""
+
+    max_shift: int = 1  # pixels by which a training image may move, each way
+
+    def training_input(self, x0, keys):
+        return jax.vmap(self._shifted)(x0, keys)
 
     def _shifted(self, x: Float[Array, "h w c"], key: Array) -> Float[Array, "h w c"]:
         """The image moved by up to `max_shift` pixels; what comes in at the edge repeats it."""
@@ -69,6 +87,3 @@ class Classifier(Method):
     def logits(self, variables: dict[str, Tree], images: Array) -> Float[Array, "n k"]:
         """What the classifier says of stored images [n, h, w, c] uint8."""
         return self.make(self.network).apply(variables["classifier"], self.space.to_model(images))
-
-    def sample(self, variables, spec, keys, label, trajectory=False):
-        raise UserError("sample: a classifier draws nothing; give the run of a diffusion model or a GAN")

@@ -14,13 +14,13 @@ from diffjax.diffusion.editing import (
     agreeing,
     back_and_forth,
     block_means,
-    multiplied,
     observed,
     pixels,
     posterior,
     smoothed,
     solve,
 )
+from diffjax.diffusion.guidance import multiplied
 from diffjax.diffusion.oracle import GaussianMixture
 from diffjax.errors import UserError
 from diffjax.metrics.energy import energy_distance
