@@ -34,6 +34,8 @@ lint: $(VENV)/.test
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.train_step
 	$(BIN)/python -m benchmarks.sampler
+	$(BIN)/python -m benchmarks.gan_step --game=dcgan
+	$(BIN)/python -m benchmarks.gan_step --game=r3gan
 
 clean:
 	rm -rf $(VENV) build *.egg-info

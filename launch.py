@@ -137,7 +137,7 @@ def evaluate(arguments, overrides):
     if not names:
         raise UserError("--metrics: this run's config chooses none; give some, such as --metrics=frechet_pixels")
     chosen = find(names, run.experiment)
-    judge = judge_of(run.experiment) if "classifier" in chosen else None
+    judge = judge_of(run.experiment, chosen)
     num = config.eval.num if arguments.num is None else positive("--num", arguments.num)
     seed = config.seed if arguments.seed is None else arguments.seed
     evidence = Evidence(run.experiment, run.state, num, seed, judge, run.weights)
@@ -150,6 +150,7 @@ def prepare(arguments, overrides):
     from diffjax.data.tfds import TFDS, prepare
 
     source = build("data", configs.override(configs.load(arguments.config), overrides).data)
+    source = getattr(source, "digits", source)  # what stacked_mnist stacks
     if not isinstance(source, TFDS):
         raise UserError(f"--config: {arguments.config} reads no TFDS data set; there is nothing to prepare")
     prepare(source)

@@ -1,4 +1,4 @@
-"""What is timed of ours: the compiled training step and the compiled sampler, as a run uses them."""
+"""What is timed of ours: the compiled training steps and the compiled sampler, as a run uses them."""
 
 import time
 from functools import partial
@@ -6,18 +6,24 @@ from functools import partial
 import jax
 import numpy as np
 
-from benchmarks.sizes import Size
+from benchmarks.sizes import Game, Size
 from diffjax import parallel
+from diffjax.adversarial import R1, R1R2, NonSaturating, Relativistic
 from diffjax.data.space import Space
 from diffjax.diffusion import DDIM, clock, ddpm_linear, target, times, weighting
 from diffjax.ema import HalfLife
-from diffjax.methods import Diffusion
+from diffjax.methods import GAN, Diffusion
+from diffjax.methods.method import Method
 from diffjax.models import UNet
+from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
+from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from diffjax.optim import Adam
 from diffjax.precision import Precision
 
+WARM = 2  # steps before the clock starts
 
-def method(size: Size, compute: str) -> Diffusion:
+
+def diffusion(size: Size, compute: str) -> Diffusion:
     """DDPM's objective on a UNet of this size."""
     levels = tuple(size.side >> level for level in size.attention)
     network = partial(UNet, channels=size.channels, multipliers=size.multipliers, blocks=size.blocks, attention=levels)
@@ -30,49 +36,77 @@ def method(size: Size, compute: str) -> Diffusion:
         accumulate=1,
         process=ddpm_linear(),
         target=target.Eps(),
-        weighting=weighting.simple,
+        weighting=weighting.Simple(),
         times=times.Uniform(),
         clock=clock.index,
         network=network,
     )
 
 
-def prepared(size: Size, compute: str):
-    """The method, a state, a batch of noise as data, and where it all lives."""
+def gan(game: Game, compute: str) -> GAN:
+    """This game, with one update of the discriminator in a step."""
+    generator, discriminator, loss, penalty = {
+        "dcgan": (DcganGenerator, DcganDiscriminator, NonSaturating(), R1(game.gamma)),
+        "r3gan": (R3GANGenerator, R3GANDiscriminator, Relativistic(), R1R2(game.gamma)),
+    }[game.kind]
+    adam = Adam(learning_rate=2e-4, b1=0.5).build(game.batch, game.batch)
+    return GAN(
+        space=Space("images", game.shape),
+        precision=Precision(compute=compute),
+        optimizers={"generator": adam, "discriminator": adam},
+        ema=HalfLife(),
+        batch_size=game.batch,
+        accumulate=1,
+        generator=partial(generator, latent=game.latent, **game.networks),
+        discriminator=partial(discriminator, **game.networks),
+        loss=loss,
+        penalty=penalty,
+    )
+
+
+def prepared(method: Method):
+    """A state, a batch of noise as data, and where both live."""
     layout = parallel.layout(devices=1)
-    made = method(size, compute)
-    x = np.random.default_rng(0).integers(0, 256, (1, size.batch, *size.shape), np.uint8)
-    whole = np.zeros((1, size.batch), np.int32)
-    place = np.broadcast_to(np.arange(size.batch, dtype=np.int32), whole.shape)
-    batch = jax.device_put({"x": x, "label": whole, "position": place}, layout.batch)
-    state = jax.jit(made.init)(jax.random.key(0), batch)
-    return made, jax.device_put(state, layout.replicated), batch, layout
+    whole = (method.batches_per_step, method.batch_size)
+    x = np.random.default_rng(0).integers(0, 256, (*whole, *method.space.shape), np.uint8)
+    place = np.broadcast_to(np.arange(method.batch_size, dtype=np.int32), whole)
+    batch = jax.device_put({"x": x, "label": np.zeros(whole, np.int32), "position": place}, layout.batch)
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    return jax.device_put(state, layout.replicated), batch, layout
+
+
+def timed_step(method: Method, count: int) -> dict[str, float]:
+    """Seconds a step over `count` steps, seconds to compile, FLOPs an image, parameters."""
+    state, batch, layout = prepared(method)
+    key = jax.random.key(0)
+    parameters = sum(leaf.size for network in state.params.values() for leaf in jax.tree.leaves(network["params"]))
+    began = time.perf_counter()
+    compiled = parallel.compile_step(method.step, layout, state).lower(state, batch, key).compile()
+    compiling = time.perf_counter() - began
+    for step in range(WARM + count):
+        if step == WARM:
+            jax.block_until_ready(state)
+            began = time.perf_counter()
+        state, _ = compiled(state, batch, key)
+    jax.block_until_ready(state)
+    seconds = (time.perf_counter() - began) / count
+    flops = compiled.cost_analysis()["flops"] / method.batch_size
+    return {"seconds": seconds, "compile": compiling, "flops": flops, "parameters": parameters} | device_memory()
 
 
 def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
-    """Seconds a step over `count` steps, seconds to compile, FLOPs an image, parameters."""
-    made, state, batch, layout = prepared(size, compute)
-    key = jax.random.key(0)
-    began = time.perf_counter()
-    compiled = parallel.compile_step(made.step, layout, state).lower(state, batch, key).compile()
-    compiling = time.perf_counter() - began
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    for _ in range(3):
-        state, metrics = compiled(state, batch, key)
-    jax.block_until_ready(state)
-    began = time.perf_counter()
-    for _ in range(count):
-        state, metrics = compiled(state, batch, key)
-    jax.block_until_ready(state)
-    seconds = (time.perf_counter() - began) / count
-    flops = compiled.cost_analysis()["flops"] / size.batch
-    return {"seconds": seconds, "compile": compiling, "flops": flops, "parameters": parameters} | device_memory()
+    return timed_step(diffusion(size, compute), count)
+
+
+def gan_step(game: Game, compute: str, count: int) -> dict[str, float]:
+    return timed_step(gan(game, compute), count)
 
 
 def sampler(size: Size, compute: str, steps: int) -> dict[str, float]:
     """Seconds to draw a batch with DDIM, and to compile that."""
-    made, state, _, _ = prepared(size, compute)
-    draw = jax.jit(lambda variables, keys: made.sample(variables, DDIM(steps=steps), keys, None).x0)
+    method = diffusion(size, compute)
+    state, _, _ = prepared(method)
+    draw = jax.jit(lambda variables, keys: method.sample(variables, DDIM(steps=steps), keys, None).x0)
     keys = jax.random.split(jax.random.key(1), size.batch)
     began = time.perf_counter()
     compiled = draw.lower(state.params, keys).compile()

@@ -1,16 +1,12 @@
 """The same for diffusers' `UNet2DModel` and PyTorch (extra `parity`), written as its training example is."""
 
 import copy
-import time
 
 import diffusers
 import torch
 
 from benchmarks.sizes import Size
-
-
-def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+from benchmarks.torch_clock import device, parameters, timed
 
 
 def unet(size: Size) -> diffusers.UNet2DModel:
@@ -30,11 +26,6 @@ def unet(size: Size) -> diffusers.UNet2DModel:
     ).to(device())
 
 
-def wait() -> None:
-    if device() == "cuda":
-        torch.cuda.synchronize()
-
-
 def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
     """Noise, forward, backward, Adam and an average of the weights, as ours."""
     model = unet(size)
@@ -42,7 +33,6 @@ def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
     schedule = diffusers.DDPMScheduler(1000)
     x = torch.rand(size.batch, size.colours, size.side, size.side, device=device()) * 2 - 1
-    began = time.perf_counter()
     run = torch.compile(model) if device() == "cuda" else model
 
     def step():
@@ -56,18 +46,7 @@ def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
         optimizer.step()
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1e-4)
 
-    step()
-    wait()
-    compiling = time.perf_counter() - began
-    for _ in range(2):
-        step()
-    wait()
-    began = time.perf_counter()
-    for _ in range(count):
-        step()
-    wait()
-    parameters = sum(p.numel() for p in model.parameters())
-    return {"seconds": (time.perf_counter() - began) / count, "compile": compiling, "parameters": parameters} | memory()
+    return timed(step, count) | {"parameters": parameters(model)}
 
 
 @torch.no_grad()
@@ -81,16 +60,5 @@ def sampler(size: Size, compute: str, steps: int) -> dict[str, float]:
         with torch.autocast(device(), torch.bfloat16, enabled=compute == "bfloat16"):
             for t in schedule.timesteps:
                 x = schedule.step(model(x, t).sample, t, x).prev_sample
-        wait()
 
-    began = time.perf_counter()
-    draw()
-    first = time.perf_counter() - began
-    began = time.perf_counter()
-    draw()
-    seconds = time.perf_counter() - began
-    return {"seconds": seconds, "compile": max(first - seconds, 0.0)} | memory()
-
-
-def memory() -> dict[str, float]:
-    return {"peak": torch.cuda.max_memory_allocated()} if device() == "cuda" else {}
+    return timed(draw, 1, warm=0)

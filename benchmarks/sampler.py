@@ -1,6 +1,8 @@
 """DDIM on a UNet: images/s, compile seconds, peak memory; beside diffusers where it is installed."""
 
-from benchmarks.measure import main
+from benchmarks.measure import Benchmark, main
+from benchmarks.sizes import SIZES
+from benchmarks.train_step import PEER
 
 if __name__ == "__main__":
-    main("sampler", __doc__, default_count=20)
+    main(Benchmark("sampler", __doc__, SIZES, "mnist", count=20, peer=PEER, timed="batch"))

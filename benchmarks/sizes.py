@@ -1,6 +1,7 @@
-"""The UNets that are timed: the same widths, attention and batch for us and for diffusers' `UNet2DModel`."""
+"""What is timed: networks and batches, the same for us and for a peer."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,4 +26,30 @@ SIZES = {
     "mnist": Size(28, 1, 32, (1, 2, 2), (2,), 2, 64),
     "small": Size(32, 3, 64, (1, 2, 2), (1,), 2, 32),
     "cifar10": Size(32, 3, 128, (1, 2, 2, 2), (1,), 2, 128),
+}
+
+
+@dataclass(frozen=True)
+class Game:
+    """The two networks of a GAN for 32x32 colour images, without labels, and the gamma of its penalty.
+
+    "dcgan" is the non-saturating game with R1, "r3gan" the relativistic one with R1 and R2.
+    """
+
+    kind: str
+    latent: int
+    gamma: float
+    batch: int
+    networks: dict[str, Any]  # fields of both: "width", or "widths", "blocks" and "group"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (32, 32, 3)
+
+
+GAMES = {
+    "dcgan": Game("dcgan", 100, 10.0, 64, {"width": 64}),
+    "r3gan": Game("r3gan", 64, 0.05, 32, {"widths": (128, 96, 64, 48), "blocks": (1,) * 4, "group": 16}),
+    # The paper's networks, and of its batch of 512 what each of 8 GPUs had.
+    "r3gan_cifar10": Game("r3gan", 64, 0.05, 64, {"widths": (768,) * 4, "blocks": (2,) * 4, "group": 16}),
 }

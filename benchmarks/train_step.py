@@ -1,6 +1,9 @@
 """A training step of a UNet: images/s, compile seconds, peak memory, FLOPs; beside diffusers where it is installed."""
 
-from benchmarks.measure import main
+from benchmarks.measure import Benchmark, Contender, main
+from benchmarks.sizes import SIZES
+
+PEER = Contender("diffusers", "benchmarks.peer", needs=("diffusers", "torch"))
 
 if __name__ == "__main__":
-    main("train_step", __doc__, default_count=10)
+    main(Benchmark("train_step", __doc__, SIZES, "mnist", count=10, peer=PEER))

@@ -67,6 +67,31 @@ def on_digits(c, **network):
     return c
 
 
+def gan(generator, discriminator, loss="non_saturating", penalty="none", **fields):
+    """What the configs of GANs start from: two networks on CIFAR-10, their weights not averaged."""
+    c = get_config()
+    c.data = component("data", "tfds:cifar10")
+    players = {"generator": generator, "discriminator": discriminator}
+    c.method = component("method", "gan", loss=loss, penalty=penalty, **players, **fields)
+    c.sampler = component("sampler", "generator")
+    c.ema = component("ema", "half_life", images=0.0)
+    c.train.update(log_every=100, sample_every=5_000, checkpoint_every=5_000)
+    c.eval.update(metrics=("frechet_pixels",), num=10_000)
+    return c
+
+
+def gan_on_digits(c, generator, discriminator, **optim):
+    """The same game in a size that two CPU cores play in minutes: 8x8 digits, the networks as small as is said."""
+    c.data = component("data", "digits")
+    c.method.generator.update(generator)
+    c.method.discriminator.update(discriminator)
+    c.train.update(steps=2_000, batch_size=64, log_every=200, sample_every=1_000, checkpoint_every=1_000)
+    c.optim.update({"decay_images": 0.0} | optim)
+    c.ema = component("ema", "half_life", images=10_000.0)
+    c.eval.update(metrics=("frechet_pixels",), num=1_438)
+    return c
+
+
 def decay_per_step(decay, batch_size):
     """The EMA whose old average keeps the share `decay` at every step, as most papers state it."""
     return component("ema", "half_life", images=batch_size * math.log(2) / -math.log(decay), ramp=0.0)

@@ -1,7 +1,7 @@
-"""EDM on CIFAR-10 (Karras et al. 2022, table 2, and its released code): configuration E, which mirrors images.
+"""EDM on CIFAR-10 (Karras et al. 2022, table 2, and its released code): F, with augmentation.
 
-F replaces the mirroring by non-leaky augmentation. Variants: "cifar10", "cifar10_conditional", "digits",
-"digits_conditional".
+Variants: "cifar10" and "cifar10_conditional"; configuration E, which only mirrors images, is "cifar10_mirrored" and
+"cifar10_conditional_mirrored"; and the same as "digits"... Digits are not flipped, so theirs are never augmented.
 """
 
 from configs import base
@@ -9,13 +9,15 @@ from diffjax.config import component
 
 
 def get_config(variant="cifar10"):
-    small, conditional = base.variant_of(variant, "conditional")
+    small, rest = base.variant_of(variant, "conditional", "mirrored", "conditional_mirrored")
+    mirrored = "mirrored" in rest or small
     c = base.get_config()
-    c.data = component("data", "tfds:cifar10", flip=True)
+    c.data = component("data", "tfds:cifar10", flip=mirrored)
     c.method = component(
         "method", "diffusion", process="edm", target="F", weighting="edm", times="log_normal", network="ddpmpp"
     )
-    c.method.update(conditional=bool(conditional), label_dropout=0.0)
+    c.method.update(conditional="conditional" in rest, label_dropout=0.0)
+    c.method.augment = component("augment", "none" if mirrored else "edm")
     c.method.network.update(channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.13)
     c.train.update(steps=390_625, batch_size=512, log_every=100, sample_every=10_000, checkpoint_every=5_000)
     c.optim.update(learning_rate=1e-3, warmup=10_000_000.0)

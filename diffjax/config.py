@@ -20,7 +20,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from diffjax import data, diffusion, ema, methods, models, optim
-from diffjax.adversarial import LOSSES, PENALTIES
+from diffjax.adversarial import LOSSES, PENALTIES, Watchman
+from diffjax.augment import AUGMENTS
 from diffjax.errors import UserError
 
 TABLES: dict[str, dict[str, Callable]] = {
@@ -41,6 +42,8 @@ TABLES: dict[str, dict[str, Callable]] = {
     "guidance": diffusion.GUIDANCE,
     "loss": LOSSES,
     "penalty": PENALTIES,
+    "augment": AUGMENTS,
+    "watchman": {"watchman": Watchman},
     "optim": optim.OPTIMIZERS,
     "ema": ema.AVERAGES,
 }
@@ -48,7 +51,7 @@ FREE = (
     "train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "eval.every",
     "ema.snapshot_every",
 )  # fmt: skip
-FLAX_FIELDS = ("parent", "name", "outputs")  # Flax's own two, and what a method says: no hyper-parameters
+FLAX_FIELDS = ("parent", "name", "outputs", "hints")  # Flax's own two, and what a method says: no hyper-parameters
 
 
 def component(slot: str, name: str, **fields: Any) -> ConfigDict:
@@ -66,7 +69,8 @@ def build(slot: str, node: ConfigDict) -> Any:
     """The object a component stands for; or, if it still needs arguments, a partial that awaits them."""
     factory, member = _look_up(slot, node.name)
     _, missing = _parameters(factory, member)
-    fields = {key: build(key, value) if key in TABLES else plain(value) for key, value in node.items() if key != "name"}
+    own = {key: value for key, value in node.items() if key != "name"}
+    fields = {key: build(key, v) if isinstance(v, ConfigDict) else plain(v) for key, v in own.items()}
     made = partial(factory, *member, **fields)
     return made if missing else made()
 
@@ -101,8 +105,8 @@ def _parameters(factory: Callable, member: tuple[str, ...] = ()) -> tuple[dict[s
 
 def _describe(slot: str, value: Any) -> Any:
     """A default as it stands in a config: a component's object by its name and fields, anything else as it is."""
-    if slot not in TABLES or isinstance(value, ConfigDict):
-        return value
+    if slot not in TABLES or isinstance(value, ConfigDict | int | float):
+        return value  # a number is no component, whatever its field is called
     if isinstance(value, str):
         return component(slot, value)
     factory, fields = (value.func, value.keywords) if isinstance(value, partial) else (value, {})

@@ -16,7 +16,9 @@ def dry_run(config: ConfigDict) -> str:
     """Compiles the step for the devices present and reads off what it needs; nothing is computed or written."""
     Precision(**config.precision).apply()
     experiment = Experiment.of(config)
-    parallel.check_batch(config.train.batch_size, experiment.layout, config.train.accumulate)
+    parallel.check_batch(
+        config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.together
+    )
     layout = replace(experiment.layout, mode="jit")  # pmap runs the same program on each device
     shapes = carry_shapes(experiment)
     step = parallel.compile_step(window.windowed(experiment.method.step), layout, shapes)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax.errors import UserError
+from diffjax.ramp import cosine_ramp
 
 Tree = Any
 WIDEST = 12**-0.5  # sigma_rel of gamma = 0, the plain mean over the run; wider profiles would favour its beginning
@@ -32,12 +33,14 @@ class HalfLife:
 
     images: float = 500_000.0  # half-life in images; 0: no averaging
     ramp: float = 0.05  # longest half-life as a fraction of the images seen; 0: no ramp
+    warmup: float = 0.0  # images over which the half-life rises from 0, along half a cosine (R3GAN); 0: not so
 
     profiles: ClassVar = ("",)
 
     def decay(self, images_seen: jax.Array, batch_size: int) -> jax.Array:
         """The weight of the old average in one step, a scalar in [0, 1)."""
-        half_life = jnp.minimum(self.images, self.ramp * images_seen) if self.ramp else jnp.asarray(self.images)
+        half_life = cosine_ramp(images_seen, 0.0, self.images, self.warmup) if self.warmup else self.images
+        half_life = jnp.minimum(half_life, self.ramp * images_seen) if self.ramp else jnp.asarray(half_life)
         return jnp.where(half_life > 0, 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8)), 0.0)
 
     def decays(self, images_seen: jax.Array, batch_size: int) -> dict[str, jax.Array]:

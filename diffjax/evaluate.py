@@ -45,7 +45,7 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
         watches.append(Watch("samples", config.train.sample_every, draw))
     if config.eval.metrics:
         chosen = find(config.eval.metrics, experiment)
-        judge = judge_of(experiment) if "classifier" in chosen else None
+        judge = judge_of(experiment, chosen)
 
         def measure(state: TrainState, step: int) -> dict[str, float]:
             evidence = Evidence(experiment, state, config.eval.num, config.seed, judge)

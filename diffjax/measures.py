@@ -15,6 +15,7 @@ import numpy as np
 from diffjax import densities
 from diffjax import metrics as m
 from diffjax.config import flatten
+from diffjax.data import StackedMNIST
 from diffjax.diffusion import discrete
 from diffjax.diffusion.bound import edge_entropy, mean_and_error
 from diffjax.errors import UserError
@@ -126,6 +127,38 @@ def classifier(e: Evidence) -> list[Score]:
         Score("confidence", found["confidence"], found["real_confidence"], held, protocol),
         Score("confidence_ratio", found["confidence_ratio"], 1.0, "as sure as on real images", protocol),
     ]
+
+
+def stacked_modes(e: Evidence, min_hits: int = 0) -> list[Score]:
+    """How many of stacked MNIST's thousand modes a classifier of single digits finds, and how unequal they are.
+
+    Each channel goes through the classifier; a mode counts from `min_hits` samples, 0: `metrics.fair_min_hits`. Beside
+    it, by the same classifier and from as many images: real held-out digits of all modes, of 100 and of 700.
+    """
+    source, num, judge = e.experiment.source, len(e.drawn.x), e.judge
+    min_hits = min_hits or m.fair_min_hits(num, 1000)
+    real = source.heldout_digits
+    read, seen = (judge.experiment.logits(judge.ema, x).argmax(axis=1) for x in (source.channels(e.drawn.x), real["x"]))
+    found = m.stacked_report(read.reshape(-1, 3), min_hits)
+    oracle = {modes: m.stacked_report(seen[source.restricted(modes, num)], min_hits) for modes in (1000, 100, 700)}
+    right = float((seen == real["label"]).mean())
+    protocol = e.protocol | {"data.sha256": source.sha256, "classifier": judge.identity, "classifier_accuracy": right}
+    protocol |= {"min_hits": min_hits, "reference": num, "split": "heldout"}
+    best, held = oracle[1000], f"{num} stacks of real held-out digits"
+    bias, single = m.expected_kl_to_uniform(1000, num), "from 1 hit, as papers count: mistakes of the classifier too"
+    scores = [
+        ("stacked_modes", found["modes"], best["modes"], f"{held}; counted from {min_hits} hits"),
+        ("stacked_modes_single_hit", found["modes_single_hit"], best["modes_single_hit"], single),
+        ("stacked_kl", found["kl"], best["kl"], f"{held}; KL(modes || uniform) in nats"),
+        ("stacked_kl_bias", bias, None, f"the part of it that a finite number makes: of {num} exactly uniform draws"),
+        *(
+            (f"stacked_{name}_of_{modes}", oracle[modes][name], modes, f"real digits of {modes} modes, by this {how}")
+            for modes in (100, 700)
+            for name, how in (("modes", "count"), ("modes_single_hit", "classifier, from 1 hit"))
+        ),
+        ("classifier_accuracy", right, 1.0, f"of the judge itself, on {len(seen)} real held-out digits"),
+    ]
+    return [Score(name, value, reference, meaning, protocol) for name, value, reference, meaning in scores]
 
 
 def accuracy(e: Evidence) -> list[Score]:
@@ -283,6 +316,7 @@ METRICS = {
     "modes": modes,
     "energy": energy,
     "classifier": classifier,
+    "stacked_modes": stacked_modes,
     "accuracy": accuracy,
     "bound": bound,
     "vlb": vlb,
@@ -299,6 +333,7 @@ def find(names: Iterable[str], experiment: Experiment) -> dict[str, Callable[[Ev
             raise UserError(f"eval.metrics: {name!r} is unknown; it is one of {', '.join(METRICS)}")
     gaussian = isinstance(experiment.method, Diffusion)
     chain = gaussian and bool(experiment.method.process.steps)
+    stacked = isinstance(source, StackedMNIST)
     needs = {
         "frechet_pixels": (space.kind == "images", "images"),
         "energy": (space.kind == "points", "points"),
@@ -306,7 +341,14 @@ def find(names: Iterable[str], experiment: Experiment) -> dict[str, Callable[[Ev
             getattr(source, "kind", "") in ("ring", "grid"),
             "a mixture with known modes (toy2d:ring or toy2d:grid)",
         ),
-        "classifier": (space.kind == "images" and space.num_classes > 1, "labelled images"),
+        "classifier": (
+            space.kind == "images" and space.num_classes > 1 and not stacked,
+            "labelled images (if stacked, take stacked_modes)",
+        ),
+        "stacked_modes": (
+            stacked and experiment.method.generates,
+            "a generator of stacked digits (data.name='stacked_mnist')",
+        ),
         "accuracy": (isinstance(experiment.method, Classifier), "a classifier"),
         "bound": (isinstance(experiment.method, DiscreteDiffusion), "a discrete diffusion model"),
         "vlb": (gaussian, "a diffusion model of images or points"),
@@ -322,18 +364,27 @@ def find(names: Iterable[str], experiment: Experiment) -> dict[str, Callable[[Ev
     return {name: METRICS[name] for name in names}
 
 
-def judge_of(experiment: Experiment) -> Run:
-    """The classifier that `eval.classifier` names, a finished run of its own."""
-    path = experiment.config.eval.classifier
-    how = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
+def judge_of(experiment: Experiment, chosen: Iterable[str]) -> Run | None:
+    """The classifier that `eval.classifier` names, a finished run of its own, if one of the chosen metrics asks it."""
+    asking = [name for name in chosen if name in ("classifier", "stacked_modes")]
+    if not asking:
+        return None
+    path, source = experiment.config.eval.classifier, experiment.source
+    stacked = isinstance(source, StackedMNIST)
+    size = f" --config.data.size={source.digits.size}" if stacked and getattr(source.digits, "size", 0) else ""
+    which = f"configs/classifier.py:{source.base}{size}" if stacked else "configs/classifier.py"
+    how = f"train one with: python launch.py train --config={which} --workdir=DIR"
     if not path:
-        raise UserError(f"eval.classifier: the metric 'classifier' needs the run directory of a classifier; {how}")
+        raise UserError(f"eval.classifier: the metric {asking[0]!r} needs the run directory of a classifier; {how}")
     if not (Path(path) / "config.json").is_file():
         raise UserError(f"eval.classifier: {path} holds no run; {how}")
     run = load(path)
     if not isinstance(run.experiment.method, Classifier):
         raise UserError(f"eval.classifier: {path} is a {run.experiment.config.method.name}, not a classifier; {how}")
     seen, drawn = run.experiment.method.space.shape, experiment.method.space.shape
-    if seen != drawn:
+    if stacked and not source.made_of(run.experiment.source):
+        known = f"{run.experiment.config.data.name} of {seen}"
+        raise UserError(f"eval.classifier: {path} was trained on {known}, not on the digits that are stacked; {how}")
+    if not stacked and seen != drawn:
         raise UserError(f"eval.classifier: {path} sees images of {seen}, not of {drawn}")
     return run

@@ -98,12 +98,15 @@ def layout(mode: str = "jit", devices: int = 0, fsdp: int = 1) -> Layout:
     return Layout(Mesh(grid, ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2), mode)
 
 
-def check_batch(batch_size: int, layout: Layout, accumulate: int = 1, name: str = "train.batch_size") -> None:
-    """Every device gets the same number of examples in every part of the batch, or it is an error."""
+def check_batch(
+    batch_size: int, layout: Layout, accumulate: int = 1, together: int = 1, name: str = "train.batch_size"
+) -> None:
+    """Every device gets the same number of examples in every part of the batch, whole groups, or it is an error."""
     devices = layout.mesh.size
-    if batch_size < 1 or batch_size % (devices * accumulate):
+    if batch_size < 1 or batch_size % (devices * accumulate * together):
         parts = f" times train.accumulate={accumulate}" if accumulate > 1 else ""
-        raise UserError(f"{name}: {batch_size} is not a positive multiple of {devices} devices{parts}")
+        groups = f" times groups of {together}" if together > 1 else ""
+        raise UserError(f"{name}: {batch_size} is not a positive multiple of {devices} devices{parts}{groups}")
 
 
 def compile_step(step: Callable, layout: Layout, state: Tree) -> Callable:

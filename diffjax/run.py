@@ -22,6 +22,7 @@ from diffjax.ema import WIDEST, Power, network_of, reconstruct
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion, NoisyClassifier
 from diffjax.methods.method import Method
+from diffjax.optim import Adam
 from diffjax.parallel import Layout, Tree
 from diffjax.precision import Precision
 from diffjax.sampling import Drawn, Generator
@@ -45,17 +46,19 @@ class Experiment:
         """Builds everything a config names, and checks what can be checked before anything runs."""
         _check_numbers(config)
         layout = parallel.layout(**config.parallel)
-        batch_size, steps = config.train.batch_size, config.train.steps
+        batch_size = config.train.batch_size
         source = build("data", config.data)
         make = build("method", config.method)
         method = make(
             space=source.space,
             precision=Precision(**config.precision),
-            optimizers=_optimizers(config.optim, make.func.networks, batch_size, steps * batch_size),
+            optimizers={},
             ema=build("ema", config.ema),
             batch_size=batch_size,
             accumulate=config.train.accumulate,
         )
+        optims, images = _optimizers(config.optim, method.networks), config.train.steps * batch_size
+        method = replace(method, optimizers={name: method.optimizer(name, o, images) for name, o in optims.items()})
         sampler = build("sampler", config.sampler)
         if not isinstance(sampler, tuple(method.samplers.values())):
             fitting = ", ".join(method.samplers)
@@ -148,13 +151,13 @@ def _check_numbers(config: ConfigDict) -> None:
         raise UserError(f"eval.best: train.checkpoint_every={saved} must be a multiple of eval.every={every}, above 0")
 
 
-def _optimizers(node: ConfigDict, networks: tuple[str, ...], batch_size: int, images: int) -> dict[str, Any]:
+def _optimizers(node: ConfigDict, networks: tuple[str, ...]) -> dict[str, Adam]:
     """One optimiser for each network: `optim` is a component for all of them, or a section with one for each."""
     if "name" in node:
-        return {network: build("optim", node).build(batch_size, images) for network in networks}
+        return dict.fromkeys(networks, build("optim", node))
     if set(node) != set(networks):
         raise UserError(f"optim: has {', '.join(node)}; this method trains {', '.join(networks)}")
-    return {network: build("optim", node[network]).build(batch_size, images) for network in networks}
+    return {network: build("optim", node[network]) for network in networks}
 
 
 def read_config(workdir: Path) -> ConfigDict:

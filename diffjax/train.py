@@ -22,6 +22,7 @@ from diffjax.checkpoint import Checkpoints
 from diffjax.data import Stream
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import Watch, evaluations
+from diffjax.health import Health
 from diffjax.parallel import Axis, check_batch, compile_step, is_main
 from diffjax.precision import Precision
 from diffjax.run import Experiment, load
@@ -40,7 +41,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """
     Precision(**config.precision).apply()  # before the first computation
     experiment = Experiment.of(config)
-    check_batch(config.train.batch_size, experiment.layout, config.train.accumulate)
+    check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.together)
     with contextlib.ExitStack() as stack:
         if is_main():
             stack.enter_context(Hold(workdir))
@@ -54,7 +55,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             enter(workdir, config, done)
         stop = stack.enter_context(Stop())
         result = loop(experiment, workdir, shapes, watches, warm, writer, checkpoints, done, stop)
-        if result["status"] == "failed":
+        if result["status"] == "failed" and result.pop("replay"):
             if is_main():
                 write_json(workdir / "result.json", result)
             result["reason"] += "; " + why(experiment, workdir, checkpoints, result)
@@ -81,11 +82,13 @@ def loop(
     key = experiment.key("step")
     compiled = compile_step(window.windowed(method.step), layout, shapes)
     stream = Stream(experiment.source, experiment.config.seed, config.batch_size, method.batches_per_step, layout)
+    health = Health(method, config.batch_size)
     checkpoints.drop_averages_after(done)
     if done:
         carry = checkpoints.restore(done, **layout.place(shapes))
         facts = carry.pop("facts")
         stream.seek(facts["data"])
+        health.restore(facts["health"])
         earlier, values = facts["seconds"], facts["values"]
         writer.say(f"continuing from step {done:,}")
     else:
@@ -112,7 +115,8 @@ def loop(
         if due(step, config.log_every) or last:
             values = window.read(carry["window"])
             if bad := first_bad_step(carry["state"]):
-                return failed(bad, checkpoints)
+                return not_finite(bad, checkpoints)
+            health.look(step, values)
             speed = (step - logged) * config.batch_size / (time.monotonic() - logged_at)
             writer.progress(step, values, speed)
             values["images_per_second"] = speed
@@ -128,16 +132,20 @@ def loop(
         seconds = earlier + time.monotonic() - began
         if values:
             writer.metrics(step, step * config.batch_size, seconds, values)
+        if reason := health.given_up(step):
+            return failed(reason, step, checkpoints)
         stopping = stop.asked(step)
         saving = due(step, config.checkpoint_every) or last or stopping
         snapshot = method.ema.snapshot_due(step, config.batch_size, last)
         if (saving or snapshot) and (bad := first_bad_step(carry["state"])):
-            return failed(bad, checkpoints)
+            return not_finite(bad, checkpoints)
         if snapshot:
             checkpoints.save_averages(step, carry["state"].ema)
-        if saving:
-            facts = {"seconds": seconds, "data": stream.position, "values": strict(values)}
+        if saving and (health.may_save() or last):
+            facts = {"seconds": seconds, "data": stream.position, "values": strict(values), "health": health.facts}
             checkpoints.save(step, carry, facts, values)
+        elif saving:
+            writer.say(f"step {step} is not saved over a healthy checkpoint; {health.complaint}")
         if stopping and not last:
             checkpoints.wait()
             writer.say(f"stopped at step {step}; run the same command to continue")
@@ -196,12 +204,24 @@ def first_bad_step(state: TrainState) -> int:
     return 0 if bad == HEALTHY else bad
 
 
-def failed(bad: int, checkpoints: Checkpoints) -> dict[str, Any]:
-    """The result of a run gone bad: nothing is saved over its last good checkpoint."""
+def not_finite(bad: int, checkpoints: Checkpoints) -> dict[str, Any]:
+    """The result of a run whose numbers went bad: its step is done again, to see which went first."""
+    return failed(f"step {bad} was not finite", bad, checkpoints) | {"replay": True}
+
+
+def failed(reason: str, step: int, checkpoints: Checkpoints) -> dict[str, Any]:
+    """The result of a run gone wrong: nothing is saved over its last good checkpoint."""
     checkpoints.wait()
     good = checkpoints.latest() or 0
-    reason = f"step {bad} was not finite; the last good checkpoint is step {good}"
-    return {"status": "failed", "reason": reason, "step": bad, "last_good_step": good, "metrics": {}}
+    reason = f"{reason}; the last good checkpoint is step {good}"
+    return {
+        "status": "failed",
+        "reason": reason,
+        "step": step,
+        "last_good_step": good,
+        "metrics": {},
+        "replay": False,
+    }
 
 
 def why(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, result: dict[str, Any]) -> str:

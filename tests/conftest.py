@@ -13,7 +13,8 @@ from jaxtyping import install_import_hook  # noqa: E402
 
 # With many virtual devices on few cores, unbounded asynchronous dispatch can deadlock the collectives.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
-install_import_hook(["diffjax.diffusion", "diffjax.adversarial", "diffjax.metrics"], "beartype.beartype")
+CHECKED = ["diffjax.diffusion", "diffjax.adversarial", "diffjax.augment", "diffjax.metrics"]
+install_import_hook(CHECKED, "beartype.beartype")
 
 
 @pytest.fixture

@@ -15,17 +15,24 @@ def base():
     return configs.load("configs/digits.py")
 
 
-PAPERS = {"ddpm": ("", "_vlb"), "iddpm": ("", "_vlb", "_simple", "_linear"), "vdm": ("",), "edm": ("", "_conditional"),
-          "score_sde": ("", "_vp", "_subvp"), "flow": ("", "_diffusion")}  # fmt: skip
+PAPERS = {
+    "cifar10_ddpm": ("", "_vlb"), "cifar10_iddpm": ("", "_vlb", "_simple", "_linear"), "cifar10_vdm": ("",),
+    "cifar10_edm": ("", "_conditional", "_mirrored"), "cifar10_score_sde": ("", "_vp", "_subvp"),
+    "cifar10_flow": ("", "_diffusion"), "gan_cifar10_dcgan": ("",), "gan_cifar10_sngan": ("", "_conditional"),
+    "gan_cifar10_wgan_gp": ("",), "gan_cifar10_biggan": ("",), "gan_cifar10_r3gan": ("",),
+    "ddgan_cifar10": ("", "_t1", "_no_latent"),
+}  # fmt: skip
 CONFIGS = [
     "configs/digits.py", "configs/digits.py:conditional", "configs/digits.py:ddpm", "configs/toy2d.py",
     "configs/toy2d.py:ring", "configs/toy2d.py:grid", "configs/toy2d.py:moons", "configs/mnist.py",
-    "configs/mnist.py:ddpm", "configs/classifier.py", "configs/classifier.py:digits_noisy", "configs/gan_toy2d.py",
-    "configs/gan_toy2d.py:grid", "configs/gan_digits.py", "configs/gan_mnist.py", "configs/heartbeat.py",
-    "configs/sohl_dickstein.py",
+    "configs/mnist.py:ddpm", "configs/classifier.py", "configs/classifier.py:digits_noisy", "configs/gan_ring.py",
+    "configs/gan_grid.py", "configs/gan_ring.py:pac2", "configs/gan_grid.py:paper_pac4", "configs/gan_digits.py",
+    "configs/gan_mnist.py", "configs/ddgan_grid.py", "configs/gan_stacked_mnist.py",
+    "configs/gan_stacked_mnist.py:small_gan_r1", "configs/gan_stacked_mnist.py:digits_rpgan_r1",
+    "configs/gan_stacked_mnist.py:pac2", "configs/heartbeat.py", "configs/sohl_dickstein.py",
 ]  # fmt: skip
 CONFIGS += [
-    f"configs/cifar10_{paper}.py:{size}{rest}"
+    f"configs/{paper}.py:{size}{rest}"
     for paper, variants in PAPERS.items()
     for rest in variants
     for size in ("cifar10", "digits")

@@ -40,7 +40,7 @@ def test_the_digits_of_the_demo_are_seen_by_a_classifier_and_are_as_close_to_hel
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_gan_on_the_ring_finds_its_modes(tmp_path):
-    finished("train", "--config=configs/gan_toy2d.py:ring", f"--workdir={tmp_path}/ring", timeout=800)
+    finished("train", "--config=configs/gan_ring.py", f"--workdir={tmp_path}/ring", timeout=800)
     found = metrics(tmp_path / "ring")
     assert found["eval/modes"] >= 7
     assert found["eval/high_quality"] >= 0.9

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import diffjax
+from diffjax.adversarial import Watchman
 from diffjax.checkpoint import Checkpoints
 from diffjax.errors import Diverged, UserError
+from diffjax.health import Health
 from diffjax.replay import first_bad_tensor
 from diffjax.run import Experiment
 from diffjax.train import carry_shapes, train, warm_start
@@ -118,6 +120,42 @@ def test_the_memory_of_losses_goes_on_where_it_stopped(tmp_path):
     a, b = diffjax.load(tmp_path / "a"), diffjax.load(tmp_path / "b")
     assert np.ptp(np.asarray(a.state.extra["times"]["losses"])) > 0
     tiny.assert_trees_equal((a.params, a.state.extra), (b.params, b.state.extra))
+
+
+def test_a_game_that_is_lost_is_given_up_and_keeps_its_last_healthy_checkpoint(tmp_path, monkeypatch):
+    """Healthy for two log lines (10 steps), then collapsed for as long as the watchman's patience."""
+    looks = []
+
+    def complains(self, values):
+        looks.append(values)
+        return "collapsed: samples spread 0.001 times as far as real examples do" if len(looks) > 2 else ""
+
+    monkeypatch.setattr(Watchman, "__call__", complains)
+    fast = {"train__log_every": 5, "train__checkpoint_every": 5, "train__keep": 1, "method__watchman__patience": 160}
+    with pytest.raises(Diverged, match="collapsed.*, for 160 images; the last good checkpoint is step 10"):
+        train(tiny.gan(train__steps=60, **fast), tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["status"], result["step"], result["last_good_step"]) == ("failed", 20, 10)
+    assert "collapsed" in result["reason"] and diffjax.load(tmp_path).step == 10
+    assert len(tiny.losses(tmp_path)) == 4  # what it looked like is written down to the end
+
+
+def test_health_counts_from_the_last_step_at_which_all_was_well():
+    class Ill:
+        patience = 100.0
+        complaint = staticmethod(lambda values: "ill" if values["x"] else "")
+
+    health = Health(Ill, batch_size=10)
+    assert health.may_save()
+    for step, x in ((5, 1), (8, 0), (12, 1), (17, 1)):
+        health.look(step, {"x": x})
+        assert not health.given_up(step)
+    assert not health.may_save()
+    continued = Health(Ill, batch_size=10)
+    continued.restore(health.facts)
+    continued.look(18, {"x": 1})
+    assert continued.given_up(18) == "ill, for 100 images"
+    assert continued.may_save()  # its latest checkpoint was of an ill run: nothing healthy is lost
 
 
 def test_a_run_of_another_config_is_refused_and_untouched(tmp_path):

@@ -1,15 +1,37 @@
 """What the discriminator and the generator minimise, per example, as functions of the discriminator's logits.
 
 A loss is a pair of methods that both see the logits of real and of generated examples, so that a loss that compares
-the two (relativistic GANs) has the same shape as one that judges each alone.
+the two (relativistic GANs) has the same shape as one that judges each alone. "Logit" is the discriminator's output as
+it leaves the network: D = sigmoid(logit) in the games of cross entropy, an unbounded score in the others.
 """
 
 from dataclasses import dataclass
 
-import jax
+from jax.nn import relu, softplus
 from jaxtyping import Array, Float
 
 Logits = Float[Array, "b"]
+
+
+def cross_entropy(real: Logits, fake: Logits) -> Logits:
+    """-log D(real) - log(1 - D(fake)) with D = sigmoid(logit), in nats. [b] -> [b]."""
+    return softplus(-real) + softplus(fake)
+
+
+@dataclass(frozen=True)
+class Minimax:
+    """The original zero-sum game (Goodfellow et al. 2014, eq. 1): the generator minimises what D maximises.
+
+    Its gradient vanishes where the discriminator is certain: it is exp(logit) times the non-saturating one.
+    """
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """softplus(-real) + softplus(fake), in nats. Logits [b] -> [b]."""
+        return cross_entropy(real, fake)
+
+    def generator(self, real: Logits, fake: Logits) -> Logits:
+        """log(1 - D(fake)) = -softplus(fake), in nats, never positive; `real` does not matter. Logits [b] -> [b]."""
+        return -softplus(fake)
 
 
 @dataclass(frozen=True)
@@ -21,8 +43,76 @@ class NonSaturating:
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
         """softplus(-real) + softplus(fake), in nats. Logits [b] -> [b]."""
-        return jax.nn.softplus(-real) + jax.nn.softplus(fake)
+        return cross_entropy(real, fake)
 
     def generator(self, real: Logits, fake: Logits) -> Logits:
         """softplus(-fake), in nats; `real` does not matter. Logits [b] -> [b]."""
-        return jax.nn.softplus(-fake)
+        return softplus(-fake)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """LSGAN (Mao et al. 2017, eq. 2): the logits regress on targets a, b and c.
+
+    The defaults are the paper's 0-1 coding (eq. 9). With b - c = 1 and b - a = 2, such as a = -1, b = 1, c = 0 (eq. 8),
+    the generator descends half of Pearson's chi^2 divergence of p + q from 2 q, p the data's density and q its own.
+    """
+
+    a: float = 0.0  # the discriminator's target at generated images
+    b: float = 1.0  # the discriminator's target at real images
+    c: float = 1.0  # the generator's target at generated images
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """(real - b)^2 / 2 + (fake - a)^2 / 2. Logits [b] -> [b]."""
+        return 0.5 * (real - self.b) ** 2 + 0.5 * (fake - self.a) ** 2
+
+    def generator(self, real: Logits, fake: Logits) -> Logits:
+        """(fake - c)^2 / 2; `real` does not matter. Logits [b] -> [b]."""
+        return 0.5 * (fake - self.c) ** 2
+
+
+@dataclass(frozen=True)
+class Wasserstein:
+    """WGAN (Arjovsky et al. 2017, eq. 2 and 3): minus the discriminator's loss bounds Wasserstein-1 from below.
+
+    So it is for a critic of Lipschitz constant 1. The loss does not hold it to that; weight clipping or a penalty does.
+    """
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """fake - real. Logits [b] -> [b]."""
+        return fake - real
+
+    def generator(self, real: Logits, fake: Logits) -> Logits:
+        """-fake; `real` does not matter. Logits [b] -> [b]."""
+        return -fake
+
+
+@dataclass(frozen=True)
+class Hinge:
+    """The geometric GAN (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17): D has no say beyond its margin."""
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """max(0, 1 - real) + max(0, 1 + fake). Logits [b] -> [b]."""
+        return relu(1 - real) + relu(1 + fake)
+
+    def generator(self, real: Logits, fake: Logits) -> Logits:
+        """-fake; `real` does not matter. Logits [b] -> [b]."""
+        return -fake
+
+
+@dataclass(frozen=True)
+class Relativistic:
+    """RpGAN: only the difference of the logits of a pair counts (Jolicoeur-Martineau 2018; Huang et al. 2024, eq. 2).
+
+    Each player minimises softplus of how far the other is ahead: minus the f(t) = -softplus(-t) of eq. 2, in the
+    non-saturating form, with the sign that makes high logits mean real. Real example i is paired with generated example
+    i; the two batches are drawn independently, so that every pairing has the same expectation.
+    """
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """softplus(fake - real), in nats. Logits [b] -> [b]."""
+        return softplus(fake - real)
+
+    def generator(self, real: Logits, fake: Logits) -> Logits:
+        """softplus(real - fake), in nats; its gradient in `fake` depends on `real`. Logits [b] -> [b]."""
+        return softplus(real - fake)

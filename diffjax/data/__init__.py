@@ -6,13 +6,17 @@ from diffjax.data.heartbeat import Heartbeat
 from diffjax.data.pipeline import Order, Stream
 from diffjax.data.source import Examples, Source
 from diffjax.data.space import Space
+from diffjax.data.stacked_mnist import StackedMNIST
 from diffjax.data.tfds import TFDS, prepare
 from diffjax.data.toy2d import Toy2D
 
-SOURCES = {"digits": Digits, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder, "heartbeat": Heartbeat}
+SOURCES = {
+    "digits": Digits, "stacked_mnist": StackedMNIST, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder,
+    "heartbeat": Heartbeat,
+}  # fmt: skip
 FAMILIES = (Toy2D, TFDS, Folder)  # named with a member: "toy2d:ring", "tfds:mnist", "folder:/path"
 
 __all__ = [
-    "FAMILIES", "SOURCES", "TFDS", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Source", "Space", "Stream",
-    "Toy2D", "prepare",
+    "FAMILIES", "SOURCES", "TFDS", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Source", "Space",
+    "StackedMNIST", "Stream", "Toy2D", "prepare",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Distributions on the plane whose every fact is known: two mixtures with modes to count, and two curves.
 
-Each is a set of points plus Gaussian noise, centred by definition, and standardised by its exact standard deviation.
+Each is a set of points plus Gaussian noise, centred by definition; models see it divided by its exact standard
+deviation, unless they are not to.
 """
 
 from collections.abc import Callable
@@ -92,6 +93,7 @@ class Toy2D(Synthetic):
     seed: int = 0  # of the draws; train and held-out points come from different streams
     noise: float = 0.0  # standard deviation in stored units; 0: 0.01 ring, 0.05 grid, 0.025 swiss_roll, 0.05 moons
     labelled: bool = False  # the label is the mixture component (8 ring, 25 grid) or the moon (2)
+    standardised: bool = True  # models see unit variance; False: the stored units themselves
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -146,7 +148,7 @@ class Toy2D(Synthetic):
     @property
     def space(self) -> Space:
         kind = KINDS[self.kind]
-        scale = (kind.variance + self.sigma**2) ** 0.5
+        scale = (kind.variance + self.sigma**2) ** 0.5 if self.standardised else 1.0
         return Space("points", (2,), num_classes=kind.components if self.labelled else 0, shift=0.0, scale=scale)
 
     def _draw(self, n: int, stream: int) -> Examples:

@@ -7,7 +7,7 @@ from diffjax.diffusion.discrete import KERNELS
 from diffjax.diffusion.learned import LearnedLogSNR, LearnedTable
 from diffjax.diffusion.loss import Parametrisation, denoising_loss, end_terms
 from diffjax.diffusion.noise import fold_in, normal
-from diffjax.diffusion.process import Process
+from diffjax.diffusion.process import Process, along
 from diffjax.diffusion.samplers import (
     DDIM,
     SAMPLERS,
@@ -24,12 +24,13 @@ from diffjax.diffusion.samplers import (
     Samples,
     UniPC,
 )
-from diffjax.diffusion.table import Table, ddpm_cosine, ddpm_linear, table
+from diffjax.diffusion.table import Table, VPSteps, ddpm_cosine, ddpm_linear, table
 
 PROCESSES = {
     "ddpm_linear": ddpm_linear,
     "ddpm_cosine": ddpm_cosine,
     "table": table,
+    "vp_steps": VPSteps,
     "vp_linear": VPLinear,
     "vp_cosine": VPCosine,
     "sub_vp": SubVP,
@@ -107,6 +108,6 @@ __all__ = [
     "VE", "WEIGHTINGS", "AdamsBashforth", "Adaptive", "Ancestral", "DPMSolverPP", "Denoiser", "Euler",
     "EulerMaruyama", "Flow", "Heun", "LearnedLogSNR", "LearnedTable", "Parametrisation", "Prediction",
     "PredictorCorrector", "Process", "ReverseDiffusion", "Sampler", "Samples", "SubVP", "Table", "UniPC", "VPCosine",
-    "VPLinear", "bound", "ddpm_cosine", "ddpm_linear", "denoising_loss", "editing", "end_terms", "fold_in",
-    "normal", "table",
+    "VPLinear", "VPSteps", "along", "bound", "ddpm_cosine", "ddpm_linear", "denoising_loss", "editing", "end_terms",
+    "fold_in", "normal", "table",
 ]  # fmt: skip

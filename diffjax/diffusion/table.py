@@ -11,14 +11,13 @@ from diffjax.diffusion.process import Process, Time
 from diffjax.errors import UserError
 
 
-@dataclass(frozen=True)
-class Table(Process):
-    """A chain of T steps with given betas: alpha(n/T)^2 = prod_{i <= n} (1 - beta_i), alpha(0) = 1 (Ho et al. 2020).
+class Chain(Process):
+    """A chain of T steps with betas: alpha(n/T)^2 = prod_{i <= n} (1 - beta_i), alpha(0) = 1 (Ho et al. 2020).
 
     A process of its own, not a sampled continuous one: t is rounded to the nearest of 0, 1/T, 2/T .. 1.
     """
 
-    betas: tuple[float, ...] = field(repr=False)
+    betas: tuple[float, ...]
 
     @property
     def steps(self) -> int:
@@ -41,6 +40,35 @@ class Table(Process):
         alpha, sigma = self._tables
         levels = jnp.asarray(2 * (np.log(alpha[1:]) - np.log(sigma[1:])), jnp.result_type(float))
         return (jnp.argmin(jnp.abs(log_snr[..., None] - levels), axis=-1) + 1.0) / self.steps
+
+
+@dataclass(frozen=True)
+class Table(Chain):
+    """Any betas, in order: the shares of variance that the steps replace by noise."""
+
+    betas: tuple[float, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class VPSteps(Chain):
+    """The chain that meets a VP process with linear betas at even times from t_min to 1 (Xiao et al. 2021, B.1).
+
+    beta_n = 1 - alpha^2(t_n) / alpha^2(t_{n-1}), t_n = t_min + (1 - t_min) n / T: as much noise for any number T.
+    """
+
+    timesteps: int = 4  # T
+    beta_min: float = 0.1  # per unit of time, as in `VPLinear`
+    beta_max: float = 20.0
+    t_min: float = 1e-3
+
+    def __post_init__(self):
+        _check(self.timesteps)
+
+    @cached_property
+    def betas(self) -> tuple[float, ...]:
+        t = self.t_min + (1 - self.t_min) * np.arange(self.timesteps + 1) / self.timesteps
+        log_alpha_bar = -0.5 * t**2 * (self.beta_max - self.beta_min) - t * self.beta_min
+        return tuple((-np.expm1(np.diff(log_alpha_bar))).tolist())
 
 
 def look_up(values: np.ndarray | Array, t: Time) -> Time:

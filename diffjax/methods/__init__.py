@@ -1,6 +1,7 @@
 """Methods: how to train. Each is one dataclass with `init`, `step` and `sample`, and no loop of its own."""
 
 from diffjax.methods.classifier import Classifier
+from diffjax.methods.denoising_gan import DenoisingGAN
 from diffjax.methods.diffusion import Diffusion
 from diffjax.methods.discrete import DiscreteDiffusion
 from diffjax.methods.gan import GAN
@@ -11,9 +12,13 @@ METHODS = {
     "diffusion": Diffusion,
     "discrete_diffusion": DiscreteDiffusion,
     "gan": GAN,
+    "denoising_gan": DenoisingGAN,
     "classifier": Classifier,
     "noisy_classifier": NoisyClassifier,
 }
 SAMPLERS = {name: sampler for method in METHODS.values() for name, sampler in method.samplers.items()}
 
-__all__ = ["GAN", "METHODS", "SAMPLERS", "Classifier", "Diffusion", "DiscreteDiffusion", "Method", "NoisyClassifier"]
+__all__ = [
+    "GAN", "METHODS", "SAMPLERS", "Classifier", "DenoisingGAN", "Diffusion", "DiscreteDiffusion", "Method",
+    "NoisyClassifier",
+]  # fmt: skip

@@ -1,8 +1,8 @@
 """Diffusion: one network learns to undo known noise."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from diffjax import models
+from diffjax.augment import EdmAugment, NoAugment
 from diffjax.diffusion import (
     EDM,
     SAMPLERS,
@@ -69,6 +70,7 @@ class Diffusion(Method):
     network: Callable[..., nn.Module] = models.UNet
     conditional: bool = False  # show the network the labels
     label_dropout: float = 0.1  # share of labels hidden in training, so that classifier-free guidance can be used
+    augment: NoAugment | EdmAugment = NoAugment()  # of training images; the network is told what was done
     super_resolution: int = 0  # show it the image reduced by this factor (SR3, Saharia et al. 2021), as often; 0: no
 
     networks: ClassVar = ("denoiser",)
@@ -86,7 +88,18 @@ class Diffusion(Method):
                 "method.weighting: a learned schedule would move to wherever another loss is small; it must be vlb"
             )
         self.times.init(self.process.steps)  # its own checks, before anything runs
+        self._check_augment()
         self._check_super_resolution()
+
+    def _check_augment(self) -> None:
+        if isinstance(self.augment, NoAugment):
+            return
+        if not isinstance(self.augment, EdmAugment):
+            raise UserError("method.augment: a diffusion model would learn what is done to its images; edm, or none")
+        if self.space.kind != "images":
+            raise UserError(f"method.augment: {self.space.kind} cannot be augmented, only images; use 'none'")
+        if "hints" not in inspect.signature(self.network).parameters:
+            raise UserError("method.network: cannot be told of augmentation; use a UNet, or method.augment.name=none")
 
     def _check_super_resolution(self) -> None:
         factor = self.super_resolution
@@ -103,8 +116,10 @@ class Diffusion(Method):
         return bound.Discretised() if self.space.kind == "images" else bound.Density()
 
     def make(self, network, axis=Axis()):  # noqa: B008
-        outputs = self.reverse_variance.outputs
-        return super().make(network if outputs == 1 else partial(network, outputs=outputs), axis)
+        known = {"outputs": self.reverse_variance.outputs} if self.reverse_variance.outputs > 1 else {}
+        if isinstance(self.augment, EdmAugment):
+            known["hints"] = self.augment.labels
+        return super().make(network, axis, **known)
 
     def process_of(self, variables: dict[str, Tree]) -> Process:
         """The process as these variables have it: a learned one's parameters stand beside the network's."""
@@ -130,17 +145,19 @@ class Diffusion(Method):
 
         def losses(variables, batch):
             """Of each example: what is minimised, and (t, the loss at t) for the times to remember."""
-            noise, hide, dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(
+            noise, hide, dropout, change = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(
                 keys_of(key, state.step, batch)
             )
-            x0, label = self.space.to_model(batch["x"]), self._hidden(batch["label"], hide)
+            x0, told = self._changed(self.space.to_model(batch["x"]), change)
+            label = self._hidden(batch["label"], hide)
             reduced = self._reduced(x0, hide)
             process = self.process_of({"denoiser": variables})
             loss_of = denoising_loss(self._parts(process), self.weighting, self.decoder)
             t, eps = self._draw(times_now, process, noise, x0, batch, jax.random.fold_in(key, state.step))
 
             def predict(x, t):
-                return network.apply(variables, self._beside(x, reduced), self.clock(process, t), label, dropout)
+                shown = self._beside(x, reduced)
+                return network.apply(variables, shown, self.clock(process, t), label, dropout, **told)
 
             at_t = loss_of(predict, x0, t, eps, variables["params"].get("weighting", {}))
             # No gradient to p(t): to a schedule that is learned, the density is a way to sample, not a thing to move.
@@ -178,6 +195,13 @@ class Diffusion(Method):
         else:
             u = independent(key_t)
         return jax.lax.stop_gradient(times_now.quantile(u, process)), normal(key_eps, x0)
+
+    def _changed(self, x0, keys):
+        """Training images, augmented, and what the network is told of it."""
+        if isinstance(self.augment, NoAugment):
+            return x0, {}
+        x0, hints = self.augment(x0, keys)
+        return x0, {"hints": hints}
 
     def _hidden(self, label, keys):
         """Labels, with a share replaced by the one that means "no label"; None for a network that sees none."""

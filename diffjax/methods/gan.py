@@ -3,23 +3,29 @@
     d_steps times:  the discriminator descends  loss(D(x), D(G(z))) + penalty,  each time on its own real batch
     once:           the generator descends      loss(D(x), D(G(z))),            on yet another real batch
 
-Samples come from the exponential moving average of the generator.
+Samples come from the exponential moving average of the generator. What a GAN plays with, a generator's answer to noise
+alone, is said in three methods (`init`, `play`, `sample`); everything else holds for any game of two networks.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import linen as nn
+from jax import lax
 from jaxtyping import Array, Float, Key
 
-from diffjax.adversarial import R1, NonSaturating
+from diffjax.adversarial import R1, NonSaturating, Watchman, clip_weights, pack, unpack
+from diffjax.augment import Augment, NoAugment
 from diffjax.diffusion import Samples
 from diffjax.errors import UserError
 from diffjax.methods.method import Batch, Method, Metrics, keys_of
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
+from diffjax.optim import Adam
 from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree, update
 
@@ -45,128 +51,308 @@ class Latent:
         return jax.vmap(lambda key: jax.random.normal(key, (size,), float))(keys)
 
 
+class Round(NamedTuple):
+    """What the discriminator is shown in one turn, and what it is told besides."""
+
+    real: Array
+    fake: Array
+    given: dict[str, Array]  # further arguments of the discriminator, the same for both sorts
+    label: Array  # 0 where there is none
+    stats: Tree  # the generator's statistics after it has made `fake`
+
+
+class Keys(NamedTuple):
+    """An example's randomness in one turn: a key for each thing that is random."""
+
+    play: Key[Array, "b"]  # of the round: latents, and whatever else a method draws
+    penalty: Key[Array, "b"]
+    real: Key[Array, "b"]  # its augmentations
+    fake: Key[Array, "b"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """When and where an update happens: what its loss depends on, besides networks and examples."""
+
+    key: Key[Array, ""]  # of the player's turn
+    step: Array
+    seen: Array  # images of training so far
+    strength: Array  # of the augmentations, now
+    axis: Axis
+
+    def keys(self, batch: Batch) -> Keys:
+        split = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)
+        return Keys(*split(keys_of(self.key, self.step, batch)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class GAN(Method):
     """A game of two networks. A step is one update of the generator, after `d_steps` of the discriminator."""
 
     generator: Callable[..., nn.Module] = MlpGenerator
     discriminator: Callable[..., nn.Module] = MlpDiscriminator
-    loss: NonSaturating = NonSaturating()
+    loss: Any = NonSaturating()
     penalty: Callable[..., Array] = R1()
+    augment: Augment = NoAugment()  # of whatever the discriminator sees, real or generated
+    watchman: Watchman = Watchman()
     d_steps: int = 1  # discriminator updates per generator update
+    lazy: int = 1  # the penalty comes every so many steps, so many times as strong, as an update of its own; 1: always
+    packing: int = 1  # examples that the discriminator judges as one (PacGAN)
     conditional: bool = False  # show both networks the labels (Mirza & Osindero 2014)
+    auxiliary: float = 0.0  # weight of naming the class, which D then does instead of being shown it (ACGAN); 0: none
+    clip_weights: float = 0.0  # D's weights are cut to +- this after every update (WGAN); 0: not
 
     networks: ClassVar = ("generator", "discriminator")
     samplers: ClassVar = {"generator": Latent}
 
     def __post_init__(self):
-        if self.d_steps < 1:
-            raise UserError(f"method.d_steps: {self.d_steps} must be at least 1")
+        for field in ("d_steps", "lazy", "packing"):
+            if getattr(self, field) < 1:
+                raise UserError(f"method.{field}: {getattr(self, field)} must be at least 1")
+        for field in ("auxiliary", "clip_weights"):
+            if not getattr(self, field) >= 0:
+                raise UserError(f"method.{field}: {getattr(self, field)} must not be negative; 0 switches it off")
         if self.conditional and not self.space.num_classes:
             raise UserError("method.conditional: the data set has no labels; it must be false")
+        if self.auxiliary and not self.conditional:
+            raise UserError(f"method.auxiliary: {self.auxiliary} asks for classes; method.conditional must be true")
+        if self.packing > 1 and self.conditional:
+            raise UserError(f"method.packing: {self.packing} examples have no label in common; use 1, or no labels")
+        if not isinstance(self.augment, Augment):
+            raise UserError("method.augment: a discriminator is not told what was done; use ada, diff_augment or none")
+        if self.space.kind != "images" and not isinstance(self.augment, NoAugment):
+            raise UserError(f"method.augment: {self.space.kind} cannot be augmented, only images; use 'none'")
+
+    # ------------------------------------------------------------------------------------------- what the run asks it
 
     @property
     def batches_per_step(self) -> int:
         return self.d_steps + 1
 
+    @property
+    def together(self) -> int:
+        return self.packing * max(getattr(self.judge_network(), "minibatch_std", 0), 1)
+
+    def optimizer(self, network: str, spec: Adam, images: int) -> optax.GradientTransformation:
+        """The discriminator takes d_steps updates in a step, and every `lazy` steps one more, of its penalty alone."""
+        lazy = 1 / self.lazy if self.lazy > 1 and network == "discriminator" else 0.0
+        updates = (self.d_steps if network == "discriminator" else 1) + lazy
+        return spec.interleaved(lazy / updates).build(self.batch_size / updates, images)
+
+    def complaint(self, values: dict[str, float]) -> str:
+        return self.watchman(values)
+
+    @property
+    def patience(self) -> float:
+        return self.watchman.patience or math.inf
+
+    # ------------------------------------------------------------------------------------------------------- training
+
     def init(self, key, batch):
         g_key, d_key = jax.random.split(key)
-        x, label = self._shown({name: value[0, :1] for name, value in batch.items()})
-        generator, discriminator = self.make(self.generator), self.make(self.discriminator)
+        x, label = self.space.to_model(batch["x"][0, :1]), batch["label"][0, :1]
+        generator, beside = self.make(self.generator), self.beside(x)
+        z, packed = jnp.zeros((1, generator.latent), x.dtype), pack(jnp.repeat(x, self.packing, axis=0), self.packing)
         variables = {
-            "generator": generator.init(g_key, jnp.zeros((1, generator.latent), x.dtype), label),
-            "discriminator": discriminator.init(d_key, x, label),
+            "generator": generator.init(g_key, z, **beside, **self._told("generator", label)),
+            "discriminator": self.judge_network().init(d_key, packed, **beside, **self._told("discriminator", label)),
         }
-        return TrainState.create(variables, self.optimizers, averaged=("generator",))
+        state = TrainState.create(variables, self.optimizers, averaged=("generator",))
+        return state.replace(extra=state.extra | {"augment": self.augment.init()})
 
     def step(self, state, batch, key, axis):
         """`batch` holds d_steps + 1 real batches: one for each turn of the discriminator, the last the generator's."""
         turns = []
-        for turn in range(self.d_steps):
-            state, metrics = self._turn("discriminator", turn, state, batch, key, axis)
+        for i in range(self.d_steps):
+            state, metrics = self._d_turn(i, state, batch, key, axis)
             turns.append(metrics)
         d_metrics = jax.tree.map(lambda *values: sum(values) / self.d_steps, *turns)
-        state, g_metrics = self._turn("generator", self.d_steps, state, batch, key, axis)
+        if self.lazy > 1:
+            state, d_metrics["penalty"] = self._regularise(state, batch, key, axis)
+        state, g_metrics = self._g_turn(state, batch, key, axis)
 
         metrics = d_metrics | g_metrics
         return state.advance(self.ema, self.batch_size, *metrics.values()), metrics
 
-    def _turn(
-        self, player: str, turn: int, state: TrainState, batch: Batch, key: Array, axis: Axis
+    def _d_turn(self, i: int, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Metrics]:
+        """The discriminator's i-th update in a step: its weights, then the history that augmentations follow."""
+        turn = self._turn(i, state, key, axis)
+        state, metrics = self._update("discriminator", self.d_loss, i, state, batch, turn)
+        if self.clip_weights:
+            variables = state.params["discriminator"]
+            variables = dict(variables) | {"params": clip_weights(variables["params"], self.clip_weights)}
+            state = state.replace(params=state.params | {"discriminator": variables})
+        metrics["diversity"] = _spread(metrics.pop("fake_moments")) / _spread(metrics.pop("real_moments"))
+        sign = metrics.pop("sign")
+        if isinstance(self.augment, NoAugment):
+            return state, metrics
+        history = self.augment.update(state.extra["augment"], sign, self.batch_size)
+        return state.replace(extra=state.extra | {"augment": history}), metrics | {"augment": turn.strength}
+
+    def _regularise(self, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Array]:
+        """Every `lazy` steps an update of the discriminator on `lazy` times its penalty; the penalty, 0 otherwise.
+
+        Over many steps its gradient is in the mean the penalty's own (Karras et al. 2020, "StyleGAN2", section 3.1).
+        """
+        turn = self._turn(self.d_steps + 1, state, key, axis)
+
+        def loss(variables, generator, batch, turn):
+            keys = turn.keys(batch)
+            played = self.play(generator, batch, keys.play, turn.axis)
+            penalty = self.lazy * self._penalty(variables, played, keys, turn)
+            return penalty, {"metrics": {"penalty": penalty}, "stats": {}}
+
+        def due(state):
+            state, metrics = self._update("discriminator", loss, self.d_steps - 1, state, batch, turn)
+            return state, metrics["penalty"]
+
+        nothing = jnp.zeros((), self.precision.params)
+        return lax.cond(state.step % self.lazy == 0, due, lambda state: (state, nothing), state)
+
+    def _g_turn(self, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Metrics]:
+        """The generator's update."""
+        turn = self._turn(self.d_steps, state, key, axis)
+        return self._update("generator", self.g_loss, self.d_steps, state, batch, turn)
+
+    def _turn(self, i: int, state: TrainState, key: Array, axis: Axis) -> Turn:
+        seen = state.step * jnp.float32(self.batch_size)
+        strength = self.augment.strength(state.extra["augment"], seen)
+        return Turn(jax.random.fold_in(key, i), state.step, seen, strength, axis)
+
+    def _update(
+        self, player: str, loss_of: Callable, i: int, state: TrainState, batch: Batch, turn: Turn
     ) -> tuple[TrainState, Metrics]:
-        """One player's update against the other as it stands, on real batch and noise of its own."""
-        other = {"discriminator": "generator", "generator": "discriminator"}[player]
-        loss_of = {"discriminator": self.d_loss, "generator": self.g_loss}[player]
-        key = jax.random.fold_in(key, turn)
+        """One player's update against the other as it stands, on the i-th real batch."""
+        other = state.params[{"discriminator": "generator", "generator": "discriminator"}[player]]
 
         def loss(variables, batch):
-            return loss_of(variables, state.params[other], batch, keys_of(key, state.step, batch), axis)
+            return loss_of(variables, other, batch, turn)
 
-        own = jax.tree.map(lambda x: x[turn], batch)
-        state, metrics, norm = update(state, player, loss, own, self.optimizers[player], axis, self.accumulate)
+        own = jax.tree.map(lambda x: x[i], batch)
+        state, metrics, norm = update(state, player, loss, own, self.optimizers[player], turn.axis, self.accumulate)
         del metrics["loss"]  # the players' losses have names of their own
         return state, metrics | {f"{player[0]}_gradient_norm": norm}
 
-    def d_loss(
-        self, variables: Tree, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis
-    ) -> tuple[Array, dict]:
-        """The discriminator's mean loss plus its mean penalty, and what it logs and keeps."""
-        noise, chance = jax.vmap(jax.random.split, out_axes=1)(keys)
-        x, label = self._shown(batch)
-        fake, _ = self._generate(generator, noise, label, axis)
-        real_logits, stats = self._judge(variables, x, label, axis)
-        fake_logits, stats = self._judge(variables | stats, fake, label, axis)
+    def d_loss(self, variables: Tree, generator: Tree, batch: Batch, turn: Turn) -> tuple[Array, dict]:
+        """The discriminator's mean loss, with its penalty unless that is lazy; and what it logs and keeps."""
+        keys = turn.keys(batch)
+        played = self.play(generator, batch, keys.play, turn.axis)
+        real, stats = self.judge(variables, played.real, played.given, keys.real, turn)
+        fake, stats = self.judge(variables | stats, played.fake, played.given, keys.fake, turn)
 
-        loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
-        penalty = jnp.mean(self.penalty(lambda x: self._judge(variables, x, label, axis)[0], x, fake, chance))
-        right = jnp.concatenate([real_logits > 0, fake_logits < 0])
+        loss = jnp.mean(self.loss.discriminator(real.logit, fake.logit))
+        classes = self._classes(real, played.label) + self._classes(fake, played.label)
+        penalty = self._penalty(variables, played, keys, turn) if self.lazy == 1 else jnp.zeros_like(loss)
+        above = jnp.where(real.logit == fake.logit, 0.5, real.logit > fake.logit)
         metrics = {
             "d_loss": loss,  # without the penalty, so that losses of different penalties can be compared
             "penalty": penalty,
-            "d_real": jnp.mean(real_logits),
-            "d_fake": jnp.mean(fake_logits),
-            "d_accuracy": jnp.mean(right, dtype=loss.dtype),
+            "d_real": jnp.mean(real.logit),
+            "d_fake": jnp.mean(fake.logit),
+            "logit_gap": jnp.mean(real.logit) - jnp.mean(fake.logit),
+            "d_accuracy": jnp.mean(above, dtype=loss.dtype),  # pairs told apart, whatever logit the loss calls even
+            "sign": jnp.mean(jnp.sign(real.logit), dtype=loss.dtype),
+            "real_moments": _moments(played.real),
+            "fake_moments": _moments(played.fake),
         }
-        return loss + penalty, {"metrics": metrics, "stats": stats}
+        if self.auxiliary:
+            metrics["d_class_loss"] = classes
+        return loss + self.auxiliary * classes + penalty, {"metrics": metrics, "stats": stats}
 
-    def g_loss(
-        self, variables: Tree, discriminator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis
-    ) -> tuple[Array, dict]:
+    def g_loss(self, variables: Tree, discriminator: Tree, batch: Batch, turn: Turn) -> tuple[Array, dict]:
         """The generator's mean loss, and what it logs and keeps. Real logits that the loss ignores cost nothing."""
-        noise, _ = jax.vmap(jax.random.split, out_axes=1)(keys)
-        x, label = self._shown(batch)
-        fake, stats = self._generate(variables, noise, label, axis)
-        real_logits, _ = self._judge(discriminator, x, label, axis)
-        fake_logits, _ = self._judge(discriminator, fake, label, axis)
-        loss = jnp.mean(self.loss.generator(real_logits, fake_logits))
-        return loss, {"metrics": {"g_loss": loss}, "stats": stats}
+        keys = turn.keys(batch)
+        played = self.play(variables, batch, keys.play, turn.axis)
+        real, _ = self.judge(discriminator, played.real, played.given, keys.real, turn)
+        fake, _ = self.judge(discriminator, played.fake, played.given, keys.fake, turn)
+        loss, classes = jnp.mean(self.loss.generator(real.logit, fake.logit)), self._classes(fake, played.label)
+        metrics = {"g_loss": loss} | ({"g_class_loss": classes} if self.auxiliary else {})
+        return loss + self.auxiliary * classes, {"metrics": metrics, "stats": played.stats}
 
-    def _shown(self, batch: Batch) -> tuple[Array, Array | None]:
-        """The real examples in model units, and the labels if the networks are to see them."""
-        return self.space.to_model(batch["x"]), batch["label"] if self.conditional else None
+    def _penalty(self, variables: Tree, played: Round, keys: Keys, turn: Turn) -> Array:
+        """The mean penalty. Its gradients are with respect to examples before their augmentation, packed ones whole."""
 
-    def _generate(self, variables: Tree, keys: Key[Array, "b"], label: Array | None, axis: Axis) -> tuple[Array, Tree]:
-        """G(z) [b, *shape] in training mode, and the generator's statistics after it."""
-        generator = self.make(self.generator, axis)
-        return generator.apply(
-            variables, Latent()(keys, generator.latent), label, train=True, mutable=_statistics(variables)
-        )
+        def critic(packed):
+            return self.judge(variables, unpack(packed, self.packing), played.given, keys.real, turn)[0].logit
 
-    def _judge(self, variables: Tree, x: Array, label: Array | None, axis: Axis) -> tuple[Array, Tree]:
-        """The logits of x [b, ...] in training mode, and the discriminator's statistics after it."""
-        discriminator = self.make(self.discriminator, axis)
-        return discriminator.apply(variables, x, label, train=True, mutable=_statistics(variables))
+        real, fake = (pack(x, self.packing) for x in (played.real, played.fake))
+        return jnp.mean(self.penalty(critic, real, fake, keys.penalty[:: self.packing], turn.seen))
+
+    def _classes(self, verdict: "Verdict", label: Array) -> Array:
+        """The mean cross entropy of the labels, for a discriminator that names classes (Odena et al. 2017, eq. 2)."""
+        if not self.auxiliary:
+            return jnp.zeros(())
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(verdict.classes, label))
+
+    # ------------------------------------------------------------------------------------------------------- the game
+
+    def judge_network(self, axis: Axis = Axis()) -> nn.Module:  # noqa: B008
+        """The discriminator: of packed examples, and with class logits if it is to name classes."""
+        known = {"shape": (*self.space.shape[:-1], self.packing * self.space.shape[-1])}
+        if self.auxiliary:
+            known |= {"num_classes": 0, "outputs": 1 + self.space.num_classes}
+        return self.make(self.discriminator, axis, **known)
+
+    def judge(
+        self, variables: Tree, x: Array, given: dict[str, Array], keys: Key[Array, "b"], turn: Turn
+    ) -> tuple["Verdict", Tree]:
+        """What the discriminator, in training, says of examples [b, ...], augmented; and its statistics after it."""
+        packed = pack(self.augment(x, keys, turn.strength), self.packing)
+        network = self.judge_network(turn.axis)
+        said, stats = network.apply(variables, packed, **given, train=True, mutable=_statistics(variables))
+        return Verdict(said[:, 0], said[:, 1:]) if self.auxiliary else Verdict(said, None), stats
+
+    def beside(self, x: Array) -> dict[str, Array]:
+        """What both networks are given beside z and x [1, ...]: nothing. (An example, for their first weights.)"""
+        return {}
+
+    def play(self, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis) -> Round:
+        """Real examples beside G(z), each with its own z and the same label."""
+        fake, stats = self._forge(generator, keys, axis, **self._told("generator", batch["label"]))
+        told = self._told("discriminator", batch["label"])
+        return Round(self.space.to_model(batch["x"]), fake, told, batch["label"], stats)
+
+    def _forge(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **given: Array) -> tuple[Array, Tree]:
+        """G(z, given) in training, and the generator's statistics after it."""
+        network = self.make(self.generator, axis)
+        z = Latent()(keys, network.latent)
+        return network.apply(variables, z, **given, train=True, mutable=_statistics(variables))
+
+    def _told(self, player: str, label: Array) -> dict[str, Array]:
+        """The label, where there is one for the networks to see, and the discriminator is not to find it out."""
+        finds_out = player == "discriminator" and self.auxiliary
+        return {"label": label} if self.conditional and not finds_out else {}
 
     def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
         """G(z), from the generator's variables. Where a conditional one is given no labels, each key draws its own."""
         generator = self.make(self.generator)
         noise, choice = jax.vmap(jax.random.split, out_axes=1)(keys)
-        if self.conditional and label is None:
-            label = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.space.num_classes))(choice)
-        x = generator.apply(variables["generator"], spec(noise, generator.latent), label if self.conditional else None)
-        return Samples(x, nfe=1)
+        told = self._told("generator", self._drawn(choice) if label is None else label)
+        return Samples(generator.apply(variables["generator"], spec(noise, generator.latent), **told), nfe=1)
+
+    def _drawn(self, keys: Key[Array, "b"]) -> Array:
+        """Labels, all equally likely."""
+        return jax.vmap(lambda key: jax.random.randint(key, (), 0, max(self.space.num_classes, 1)))(keys)
+
+
+class Verdict(NamedTuple):
+    """What a discriminator says: logits [b], and class logits [b, k] if it names classes."""
+
+    logit: Array
+    classes: Array | None
 
 
 def _statistics(variables: Tree) -> list[str]:
     """The collections that training keeps without descending on them, such as BatchNorm's."""
     return [name for name in variables if name != "params"]
+
+
+def _moments(x: Array) -> dict[str, Array]:
+    """The mean example, and the mean squared entry: means, which add up over parts of a batch as a spread does not."""
+    return {"mean": jnp.mean(x, axis=0), "square": jnp.mean(x**2)}
+
+
+def _spread(moments: dict[str, Array]) -> Array:
+    """Half the mean squared difference of two examples' entries; never quite 0, so that it can be divided by."""
+    spread = moments["square"] - jnp.mean(moments["mean"] ** 2)
+    return jnp.maximum(spread, jnp.finfo(spread.dtype).tiny)

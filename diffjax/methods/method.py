@@ -1,6 +1,7 @@
 """What the loop expects of a method, and what every method is given by the run."""
 
 import abc
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from jaxtyping import Array, Key
 
 from diffjax.data.space import Space
 from diffjax.ema import Average
+from diffjax.optim import Adam
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from diffjax.state import TrainState, Tree
@@ -26,7 +28,7 @@ class Method(abc.ABC):
 
     space: Space
     precision: Precision
-    optimizers: dict[str, optax.GradientTransformation]  # by network
+    optimizers: dict[str, optax.GradientTransformation]  # by network, as `optimizer` makes them
     ema: Average
     batch_size: int  # global
     accumulate: int  # parts into which a network's batch is split, one after the other
@@ -39,6 +41,15 @@ class Method(abc.ABC):
     def batches_per_step(self) -> int:
         """Real batches that one step uses up."""
         return 1
+
+    @property
+    def together(self) -> int:
+        """Examples that are judged together, neighbours in the batch: no device may have a part of them."""
+        return 1
+
+    def optimizer(self, network: str, spec: Adam, images: int) -> optax.GradientTransformation:
+        """The optimiser of a network that is updated once a step, in a run of so many images."""
+        return spec.build(self.batch_size, images)
 
     @abc.abstractmethod
     def init(self, key: Key[Array, ""], batch: Batch) -> TrainState:
@@ -59,10 +70,23 @@ class Method(abc.ABC):
     ) -> Any:
         """One sample for each key, in model units, by the sampler component `spec`. Pure."""
 
-    def make(self, network: Callable[..., nn.Module], axis: Axis = Axis()) -> nn.Module:  # noqa: B008
-        """A network component completed by what the data and the run say; without labels if it is not to see them."""
+    def make(self, network: Callable[..., nn.Module], axis: Axis = Axis(), **known: Any) -> nn.Module:  # noqa: B008
+        """A network component completed by what the data and the run say; without labels if it is not to see them.
+
+        `known` is what this method says otherwise.
+        """
         num_classes = self.space.num_classes if self.sees_labels else 0
-        return network(shape=self.space.shape, num_classes=num_classes, precision=self.precision, axis=axis)
+        fields = {"shape": self.space.shape, "num_classes": num_classes, "precision": self.precision, "axis": axis}
+        return network(**fields | known)
+
+    def complaint(self, values: dict[str, float]) -> str:
+        """What is wrong with a run that logs these values, in a few words; "" while it is healthy."""
+        return ""
+
+    @property
+    def patience(self) -> float:
+        """Images for which a complaint must last before the run is given up."""
+        return math.inf
 
     def process_of(self, variables: dict[str, Tree]) -> Any:
         """The forward process of a method that has one, as these variables have it."""

@@ -14,11 +14,12 @@ MODULATIONS = ("shift", "scale_shift")
 class ResidualBlock(nn.Module):
     """(x' + conv(dropout(swish(norm(conv(swish(norm(x))') + dense(condition)))))) * skip_scale.
 
-    x [b, h, w, c], condition [b, k] already through its swish, one dropout key per example or None
+    x [b, h, w, c], condition [b, k] already through a swish, one dropout key per example or None, style [b, z] or None
     -> [b, h', w', features]. Ho et al. 2020, appendix B, where ' does nothing but, on x, a 1x1 convolution if the
     number of channels changes. With `change` "up" or "down", ' doubles or halves the side (Brock et al. 2019; Song et
     al. 2021, appendix H; Dhariwal & Nichol 2021, section 3.1). Modulation "scale_shift" is the latter's AdaGN,
-    norm(h) * (1 + scale) + shift with both dense in the condition, instead of norm(h + dense(condition)).
+    norm(h) * (1 + scale) + shift with both dense in the condition, instead of norm(h + dense(condition)). A style does
+    the same to both norms, whatever the condition does (Xiao et al. 2021, appendix C).
     """
 
     features: int
@@ -36,19 +37,29 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], condition: Float[Array, "b k"], keys: Key[Array, "b"] | None
+        self,
+        x: Float[Array, "b h w c"],
+        condition: Float[Array, "b k"],
+        keys: Key[Array, "b"] | None,
+        style: Float[Array, "b z"] | None = None,
     ) -> Float[Array, "b h2 w2 features"]:
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         change = {"up": upsample, "down": downsample, "": lambda x, taps: x}[self.change]
-        norm_1, norm_2 = (GroupNorm(self.groups, self.eps, name=name, **kwargs) for name in ("norm_1", "norm_2"))
 
-        h = change(nn.silu(norm_1(x)), self.taps)
+        def modulated(h, by, name):
+            scale, shift = jnp.split(dense(2 * h.shape[-1], name=name, **kwargs)(by), 2, axis=-1)
+            return h * (1 + scale[:, None, None]) + shift[:, None, None]
+
+        def norm(h, name):
+            h = GroupNorm(self.groups, self.eps, name=name, **kwargs)(h)
+            return h if style is None else modulated(h, style, f"{name}_style")
+
+        h = change(nn.silu(norm(x, "norm_1")), self.taps)
         h = conv(self.features, name="conv_1", **kwargs)(h)
         if self.modulation == "shift":
-            h = norm_2(h + dense(self.features, name="condition", **kwargs)(condition)[:, None, None])
+            h = norm(h + dense(self.features, name="condition", **kwargs)(condition)[:, None, None], "norm_2")
         else:
-            scale, shift = jnp.split(dense(2 * self.features, name="condition", **kwargs)(condition), 2, axis=-1)
-            h = norm_2(h) * (1 + scale[:, None, None]) + shift[:, None, None]
+            h = modulated(norm(h, "norm_2"), condition, "condition")
         h = Dropout(self.dropout, name="dropout")(nn.silu(h), keys)
         h = conv(self.features, variance=self.final_scale**2, name="conv_2", **kwargs)(h)
 

@@ -14,8 +14,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
+from diffjax.models import labels
 from diffjax.models.labels import LabelledLatent, LabelledLogit
 from diffjax.models.layers import upsample
+from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -23,7 +25,7 @@ INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4; the ge
 SMALLEST = range(4, 8)  # sides of the smallest feature maps: one of these fits, or none (8 would halve to 4)
 
 
-def stages_for(shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
+def stages_for(shape: tuple[int, ...], maker: str = "a DCGAN") -> tuple[int, tuple[int, int]]:
     """(number of doublings, smallest height and width) of images [height, width, channels].
 
     Raises UserError unless both sides are 4, 5, 6 or 7 times one and the same power of two, at least 2.
@@ -34,7 +36,7 @@ def stages_for(shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
             if height in SMALLEST and width in SMALLEST:
                 return stages, (int(height), int(width))
     size = "x".join(map(str, shape))
-    raise UserError(f"data.name: a DCGAN cannot make {size}; it makes sides of 4, 5, 6 or 7 times 2, 4, 8, 16, ...")
+    raise UserError(f"data.name: {maker} cannot make {size}; it makes sides of 4, 5, 6 or 7 times 2, 4, 8, 16, ...")
 
 
 def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
@@ -52,29 +54,36 @@ class DcganGenerator(nn.Module):
     axis: Axis
     latent: int = 64  # dimensions of z; the paper has 100
     width: int = 32  # channels of the largest feature maps, twice as many at each halving; the paper has 128
+    conditioning: str = "concat"  # where labels are shown; or "batch_norm"
+
+    def __post_init__(self):
+        super().__post_init__()
+        labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
 
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
         conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=INITIAL, **formats)
         norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
+            ConditionalBatchNorm,
+            train,
+            self.axis.name,
+            self.num_classes,
             scale_init=lambda *args: 1.0 + INITIAL(*args),
-            axis_name=self.axis.name,
             **formats,
         )
+        concat = self.conditioning == "concat" or not self.num_classes
+        beside, condition = (label, None) if concat else (None, label)
         stages, (height, width) = stages_for(self.shape)
         channels = [self.width * 2**i for i in reversed(range(stages + 1))]
 
-        h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, label)
+        h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, beside)
         h = nn.Dense(height * width * channels[0], use_bias=False, kernel_init=INITIAL, name="project", **formats)(h)
         h = h.reshape(-1, height, width, channels[0])
-        h = nn.relu(norm(name="norm_0")(h))
+        h = nn.relu(norm(name="norm_0")(h, condition))
         for i, features in enumerate(channels[1:], 1):
             h = conv(features, use_bias=False, name=f"conv_{i}")(upsample(h))
-            h = nn.relu(norm(name=f"norm_{i}")(h))
+            h = nn.relu(norm(name=f"norm_{i}")(h, condition))
         x = conv(self.shape[-1], name="image")(h)
         return nn.tanh(x.astype(self.precision.params))
 
@@ -86,17 +95,29 @@ class DcganDiscriminator(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
+    outputs: int = 1  # logits: 1 + the number of classes where the method has an auxiliary classifier
     width: int = 32  # channels of the largest feature maps, twice as many at each halving; the paper has 128
     slope: float = 0.2  # of the leaky ReLU below zero
+    spectral_norm: bool = False  # of every layer (Miyato et al. 2018)
+    conditioning: str = "projection"  # where labels are shown; or "concat"
+    minibatch_std: int = 0  # images whose differences are shown to the last convolution; 0: none
+
+    def __post_init__(self):
+        super().__post_init__()
+        labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
-
-        conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=nn.initializers.he_normal(), **formats)
+        conv = partial(Layers(self.spectral_norm, train, **formats).conv, kernel_init=nn.initializers.he_normal())
         stages, _ = stages_for(self.shape)
-        h = x
+        concat = self.conditioning == "concat"
+        h = labels.beside(x, label if concat else None, self.num_classes)
         for i in range(stages + 1):
             h = halve(h) if i else h
+            h = minibatch_deviation(h, self.minibatch_std, self.is_initializing()) if i == stages else h
             h = nn.leaky_relu(conv(self.width * 2**i, name=f"conv_{i}")(h), self.slope)
-        return LabelledLogit(self.num_classes, self.precision, name="logit")(h.reshape(len(h), -1), label)
+        logit = LabelledLogit(
+            self.num_classes, self.precision, outputs=self.outputs, spectral_norm=self.spectral_norm, name="logit"
+        )
+        return logit(h.reshape(len(h), -1), None if concat else label, train)

@@ -41,7 +41,7 @@ class TimeAndLabel(nn.Module):
 
     Label `num_classes` is the null token of classifier-free guidance; no label at all (None) means the null token for
     everyone. With `num_classes` 0 labels are ignored. Runs in the parameters' format: t = 999 has no neighbour in
-    bfloat16, and the cost is nothing beside the network's.
+    bfloat16, and the cost is nothing beside the network's. Hints [b, k] are one linear map more; of zeros nothing.
 
     "random" frequencies are drawn once and never trained (Song et al. 2021): they stand in the collection "constants",
     which checkpoints hold and optimisers do not see.
@@ -55,7 +55,9 @@ class TimeAndLabel(nn.Module):
     labels: str = "late"  # added after the two dense layers, or before them ("early", DDPM++ of Karras et al. 2022)
 
     @nn.compact
-    def __call__(self, t: Float[Array, "b"], label: Int[Array, "b"] | None = None) -> Float[Array, "b width"]:
+    def __call__(
+        self, t: Float[Array, "b"], label: Int[Array, "b"] | None = None, hints: Float[Array, "b k"] | None = None
+    ) -> Float[Array, "b width"]:
         linear = partial(dense, dtype=self.param_dtype, param_dtype=self.param_dtype)
         t = jnp.asarray(t, self.param_dtype)
         if self.frequencies == "random":
@@ -71,6 +73,8 @@ class TimeAndLabel(nn.Module):
             h = timestep_embedding(t, self.embedding, frequencies=self.frequencies)
         row = self._row(t, label)
         h = h + row if self.labels == "early" else h
+        if hints is not None:
+            h = h + linear(h.shape[-1], use_bias=False, name="hints")(hints)
         h = linear(self.width, name="time_2")(nn.silu(linear(self.width, name="time_1")(h)))
         return h + row if self.labels == "late" else h
 

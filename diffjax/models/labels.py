@@ -1,10 +1,36 @@
-"""How the two networks of a GAN hear of class labels. Without any (label None, or `num_classes` 0) nothing is added."""
+"""How the two networks of a GAN hear of class labels. Without any (label None, or `num_classes` 0) nothing is added.
+
+A generator has the label's embedding beside z ("concat", Mirza & Osindero 2014), or a scale and a shift for each class
+after its batch normalisations ("batch_norm", `norms.ConditionalBatchNorm`). A discriminator has an inner product of its
+features with the label's embedding in its logit ("projection", Miyato & Koyama 2018), or the label beside the image,
+one-hot ("concat"). As an auxiliary classifier (Odena et al. 2017) it says the label instead: `outputs`.
+"""
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import nn as functions
 from jaxtyping import Array, Float, Int
 
+from diffjax.errors import UserError
+from diffjax.models.norms import Layers
 from diffjax.precision import Precision
+
+GENERATOR = ("concat", "batch_norm")
+DISCRIMINATOR = ("projection", "concat")
+
+
+def check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises UserError unless a field of a network is one of what is allowed."""
+    if value not in allowed:
+        raise UserError(f"method.{field}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def beside(x: Float[Array, "b *space c"], label: Int[Array, "b"] | None, num_classes: int) -> Array:
+    """The label beside each pixel's channels, or a point's coordinates, one-hot: [b, ..., c + num_classes]."""
+    if label is None or not num_classes:
+        return x
+    planes = jnp.expand_dims(functions.one_hot(label, num_classes, dtype=x.dtype), range(1, x.ndim - 1))
+    return jnp.concatenate([x, jnp.broadcast_to(planes, (*x.shape[:-1], num_classes))], axis=-1)
 
 
 class LabelledLatent(nn.Module):
@@ -34,18 +60,31 @@ class LabelledLatent(nn.Module):
 
 
 class LabelledLogit(nn.Module):
-    """Features h [b, n] -> logits [b]: w . h + b, plus embed(label) . h (projection, Miyato & Koyama 2018, eq. 3)."""
+    """Features h [b, n] -> logits [b]: w . h + b, plus embed(label) . h (projection, Miyato & Koyama 2018, eq. 3).
+
+    With `outputs` above 1, [b, outputs]: the logit, and the logits of an auxiliary classifier, linear in h as well. All
+    in the parameters' format: losses see differences of logits, of which bfloat16's 8 bits would leave little.
+    """
 
     num_classes: int
     precision: Precision
     scale: float = 0.02  # standard deviation of the initial weights
+    outputs: int = 1
+    spectral_norm: bool = False
+    initial: nn.initializers.Initializer | None = None  # of the weights; None: normal, of size `scale`
 
     @nn.compact
-    def __call__(self, h: Float[Array, "b n"], label: Int[Array, "b"] | None) -> Float[Array, "b"]:
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
-        initial = nn.initializers.normal(self.scale)
-        logits = nn.Dense(1, kernel_init=initial, name="logit", **formats)(h)[:, 0]
+    def __call__(
+        self, h: Float[Array, "b n"], label: Int[Array, "b"] | None, train: bool = False
+    ) -> Float[Array, "b"] | Float[Array, "b outputs"]:
+        params = self.precision.params
+        layers, h = Layers(self.spectral_norm, train, params, params), h.astype(params)
+        initial = self.initial or nn.initializers.normal(self.scale)
+        logits = layers.dense(1, kernel_init=initial, name="logit")(h)[:, 0]
         if label is not None and self.num_classes:
-            embed = nn.Embed(self.num_classes, h.shape[-1], embedding_init=initial, name="embed", **formats)
+            embed = layers.embed(self.num_classes, h.shape[-1], embedding_init=initial, name="embed")
             logits += jnp.sum(embed(label) * h, axis=-1)
-        return logits.astype(self.precision.params)
+        if self.outputs > 1:
+            classes = layers.dense(self.outputs - 1, kernel_init=initial, name="classes")(h)
+            logits = jnp.concatenate([logits[:, None], classes], axis=-1)
+        return logits

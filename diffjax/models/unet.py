@@ -31,7 +31,8 @@ class UNet(nn.Module):
 
     x [b, h, w, any], t [b] (any scale), label [b] or None, one dropout key per example or None
     -> [b, h, w, outputs * c] in the parameters' format, the first c channels the first number of each; exactly 0 before
-    training if `final_scale` is. x may have more channels than `shape` says: the image that one conditions on.
+    training if `final_scale` is. x may have more channels than `shape` says: the image that one conditions on. A
+    `style` modulates every norm of the residual blocks; `hints` are told as the time is. The usual is without either.
 
     On 32x32x3 the defaults are the paper's network, 35.7M parameters; presets.py holds other papers'. VDM's on CIFAR-10
     has multipliers (1,), blocks 32, attention () and fourier_features (7, 8) (Kingma et al. 2021, appendix B), and adds
@@ -45,6 +46,7 @@ class UNet(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
+    hints: int = 0  # numbers that tell what was done to the image, where the method augments it (EDM)
     outputs: int = 1  # numbers for each of the data's: 2 where the method learns a variance too, as further channels
     channels: int = 128  # at the full resolution
     multipliers: tuple[int, ...] = (1, 2, 2, 2)  # channels / `channels` at each level; each further one halves the side
@@ -132,6 +134,8 @@ class UNet(nn.Module):
         t: Float[Array, "b"],
         label: Int[Array, "b"] | None = None,
         keys: Key[Array, "b"] | None = None,
+        style: Float[Array, "b z"] | None = None,
+        hints: Float[Array, "b k"] | None = None,
     ) -> Float[Array, "b h w outputs*c"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
         kwargs = {"dtype": compute, "param_dtype": params}
@@ -152,14 +156,14 @@ class UNet(nn.Module):
         attend = partial(Attention, head_dim=self.head_dim, variance=self.qkv_variance, **sums, **norms, **kwargs)
 
         def block(h, level, name, attended=True):
-            h = residual(self.channels * self.multipliers[level], name=name)(h, condition, keys)
+            h = residual(self.channels * self.multipliers[level], name=name)(h, condition, keys, style)
             attended = attended and h.shape[1] in self.attention
             return attend(name=f"{name}_attention")(h) if attended else h
 
         def change(h, way, name):
             if self.resample != "conv":
                 project = self.resample == "projected"
-                return residual(h.shape[-1], change=way, project=project, name=name)(h, condition, keys)
+                return residual(h.shape[-1], change=way, project=project, name=name)(h, condition, keys, style)
             if way == "up":
                 return conv(h.shape[-1], name=name, **kwargs)(upsample(h))
             before = (self.downsample_padding, 1)
@@ -184,7 +188,9 @@ class UNet(nn.Module):
         embedding = TimeAndLabel(
             width, 4 * self.channels, self.num_classes, params, self.frequencies, self.labels, name="embedding"
         )
-        condition = nn.silu(embedding(t, label)).astype(compute)  # every block begins with it: once is enough
+        if self.hints and hints is None:
+            hints = jnp.zeros((len(x), self.hints))  # nothing was done
+        condition = nn.silu(embedding(t, label, hints)).astype(compute)  # every block begins with it: once is enough
         levels = range(len(self.multipliers))
 
         aux = with_fourier_features(x, self.fourier_features).astype(compute)
@@ -200,10 +206,10 @@ class UNet(nn.Module):
                     h, aux = see_input(h, aux, f"input_{level + 1}")
                 skips.append(h)
 
-        h = residual(h.shape[-1], name="middle_1")(h, condition, keys)
+        h = residual(h.shape[-1], name="middle_1")(h, condition, keys, style)
         if self.middle_attention != "none":
             h = attend(normalised=self.middle_attention == "normalised", name="middle_attention")(h)
-        h = residual(h.shape[-1], name="middle_2")(h, condition, keys)
+        h = residual(h.shape[-1], name="middle_2")(h, condition, keys, style)
 
         seen = 0
         for level in reversed(levels):

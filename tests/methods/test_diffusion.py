@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from diffjax.augment import Ada, EdmAugment, NoAugment
 from diffjax.data.space import Space
 from diffjax.diffusion import (
     DDIM,
@@ -33,6 +34,7 @@ from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion
 from diffjax.methods.method import keys_of
+from diffjax.models import UNet
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -64,6 +66,52 @@ def method(space=LABELLED, **fields):
 def batch(n=64):
     zeros = jnp.zeros((1, n), jnp.int32)
     return {"x": jnp.zeros((1, n, 2)), "label": zeros + 1, "position": jnp.arange(n, dtype=jnp.int32)[None]}
+
+
+class Hinted(nn.Module):
+    """A network that answers with the sum of what it is told was done to the image, and nothing else."""
+
+    shape: Any
+    num_classes: int
+    precision: Any
+    axis: Any
+    hints: int = 0
+
+    @nn.compact
+    def __call__(self, x, t, label=None, keys=None, hints=None):
+        weights = self.param("weights", nn.initializers.ones_init(), (self.hints,))
+        told = jnp.zeros((len(x), self.hints)) if hints is None else hints
+        return jnp.zeros_like(x) + (told @ weights)[:, None, None, None]
+
+
+def test_augmentation_is_told_to_the_network_in_training_and_nothing_at_sampling():
+    """Karras et al. 2022, section 5: non-leaky. Hints are zeros for images left alone, so samples are of those."""
+    images = Space("images", (8, 8, 1))
+    made = method(images, network=Hinted, conditional=False, augment=EdmAugment(p=0.5), target=target.X0())
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 64, 8, 8, 1)), jnp.uint8)
+    state = made.init(jax.random.key(0), batch() | {"x": x})
+    after, _ = jax.jit(partial(made.step, axis=Axis()))(state, batch() | {"x": x}, jax.random.key(1))
+    moved = np.asarray(after.params["denoiser"]["params"]["weights"] != 1)
+    assert moved.shape == (9,) and moved.all()  # every hint was heard of
+    assert (made.denoiser(after.params)(jnp.ones((2, 8, 8, 1)), jnp.full(2, 0.1)).x0 == 0).all()
+    unet = partial(UNet, channels=4, multipliers=(1,), blocks=1)
+    plain, told = (method(images, network=unet, conditional=False, augment=a) for a in (NoAugment(), EdmAugment()))
+    states = (jax.eval_shape(m.init, jax.random.key(0), batch() | {"x": x}) for m in (plain, told))
+    counts = [sum(w.size for w in jax.tree.leaves(state.params)) for state in states]
+    assert counts[1] - counts[0] == 9 * 4  # one linear map of the nine numbers, without a bias
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"augment": Ada()}, "method.augment: a diffusion model would learn what is done to its images"),
+        ({"augment": EdmAugment(), "space": LABELLED}, "method.augment: points cannot be augmented"),
+        ({"augment": EdmAugment(), "network": Table}, "method.network: cannot be told of augmentation"),
+    ],
+)
+def test_augmentation_that_cannot_be_is_one_line(fields, message):
+    with pytest.raises(UserError, match=message):
+        method(**{"space": Space("images", (8, 8, 1), num_classes=3)} | fields)
 
 
 @pytest.mark.parametrize(("dropout", "trained"), [(0.0, {1}), (1.0, {3}), (0.5, {1, 3})])

@@ -8,7 +8,8 @@ import optax
 import pytest
 from flax import linen as nn
 
-from diffjax.adversarial import R1, NonSaturating, penalties
+from diffjax.adversarial import R1, NonSaturating, Wasserstein, Watchman, pack, penalties, unpack
+from diffjax.augment import Ada, Augment
 from diffjax.data.space import Space
 from diffjax.ema import HalfLife
 from diffjax.errors import UserError
@@ -16,7 +17,8 @@ from diffjax.methods.gan import GAN, Latent
 from diffjax.methods.method import keys_of
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
-from diffjax.parallel import Axis
+from diffjax.optim import Adam
+from diffjax.parallel import Axis, check_batch, layout
 from diffjax.precision import Precision
 
 POINTS = Space("points", (2,), shift=0.0, scale=1.0)
@@ -157,7 +159,8 @@ def test_a_step_counts_and_averages_the_generator_alone():
     assert_equal(new.ema["generator"], expected, rtol=1e-5, atol=1e-7)
     assert new.extra["first_bad_step"] == -1
     assert set(metrics) == {
-        *("d_loss", "g_loss", "penalty", "d_real", "d_fake", "d_accuracy", "d_gradient_norm", "g_gradient_norm")
+        *("d_loss", "g_loss", "penalty", "d_real", "d_fake", "d_accuracy", "d_gradient_norm", "g_gradient_norm"),
+        *("logit_gap", "diversity"),
     }
 
 
@@ -168,7 +171,7 @@ def test_a_step_that_is_not_finite_is_marked():
     assert new.extra["first_bad_step"] == 1
 
 
-def test_accuracy_is_the_share_of_logits_on_the_right_side_of_zero():
+def test_accuracy_is_the_share_of_pairs_told_apart_and_a_tie_is_half_of_one():
     class Sum(nn.Module):
         shape: tuple
         num_classes: int
@@ -194,8 +197,9 @@ def test_accuracy_is_the_share_of_logits_on_the_right_side_of_zero():
     state, batch, step = start(method)
     x = jnp.ones((2, 8, 2)).at[:, :2].set(-1.0)  # two of eight real examples look generated
     metrics = step(state, batch | {"x": x})[1]
-    expected = {"d_accuracy": 14 / 16, "d_real": 1.0, "d_fake": -2.0, "penalty": 0.5 * 2}
-    assert_equal({name: metrics[name] for name in expected}, expected, rtol=1e-6)
+    expected = {"d_accuracy": 7 / 8, "d_real": 1.0, "d_fake": -2.0, "penalty": 0.5 * 2}
+    expected |= {"logit_gap": 3.0, "diversity": 0.0}
+    assert_equal({name: metrics[name] for name in expected}, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_step_does_not_depend_on_the_order_of_the_examples(x64):
@@ -293,11 +297,189 @@ def test_latents_are_standard_normal_and_truncation_bounds_them():
     np.testing.assert_allclose(cut.var(), 1 - 0.5 * 2 * 0.3520653 / 0.3829249, rtol=0.03)
 
 
+def test_diversity_is_the_spread_of_generated_examples_over_that_of_real_ones():
+    method = gan(optimizer=optax.sgd(0.0))
+    state, batch, step = start(method)
+    keys = keys_of(jax.random.fold_in(KEY, 0), 0, {"position": batch["position"][0]})
+    z = Latent()(jax.vmap(lambda key: jax.random.split(key, 4))(keys)[:, 0], 2)
+    fake = method.make(method.generator).apply(state.params["generator"], z)
+    expected = jnp.var(fake, axis=0).mean() / jnp.var(batch["x"][0], axis=0).mean()
+    np.testing.assert_allclose(step(state, batch)[1]["diversity"], expected, rtol=1e-4)
+
+
+def test_lazy_penalties_move_the_discriminator_as_far_as_eager_ones(x64):
+    """To first order in the rate: k steps with one penalty k times as strong, and k with one each."""
+    rate, ends = 1e-6, {}
+    for lazy in (1, 4):
+        method = gan(double=True, lazy=lazy, optimizer=optax.sgd(rate), penalty=R1(gamma=3.0))
+        state, batch, step = start(method)
+        first, seen = state.params["discriminator"], []
+        for _ in range(4):
+            state, metrics = step(state, batch)
+            seen.append(float(metrics["penalty"]))
+        moved_by = jax.tree.map(lambda a, b: (b - a) / rate, first, state.params["discriminator"])
+        ends[lazy] = moved_by, np.mean(seen)
+        assert (np.asarray(seen[1:]) == 0).all() == (lazy == 4)
+    # The generator's updates and the noise are the same in both; the penalty of R1 depends on the real batch alone.
+    assert_equal(ends[1], ends[4], rtol=1e-3, atol=1e-4)
+
+
+def test_the_lazy_update_is_taken_into_account_by_rate_and_betas():
+    """Karras et al. 2020, appendix B: c = k / (k + 1) for one update in k on the penalty alone."""
+    adam = Adam(learning_rate=2e-3, b1=0.5, b2=0.99)
+    found = adam.interleaved((1 / 16) / (1 + 1 / 16))
+    c = 16 / 17
+    assert_equal((found.learning_rate, found.b1, found.b2), (2e-3 * c, 0.5**c, 0.99**c), rtol=1e-12)
+    assert adam.interleaved(0.0) == adam
+
+
+def test_a_decay_ends_with_the_run_however_often_the_discriminator_is_updated():
+    adam = Adam(learning_rate=1.0, b1=0.0, b2=0.0, eps=0.0, decay="cosine")
+    method = gan(d_steps=5, lazy=4)
+    optimizer = method.optimizer("discriminator", adam, images=8 * 8)  # 8 steps of 8
+    state, sizes = optimizer.init(jnp.ones(())), []
+    for _ in range(43):
+        updates, state = optimizer.update(jnp.ones(()), state)
+        sizes.append(-float(updates))
+    c = 5 / 5.25  # 42 updates in all: 5 a step, and one more every fourth
+    np.testing.assert_allclose((sizes[0], sizes[21], sizes[42]), (c, c / 2, 0), atol=1e-6)
+    generator = method.optimizer("generator", adam, images=8 * 8)
+    state = generator.init(jnp.ones(()))
+    for _ in range(9):
+        updates, state = generator.update(jnp.ones(()), state)
+    np.testing.assert_allclose(updates, 0, atol=1e-6)
+
+
+def test_rates_and_b2_end_where_they_are_told_to():
+    """R3GAN's schedule: everything on half a cosine, counted in images."""
+    adam = Adam(learning_rate=1.0, learning_rate_last=0.25, b1=0.0, b2=0.9, b2_last=0.99, decay="cosine")
+    rate = adam.schedule(images_per_update=10, images=100)
+    assert_equal([rate(n) for n in (0, 5, 10, 12)], [1.0, 0.625, 0.25, 0.25], rtol=1e-6)
+    optimizer = adam.build(images_per_update=10, images=100)
+    state, found = optimizer.init(jnp.ones(())), []
+    for _ in range(12):
+        _, state = optimizer.update(jnp.ones(()), state)
+        found.append(float(state[0].hyperparams["b2"]))
+    assert_equal([found[n] for n in (0, 5, 10, 11)], [0.9, 0.945, 0.99, 0.99], rtol=1e-6)
+
+
+def test_packed_examples_are_judged_as_one(x64):
+    """PacGAN: half as many logits, each of two neighbours; the penalty is that of the pair."""
+    method = gan(packing=2, double=True, penalty=R1(gamma=1.0), optimizer=optax.sgd(0.0))
+    state, batch, step = start(method)
+    _, metrics = step(state, batch)
+    D, variables = method.judge_network(), state.params["discriminator"]
+    pairs = batch["x"][0].astype(float).reshape(4, 4)  # the coordinates of two points, side by side
+    np.testing.assert_allclose(metrics["d_real"], D.apply(variables, pairs).mean(), rtol=1e-9)
+    gradient = jax.vmap(jax.grad(lambda x: D.apply(variables, x[None])[0]))(pairs)
+    np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, 1)), rtol=1e-9)
+
+
+def test_packing_is_undone_by_unpacking():
+    x = jax.random.normal(jax.random.key(0), (6, 4, 5, 3))
+    packed = pack(x, 3)
+    assert packed.shape == (2, 4, 5, 9)
+    np.testing.assert_array_equal(unpack(packed, 3), x)
+    for i in range(6):  # the channels of the images stay together
+        np.testing.assert_array_equal(packed[i // 3, ..., 3 * (i % 3) : 3 * (i % 3) + 3], x[i])
+
+
+def test_an_auxiliary_classifier_names_the_class_it_is_not_shown():
+    """Odena et al. 2017: both players descend the cross entropy of the label, of real and of generated examples."""
+    method = gan(LABELLED, conditional=True, auxiliary=0.5, optimizer=optax.sgd(0.0))
+    state, batch, step = start(method)
+    assert "embed" not in str(jax.tree.structure(state.params["discriminator"]))
+    keys = keys_of(jax.random.fold_in(KEY, 0), 0, {"position": batch["position"][0]})
+    z = Latent()(jax.vmap(lambda key: jax.random.split(key, 4))(keys)[:, 0], 2)
+    label = batch["label"][0]
+    fake = method.make(method.generator).apply(state.params["generator"], z, label)
+    said = [method.judge_network().apply(state.params["discriminator"], x) for x in (batch["x"][0], fake)]
+    entropy = sum(optax.softmax_cross_entropy_with_integer_labels(x[:, 1:], label).mean() for x in said)
+    metrics = step(state, batch)[1]
+    np.testing.assert_allclose(metrics["d_class_loss"], entropy, rtol=1e-5)
+    np.testing.assert_allclose(metrics["d_real"], said[0][:, 0].mean(), rtol=1e-5)
+    assert metrics["g_class_loss"] > 0
+
+
+def test_weights_are_cut_after_every_update_of_the_discriminator_alone():
+    method = gan(clip_weights=0.02, loss=Wasserstein(), penalty=penalties.none)
+    state, batch, step = start(method)
+    new, _ = step(state, batch)
+    assert max(float(jnp.abs(w).max()) for w in jax.tree.leaves(new.params["discriminator"])) <= 0.02
+    assert max(float(jnp.abs(w).max()) for w in jax.tree.leaves(new.params["generator"])) > 0.02
+
+
+class Halved(Augment):
+    """Images at half their contrast, so that a gradient with respect to the image before is half of that after."""
+
+    def strength(self, history, seen):
+        return jnp.ones(())
+
+    def __call__(self, x, keys, p):
+        return 0.5 * x
+
+
+def test_penalties_are_taken_through_the_augmentation_to_the_image_before_it():
+    images = Space("images", (8, 8, 1))
+    networks = {
+        "generator": partial(DcganGenerator, width=4, latent=3),
+        "discriminator": partial(DcganDiscriminator, width=4),
+    }
+    method = gan(images, augment=Halved(), penalty=R1(gamma=1.0), optimizer=optax.sgd(0.0), **networks)
+    state, batch, step = start(method)
+    metrics = step(state, batch)[1]
+    D, x = method.judge_network(), images.to_model(batch["x"][0])
+    gradient = jax.grad(lambda x: D.apply(state.params["discriminator"], 0.5 * x).sum())(x)
+    np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, (1, 2, 3))), rtol=1e-5)
+    expected = D.apply(state.params["discriminator"], 0.5 * x).mean()
+    np.testing.assert_allclose(metrics["d_real"], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_probability_of_augmentation_follows_the_signs_and_is_part_of_the_state():
+    images = Space("images", (8, 8, 1))
+    networks = {
+        "generator": partial(DcganGenerator, width=4, latent=3),
+        "discriminator": partial(DcganDiscriminator, width=4),
+    }
+    method = gan(images, augment=Ada(every=2, images=80.0), **networks)
+    state, batch, step = start(method)
+    probabilities = [float(state.extra["augment"]["p"])]
+    for _ in range(4):
+        state, metrics = step(state, batch)
+        probabilities.append(float(state.extra["augment"]["p"]))
+    assert metrics["augment"] == probabilities[3]  # what the last step used
+    steps = np.abs(np.diff(probabilities))
+    assert steps[0] == steps[2] == 0 and set(np.round(steps[[1, 3]], 5)) <= {0.0, 0.2}  # 16 images of 80
+
+
+def test_a_run_can_be_told_to_be_ill():
+    watch = Watchman()
+    good = {"diversity": 0.8, "logit_gap": 1.0, "g_gradient_norm": 0.1}
+    assert watch(good) == ""
+    assert "collapsed: samples spread 0.005 times" in watch(good | {"diversity": 0.005})
+    assert "diverged: samples spread 2e+02 times" in watch(good | {"diversity": 200.0})
+    assert "diverged: real and generated logits are -2e+04 apart" in watch(good | {"logit_gap": -2e4})
+    assert "starved: the generator's gradient has norm 0" in watch(good | {"g_gradient_norm": 0.0})
+    assert gan(watchman=Watchman(patience=0.0)).patience == float("inf")
+
+
 def test_impossible_settings_are_the_users_mistake():
     with pytest.raises(UserError, match="method.conditional"):
         gan(POINTS, conditional=True)
     with pytest.raises(UserError, match="method.d_steps: 0"):
         gan(d_steps=0)
+    with pytest.raises(UserError, match="method.lazy: 0 must be at least 1"):
+        gan(lazy=0)
+    with pytest.raises(UserError, match="method.auxiliary: 1.0 asks for classes; method.conditional must be true"):
+        gan(LABELLED, auxiliary=1.0)
+    with pytest.raises(UserError, match="method.packing: 2 examples have no label in common"):
+        gan(LABELLED, conditional=True, packing=2)
+    with pytest.raises(UserError, match="method.augment: points cannot be augmented"):
+        gan(augment=Ada())
+    with pytest.raises(UserError, match="watchman.most_diversity: 0.001 is not above 0.01"):
+        Watchman(most_diversity=0.001)
+    with pytest.raises(UserError, match="train.batch_size: 6 is not a positive .* times groups of 4"):
+        check_batch(6, layout("jit", 1), together=gan(packing=4).together)
     with pytest.raises(UserError, match="sampler.steps: 2 must be 1"):
         Latent(steps=2)
     with pytest.raises(UserError, match="sampler.truncation: -1"):

@@ -116,3 +116,43 @@ def test_networks_compute_in_bfloat16_and_answer_in_float32(pair):
         out, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), seen, jnp.array([0, 1]))
         assert out.dtype == jnp.float32
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize(
+    ("network", "fields"),
+    [
+        (DcganGenerator, {"conditioning": "batch_norm"}),
+        (DcganDiscriminator, {"conditioning": "concat", "minibatch_std": 2, "spectral_norm": True}),
+    ],
+)
+def test_labels_are_shown_where_one_chooses(network, fields):
+    network = network((8, 8, 1), 10, Precision(), Axis(), width=4, **fields)
+    seen = jax.random.normal(jax.random.key(1), (2, network.latent) if hasattr(network, "latent") else (2, 8, 8, 1))
+    label = jnp.array([3, 4])
+    variables, answer = init(network, seen, label), compiled(network)
+    if "batch_stats" in variables:  # all classes are alike before they are trained
+        rows = jax.random.normal(jax.random.key(2), (10, 8))
+        variables["params"]["norm_0"]["scale"]["embedding"] = rows
+    assert "embed" not in variables["params"].get("labelled", {}) | variables["params"].get("logit", {})
+    assert not np.allclose(answer(variables, seen, label), answer(variables, seen, label + 1))
+
+
+def test_every_layer_has_a_spectral_norm_or_none():
+    network = DcganDiscriminator((8, 8, 1), 10, Precision(), Axis(), width=4, outputs=11, spectral_norm=True)
+    logits, variables = jax.eval_shape(
+        network.init_with_output, jax.random.key(0), jnp.zeros((2, 8, 8, 1)), jnp.array([0, 1])
+    )
+    assert logits.shape == (2, 11)
+    assert set(variables["spectral"]) == set(variables["params"]) == {"conv_0", "conv_1", "logit"}
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (DcganGenerator, "method.generator.conditioning: 'x' is not one of concat, batch_norm"),
+        (DcganDiscriminator, "method.discriminator.conditioning: 'x' is not one of projection, concat"),
+    ],
+)
+def test_an_unknown_conditioning_is_the_users_mistake(network, message):
+    with pytest.raises(UserError, match=message):
+        network((8, 8, 1), 10, Precision(), Axis(), conditioning="x")

@@ -1,0 +1,27 @@
+"""A denoising diffusion GAN on a grid of 25 Gaussians, as Xiao et al. 2021 try it first; minutes on 2 cores.
+
+Variants, alike but for the number of steps: "t4" (the default), "t1" (a GAN), "t2", "t8".
+"""
+
+from configs import base
+from diffjax.config import component
+
+STEPS = {"t1": 1, "t2": 2, "t4": 4, "t8": 8}
+
+
+def get_config(variant="t4"):
+    if variant not in STEPS:
+        raise ValueError(f"no variant {variant!r}; it is one of {', '.join(STEPS)}")
+    c = base.get_config()
+    c.data = component("data", "toy2d:grid")
+    players = {"generator": "mlp_generator", "discriminator": "mlp_discriminator"}
+    c.method = component("method", "denoising_gan", **players)
+    c.method.process.timesteps = STEPS[variant]
+    c.method.penalty.gamma = 0.1
+    c.method.generator.width = c.method.discriminator.width = 128
+    c.train.update(steps=20_000, batch_size=256, log_every=1_000, sample_every=10_000, checkpoint_every=10_000)
+    c.optim.update(learning_rate=1e-3, b1=0.0, b2=0.99, decay="cosine")  # both networks
+    c.ema.update(images=100_000.0)
+    c.sampler = component("sampler", "denoising_gan", steps=STEPS[variant])
+    c.eval.update(metrics=("modes", "energy"), num=2_500, batch_size=2_500)
+    return c

@@ -1,0 +1,53 @@
+"""A GAN on a ring of 8 Gaussians, fully connected; a minute on 2 cores.
+
+Variants: "r1" (the default: what finds all modes), and the protocol of PacGAN (Lin et al. 2018, section 4.1, networks,
+sizes and rates from their code): "paper_pac1" (no packing) to "paper_pac4", 400 epochs of 100,000 examples a packed
+place, hours; and "pac1" to "pac4", the same for 20 epochs. They are measured on the generator as it is, not averaged.
+"""
+
+from configs import base
+from diffjax.config import component
+
+PACKED = ("pac1", "pac2", "pac3", "pac4")
+
+
+def get_config(variant="r1"):
+    return game("ring", variant)
+
+
+def game(mixture, variant):
+    """The game on a mixture; grid's are the same."""
+    c = base.get_config()
+    long, packed = variant.startswith("paper_"), variant.removeprefix("paper_")
+    if variant != "r1" and packed not in PACKED:
+        raise ValueError(f"no variant {variant!r}; r1, {', '.join(PACKED)}, or paper_ and one of these")
+    c.data = component("data", f"toy2d:{mixture}")
+    c.method = component("method", "gan", generator="mlp_generator", discriminator="mlp_discriminator")
+    c.sampler = component("sampler", "generator")
+    c.eval.update(metrics=("modes", "energy"), num=2_500, batch_size=2_500)
+    return with_r1(c, mixture) if variant == "r1" else pacgan(c, PACKED.index(packed) + 1, epochs=400 if long else 20)
+
+
+def with_r1(c, mixture):
+    """A rate that falls to 0 makes samples as narrow as the modes (1/70 of the ring's spread); R1 keeps all modes."""
+    c.method.generator.width = c.method.discriminator.width = 64
+    c.method.penalty.gamma = {"ring": 1.0, "grid": 0.1}[mixture]
+    c.train.update(steps=20_000, batch_size=256, log_every=1_000, sample_every=10_000, checkpoint_every=10_000)
+    c.optim.update(learning_rate=2e-3, b1=0.0, b2=0.99, decay="cosine")  # both networks
+    c.ema.update(images=100_000.0)
+    return c
+
+
+def pacgan(c, packing, epochs):
+    """100 packs a batch, 1,000 batches an epoch. Theirs updates both networks at once; here the generator follows."""
+    c.data.standardised = False
+    c.method.packing = packing
+    c.method.penalty = component("penalty", "none")
+    c.method.generator.update(latent=2, width=400, depth=4, norm="batch", initial=0.02)
+    c.method.discriminator.update(width=200, depth=3, maxout=5, initial=0.02)
+    c.train.update(steps=1_000 * epochs, batch_size=100 * packing, log_every=1_000, sample_every=5_000)
+    c.train.checkpoint_every = 5_000
+    c.optim.update(learning_rate=1e-4, b1=0.8, b2=0.999)
+    c.ema.update(images=0.0)
+    c.eval.every = 5_000
+    return c

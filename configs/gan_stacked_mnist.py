@@ -1,0 +1,59 @@
+"""GANs on Stacked MNIST, three digits as red, green and blue: how many of a thousand modes are found.
+
+Variants: R3GAN's table of losses (Huang et al. 2024, table 1), "rpgan_r1_r2" (the default), "rpgan_r1", "gan_r1_r2",
+"gan_r1", each also as "small_..." (narrow networks, a smaller batch and a shorter run, for CPUs) and as "digits_..."
+(stacks of 8x8 digits, minutes); and "pac1" to "pac4", the DCGAN of PacGAN's table (Lin et al. 2018), 50 epochs. The
+classifier that counts is trained first: `train --config=configs/classifier.py:mnist --workdir=runs/judge`.
+"""
+
+from configs import base
+from diffjax.config import component
+
+TABLE = {
+    "rpgan_r1_r2": ("relativistic", "r1_r2"),
+    "rpgan_r1": ("relativistic", "r1"),
+    "gan_r1_r2": ("non_saturating", "r1_r2"),
+    "gan_r1": ("non_saturating", "r1"),
+}
+SIZES = ("", "small_", "digits_")
+PACKED = ("pac1", "pac2", "pac3", "pac4")
+
+
+def get_config(variant="rpgan_r1_r2"):
+    names = [size + loss for size in SIZES for loss in TABLE]
+    if variant not in (*names, *PACKED):
+        raise ValueError(f"no variant {variant!r}; it is one of {', '.join((*names, *PACKED))}")
+    c = pacgan(PACKED.index(variant) + 1) if variant in PACKED else r3gan(variant)
+    c.eval.update(metrics=("stacked_modes",), num=26_000, classifier="runs/judge")
+    return c
+
+
+def r3gan(variant):
+    """One of the four games, at one of three sizes."""
+    loss = next(name for name in TABLE if variant in [size + name for size in SIZES])
+    c = base.gan("r3gan_generator", "r3gan_discriminator", *TABLE[loss])
+    c.data = component("data", "stacked_mnist", base="digits" if variant.startswith("digits_") else "mnist")
+    widths, batch, steps, gamma = {
+        "": ((256, 256, 256), 512, 100_000, 1.0),
+        "small_": ((64, 48, 32), 64, 10_000, 1.0),
+        "digits_": ((64, 48), 64, 10_000, 0.3),
+    }[variant.removesuffix(loss)]
+    blocks = (1,) * len(widths)
+    c.method.generator.update(latent=64, widths=widths, blocks=blocks)
+    c.method.discriminator.update(widths=widths, blocks=blocks)
+    c.method.penalty.gamma = gamma
+    c.train.update(steps=steps, batch_size=batch)
+    c.optim.update(learning_rate=2e-4, b1=0.0, b2=0.99)
+    c.ema.update(images=20_000.0, ramp=0.05)
+    return c
+
+
+def pacgan(packing):
+    """VEEGAN's setting: 128,000 images, 50 epochs of batches of 64 packs."""
+    c = base.gan("dcgan_generator", "dcgan_discriminator", packing=packing)
+    c.data = component("data", "stacked_mnist")
+    c.method.generator.update(latent=100, width=64)
+    c.method.discriminator.width = 64
+    c.train.update(steps=100_000, batch_size=64 * packing)
+    c.optim.update(learning_rate=2e-4, b1=0.5, b2=0.999)
+    return c

@@ -1,0 +1,18 @@
+"""Images transformed at random: for the discriminator of a GAN, and with labels for diffusion models.
+
+A library of its own, of pure functions: what happens to an image is decided by its key.
+"""
+
+from diffjax.augment.ada import Ada
+from diffjax.augment.augment import Augment, NoAugment
+from diffjax.augment.diff_augment import DiffAugment
+from diffjax.augment.edm import EdmAugment
+
+AUGMENTS = {
+    "none": NoAugment,
+    "diff_augment": DiffAugment,
+    "ada": Ada,
+    "edm": EdmAugment,
+}
+
+__all__ = ["AUGMENTS", "Ada", "Augment", "DiffAugment", "EdmAugment", "NoAugment"]

@@ -1,0 +1,48 @@
+"""How long something has been wrong with a run that goes on computing finite numbers, and what is then not saved over.
+
+What is wrong is for the method to say. The loop asks at every log line, gives the run up when it has lasted too long,
+and meanwhile saves nothing over a healthy checkpoint.
+"""
+
+from dataclasses import dataclass
+
+from diffjax.methods.method import Method
+
+
+@dataclass
+class Health:
+    """Follows a run of `method`. A continued run starts from the `facts` its checkpoint was saved with."""
+
+    method: Method
+    batch_size: int
+    complaint: str = ""
+    since: int = 0  # the last step at which all was well, while there is a complaint
+    saved_healthy: bool = False  # whether the latest checkpoint was of a healthy run
+
+    def restore(self, facts: dict) -> None:
+        self.complaint, self.since = facts["complaint"], facts["since"]
+        self.saved_healthy = not self.complaint
+
+    @property
+    def facts(self) -> dict:
+        return {"complaint": self.complaint, "since": self.since}
+
+    def look(self, step: int, values: dict[str, float]) -> None:
+        """What the method says of the values logged at this step."""
+        self.complaint = self.method.complaint(values)
+        if not self.complaint:
+            self.since = step
+
+    def given_up(self, step: int) -> str:
+        """Why the run should end now; "" while it may go on."""
+        images = (step - self.since) * self.batch_size
+        if not self.complaint or images < self.method.patience:
+            return ""
+        return f"{self.complaint}, for {images:,} images"
+
+    def may_save(self) -> bool:
+        """Whether a checkpoint of this moment takes no healthy one's place."""
+        if self.complaint and self.saved_healthy:
+            return False
+        self.saved_healthy = not self.complaint
+        return True

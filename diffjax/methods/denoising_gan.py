@@ -1,0 +1,111 @@
+"""Denoising diffusion GANs (Xiao et al. 2022): few steps back, each too wide to be Gaussian, so a GAN learns it.
+
+    x_s, x_t ~ q, one step of a chain apart
+    the discriminator is shown x_s, and beside it x_t and t;  the generator forges x_s: x0 = G(x_t, z, t), then
+    x_s ~ q(x_s | x_t, x0), so that it has all of the chain's own noise, and leaves to z what the noise cannot be
+
+With one step, from pure noise, this is a GAN; with a thousand, the posterior is as good as Gaussian and z idle: DDPM.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Key
+
+from diffjax.augment import NoAugment
+from diffjax.diffusion import Process, Samples, VPSteps, along, clock, fold_in, normal
+from diffjax.errors import UserError
+from diffjax.methods.gan import GAN, Latent, Round
+from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
+
+
+@dataclass(frozen=True)
+class DenoisingSteps:
+    """How a denoising GAN draws: down its own chain, with a new z at every step."""
+
+    steps: int = 4  # network calls: as many as the chain has steps
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise UserError(f"sampler.steps: {self.steps} is not a number of steps; at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingGAN(GAN):
+    """A GAN whose generator undoes one step of a chain at a time. Everything but the game is a GAN's."""
+
+    generator: Callable[..., nn.Module] = DenoisingGenerator
+    discriminator: Callable[..., nn.Module] = DenoisingDiscriminator
+    process: Process = VPSteps()
+    clock: Callable[[Process, Array], Array] = clock.index
+
+    samplers: ClassVar = {"denoising_gan": DenoisingSteps}
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.process.steps:
+            raise UserError("method.process: a denoising GAN undoes the steps of a chain; take vp_steps, or a table")
+        if self.packing > 1:
+            raise UserError(f"method.packing: {self.packing} examples have no time in common; use 1")
+        if not isinstance(self.augment, NoAugment):
+            raise UserError("method.augment: x_t would have to be augmented as x_s is; use 'none'")
+
+    def check_sampler(self, spec: DenoisingSteps) -> None:
+        if spec.steps != self.process.steps:
+            raise UserError(f"sampler.steps: {spec.steps} must be the {self.process.steps} of method.process")
+
+    def beside(self, x):
+        return {"x_t": x, "t": jnp.zeros(len(x), x.dtype)}
+
+    def play(self, generator, batch, keys, axis) -> Round:
+        """x_s beside G's, both one step of the chain before x_t; the step is drawn uniformly for each example."""
+        keys = Draws(*jax.vmap(lambda key: jax.random.split(key, len(Draws._fields)), out_axes=1)(keys))
+        x0, steps = self.space.to_model(batch["x"]), self.process.steps
+        n = jax.vmap(lambda key: jax.random.randint(key, (), 1, steps + 1))(keys.step)
+        s, t = (n - 1) / steps, n / steps
+
+        x_s = self.process.corrupt(x0, normal(keys.x_s, x0), s)
+        factor, variance = self.process.transition(s, t)
+        x_t = along(factor, x0) * x_s + along(jnp.sqrt(variance), x0) * normal(keys.x_t, x0)
+
+        beside, label = {"x_t": x_t, "t": self.clock(self.process, t)}, batch["label"]
+        forged, stats = self._forge(generator, keys.z, axis, **beside, **self._told("generator", label))
+        fake = self.step_back(forged, x_t, s, t, keys.fake)
+        return Round(x_s, fake, beside | self._told("discriminator", label), label, stats)
+
+    def step_back(self, x0: Array, x_t: Array, s: Array, t: Array, keys: Key[Array, "b"]) -> Array:
+        """x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""
+        mean, variance = self.process.posterior(x0, x_t, s, t)
+        return mean + along(jnp.sqrt(variance), x_t) * normal(keys, x_t)
+
+    def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
+        generator, steps = self.make(self.generator), self.process.steps
+        start, walk, choice = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
+        told = self._told("generator", self._drawn(choice) if label is None else label)
+        x = normal(start, jnp.zeros((len(keys), *self.space.shape), jnp.result_type(float)))
+
+        def step(x_t, n):
+            z_key, noise = jax.vmap(jax.random.split, out_axes=1)(fold_in(walk, n))
+            s, t = (n - 1) / steps, n / steps
+            told_t = jnp.broadcast_to(self.clock(self.process, t), len(x_t))
+            z = Latent()(z_key, generator.latent)
+            x0 = generator.apply(variables["generator"], z, x_t=x_t, t=told_t, **told)
+            return self.step_back(x0, x_t, s, t, noise), (x_t, x0) if trajectory else (None, None)
+
+        x, (x_t, x0_hat) = lax.scan(step, self.process.sigma(jnp.ones(())) * x, jnp.arange(steps, 0, -1))
+        return Samples(x, steps, x_t, x0_hat)
+
+
+class Draws(NamedTuple):
+    """An example's keys in one round: its step, the noise of x_s, of x_t and of what is forged, and z."""
+
+    step: Key[Array, "b"]
+    x_s: Key[Array, "b"]
+    x_t: Key[Array, "b"]
+    fake: Key[Array, "b"]
+    z: Key[Array, "b"]

@@ -1,0 +1,254 @@
+"""Residual generator and discriminator: SNGAN's, WGAN-GP's and BigGAN's for CIFAR-10 differ in a few switches.
+
+As they stand they are SNGAN's (Miyato et al. 2018, table 4): 4.3M and 1.1M parameters. WGAN-GP's (Gulrajani et al.
+2017, appendix F) are 128 wide, average where SNGAN's discriminator sums, and have no spectral normalisation. For
+BigGAN's (Brock et al. 2019) see the end of this file. Sides are 4, 5, 6 or 7 times a power of two, as DCGAN's.
+
+Two things are done in another order, with the same outcome: a shortcut's 1x1 convolution comes before its enlarging and
+after its averaging, where it has a quarter of the pixels.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from diffjax.errors import UserError
+from diffjax.models import labels
+from diffjax.models.dcgan import halve, stages_for
+from diffjax.models.labels import LabelledLatent, LabelledLogit
+from diffjax.models.layers import attend, initial, upsample
+from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
+from diffjax.parallel import Axis
+from diffjax.precision import Precision
+
+INITIAL = ("glorot", "orthogonal")
+
+
+def kernel_init(name: str, variance: float = 1.0) -> nn.initializers.Initializer:
+    """Glorot's uniform distribution with so many times its variance, or an orthogonal matrix, one column an output."""
+    return initial(variance) if name == "glorot" else nn.initializers.orthogonal()
+
+
+class PixelAttention(nn.Module):
+    """x + gamma W_o softmax(q k^T) v over all pixels, gamma = 0 at first (Zhang et al. 2019, SAGAN, eq. 1-3).
+
+    Queries and keys have an eighth of the channels, values half; keys and values are the largest of each 2x2 pixels.
+    All maps are 1x1 convolutions without a bias. [b, h, w, c] -> the same, h and w even.
+    """
+
+    layers: Layers
+    initial: str
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        b, height, width, c = x.shape
+        conv = partial(self.layers.conv, size=1, use_bias=False, kernel_init=kernel_init(self.initial))
+
+        def pooled(h):  # as a maximum over an axis, whose derivatives of every order XLA has
+            h = h.reshape(b, height // 2, 2, width // 2, 2, -1).max((2, 4))
+            return h.reshape(b, height * width // 4, 1, -1)
+
+        narrow = max(1, c // 8)
+        q = conv(narrow, name="q")(x).reshape(b, height * width, 1, narrow)
+        k = pooled(conv(narrow, name="k")(x))
+        v = pooled(conv(max(1, c // 2), name="v")(x))
+        seen = attend(q * narrow**0.5, k, v)  # SAGAN does not divide by sqrt(d) as `attend` does
+        gamma = self.param("gamma", nn.initializers.zeros_init(), (), jnp.dtype(self.param_dtype))
+        out = conv(c, name="out")(seen.reshape(b, height, width, -1))
+        return x + gamma.astype(x.dtype) * out
+
+
+class ResGenerator(nn.Module):
+    """z [b, latent] -> images [b, *shape] in (-1, 1): one residual block for each doubling of the side.
+
+    A block is x' + conv(relu(norm(conv(relu(norm(x))')))), with ' the enlarging by nearest neighbour, and on x a 1x1
+    convolution too. Raises UserError for sizes that it cannot build, and fields that do not fit together.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int
+    precision: Precision
+    axis: Axis
+    latent: int = 128  # dimensions of z
+    width: int = 256  # channels
+    multipliers: tuple[int, ...] = ()  # of the width, at the smallest side and after each block; (): 1 everywhere
+    norm: str = "batch"  # before each ReLU; or "none"
+    spectral_norm: bool = False  # of all layers but embeddings (Zhang et al. 2019)
+    attention: tuple[int, ...] = ()  # sides at which pixels attend to each other, after their block
+    conditioning: str = "batch_norm"  # where labels are shown; or "concat"
+    embedding: int = 0  # dimensions of a label's, which all norms share; 0: every norm has a scale for each class
+    hierarchical: bool = False  # every block's norms are shown a part of z of their own, beside the label's embedding
+    initial: str = "glorot"  # weights at the start, within blocks sqrt(2) times as large; or "orthogonal"
+
+    def __post_init__(self):
+        super().__post_init__()
+        labels.check_choice("generator.norm", self.norm, ("batch", "none"))
+        labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
+        labels.check_choice("generator.initial", self.initial, INITIAL)
+        if self.norm == "none" and self.hierarchical:
+            raise UserError("method.generator.hierarchical: true needs method.generator.norm to be 'batch'")
+
+    def _layout(self) -> tuple[int, tuple[int, int], list[int]]:
+        """Doublings of the side, the smallest sides, and the channels before the first block and after each."""
+        doublings, smallest = stages_for(self.shape, "a residual generator")
+        multipliers = self.multipliers or (1,) * (doublings + 1)
+        if len(multipliers) != doublings + 1:
+            raise UserError(
+                f"method.generator.multipliers: {multipliers} must be () or {doublings + 1} numbers, for the smallest "
+                f"side and after each of {doublings} blocks"
+            )
+        check_attention("generator", self.attention, [smallest[0] * 2**i for i in range(1, doublings + 1)])
+        if self.hierarchical and self.latent % (doublings + 1):
+            raise UserError(f"method.generator.latent: {self.latent} must be a multiple of {doublings + 1} parts")
+        return doublings, smallest, [self.width * multiplier for multiplier in multipliers]
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
+        doublings, (height, width), channels = self._layout()
+        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        layers = Layers(self.spectral_norm, train, **formats)
+        init, within = kernel_init(self.initial), kernel_init(self.initial, 2.0)
+        label = label if self.num_classes else None
+        concat = self.conditioning == "concat"
+        if label is not None and not concat:
+            if self.norm == "none":
+                raise UserError("method.generator.conditioning: 'batch_norm' needs method.generator.norm to be 'batch'")
+            if self.hierarchical and not self.embedding:
+                raise UserError("method.generator.embedding: 0 must be at least 1 if method.generator.hierarchical is")
+
+        def activate(h, name, condition=None):
+            if self.norm == "batch":
+                norm = ConditionalBatchNorm(
+                    train,
+                    self.axis.name,
+                    self.num_classes,
+                    spectral_norm=self.spectral_norm,
+                    kernel_init=init,
+                    name=name,
+                    **formats,
+                )
+                h = norm(h, condition)
+            return nn.relu(h)
+
+        z, *parts = jnp.split(z, doublings + 1, axis=-1) if self.hierarchical else (z, *[None] * doublings)
+        shown = None if concat else label
+        if self.embedding and shown is not None:
+            rows = nn.initializers.orthogonal() if self.initial == "orthogonal" else nn.initializers.normal(1.0)
+            shown = nn.Embed(self.num_classes, self.embedding, embedding_init=rows, name="embed", **formats)(shown)
+        h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, label if concat else None)
+        h = layers.dense(height * width * channels[0], kernel_init=init, name="project")(h)
+        h = h.reshape(-1, height, width, channels[0])
+        for i, features in enumerate(channels[1:]):
+            part = parts[i]
+            condition = shown if part is None else part if shown is None else jnp.concatenate([shown, part], axis=-1)
+            x = upsample(layers.conv(features, size=1, kernel_init=init, name=f"shortcut_{i}")(h))
+            h = upsample(activate(h, f"norm_{i}_1", condition))
+            h = layers.conv(features, kernel_init=within, name=f"conv_{i}_1")(h)
+            h = activate(h, f"norm_{i}_2", condition)
+            h = x + layers.conv(features, kernel_init=within, name=f"conv_{i}_2")(h)
+            if h.shape[1] in self.attention:
+                h = PixelAttention(layers, self.initial, self.precision.params, name=f"attention_{i}")(h)
+        x = layers.conv(self.shape[-1], kernel_init=init, name="image")(activate(h, "norm"))
+        return nn.tanh(x.astype(self.precision.params))
+
+
+class ResDiscriminator(nn.Module):
+    """Images [b, *shape] in model units -> logits [b]: residual blocks, of which the first ones halve the side.
+
+    A block is x' + conv(relu(conv(relu(x))))', with ' the mean of 2x2 pixels, and on x a 1x1 convolution too where it
+    changes; the first block has no ReLU before it. Then ReLU, the sum or mean over the pixels, and a linear map. Raises
+    UserError for sizes that it cannot halve as often, and fields that do not fit together.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int
+    precision: Precision
+    axis: Axis
+    outputs: int = 1  # logits: 1 + the number of classes where the method has an auxiliary classifier
+    width: int = 128  # channels
+    multipliers: tuple[int, ...] = (1, 1, 1, 1)  # of the width, one for each block
+    halvings: int = 2  # blocks that halve the side, the first so many
+    spectral_norm: bool = True  # of every layer (Miyato et al. 2018)
+    attention: tuple[int, ...] = ()  # sides at which pixels attend to each other, after the first block of that side
+    pooling: str = "sum"  # over the last pixels; or "mean"
+    conditioning: str = "projection"  # where labels are shown; or "concat"
+    minibatch_std: int = 0  # images whose differences are shown to the last ReLU; 0: none
+    initial: str = "glorot"  # weights at the start, within blocks sqrt(2) times as large; or "orthogonal"
+
+    def __post_init__(self):
+        super().__post_init__()
+        labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
+        labels.check_choice("discriminator.pooling", self.pooling, ("sum", "mean"))
+        labels.check_choice("discriminator.initial", self.initial, INITIAL)
+        if not 0 <= self.halvings <= len(self.multipliers):
+            raise UserError(
+                f"method.discriminator.halvings: {self.halvings} must be 0 to {len(self.multipliers)}, the blocks"
+            )
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
+        if len(self.shape) != 3 or any(side % 2**self.halvings for side in self.shape[:2]):
+            size = "x".join(map(str, self.shape))
+            raise UserError(f"data.name: a residual discriminator cannot halve {size} {self.halvings} times")
+        sides = [self.shape[0] // 2 ** min(i + 1, self.halvings) for i in range(len(self.multipliers))]
+        check_attention("discriminator", self.attention, sides)
+
+        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        layers = Layers(self.spectral_norm, train, **formats)
+        init, within = kernel_init(self.initial), kernel_init(self.initial, 2.0)
+        concat = self.conditioning == "concat"
+        h = labels.beside(x, label if concat else None, self.num_classes)
+        for i, multiplier in enumerate(self.multipliers):
+            features = self.width * multiplier
+            change = halve if i < self.halvings else lambda x: x
+            x = change(h)
+            if i < self.halvings or features != h.shape[-1]:
+                x = layers.conv(features, size=1, kernel_init=init, name=f"shortcut_{i}")(x)
+            h = layers.conv(features, kernel_init=within, name=f"conv_{i}_1")(nn.relu(h) if i else h)
+            h = layers.conv(features, kernel_init=within, name=f"conv_{i}_2")(nn.relu(h))
+            h = x + change(h)
+            if sides[i] in self.attention and sides[i] not in sides[:i]:
+                h = PixelAttention(layers, self.initial, self.precision.params, name=f"attention_{i}")(h)
+        h = nn.relu(minibatch_deviation(h, self.minibatch_std, self.is_initializing()))
+        h = {"sum": jnp.sum, "mean": jnp.mean}[self.pooling](h, axis=(1, 2))
+        logit = LabelledLogit(
+            self.num_classes,
+            self.precision,
+            outputs=self.outputs,
+            spectral_norm=self.spectral_norm,
+            initial=init,
+            name="logit",
+        )
+        return logit(h, None if concat else label, train)
+
+
+def check_attention(player: str, asked: tuple[int, ...], sides: list[int]) -> None:
+    """Raises UserError unless every side at which there is to be attention is there, and can be halved."""
+    for side in asked:
+        if side not in sides or side % 2:
+            there = ", ".join(str(side) for side in dict.fromkeys(sides) if side % 2 == 0)
+            raise UserError(f"method.{player}.attention: {side} is no side to attend at; there are {there}")
+
+
+class BigGANGenerator(ResGenerator):
+    """BigGAN's for CIFAR-10 with `ch` 64: 4.3M parameters (Brock et al. 2019, appendix B and C.2).
+
+    z is cut into 4 parts of 20; each norm is linear in the label's embedding and one part.
+    """
+
+    latent: int = 80
+    spectral_norm: bool = True
+    embedding: int = 128
+    hierarchical: bool = True
+    initial: str = "orthogonal"
+
+
+class BigGANDiscriminator(ResDiscriminator):
+    """BigGAN's for CIFAR-10 with `ch` 64: 4.3M parameters."""
+
+    width: int = 256
+    initial: str = "orthogonal"

@@ -1,0 +1,287 @@
+"""The networks of GANs against PyTorch with the same weights: its spectral norm, and networks written here anew."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffjax.models.norms import SpectralConv, SpectralDense
+from diffjax.models.r3gan import Block, R3GANDiscriminator, R3GANGenerator
+from diffjax.models.resgan import BigGANDiscriminator, BigGANGenerator, ResDiscriminator, ResGenerator
+from diffjax.parallel import Axis
+from diffjax.precision import Precision
+
+torch = pytest.importorskip("torch", reason="needs the extra `parity`")
+pytestmark = pytest.mark.parity
+
+F = torch.nn.functional
+KEY = jax.random.key(0)
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+FORMATS = {"dtype": "float32", "param_dtype": "float32"}
+
+
+def normal(*shape, seed=1):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def to_torch(x):
+    """Images and features as PyTorch has them, and vectors as they are."""
+    x = torch.tensor(np.asarray(x))
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def to_numpy(x):
+    return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).detach().numpy()
+
+
+def randomised(variables):
+    """No weight is 0 or 1, as some are in a new network, and every layer keeps about the size of what it is given."""
+    leaves, structure = jax.tree.flatten(variables["params"])
+    fresh = []
+    for i, leaf in enumerate(leaves):
+        size = np.prod(leaf.shape[:-1]) ** -0.5 if leaf.ndim > 1 else 0.3
+        fresh.append(jnp.asarray(size * normal(*leaf.shape, seed=i)))
+    return variables | {"params": structure.unflatten(fresh)}
+
+
+class Weights:
+    """A tree of Flax's weights, as PyTorch's layers take them."""
+
+    def __init__(self, variables):
+        self.params, self.spectral = variables["params"], variables.get("spectral", {})
+
+    def at(self, *path, collection="params"):
+        node = getattr(self, collection)
+        for name in path:
+            if name not in node:
+                return None
+            node = node[name]
+        return torch.tensor(np.asarray(node))
+
+    def kernel(self, *path, name="kernel"):
+        """[out, in, h, w] or [out, in], divided by its singular value where u is kept."""
+        kernel = self.at(*path, name)
+        matrix = kernel.reshape(-1, kernel.shape[-1]).T
+        u = self.at(*path, "u", collection="spectral")
+        if u is not None:
+            v = F.normalize(matrix.T @ u, dim=0)
+            u = F.normalize(matrix @ v, dim=0)
+            kernel = kernel / torch.dot(u, matrix @ v)
+        return kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T if name == "kernel" else kernel
+
+    def conv(self, x, *path, groups=1):
+        kernel = self.kernel(*path)
+        return F.conv2d(x, kernel, self.at(*path, "bias"), padding=kernel.shape[-1] // 2, groups=groups)
+
+    def linear(self, x, *path):
+        return F.linear(x, self.kernel(*path), self.at(*path, "bias"))
+
+
+def check_both(network, variables, inputs, theirs):
+    """Outputs, and the gradient of a sum of them with respect to the first input."""
+
+    def ours(x):
+        return network.apply(variables, x, *inputs[1:], train=True, mutable=["batch_stats", "spectral"])[0]
+
+    x = to_torch(inputs[0]).requires_grad_()
+    expected = theirs(x, *(torch.tensor(np.asarray(value)).long() for value in inputs[1:]))
+    assert expected.std() > 0.05  # there is something to compare
+    y = jax.jit(ours)(inputs[0])
+    np.testing.assert_allclose(y, to_numpy(expected), **CLOSE)
+    weight = normal(*y.shape, seed=9)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(weight * ours(x))))(inputs[0])
+    (expected_gradient,) = torch.autograd.grad((expected * to_torch(weight)).sum(), x)
+    scale = float(expected_gradient.abs().max())
+    np.testing.assert_allclose(gradient / scale, to_numpy(expected_gradient) / scale, **CLOSE)
+
+
+# --------------------------------------------------------------------------------------------------- spectral norm
+
+
+@pytest.mark.parametrize("kind", ["conv", "dense"])
+def test_spectral_norm_is_pytorchs(kind):
+    if kind == "conv":
+        ours, layer = SpectralConv(6, (3, 3), train=True), torch.nn.Conv2d(4, 6, 3, padding=1)
+        x = normal(2, 5, 5, 4)
+    else:
+        ours, layer, x = SpectralDense(6, train=True), torch.nn.Linear(4, 6), normal(2, 4)
+    variables = ours.init(KEY, x)
+    layer = torch.nn.utils.spectral_norm(layer)
+    kernel = variables["params"]["kernel"]
+    with torch.no_grad():
+        layer.weight_orig.copy_(torch.tensor(np.asarray(kernel.transpose(3, 2, 0, 1) if kind == "conv" else kernel.T)))
+        layer.bias.zero_()
+        layer.weight_u.copy_(torch.tensor(np.asarray(variables["spectral"]["u"])))
+    for _ in range(3):
+        y, kept = ours.apply(variables, x, mutable=["spectral"])
+        np.testing.assert_allclose(y, to_numpy(layer(to_torch(x))), **CLOSE)
+        np.testing.assert_allclose(kept["spectral"]["u"], layer.weight_u, **CLOSE)
+        variables = variables | kept
+
+    def loss(kernel):
+        return jnp.sum(ours.apply(variables | {"params": variables["params"] | {"kernel": kernel}}, x) ** 2)
+
+    (layer(to_torch(x)) ** 2).sum().backward()
+    gradient = layer.weight_orig.grad
+    expected = gradient.permute(2, 3, 1, 0) if kind == "conv" else gradient.T
+    np.testing.assert_allclose(jax.grad(loss)(kernel), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------------- R3GAN
+
+
+def torch_block(weights, x, name, groups):
+    h = F.leaky_relu(weights.conv(x, *name, "expand"), 0.2)
+    h = F.leaky_relu(weights.conv(h, *name, "grouped", groups=groups), 0.2)
+    return x + weights.conv(h, *name, "contract")
+
+
+def filter_of_pixels(channels):
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    return (torch.outer(taps, taps) / 64).expand(channels, 1, 4, 4)
+
+
+def torch_up(x):
+    return F.conv_transpose2d(x, 4 * filter_of_pixels(x.shape[1]), stride=2, padding=1, groups=x.shape[1])
+
+
+def torch_down(x):
+    return F.conv2d(x, filter_of_pixels(x.shape[1]), stride=2, padding=1, groups=x.shape[1])
+
+
+R3GAN = {"widths": (8, 4), "blocks": (1, 2), "group": 4}
+
+
+def test_a_grouped_block_of_r3gan():
+    block, x = Block(8, 2, 4, FORMATS), normal(2, 5, 5, 4)
+    variables = randomised(block.init(KEY, x))
+    weights = Weights(variables)
+    expected = torch_block(weights, to_torch(x), (), 2)
+    np.testing.assert_allclose(jax.jit(block.apply)(variables, x), to_numpy(expected), **CLOSE)
+
+
+def test_r3gan_generator():
+    network = R3GANGenerator((8, 8, 3), 5, Precision(), Axis(), **R3GAN)
+    z, label = normal(3, 64), jnp.array([0, 4, 2])
+    variables = randomised(network.init(KEY, z, label))
+    weights = Weights(variables)
+
+    def theirs(z, label):
+        z = torch.cat([z, weights.at("embed", "embedding")[label]], dim=1)
+        h = weights.linear(z, "modulate")[:, :, None, None] * weights.at("basis").permute(2, 0, 1)
+        h = torch_block(weights, h, ("block_0_0",), 4)
+        h = torch_up(weights.conv(h, "project_1"))
+        for i in range(2):
+            h = torch_block(weights, h, (f"block_1_{i}",), 2)
+        return weights.conv(h, "image")
+
+    check_both(network, variables, (z, label), theirs)
+
+
+def test_r3gan_discriminator():
+    network = R3GANDiscriminator((8, 8, 3), 5, Precision(), Axis(), **R3GAN)
+    x, label = normal(3, 8, 8, 3), jnp.array([0, 4, 2])
+    variables = randomised(network.init(KEY, x, label))
+    weights = Weights(variables)
+
+    def theirs(x, label):
+        h = weights.conv(x, "input")
+        for i in range(2):
+            h = torch_block(weights, h, (f"block_1_{i}",), 2)
+        h = torch_block(weights, weights.conv(torch_down(h), "project_1"), ("block_0_0",), 4)
+        basis = weights.at("basis").permute(2, 0, 1)[:, None]
+        h = F.conv2d(h, basis, groups=8).flatten(1)
+        return (weights.linear(h, "logit") * weights.at("embed", "embedding")[label]).sum(1)
+
+    check_both(network, variables, (x, label), theirs)
+
+
+# --------------------------------------------------------------------------------------- SNGAN, WGAN-GP and BigGAN
+
+
+def torch_attention(weights, x, name):
+    b, _, height, width = x.shape
+    q = weights.conv(x, name, "q").flatten(2)
+    k, v = (F.max_pool2d(weights.conv(x, name, part), 2).flatten(2) for part in ("k", "v"))
+    beta = torch.softmax(q.transpose(1, 2) @ k, dim=-1)
+    seen = (v @ beta.transpose(1, 2)).reshape(b, -1, height, width)
+    return x + weights.at(name, "gamma") * weights.conv(seen, name, "out")
+
+
+def torch_norm(weights, h, name, condition):
+    if condition is None:
+        return F.batch_norm(h, None, None, weights.at(name, "scale"), weights.at(name, "bias"), training=True)
+    h = F.batch_norm(h, None, None, training=True)
+    if condition.ndim == 1:
+        scale, shift = (weights.at(name, part, "embedding")[condition] for part in ("scale", "shift"))
+    else:
+        scale, shift = (weights.linear(condition, name, part) for part in ("scale", "shift"))
+    return h * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+
+
+GENERATORS = {
+    "sngan": (ResGenerator, {}),
+    "biggan": (BigGANGenerator, {"embedding": 5, "attention": (8,)}),
+    "other widths": (ResGenerator, {"multipliers": (2, 1), "spectral_norm": True}),
+}
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_residual_generators(name):
+    kind, fields = GENERATORS[name]
+    network = kind((8, 8, 3), 5, Precision(), Axis(), **{"width": 8, "latent": 6} | fields)
+    z, label = normal(4, 6), jnp.array([0, 4, 2, 1])
+    variables = randomised(network.init(KEY, z, label))
+    weights = Weights(variables)
+
+    def theirs(z, label):
+        condition = label
+        if network.hierarchical:
+            z, part = z.chunk(2, dim=1)
+            condition = torch.cat([weights.at("embed", "embedding")[label], part], dim=1)
+        # Flax's pixels are [height, width, channels], also in the rows of a matrix.
+        h = weights.linear(z, "project").reshape(len(z), 4, 4, -1).permute(0, 3, 1, 2)
+        x = weights.conv(F.interpolate(h, scale_factor=2), "shortcut_0")  # in the papers' order
+        h = F.interpolate(F.relu(torch_norm(weights, h, "norm_0_1", condition)), scale_factor=2)
+        h = F.relu(torch_norm(weights, weights.conv(h, "conv_0_1"), "norm_0_2", condition))
+        h = x + weights.conv(h, "conv_0_2")
+        h = torch_attention(weights, h, "attention_0") if network.attention else h
+        return torch.tanh(weights.conv(F.relu(torch_norm(weights, h, "norm", None)), "image"))
+
+    check_both(network, variables, (z, label), theirs)
+
+
+DISCRIMINATORS = {
+    "sngan": (ResDiscriminator, {}),
+    "wgan_gp": (ResDiscriminator, {"spectral_norm": False, "pooling": "mean"}),
+    "biggan": (BigGANDiscriminator, {"attention": (4,)}),
+    "other widths": (ResDiscriminator, {"multipliers": (1, 2, 2)}),
+}
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_residual_discriminators(name):
+    kind, fields = DISCRIMINATORS[name]
+    network = kind((8, 8, 3), 5, Precision(), Axis(), **{"width": 8, "multipliers": (1, 1, 1)} | fields)
+    x, label = normal(4, 8, 8, 3), jnp.array([0, 4, 2, 1])
+    variables = randomised(network.init(KEY, x, label))
+    weights = Weights(variables)
+
+    def theirs(x, label):
+        h = x
+        for i in range(3):
+            before = h
+            h = weights.conv(F.relu(h) if i else h, f"conv_{i}_1")
+            h = weights.conv(F.relu(h), f"conv_{i}_2")
+            if i < 2:  # the first block's shortcut is averaged and convolved, the second's the other way round
+                h = F.avg_pool2d(h, 2)
+                pooled = weights.conv(F.avg_pool2d(before, 2), f"shortcut_{i}")
+                before = F.avg_pool2d(weights.conv(before, f"shortcut_{i}"), 2) if i else pooled
+            h = h + before
+            h = torch_attention(weights, h, "attention_0") if network.attention and not i else h
+        h = F.relu(h)
+        h = h.sum((2, 3)) if network.pooling == "sum" else h.mean((2, 3))
+        rows = weights.kernel("logit", "embed", name="embedding")[label]
+        return weights.linear(h, "logit", "logit")[:, 0] + (rows * h).sum(1)
+
+    check_both(network, variables, (x, label), theirs)
