@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 MISSING = float("nan")
-COMPILE = {"JAX_ENABLE_COMPILATION_CACHE": "false", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}  # rather than remember
+FAIR = {
+    "JAX_ENABLE_COMPILATION_CACHE": "false",  # compiled, not remembered
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+    "OMP_WAIT_POLICY": "passive",  # PyTorch's threads wait spinning: where cores are shared, up to ten times as long
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,6 @@ def main(benchmark: Benchmark) -> None:
 
     size, machine = benchmark.sizes[arguments.size], platform.processor() or platform.machine()
     print(f"{benchmark.name}, {arguments.size}: {size}, {arguments.compute}")
-    # What others do on a CPU does not slow both alike: threads that wait by spinning lose more.
     print(f"{machine}, {os.cpu_count()} cores, {os.getloadavg()[0]:.1f} processes at work before this one")
     runs = {name: [] for name in contenders}
     for _ in range(arguments.repeats):  # in turn, so that a machine whose speed drifts is as unfair to both
@@ -90,7 +93,7 @@ def figures(benchmark: Benchmark, contender: Contender, arguments: argparse.Name
 def in_own_process(benchmark: Benchmark, name: str, arguments: argparse.Namespace) -> dict[str, float]:
     options = {"only": name, benchmark.option: arguments.size, "compute": arguments.compute, "count": arguments.count}
     command = [sys.executable, "-m", f"benchmarks.{benchmark.name}", *(f"--{k}={v}" for k, v in options.items())]
-    out = subprocess.run(command, capture_output=True, text=True, env=os.environ | COMPILE)
+    out = subprocess.run(command, capture_output=True, text=True, env=os.environ | FAIR)
     if out.returncode:
         sys.exit(out.stderr)
     return json.loads(out.stdout.splitlines()[-1])

@@ -1,6 +1,7 @@
 """Denoising diffusion GAN on CIFAR-10 (Xiao et al. 2021, sizes and rates of its released code).
 
-Their code adds R1, gamma 0.02, to one update in 15; here a lazy penalty is 15 times as strong as it says: 0.02 / 15.
+Their code adds R1, gamma 0.02, to one update in 15. Here a lazy penalty is an update of its own, 15 times as strong as
+it says, hence 0.02 / 15, and the discriminator's rate and betas allow for it.
 Variants: "cifar10" (T = 4), "cifar10_t1" (a plain GAN), "cifar10_t2", "cifar10_t8", "cifar10_no_latent", and the same
 as "digits"...
 """

@@ -1,4 +1,7 @@
-"""BigGAN for CIFAR-10, by label (Brock et al. 2019, appendix C.2), sizes and rates of its authors' PyTorch version.
+"""BigGAN for CIFAR-10, by label (Brock et al. 2019, appendix C.2), widths and rates of its authors' PyTorch version.
+
+That version's CIFAR-10 script leaves out what the paper adds: here z is cut into parts, all norms share the label's
+embedding, and weights start orthogonal. Samples use the norms' running statistics, also when z is truncated.
 
 Variants: "cifar10", "digits". `--config.sampler.truncation=0.5` trades variety for fidelity.
 """

@@ -13,6 +13,7 @@ RAMP = 20_000_000.0  # images
 def get_config(variant="cifar10"):
     small, _ = base.variant_of(variant)
     c = base.gan("r3gan_generator", "r3gan_discriminator", loss="relativistic", penalty="r1_r2", conditional=True)
+    c.data.flip = True
     c.train.update(steps=488_281, batch_size=512)  # 250 million images
     c.optim.update(learning_rate=2e-4, learning_rate_last=5e-5, b1=0.0, b2=0.9, b2_last=0.99, decay="cosine")
     c.method.penalty.update(gamma=0.05, gamma_last=0.005)

@@ -1,5 +1,6 @@
-"""WGAN-GP's residual networks on CIFAR-10 (Gulrajani et al. 2017, appendix F and its released code).
+"""WGAN-GP's residual networks on CIFAR-10, without labels (Gulrajani et al. 2017, appendix F).
 
+Its released code gives the generator batches twice as large as the discriminator's; here they are alike.
 Variants: "cifar10", "digits".
 """
 

@@ -2,8 +2,9 @@
 
 Variants: R3GAN's table of losses (Huang et al. 2024, table 1), "rpgan_r1_r2" (the default), "rpgan_r1", "gan_r1_r2",
 "gan_r1", each also as "small_..." (narrow networks, a smaller batch and a shorter run, for CPUs) and as "digits_..."
-(stacks of 8x8 digits, minutes); and "pac1" to "pac4", the DCGAN of PacGAN's table (Lin et al. 2018), 50 epochs. The
-classifier that counts is trained first: `train --config=configs/classifier.py:mnist --workdir=runs/judge`.
+(stacks of 8x8 digits, minutes); and "pac1" to "pac4": our DCGAN on PacGAN's images, batches and 50 epochs (Lin et al.
+2018), not its networks, z or turns, so no comparison with its table. The classifier that counts is trained first:
+`train --config=configs/classifier.py:mnist --workdir=runs/judge`.
 """
 
 from configs import base

@@ -37,6 +37,11 @@ class HalfLife:
 
     profiles: ClassVar = ("",)
 
+    def __post_init__(self):
+        for field in ("images", "ramp", "warmup"):
+            if not getattr(self, field) >= 0:
+                raise UserError(f"ema.{field}: {getattr(self, field)} must not be negative; 0 switches it off")
+
     def decay(self, images_seen: jax.Array, batch_size: int) -> jax.Array:
         """The weight of the old average in one step, a scalar in [0, 1)."""
         half_life = cosine_ramp(images_seen, 0.0, self.images, self.warmup) if self.warmup else self.images

@@ -17,15 +17,14 @@ class Health:
     batch_size: int
     complaint: str = ""
     since: int = 0  # the last step at which all was well, while there is a complaint
-    saved_healthy: bool = False  # whether the latest checkpoint was of a healthy run
+    healthy: int = 0  # the last healthy step that was saved; 0: none
 
     def restore(self, facts: dict) -> None:
-        self.complaint, self.since = facts["complaint"], facts["since"]
-        self.saved_healthy = not self.complaint
+        self.complaint, self.since, self.healthy = facts["complaint"], facts["since"], facts["healthy"]
 
     @property
     def facts(self) -> dict:
-        return {"complaint": self.complaint, "since": self.since}
+        return {"complaint": self.complaint, "since": self.since, "healthy": self.healthy}
 
     def look(self, step: int, values: dict[str, float]) -> None:
         """What the method says of the values logged at this step."""
@@ -40,9 +39,8 @@ class Health:
             return ""
         return f"{self.complaint}, for {images:,} images"
 
-    def may_save(self) -> bool:
-        """Whether a checkpoint of this moment takes no healthy one's place."""
-        if self.complaint and self.saved_healthy:
-            return False
-        self.saved_healthy = not self.complaint
-        return True
+    def may_save(self, step: int) -> bool:
+        """Whether a checkpoint of this step takes no healthy one's place; it is then counted as saved."""
+        if not self.complaint:
+            self.healthy = step
+        return not self.complaint or not self.healthy

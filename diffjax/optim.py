@@ -30,6 +30,11 @@ class Adam:
     def __post_init__(self):
         if self.decay not in DECAYS:
             raise UserError(f"optim.decay: {self.decay!r} is not one of {', '.join(DECAYS)}")
+        for field in ("learning_rate_last", "b2_last"):
+            if getattr(self, field) and self.decay == "constant":
+                raise UserError(
+                    f"optim.{field}: {getattr(self, field)} is never reached with optim.decay 'constant'; use cosine"
+                )
         if self.decay != "constant" and 0 < self.decay_images <= self.warmup:
             raise UserError(
                 f"optim.decay_images: {self.decay_images:g} must be more than the warm-up's {self.warmup:g}"

@@ -91,14 +91,16 @@ def update(
     optimizer: optax.GradientTransformation,
     axis: Axis,
     accumulate: int = 1,
+    together: int = 1,
     remember: Callable[[dict, Tree], dict] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array], jax.Array]:
     """One optimiser step of one network on the gradient of its mean loss over the global batch.
 
     `loss(variables, batch) -> (scalar, aux)` is the mean over the examples it is given; `aux["metrics"]` holds scalars,
     `aux["stats"]` the non-trained collections to keep (empty when there are none). `accumulate` splits the batch into
-    that many parts, one after the other, for memory. `remember(state.extra, aux["examples"])` is the new `extra`, where
-    a method keeps a history of what each example, first axis, gave: it is shown the whole global batch, in its order.
+    that many parts, one after the other, for memory, never between `together` neighbours. `remember(state.extra,
+    aux["examples"])` is the new `extra`, where a method keeps a history of what each example, first axis, gave: it is
+    shown the whole global batch, in its order.
     Returns the state, the metrics and the gradient's norm.
     """
     variables = state.params[network]
@@ -115,7 +117,15 @@ def update(
         stats, sums, examples = of_part(stats, batch)
     else:
         # Strided parts: each holds examples of every device, so that no part has to travel.
-        parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+        def divided(x):
+            groups = x.reshape(-1, accumulate, together, *x.shape[1:]).swapaxes(0, 1)
+            return groups.reshape(accumulate, -1, *x.shape[1:])
+
+        def united(x):
+            groups = x.reshape(accumulate, -1, together, *x.shape[2:]).swapaxes(0, 1)
+            return groups.reshape(-1, *x.shape[2:])
+
+        parts = jax.tree.map(divided, batch)
 
         def add(carry, part):
             stats, sums = carry
@@ -127,7 +137,7 @@ def update(
             jax.eval_shape(lambda: of_part(stats, jax.tree.map(lambda x: x[0], parts))[1]),
         )
         (stats, sums), examples = jax.lax.scan(add, (stats, zeros), parts)
-        examples = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), examples)  # unstrided
+        examples = jax.tree.map(united, examples)
     gradient, metrics = axis.mean(jax.tree.map(lambda x: x / accumulate, sums))
     norm = optax.tree.norm(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state[network], variables["params"])

@@ -133,7 +133,7 @@ def loop(
         if values:
             writer.metrics(step, step * config.batch_size, seconds, values)
         if reason := health.given_up(step):
-            return failed(reason, step, checkpoints)
+            return failed(reason, step, health.healthy, checkpoints)
         stopping = stop.asked(step)
         saving = due(step, config.checkpoint_every) or last or stopping
         snapshot = method.ema.snapshot_due(step, config.batch_size, last)
@@ -141,14 +141,14 @@ def loop(
             return not_finite(bad, checkpoints)
         if snapshot:
             checkpoints.save_averages(step, carry["state"].ema)
-        if saving and (health.may_save() or last):
+        if saving and (health.may_save(step) or last):
             facts = {"seconds": seconds, "data": stream.position, "values": strict(values), "health": health.facts}
             checkpoints.save(step, carry, facts, values)
         elif saving:
-            writer.say(f"step {step} is not saved over a healthy checkpoint; {health.complaint}")
+            writer.say(f"step {step} is not saved: step {health.healthy} was the last to be well; {health.complaint}")
         if stopping and not last:
             checkpoints.wait()
-            writer.say(f"stopped at step {step}; run the same command to continue")
+            writer.say(f"stopped at step {step}; run the same command to continue from step {checkpoints.latest()}")
             return {"status": "stopped", "step": step}
     checkpoints.wait()
     seconds = earlier + time.monotonic() - began
@@ -159,7 +159,7 @@ def loop(
         "images": images,
         "seconds": round(seconds, 1),
         "metrics": values,
-    }
+    } | ({"complaint": health.complaint} if health.complaint else {})
 
 
 def carry_shapes(experiment: Experiment) -> dict[str, Any]:
@@ -206,13 +206,13 @@ def first_bad_step(state: TrainState) -> int:
 
 def not_finite(bad: int, checkpoints: Checkpoints) -> dict[str, Any]:
     """The result of a run whose numbers went bad: its step is done again, to see which went first."""
-    return failed(f"step {bad} was not finite", bad, checkpoints) | {"replay": True}
+    checkpoints.wait()
+    return failed(f"step {bad} was not finite", bad, checkpoints.latest() or 0, checkpoints) | {"replay": True}
 
 
-def failed(reason: str, step: int, checkpoints: Checkpoints) -> dict[str, Any]:
+def failed(reason: str, step: int, good: int, checkpoints: Checkpoints) -> dict[str, Any]:
     """The result of a run gone wrong: nothing is saved over its last good checkpoint."""
     checkpoints.wait()
-    good = checkpoints.latest() or 0
     reason = f"{reason}; the last good checkpoint is step {good}"
     return {
         "status": "failed",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -11,13 +12,15 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.measure import FAIR
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = {"train_step": "--size=digits", "sampler": "--size=digits", "gan_step": "--game=dcgan"}
 
 
 def printed(name, *options):
     command = [sys.executable, "-m", f"benchmarks.{name}", BENCHMARKS[name], "--count=1", *options]
-    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | FAIR)
     assert not out.returncode, out.stdout + out.stderr
     return out.stdout
 

@@ -11,7 +11,13 @@ from diffjax.errors import UserError
 from diffjax.parallel import check_batch, layout
 from tests import tiny
 
-MODELS = {"diffusion": tiny.digits, "chain": tiny.chain, "variational": tiny.variational, "gan": tiny.gan}
+MODELS = {
+    "diffusion": tiny.digits,
+    "chain": tiny.chain,
+    "variational": tiny.variational,
+    "gan": tiny.gan,
+    "game": tiny.game,
+}
 LAYOUTS = {
     "8 devices": {"parallel.devices": "8"},
     "fsdp over 2 of 4": {"parallel.devices": "4", "parallel.fsdp": "2"},

@@ -112,6 +112,18 @@ def test_a_run_continues_on_another_number_of_devices(tmp_path):
     tiny.assert_trees_equal(a.params, b.params, rtol=1e-4, atol=1e-6)
 
 
+def test_a_game_goes_on_where_it_stopped_bit_for_bit(tmp_path):
+    """ADA's probability, spectral vectors, batch statistics, both optimisers: all are in the checkpoint."""
+    whole = {"optim.decay_images": "320"}  # of the longer run, so that the rates are the same
+    train(tiny.game(train__steps=5, **whole), tmp_path / "a")
+    train(tiny.game(train__steps=10, **whole), tmp_path / "b")
+    result = train(tiny.game(train__steps=10, **whole), tmp_path / "a")
+    a, b = diffjax.load(tmp_path / "a"), diffjax.load(tmp_path / "b")
+    assert result["status"] == "finished"
+    tiny.assert_trees_equal(a.state, b.state)
+    assert 0 < float(a.state.extra["augment"]["p"]) < 1 and "spectral" in a.params["discriminator"]
+
+
 def test_the_memory_of_losses_goes_on_where_it_stopped(tmp_path):
     """Loss-second-moment times: what is drawn after the checkpoint depends on what was remembered before it."""
     train(tiny.chain(train__steps=14), tmp_path / "a")
@@ -146,16 +158,16 @@ def test_health_counts_from_the_last_step_at_which_all_was_well():
         complaint = staticmethod(lambda values: "ill" if values["x"] else "")
 
     health = Health(Ill, batch_size=10)
-    assert health.may_save()
+    assert health.may_save(1)
     for step, x in ((5, 1), (8, 0), (12, 1), (17, 1)):
         health.look(step, {"x": x})
         assert not health.given_up(step)
-    assert not health.may_save()
+    assert not health.may_save(17)
     continued = Health(Ill, batch_size=10)
     continued.restore(health.facts)
     continued.look(18, {"x": 1})
     assert continued.given_up(18) == "ill, for 100 images"
-    assert continued.may_save()  # its latest checkpoint was of an ill run: nothing healthy is lost
+    assert (continued.healthy, Health(Ill, batch_size=10, complaint="ill").may_save(5)) == (1, True)
 
 
 def test_a_run_of_another_config_is_refused_and_untouched(tmp_path):

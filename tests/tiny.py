@@ -69,6 +69,17 @@ def gan(**changes: str):
     return changed("configs/gan_digits.py", small, changes)
 
 
+def game(**changes: str):
+    """A GAN with everything that has a state, or looks at neighbours: two turns, a lazy penalty, ADA, packs."""
+    small = {
+        "method.discriminator.spectral_norm": "true", "method.discriminator.minibatch_std": "2", "method.packing": "2",
+        "method.d_steps": "2", "method.lazy": "3", "method.loss.name": "hinge", "method.augment.name": "ada",
+        "method.augment.p": "0.3", "method.augment.every": "2", "method.augment.images": "400",
+        "optim.b2_last": "0.999", "train.batch_size": "32",
+    }  # fmt: skip
+    return gan(**small | changes)
+
+
 def changed(path, small, changes):
     changes = {key.replace("__", "."): str(value) for key, value in changes.items()}
     return configs.override(configs.load(str(ROOT / path)), (small | changes).items())

@@ -2,10 +2,12 @@
 
 A loss is a pair of methods that both see the logits of real and of generated examples, so that a loss that compares
 the two (relativistic GANs) has the same shape as one that judges each alone. "Logit" is the discriminator's output as
-it leaves the network: D = sigmoid(logit) in the games of cross entropy, an unbounded score in the others.
+it leaves the network: D = sigmoid(logit) in the games of cross entropy, an unbounded score in the others. `even` is
+the logit of an undecided discriminator; None where the loss does not see a constant added to all logits.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jax.nn import relu, softplus
 from jaxtyping import Array, Float
@@ -25,6 +27,8 @@ class Minimax:
     Its gradient vanishes where the discriminator is certain: it is exp(logit) times the non-saturating one.
     """
 
+    even: ClassVar[float | None] = 0.0
+
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
         """softplus(-real) + softplus(fake), in nats. Logits [b] -> [b]."""
         return cross_entropy(real, fake)
@@ -40,6 +44,8 @@ class NonSaturating:
 
     With D = sigmoid(logit): the discriminator minimises -log D(real) - log(1 - D(fake)), the generator -log D(fake).
     """
+
+    even: ClassVar[float | None] = 0.0
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
         """softplus(-real) + softplus(fake), in nats. Logits [b] -> [b]."""
@@ -62,6 +68,10 @@ class LeastSquares:
     b: float = 1.0  # the discriminator's target at real images
     c: float = 1.0  # the generator's target at generated images
 
+    @property
+    def even(self) -> float:
+        return (self.a + self.b) / 2
+
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
         """(real - b)^2 / 2 + (fake - a)^2 / 2. Logits [b] -> [b]."""
         return 0.5 * (real - self.b) ** 2 + 0.5 * (fake - self.a) ** 2
@@ -78,6 +88,8 @@ class Wasserstein:
     So it is for a critic of Lipschitz constant 1. The loss does not hold it to that; weight clipping or a penalty does.
     """
 
+    even: ClassVar[float | None] = None
+
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
         """fake - real. Logits [b] -> [b]."""
         return fake - real
@@ -90,6 +102,8 @@ class Wasserstein:
 @dataclass(frozen=True)
 class Hinge:
     """The geometric GAN (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17): D has no say beyond its margin."""
+
+    even: ClassVar[float | None] = 0.0
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
         """max(0, 1 - real) + max(0, 1 + fake). Logits [b] -> [b]."""
@@ -108,6 +122,8 @@ class Relativistic:
     non-saturating form, with the sign that makes high logits mean real. Real example i is paired with generated example
     i; the two batches are drawn independently, so that every pairing has the same expectation.
     """
+
+    even: ClassVar[float | None] = None
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
         """softplus(fake - real), in nats. Logits [b] -> [b]."""

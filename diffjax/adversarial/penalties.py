@@ -2,8 +2,9 @@
 
     penalty(critic, real, fake, keys, seen) -> [b]
 
-`critic(x [b, ...]) -> logits [b]` is the discriminator with everything but its images filled in; it must judge each
-image alone (no BatchNorm), because the gradient of an image's logit is taken from the gradient of the sum of logits.
+`critic(x [b, ...]) -> logits [b]` is the discriminator with everything but its images filled in. It should judge each
+image alone, because the gradient of an image's logit is taken from the gradient of the sum of logits: BatchNorm makes
+that ill-posed, minibatch deviation mixes a group's gradients a little, as in StyleGAN2.
 `fake` may be None for a penalty that looks at real images only. `keys` [b] are the examples' own, so that what is drawn
 does not depend on how the batch is divided; `seen` counts the images of training so far, for weights that change.
 Norms sum over an image's pixels and channels, in model units.

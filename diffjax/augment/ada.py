@@ -72,6 +72,8 @@ class Ada(Augment):
             raise UserError(f"augment.images: {self.images} must be positive")
         if not self.ramp_images >= 0:
             raise UserError(f"augment.ramp_images: {self.ramp_images} must not be negative; 0 is no ramp")
+        if self.p_last and not self.ramp_images:
+            raise UserError(f"augment.p_last: {self.p_last} is never reached with augment.ramp_images 0; say when")
         if self.target and self.ramp_images:
             raise UserError(f"augment.ramp_images: {self.ramp_images} given, but p adapts; for a ramp set target to 0")
 
@@ -83,7 +85,7 @@ class Ada(Augment):
     def strength(self, history: History, seen: ArrayLike) -> Float[Array, ""]:
         return history["p"] if self.target else cosine_ramp(seen, self.p, self.p_last, self.ramp_images)
 
-    def update(self, history: History, signs: ArrayLike, batch_size: int) -> History:
+    def update(self, history: History, signs: ArrayLike, batch_size: float) -> History:
         if not self.target:
             return history
         total, updates = history["signs"] + jnp.float32(signs), history["updates"] + 1

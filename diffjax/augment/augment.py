@@ -39,8 +39,8 @@ class Augment(abc.ABC):
         Raises UserError for anything but images of at least 4x4 pixels.
         """
 
-    def update(self, history: History, signs: ArrayLike, batch_size: int) -> History:
-        """The history after a discriminator's update, given the mean of sign(D(real)) over its (global) batch."""
+    def update(self, history: History, signs: ArrayLike, batch_size: float) -> History:
+        """The history after an update of D, which took so many images: `signs` is the mean of sign(D(real))."""
         return history
 
 

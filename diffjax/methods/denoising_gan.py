@@ -44,6 +44,7 @@ class DenoisingGAN(GAN):
     process: Process = VPSteps()
     clock: Callable[[Process, Array], Array] = clock.index
 
+    besides: ClassVar = ("x_t", "t")
     samplers: ClassVar = {"denoising_gan": DenoisingSteps}
 
     def __post_init__(self):
@@ -64,7 +65,7 @@ class DenoisingGAN(GAN):
 
     def play(self, generator, batch, keys, axis) -> Round:
         """x_s beside G's, both one step of the chain before x_t; the step is drawn uniformly for each example."""
-        keys = Draws(*jax.vmap(lambda key: jax.random.split(key, len(Draws._fields)), out_axes=1)(keys))
+        keys = RoundKeys(*jax.vmap(lambda key: jax.random.split(key, len(RoundKeys._fields)), out_axes=1)(keys))
         x0, steps = self.space.to_model(batch["x"]), self.process.steps
         n = jax.vmap(lambda key: jax.random.randint(key, (), 1, steps + 1))(keys.step)
         s, t = (n - 1) / steps, n / steps
@@ -76,7 +77,7 @@ class DenoisingGAN(GAN):
         beside, label = {"x_t": x_t, "t": self.clock(self.process, t)}, batch["label"]
         forged, stats = self._forge(generator, keys.z, axis, **beside, **self._told("generator", label))
         fake = self.step_back(forged, x_t, s, t, keys.fake)
-        return Round(x_s, fake, beside | self._told("discriminator", label), label, stats)
+        return Round(x_s, fake, beside | self._told("discriminator", label), (x0, forged), label, stats)
 
     def step_back(self, x0: Array, x_t: Array, s: Array, t: Array, keys: Key[Array, "b"]) -> Array:
         """x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""
@@ -84,6 +85,7 @@ class DenoisingGAN(GAN):
         return mean + along(jnp.sqrt(variance), x_t) * normal(keys, x_t)
 
     def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
+        """Down the chain from sigma(1) N(0, I), which is all but N(0, I)."""
         generator, steps = self.make(self.generator), self.process.steps
         start, walk, choice = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
         told = self._told("generator", self._drawn(choice) if label is None else label)
@@ -101,7 +103,7 @@ class DenoisingGAN(GAN):
         return Samples(x, steps, x_t, x0_hat)
 
 
-class Draws(NamedTuple):
+class RoundKeys(NamedTuple):
     """An example's keys in one round: its step, the noise of x_s, of x_t and of what is forged, and z."""
 
     step: Key[Array, "b"]

@@ -183,7 +183,7 @@ class Diffusion(Method):
         only = jax.tree.map(lambda x: x[0], batch)
         state, metrics, norm = update(
             state, "denoiser", loss, only, self.optimizers["denoiser"], axis, self.accumulate,
-            remember if "times" in state.extra else None,
+            remember=remember if "times" in state.extra else None,
         )  # fmt: skip
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 

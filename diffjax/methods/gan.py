@@ -7,6 +7,7 @@ Samples come from the exponential moving average of the generator. What a GAN pl
 alone, is said in three methods (`init`, `play`, `sample`); everything else holds for any game of two networks.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from diffjax.adversarial import R1, NonSaturating, Watchman, clip_weights, pack, unpack
+from diffjax.adversarial import R1, NonSaturating, Watchman, clip_weights, pack, penalties, unpack
 from diffjax.augment import Augment, NoAugment
 from diffjax.diffusion import Samples
 from diffjax.errors import UserError
@@ -57,6 +58,7 @@ class Round(NamedTuple):
     real: Array
     fake: Array
     given: dict[str, Array]  # further arguments of the discriminator, the same for both sorts
+    compared: tuple[Array, Array]  # a real and a generated batch whose spreads tell of collapse
     label: Array  # 0 where there is none
     stats: Tree  # the generator's statistics after it has made `fake`
 
@@ -77,7 +79,7 @@ class Turn:
     key: Key[Array, ""]  # of the player's turn
     step: Array
     seen: Array  # images of training so far
-    strength: Array  # of the augmentations, now
+    p: Array  # of the augmentations, now
     axis: Axis
 
     def keys(self, batch: Batch) -> Keys:
@@ -96,13 +98,14 @@ class GAN(Method):
     augment: Augment = NoAugment()  # of whatever the discriminator sees, real or generated
     watchman: Watchman = Watchman()
     d_steps: int = 1  # discriminator updates per generator update
-    lazy: int = 1  # the penalty comes every so many steps, so many times as strong, as an update of its own; 1: always
+    lazy: int = 1  # the penalty comes every so many steps, as much stronger, as an update of its own; 1: always
     packing: int = 1  # examples that the discriminator judges as one (PacGAN)
     conditional: bool = False  # show both networks the labels (Mirza & Osindero 2014)
     auxiliary: float = 0.0  # weight of naming the class, which D then does instead of being shown it (ACGAN); 0: none
     clip_weights: float = 0.0  # D's weights are cut to +- this after every update (WGAN); 0: not
 
     networks: ClassVar = ("generator", "discriminator")
+    besides: ClassVar[tuple[str, ...]] = ()  # what both networks are given beside z or x, and the label
     samplers: ClassVar = {"generator": Latent}
 
     def __post_init__(self):
@@ -112,6 +115,14 @@ class GAN(Method):
         for field in ("auxiliary", "clip_weights"):
             if not getattr(self, field) >= 0:
                 raise UserError(f"method.{field}: {getattr(self, field)} must not be negative; 0 switches it off")
+        if self.lazy > 1 and getattr(self.penalty, "func", self.penalty) is penalties.none:
+            raise UserError(f"method.lazy: {self.lazy} updates on a penalty, but method.penalty is none; use 1")
+        if getattr(self.augment, "target", 0) and self.loss.even is None:
+            raise UserError(
+                "method.augment.target: follows the signs of logits, which mean nothing to this loss; 0 and a ramp"
+            )
+        self._check_player("generator", {"z", "label", "train"}, "latent")
+        self._check_player("discriminator", {"x", "label", "train"}, "outputs" if self.auxiliary else "")
         if self.conditional and not self.space.num_classes:
             raise UserError("method.conditional: the data set has no labels; it must be false")
         if self.auxiliary and not self.conditional:
@@ -123,6 +134,20 @@ class GAN(Method):
         if self.space.kind != "images" and not isinstance(self.augment, NoAugment):
             raise UserError(f"method.augment: {self.space.kind} cannot be augmented, only images; use 'none'")
 
+    def _check_player(self, player: str, given: set[str], field: str) -> None:
+        """Raises UserError unless a network takes what it is given, and has a field that is asked of it."""
+        network = getattr(self, player)
+        kind = getattr(network, "func", network)
+        _self, *inputs = inspect.signature(kind.__call__).parameters.values()
+        needed, taken = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
+        given = given | set(self.besides)
+        if not needed <= given <= taken or (field and not hasattr(kind, field)):
+            lacks = f", or has no {field}" if field else ""
+            raise UserError(
+                f"method.{player}.name: {kind.__name__} is no {player} of this game, which gives it "
+                f"{', '.join(sorted(given))}: it takes {', '.join(sorted(taken))}{lacks}"
+            )
+
     # ------------------------------------------------------------------------------------------- what the run asks it
 
     @property
@@ -131,7 +156,7 @@ class GAN(Method):
 
     @property
     def together(self) -> int:
-        return self.packing * max(getattr(self.judge_network(), "minibatch_std", 0), 1)
+        return self.packing * max(getattr(self.critic(), "minibatch_std", 0), 1)
 
     def optimizer(self, network: str, spec: Adam, images: int) -> optax.GradientTransformation:
         """The discriminator takes d_steps updates in a step, and every `lazy` steps one more, of its penalty alone."""
@@ -155,7 +180,7 @@ class GAN(Method):
         z, packed = jnp.zeros((1, generator.latent), x.dtype), pack(jnp.repeat(x, self.packing, axis=0), self.packing)
         variables = {
             "generator": generator.init(g_key, z, **beside, **self._told("generator", label)),
-            "discriminator": self.judge_network().init(d_key, packed, **beside, **self._told("discriminator", label)),
+            "discriminator": self.critic().init(d_key, packed, **beside, **self._told("discriminator", label)),
         }
         state = TrainState.create(variables, self.optimizers, averaged=("generator",))
         return state.replace(extra=state.extra | {"augment": self.augment.init()})
@@ -178,21 +203,18 @@ class GAN(Method):
         """The discriminator's i-th update in a step: its weights, then the history that augmentations follow."""
         turn = self._turn(i, state, key, axis)
         state, metrics = self._update("discriminator", self.d_loss, i, state, batch, turn)
-        if self.clip_weights:
-            variables = state.params["discriminator"]
-            variables = dict(variables) | {"params": clip_weights(variables["params"], self.clip_weights)}
-            state = state.replace(params=state.params | {"discriminator": variables})
         metrics["diversity"] = _spread(metrics.pop("fake_moments")) / _spread(metrics.pop("real_moments"))
-        sign = metrics.pop("sign")
+        sign = metrics.pop("sign", 0.0)
         if isinstance(self.augment, NoAugment):
             return state, metrics
-        history = self.augment.update(state.extra["augment"], sign, self.batch_size)
-        return state.replace(extra=state.extra | {"augment": history}), metrics | {"augment": turn.strength}
+        history = self.augment.update(state.extra["augment"], sign, self.batch_size / self.d_steps)
+        return state.replace(extra=state.extra | {"augment": history}), metrics | {"augment_p": turn.p}
 
     def _regularise(self, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Array]:
-        """Every `lazy` steps an update of the discriminator on `lazy` times its penalty; the penalty, 0 otherwise.
+        """Every `lazy` steps an update of the discriminator on its penalty alone; the penalty it logs, 0 otherwise.
 
-        Over many steps its gradient is in the mean the penalty's own (Karras et al. 2020, "StyleGAN2", section 3.1).
+        As strong as all the penalties it stands for, one for each turn of `lazy` steps: over many steps the gradient is
+        in the mean the eager one (Karras et al. 2020, "StyleGAN2", section 3.1).
         """
         turn = self._turn(self.d_steps + 1, state, key, axis)
 
@@ -200,7 +222,7 @@ class GAN(Method):
             keys = turn.keys(batch)
             played = self.play(generator, batch, keys.play, turn.axis)
             penalty = self.lazy * self._penalty(variables, played, keys, turn)
-            return penalty, {"metrics": {"penalty": penalty}, "stats": {}}
+            return self.d_steps * penalty, {"metrics": {"penalty": penalty}, "stats": {}}
 
         def due(state):
             state, metrics = self._update("discriminator", loss, self.d_steps - 1, state, batch, turn)
@@ -216,8 +238,8 @@ class GAN(Method):
 
     def _turn(self, i: int, state: TrainState, key: Array, axis: Axis) -> Turn:
         seen = state.step * jnp.float32(self.batch_size)
-        strength = self.augment.strength(state.extra["augment"], seen)
-        return Turn(jax.random.fold_in(key, i), state.step, seen, strength, axis)
+        p = self.augment.strength(state.extra["augment"], seen)
+        return Turn(jax.random.fold_in(key, i), state.step, seen, p, axis)
 
     def _update(
         self, player: str, loss_of: Callable, i: int, state: TrainState, batch: Batch, turn: Turn
@@ -229,7 +251,13 @@ class GAN(Method):
             return loss_of(variables, other, batch, turn)
 
         own = jax.tree.map(lambda x: x[i], batch)
-        state, metrics, norm = update(state, player, loss, own, self.optimizers[player], turn.axis, self.accumulate)
+        state, metrics, norm = update(
+            state, player, loss, own, self.optimizers[player], turn.axis, self.accumulate, self.together
+        )
+        if player == "discriminator" and self.clip_weights:
+            variables = dict(state.params[player])
+            variables["params"] = clip_weights(variables["params"], self.clip_weights)
+            state = state.replace(params=state.params | {player: variables})
         del metrics["loss"]  # the players' losses have names of their own
         return state, metrics | {f"{player[0]}_gradient_norm": norm}
 
@@ -237,8 +265,8 @@ class GAN(Method):
         """The discriminator's mean loss, with its penalty unless that is lazy; and what it logs and keeps."""
         keys = turn.keys(batch)
         played = self.play(generator, batch, keys.play, turn.axis)
-        real, stats = self.judge(variables, played.real, played.given, keys.real, turn)
-        fake, stats = self.judge(variables | stats, played.fake, played.given, keys.fake, turn)
+        real, stats = self.verdict(variables, played.real, played.given, keys.real, turn)
+        fake, stats = self.verdict(variables | stats, played.fake, played.given, keys.fake, turn)
 
         loss = jnp.mean(self.loss.discriminator(real.logit, fake.logit))
         classes = self._classes(real, played.label) + self._classes(fake, played.label)
@@ -250,11 +278,14 @@ class GAN(Method):
             "d_real": jnp.mean(real.logit),
             "d_fake": jnp.mean(fake.logit),
             "logit_gap": jnp.mean(real.logit) - jnp.mean(fake.logit),
-            "d_accuracy": jnp.mean(above, dtype=loss.dtype),  # pairs told apart, whatever logit the loss calls even
-            "sign": jnp.mean(jnp.sign(real.logit), dtype=loss.dtype),
-            "real_moments": _moments(played.real),
-            "fake_moments": _moments(played.fake),
+            "d_pairs": jnp.mean(above, dtype=loss.dtype),  # pairs told apart, whatever logit the loss calls even
+            "real_moments": _moments(played.compared[0]),
+            "fake_moments": _moments(played.compared[1]),
         }
+        if (even := self.loss.even) is not None:
+            right = jnp.concatenate([real.logit > even, fake.logit < even])
+            metrics["d_accuracy"] = jnp.mean(right, dtype=loss.dtype)
+            metrics["sign"] = jnp.mean(jnp.sign(real.logit - even), dtype=loss.dtype)
         if self.auxiliary:
             metrics["d_class_loss"] = classes
         return loss + self.auxiliary * classes + penalty, {"metrics": metrics, "stats": stats}
@@ -263,20 +294,23 @@ class GAN(Method):
         """The generator's mean loss, and what it logs and keeps. Real logits that the loss ignores cost nothing."""
         keys = turn.keys(batch)
         played = self.play(variables, batch, keys.play, turn.axis)
-        real, _ = self.judge(discriminator, played.real, played.given, keys.real, turn)
-        fake, _ = self.judge(discriminator, played.fake, played.given, keys.fake, turn)
+        real, _ = self.verdict(discriminator, played.real, played.given, keys.real, turn)
+        fake, _ = self.verdict(discriminator, played.fake, played.given, keys.fake, turn)
         loss, classes = jnp.mean(self.loss.generator(real.logit, fake.logit)), self._classes(fake, played.label)
         metrics = {"g_loss": loss} | ({"g_class_loss": classes} if self.auxiliary else {})
         return loss + self.auxiliary * classes, {"metrics": metrics, "stats": played.stats}
 
     def _penalty(self, variables: Tree, played: Round, keys: Keys, turn: Turn) -> Array:
-        """The mean penalty. Its gradients are with respect to examples before their augmentation, packed ones whole."""
+        """The mean penalty. Its gradients are with respect to examples before their augmentation, packed ones whole.
 
-        def critic(packed):
-            return self.judge(variables, unpack(packed, self.packing), played.given, keys.real, turn)[0].logit
+        Wherever they are taken, the augmentations are those of the real examples at the same places.
+        """
+
+        def logits(packed):
+            return self.verdict(variables, unpack(packed, self.packing), played.given, keys.real, turn)[0].logit
 
         real, fake = (pack(x, self.packing) for x in (played.real, played.fake))
-        return jnp.mean(self.penalty(critic, real, fake, keys.penalty[:: self.packing], turn.seen))
+        return jnp.mean(self.penalty(logits, real, fake, keys.penalty[:: self.packing], turn.seen))
 
     def _classes(self, verdict: "Verdict", label: Array) -> Array:
         """The mean cross entropy of the labels, for a discriminator that names classes (Odena et al. 2017, eq. 2)."""
@@ -286,19 +320,19 @@ class GAN(Method):
 
     # ------------------------------------------------------------------------------------------------------- the game
 
-    def judge_network(self, axis: Axis = Axis()) -> nn.Module:  # noqa: B008
+    def critic(self, axis: Axis = Axis()) -> nn.Module:  # noqa: B008
         """The discriminator: of packed examples, and with class logits if it is to name classes."""
         known = {"shape": (*self.space.shape[:-1], self.packing * self.space.shape[-1])}
         if self.auxiliary:
             known |= {"num_classes": 0, "outputs": 1 + self.space.num_classes}
         return self.make(self.discriminator, axis, **known)
 
-    def judge(
+    def verdict(
         self, variables: Tree, x: Array, given: dict[str, Array], keys: Key[Array, "b"], turn: Turn
     ) -> tuple["Verdict", Tree]:
         """What the discriminator, in training, says of examples [b, ...], augmented; and its statistics after it."""
-        packed = pack(self.augment(x, keys, turn.strength), self.packing)
-        network = self.judge_network(turn.axis)
+        packed = pack(self.augment(x, keys, turn.p), self.packing)
+        network = self.critic(turn.axis)
         said, stats = network.apply(variables, packed, **given, train=True, mutable=_statistics(variables))
         return Verdict(said[:, 0], said[:, 1:]) if self.auxiliary else Verdict(said, None), stats
 
@@ -309,8 +343,8 @@ class GAN(Method):
     def play(self, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis) -> Round:
         """Real examples beside G(z), each with its own z and the same label."""
         fake, stats = self._forge(generator, keys, axis, **self._told("generator", batch["label"]))
-        told = self._told("discriminator", batch["label"])
-        return Round(self.space.to_model(batch["x"]), fake, told, batch["label"], stats)
+        real, told = self.space.to_model(batch["x"]), self._told("discriminator", batch["label"])
+        return Round(real, fake, told, (real, fake), batch["label"], stats)
 
     def _forge(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **given: Array) -> tuple[Array, Tree]:
         """G(z, given) in training, and the generator's statistics after it."""

@@ -19,7 +19,7 @@ class ResidualBlock(nn.Module):
     number of channels changes. With `change` "up" or "down", ' doubles or halves the side (Brock et al. 2019; Song et
     al. 2021, appendix H; Dhariwal & Nichol 2021, section 3.1). Modulation "scale_shift" is the latter's AdaGN,
     norm(h) * (1 + scale) + shift with both dense in the condition, instead of norm(h + dense(condition)). A style does
-    the same to both norms, whatever the condition does (Xiao et al. 2021, appendix C).
+    the same to both norms, in place of a scale and bias of their own (Xiao et al. 2021, appendix C).
     """
 
     features: int
@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
             return h * (1 + scale[:, None, None]) + shift[:, None, None]
 
         def norm(h, name):
-            h = GroupNorm(self.groups, self.eps, name=name, **kwargs)(h)
+            h = GroupNorm(self.groups, self.eps, affine=style is None, name=name, **kwargs)(h)
             return h if style is None else modulated(h, style, f"{name}_style")
 
         h = change(nn.silu(norm(x, "norm_1")), self.taps)

@@ -65,9 +65,10 @@ class DenoisingDiscriminator(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
+    outputs: int = 1  # logits: 1 + the number of classes where the method has an auxiliary classifier
     width: int = 128  # channels of the first block
     multipliers: tuple[int, ...] = (1, 2, 4, 4)  # channels / width of each block
-    embedding: int = 128  # of the time
+    embedding: int = 256  # of the time
     minibatch_std: int = 4  # neighbours in the batch whose differences are shown to the last layers; 0: none
     slope: float = 0.2  # of the leaky ReLU below zero
 
@@ -92,7 +93,8 @@ class DenoisingDiscriminator(nn.Module):
             h = DownBlock(m * self.width, halve=i > 0, act=act, name=f"block_{i}", **kwargs)(h, time)
         h = minibatch_deviation(h, self.minibatch_std, self.is_initializing())
         h = act(conv(self.width * self.multipliers[-1], variance=0.0, name="last", **kwargs)(h))
-        return LabelledLogit(self.num_classes, self.precision, name="logit")(h.sum((1, 2)), label)
+        logit = LabelledLogit(self.num_classes, self.precision, outputs=self.outputs, name="logit")
+        return logit(h.sum((1, 2)), label)
 
 
 class DownBlock(nn.Module):

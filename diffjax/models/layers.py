@@ -64,14 +64,17 @@ class GroupNorm(nn.Module):
 
     groups: int = 0  # 0: as many as `groups_for` says
     eps: float = 1e-6
+    affine: bool = True  # False: scale 1 and bias 0, for something else to modulate
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space c"]:
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones_init(), (channels,), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros_init(), (channels,), self.param_dtype)
+        scale, bias = 1.0, 0.0
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones_init(), (channels,), self.param_dtype)
+            bias = self.param("bias", nn.initializers.zeros_init(), (channels,), self.param_dtype)
         groups, space = self.groups or groups_for(channels), tuple(range(1, x.ndim - 1))
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 
-EPS = 1e-12  # added to the length of a vector before it divides; Miyato et al.'s, BigGAN's and PyTorch's
+EPS = 1e-12  # added to the length of a vector before it divides; Miyato et al.'s and PyTorch's
 
 
 def power_iteration(kernel: Float[Array, "... out"], u: Float[Array, "out"]) -> tuple[Array, Float[Array, "out"]]:

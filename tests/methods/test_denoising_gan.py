@@ -15,7 +15,7 @@ from diffjax.diffusion import EDM, Ancestral, VPLinear, VPSteps, grid
 from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.ema import HalfLife
 from diffjax.errors import UserError
-from diffjax.methods.denoising_gan import DenoisingGAN, DenoisingSteps, Draws
+from diffjax.methods.denoising_gan import DenoisingGAN, DenoisingSteps, RoundKeys
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.parallel import Axis
@@ -125,7 +125,7 @@ def test_with_one_step_it_is_a_gan():
     np.testing.assert_allclose(played.real, method.space.to_model(own["x"]), atol=1e-6)
     assert float(method.process.alpha(jnp.ones(()))) < 0.01  # what is left of the example in x_t
     beside = {"x_t": played.given["x_t"], "t": played.given["t"]}
-    drawn = Draws(*jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys))
+    drawn = RoundKeys(*jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys))
     forged, _ = method._forge(state.params["generator"], drawn.z, Axis(), **beside)
     np.testing.assert_allclose(played.fake, forged, atol=1e-6)  # with no noise added
 
@@ -146,6 +146,16 @@ def test_an_example_depends_on_its_key_alone():
     keys = jax.random.split(jax.random.key(1), 6)
     draw = jax.jit(lambda keys: method.sample(state.ema, DenoisingSteps(), keys, None).x0)
     np.testing.assert_allclose(draw(keys)[4:], draw(keys[4:]), atol=1e-5)
+
+
+def test_a_collapse_is_seen_through_the_noise_of_the_chain():
+    """A generator of one x0: what it forges has the chain's noise and much of x_t, and yet no diversity."""
+    method = ddgan(Space("images", (4, 4, 1)), generator=Truth)
+    batch = batches(method)
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    _, metrics = jax.jit(partial(method.step, axis=Axis()))(state, batch, jax.random.key(1))
+    values = {name: float(value) for name, value in metrics.items()}
+    assert values["diversity"] < 1e-6 and "collapsed" in method.complaint(values)
 
 
 def test_without_a_latent_there_is_one_x0_for_each_x_t():

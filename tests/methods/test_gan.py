@@ -8,7 +8,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from diffjax.adversarial import R1, NonSaturating, Wasserstein, Watchman, pack, penalties, unpack
+from diffjax.adversarial import R1, Relativistic, Wasserstein, Watchman, pack, penalties, unpack
 from diffjax.augment import Ada, Augment
 from diffjax.data.space import Space
 from diffjax.ema import HalfLife
@@ -123,10 +123,6 @@ def test_the_generator_looks_at_no_real_example_unless_its_loss_does():
 
 
 def test_a_loss_that_pairs_real_and_generated_sees_the_generators_own_real_batch():
-    class Relativistic(NonSaturating):
-        def generator(self, real, fake):
-            return nn.softplus(real - fake)
-
     method = gan(loss=Relativistic())
     state, batch, step = start(method)
     new, _ = step(state, batch)
@@ -160,7 +156,7 @@ def test_a_step_counts_and_averages_the_generator_alone():
     assert new.extra["first_bad_step"] == -1
     assert set(metrics) == {
         *("d_loss", "g_loss", "penalty", "d_real", "d_fake", "d_accuracy", "d_gradient_norm", "g_gradient_norm"),
-        *("logit_gap", "diversity"),
+        *("logit_gap", "diversity", "d_pairs"),
     }
 
 
@@ -171,7 +167,7 @@ def test_a_step_that_is_not_finite_is_marked():
     assert new.extra["first_bad_step"] == 1
 
 
-def test_accuracy_is_the_share_of_pairs_told_apart_and_a_tie_is_half_of_one():
+def test_calls_are_right_beside_the_even_logit_and_pairs_are_told_apart_a_tie_being_half():
     class Sum(nn.Module):
         shape: tuple
         num_classes: int
@@ -197,7 +193,7 @@ def test_accuracy_is_the_share_of_pairs_told_apart_and_a_tie_is_half_of_one():
     state, batch, step = start(method)
     x = jnp.ones((2, 8, 2)).at[:, :2].set(-1.0)  # two of eight real examples look generated
     metrics = step(state, batch | {"x": x})[1]
-    expected = {"d_accuracy": 7 / 8, "d_real": 1.0, "d_fake": -2.0, "penalty": 0.5 * 2}
+    expected = {"d_pairs": 7 / 8, "d_accuracy": 14 / 16, "d_real": 1.0, "d_fake": -2.0, "penalty": 0.5 * 2}
     expected |= {"logit_gap": 3.0, "diversity": 0.0}
     assert_equal({name: metrics[name] for name in expected}, expected, rtol=1e-6, atol=1e-6)
 
@@ -213,6 +209,13 @@ def test_a_step_does_not_depend_on_the_order_of_the_examples(x64):
 def test_a_step_in_parts_is_the_whole_step(x64):
     state, batch, whole = start(gan(double=True))
     _, _, parts = start(gan(double=True, accumulate=4))
+    assert_equal(whole(state, batch), parts(state, batch), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("fields", [{"packing": 2}, {"discriminator": partial(MlpDiscriminator, minibatch_std=2)}])
+def test_neighbours_that_are_judged_together_stay_together_in_parts(x64, fields):
+    state, batch, whole = start(gan(double=True, **fields))
+    _, _, parts = start(gan(double=True, accumulate=2, **fields))
     assert_equal(whole(state, batch), parts(state, batch), rtol=1e-9, atol=1e-12)
 
 
@@ -307,12 +310,14 @@ def test_diversity_is_the_spread_of_generated_examples_over_that_of_real_ones():
     np.testing.assert_allclose(step(state, batch)[1]["diversity"], expected, rtol=1e-4)
 
 
-def test_lazy_penalties_move_the_discriminator_as_far_as_eager_ones(x64):
-    """To first order in the rate: k steps with one penalty k times as strong, and k with one each."""
-    rate, ends = 1e-6, {}
+@pytest.mark.parametrize("d_steps", [1, 2])
+def test_lazy_penalties_move_the_discriminator_as_far_as_eager_ones(x64, d_steps):
+    """To first order in the rate: k steps with one penalty as strong as all the others' together."""
+    rate, ends = 1e-7, {}
     for lazy in (1, 4):
-        method = gan(double=True, lazy=lazy, optimizer=optax.sgd(rate), penalty=R1(gamma=3.0))
+        method = gan(double=True, lazy=lazy, d_steps=d_steps, optimizer=optax.sgd(rate), penalty=R1(gamma=3.0))
         state, batch, step = start(method)
+        batch = jax.tree.map(lambda x: jnp.repeat(x[:1], d_steps + 1, axis=0), batch)  # the same real examples in all
         first, seen = state.params["discriminator"], []
         for _ in range(4):
             state, metrics = step(state, batch)
@@ -368,7 +373,7 @@ def test_packed_examples_are_judged_as_one(x64):
     method = gan(packing=2, double=True, penalty=R1(gamma=1.0), optimizer=optax.sgd(0.0))
     state, batch, step = start(method)
     _, metrics = step(state, batch)
-    D, variables = method.judge_network(), state.params["discriminator"]
+    D, variables = method.critic(), state.params["discriminator"]
     pairs = batch["x"][0].astype(float).reshape(4, 4)  # the coordinates of two points, side by side
     np.testing.assert_allclose(metrics["d_real"], D.apply(variables, pairs).mean(), rtol=1e-9)
     gradient = jax.vmap(jax.grad(lambda x: D.apply(variables, x[None])[0]))(pairs)
@@ -393,7 +398,7 @@ def test_an_auxiliary_classifier_names_the_class_it_is_not_shown():
     z = Latent()(jax.vmap(lambda key: jax.random.split(key, 4))(keys)[:, 0], 2)
     label = batch["label"][0]
     fake = method.make(method.generator).apply(state.params["generator"], z, label)
-    said = [method.judge_network().apply(state.params["discriminator"], x) for x in (batch["x"][0], fake)]
+    said = [method.critic().apply(state.params["discriminator"], x) for x in (batch["x"][0], fake)]
     entropy = sum(optax.softmax_cross_entropy_with_integer_labels(x[:, 1:], label).mean() for x in said)
     metrics = step(state, batch)[1]
     np.testing.assert_allclose(metrics["d_class_loss"], entropy, rtol=1e-5)
@@ -428,7 +433,7 @@ def test_penalties_are_taken_through_the_augmentation_to_the_image_before_it():
     method = gan(images, augment=Halved(), penalty=R1(gamma=1.0), optimizer=optax.sgd(0.0), **networks)
     state, batch, step = start(method)
     metrics = step(state, batch)[1]
-    D, x = method.judge_network(), images.to_model(batch["x"][0])
+    D, x = method.critic(), images.to_model(batch["x"][0])
     gradient = jax.grad(lambda x: D.apply(state.params["discriminator"], 0.5 * x).sum())(x)
     np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, (1, 2, 3))), rtol=1e-5)
     expected = D.apply(state.params["discriminator"], 0.5 * x).mean()
@@ -447,7 +452,7 @@ def test_the_probability_of_augmentation_follows_the_signs_and_is_part_of_the_st
     for _ in range(4):
         state, metrics = step(state, batch)
         probabilities.append(float(state.extra["augment"]["p"]))
-    assert metrics["augment"] == probabilities[3]  # what the last step used
+    assert metrics["augment_p"] == probabilities[3]  # what the last step used
     steps = np.abs(np.diff(probabilities))
     assert steps[0] == steps[2] == 0 and set(np.round(steps[[1, 3]], 5)) <= {0.0, 0.2}  # 16 images of 80
 
@@ -476,6 +481,13 @@ def test_impossible_settings_are_the_users_mistake():
         gan(LABELLED, conditional=True, packing=2)
     with pytest.raises(UserError, match="method.augment: points cannot be augmented"):
         gan(augment=Ada())
+    for loss in (Wasserstein(), Relativistic()):
+        with pytest.raises(UserError, match="method.augment.target: follows the signs of logits"):
+            gan(Space("images", (8, 8, 1)), loss=loss, augment=Ada())
+    with pytest.raises(UserError, match="method.lazy: 16 updates on a penalty, but method.penalty is none"):
+        gan(lazy=16, penalty=penalties.none)
+    with pytest.raises(UserError, match="method.generator.name: MlpDiscriminator is no generator"):
+        gan(generator=partial(MlpDiscriminator, width=8))
     with pytest.raises(UserError, match="watchman.most_diversity: 0.001 is not above 0.01"):
         Watchman(most_diversity=0.001)
     with pytest.raises(UserError, match="train.batch_size: 6 is not a positive .* times groups of 4"):
