@@ -22,3 +22,10 @@ def x64():
     """Float64 for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_are_forgotten():
+    """XLA maps memory for every compiled program, and crashes when a process has 65,530 maps: a file's are freed."""
+    yield
+    jax.clear_caches()
