@@ -85,7 +85,7 @@ class Ada(Augment):
     def strength(self, history: History, seen: ArrayLike) -> Float[Array, ""]:
         return history["p"] if self.target else cosine_ramp(seen, self.p, self.p_last, self.ramp_images)
 
-    def update(self, history: History, signs: ArrayLike, batch_size: float) -> History:
+    def update(self, history: History, signs: ArrayLike, batch_size: float | int) -> History:
         if not self.target:
             return history
         total, updates = history["signs"] + jnp.float32(signs), history["updates"] + 1

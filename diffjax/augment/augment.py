@@ -39,7 +39,7 @@ class Augment(abc.ABC):
         Raises UserError for anything but images of at least 4x4 pixels.
         """
 
-    def update(self, history: History, signs: ArrayLike, batch_size: float) -> History:
+    def update(self, history: History, signs: ArrayLike, batch_size: float | int) -> History:
         """The history after an update of D, which took so many images: `signs` is the mean of sign(D(real))."""
         return history
 
