@@ -1,7 +1,7 @@
 """How long something has been wrong with a run that goes on computing finite numbers, and what is then not saved over.
 
 What is wrong is for the method to say. The loop asks at every log line, gives the run up when it has lasted too long,
-and meanwhile saves nothing over a healthy checkpoint.
+and meanwhile saves nothing over a healthy checkpoint, but for the end of the run.
 """
 
 from dataclasses import dataclass
