@@ -39,9 +39,9 @@ def with_r1(c, mixture):
 
 
 def pacgan(c, packing, epochs):
-    """100 packs a batch, 1,000 batches an epoch. Theirs updates both networks at once; here the generator follows."""
+    """100 packs a batch, 1,000 batches an epoch; both networks are updated at once."""
     c.data.standardised = False
-    c.method.packing = packing
+    c.method.update(packing=packing, simultaneous=True)
     c.method.penalty = component("penalty", "none")
     c.method.generator.update(latent=2, width=400, depth=4, norm="batch", initial=0.02)
     c.method.discriminator.update(width=200, depth=3, maxout=5, initial=0.02)

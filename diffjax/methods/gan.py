@@ -3,6 +3,8 @@
     d_steps times:  the discriminator descends  loss(D(x), D(G(z))) + penalty,  each time on its own real batch
     once:           the generator descends      loss(D(x), D(G(z))),            on yet another real batch
 
+against the discriminator as it now is or, of simultaneous updates, as it was when the step began.
+
 Samples come from the exponential moving average of the generator. What a GAN plays with, a generator's answer to noise
 alone, is said in three methods (`init`, `play`, `sample`); everything else holds for any game of two networks.
 """
@@ -99,6 +101,7 @@ class GAN(Method):
     watchman: Watchman = Watchman()
     d_steps: int = 1  # discriminator updates per generator update
     lazy: int = 1  # the penalty comes every so many steps, as much stronger, as an update of its own; 1: always
+    simultaneous: bool = False  # the generator answers the discriminator as it was before this step
     packing: int = 1  # examples that the discriminator judges as one (PacGAN)
     conditional: bool = False  # show both networks the labels (Mirza & Osindero 2014)
     auxiliary: float = 0.0  # weight of naming the class, which D then does instead of being shown it (ACGAN); 0: none
@@ -187,14 +190,14 @@ class GAN(Method):
 
     def step(self, state, batch, key, axis):
         """`batch` holds d_steps + 1 real batches: one for each turn of the discriminator, the last the generator's."""
-        turns = []
+        before, turns = state, []
         for i in range(self.d_steps):
             state, metrics = self._d_turn(i, state, batch, key, axis)
             turns.append(metrics)
         d_metrics = jax.tree.map(lambda *values: sum(values) / self.d_steps, *turns)
         if self.lazy > 1:
             state, d_metrics["penalty"] = self._regularise(state, batch, key, axis)
-        state, g_metrics = self._g_turn(state, batch, key, axis)
+        state, g_metrics = self._g_turn(state, before if self.simultaneous else state, batch, key, axis)
 
         metrics = d_metrics | g_metrics
         return state.advance(self.ema, self.batch_size, *metrics.values()), metrics
@@ -202,7 +205,7 @@ class GAN(Method):
     def _d_turn(self, i: int, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Metrics]:
         """The discriminator's i-th update in a step: its weights, then the history that augmentations follow."""
         turn = self._turn(i, state, key, axis)
-        state, metrics = self._update("discriminator", self.d_loss, i, state, batch, turn)
+        state, metrics = self._update("discriminator", self.d_loss, i, state, state, batch, turn)
         metrics["diversity"] = _spread(metrics.pop("fake_moments")) / _spread(metrics.pop("real_moments"))
         sign = metrics.pop("sign", 0.0)
         if isinstance(self.augment, NoAugment):
@@ -225,16 +228,18 @@ class GAN(Method):
             return self.d_steps * penalty, {"metrics": {"penalty": penalty}, "stats": {}}
 
         def due(state):
-            state, metrics = self._update("discriminator", loss, self.d_steps - 1, state, batch, turn)
+            state, metrics = self._update("discriminator", loss, self.d_steps - 1, state, state, batch, turn)
             return state, metrics["penalty"]
 
         nothing = jnp.zeros((), self.precision.params)
         return lax.cond(state.step % self.lazy == 0, due, lambda state: (state, nothing), state)
 
-    def _g_turn(self, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Metrics]:
+    def _g_turn(
+        self, state: TrainState, against: TrainState, batch: Batch, key: Array, axis: Axis
+    ) -> tuple[TrainState, Metrics]:
         """The generator's update."""
         turn = self._turn(self.d_steps, state, key, axis)
-        return self._update("generator", self.g_loss, self.d_steps, state, batch, turn)
+        return self._update("generator", self.g_loss, self.d_steps, state, against, batch, turn)
 
     def _turn(self, i: int, state: TrainState, key: Array, axis: Axis) -> Turn:
         seen = state.step * jnp.float32(self.batch_size)
@@ -242,10 +247,10 @@ class GAN(Method):
         return Turn(jax.random.fold_in(key, i), state.step, seen, p, axis)
 
     def _update(
-        self, player: str, loss_of: Callable, i: int, state: TrainState, batch: Batch, turn: Turn
+        self, player: str, loss_of: Callable, i: int, state: TrainState, against: TrainState, batch: Batch, turn: Turn
     ) -> tuple[TrainState, Metrics]:
-        """One player's update against the other as it stands, on the i-th real batch."""
-        other = state.params[{"discriminator": "generator", "generator": "discriminator"}[player]]
+        """One player's update, on the i-th real batch, against the other as it stands in `against`."""
+        other = against.params[{"discriminator": "generator", "generator": "discriminator"}[player]]
 
         def loss(variables, batch):
             return loss_of(variables, other, batch, turn)

@@ -72,8 +72,9 @@ def moved(old, new):
     return any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True))
 
 
-def test_one_step_is_the_two_descents_of_the_paper_one_after_the_other():
-    method = gan(penalty=R1(gamma=0.3))
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_one_step_is_the_two_descents_of_the_paper_in_turn_or_at_once(simultaneous):
+    method = gan(penalty=R1(gamma=0.3), simultaneous=simultaneous)
     state, batch, step = start(method)
     G, D = method.make(method.generator), method.make(method.discriminator)
 
@@ -90,10 +91,11 @@ def test_one_step_is_the_two_descents_of_the_paper_one_after_the_other():
             return jnp.mean(nn.softplus(-D.apply(d, batch["x"][0])) + nn.softplus(fake) + penalty)
 
         def g_loss(g):
-            return jnp.mean(nn.softplus(-D.apply(d, G.apply(g, noise(1)))))
+            return jnp.mean(nn.softplus(-D.apply(opponent, G.apply(g, noise(1)))))
 
         d_value, gradient = jax.value_and_grad(d_loss)(d)
-        d = jax.tree.map(lambda w, slope: w - 0.1 * slope, d, gradient)
+        before, d = d, jax.tree.map(lambda w, slope: w - 0.1 * slope, d, gradient)
+        opponent = before if simultaneous else d
         g_value, gradient = jax.value_and_grad(g_loss)(g)
         g = jax.tree.map(lambda w, slope: w - 0.1 * slope, g, gradient)
         return {"generator": g, "discriminator": d}, d_value, g_value
