@@ -1,10 +1,11 @@
 """GANs on Stacked MNIST, three digits as red, green and blue: how many of a thousand modes are found.
 
 Variants: R3GAN's table of losses (Huang et al. 2024, table 1), "rpgan_r1_r2" (the default), "rpgan_r1", "gan_r1_r2",
-"gan_r1", each also as "small_..." (narrow networks, a smaller batch and a shorter run, for CPUs) and as "digits_..."
-(stacks of 8x8 digits, minutes); and "pac1" to "pac4": our DCGAN on PacGAN's images, batches and 50 epochs (Lin et al.
-2018), not its networks, z or turns, so no comparison with its table. The classifier that counts is trained first:
-`train --config=configs/classifier.py:mnist --workdir=runs/judge`.
+"gan_r1", each also as "small_..." (14x14, a narrow network, a smaller batch and a shorter run: 20 minutes on one core)
+and as "digits_..." (stacks of 8x8 digits); and "pac1" to "pac4": our DCGAN on PacGAN's images, batches and 50 epochs
+(Lin et al. 2018), not its networks, z or turns, so no comparison with its table. The classifier that counts is trained
+first, on the same single digits: `train --config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (for "small_"
+mnist14, for "digits_" digits).
 """
 
 from configs import base
@@ -16,7 +17,11 @@ TABLE = {
     "gan_r1_r2": ("non_saturating", "r1_r2"),
     "gan_r1": ("non_saturating", "r1"),
 }
-SIZES = ("", "small_", "digits_")
+SIZES = {  # pixels (0: the digits' own), widths and batch of the networks, steps, gamma; and who counts
+    "": ("mnist", 0, (256, 256, 256), 512, 100_000, 1.0, "mnist"),
+    "small_": ("mnist", 14, (32, 16), 64, 10_000, 1.0, "mnist14"),
+    "digits_": ("digits", 0, (64, 48), 64, 10_000, 0.3, "digits"),
+}
 PACKED = ("pac1", "pac2", "pac3", "pac4")
 
 
@@ -25,20 +30,16 @@ def get_config(variant="rpgan_r1_r2"):
     if variant not in (*names, *PACKED):
         raise ValueError(f"no variant {variant!r}; it is one of {', '.join((*names, *PACKED))}")
     c = pacgan(PACKED.index(variant) + 1) if variant in PACKED else r3gan(variant)
-    c.eval.update(metrics=("stacked_modes",), num=26_000, classifier="runs/judge")
+    c.eval.update(metrics=("stacked_modes",), num=26_000)
     return c
 
 
 def r3gan(variant):
     """One of the four games, at one of three sizes."""
     loss = next(name for name in TABLE if variant in [size + name for size in SIZES])
+    digits, side, widths, batch, steps, gamma, judge = SIZES[variant.removesuffix(loss)]
     c = base.gan("r3gan_generator", "r3gan_discriminator", *TABLE[loss])
-    c.data = component("data", "stacked_mnist", base="digits" if variant.startswith("digits_") else "mnist")
-    widths, batch, steps, gamma = {
-        "": ((256, 256, 256), 512, 100_000, 1.0),
-        "small_": ((64, 48, 32), 64, 10_000, 1.0),
-        "digits_": ((64, 48), 64, 10_000, 0.3),
-    }[variant.removesuffix(loss)]
+    c.data = component("data", "stacked_mnist", base=digits, size=side)
     blocks = (1,) * len(widths)
     c.method.generator.update(latent=64, widths=widths, blocks=blocks)
     c.method.discriminator.update(widths=widths, blocks=blocks)
@@ -46,6 +47,7 @@ def r3gan(variant):
     c.train.update(steps=steps, batch_size=batch)
     c.optim.update(learning_rate=2e-4, b1=0.0, b2=0.99)
     c.ema.update(images=20_000.0, ramp=0.05)
+    c.eval.classifier = f"runs/judge_{judge}"
     return c
 
 
@@ -57,4 +59,5 @@ def pacgan(packing):
     c.method.discriminator.width = 64
     c.train.update(steps=100_000, batch_size=64 * packing)
     c.optim.update(learning_rate=2e-4, b1=0.5, b2=0.999)
+    c.eval.classifier = "runs/judge_mnist"
     return c
