@@ -31,6 +31,7 @@ MORE_LAYOUTS = {
     "pmap over 2": {"parallel.devices": "2", "parallel.mode": "pmap"},
     "pmap over 4": {"parallel.devices": "4", "parallel.mode": "pmap"},
 }
+COSTLY = {"bridge": tiny.bridge}  # to compile: in two layouts
 DOUBLE = {"precision.compute": "float64", "precision.params": "float64"}
 alone = {}
 
@@ -39,14 +40,14 @@ def reference(model, count, **double):
     """One device under jit, computed once."""
     key = (model, count, bool(double))
     if key not in alone:
-        alone[key] = tiny.steps(MODELS[model](**double), count)
+        alone[key] = tiny.steps((MODELS | COSTLY)[model](**double), count)
     return alone[key]
 
 
 def twenty_steps_are_the_same(model, where):
     with jax.enable_x64(True):
         metrics, state = reference(model, 20, **DOUBLE)
-        other_metrics, other_state = tiny.steps(MODELS[model](**DOUBLE | where), 20)
+        other_metrics, other_state = tiny.steps((MODELS | COSTLY)[model](**DOUBLE | where), 20)
     tiny.assert_trees_equal(other_metrics, metrics, rtol=1e-9, atol=1e-9)
     tiny.assert_trees_equal(other_state, state, rtol=1e-9, atol=1e-9)
 
@@ -61,6 +62,13 @@ def test_more_devices_take_the_same_twenty_steps_as_one(model, where):
 @pytest.mark.parametrize("where", LAYOUTS | MORE_LAYOUTS)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_layout_takes_the_same_twenty_steps_as_one_device(model, where):
+    twenty_steps_are_the_same(model, (LAYOUTS | MORE_LAYOUTS)[where])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["8 devices", "pmap over 2"])
+@pytest.mark.parametrize("model", COSTLY)
+def test_some_layouts_take_the_same_twenty_steps_as_one_device(model, where):
     twenty_steps_are_the_same(model, (LAYOUTS | MORE_LAYOUTS)[where])
 
 

@@ -80,6 +80,19 @@ def game(**changes: str):
     return gan(**small | changes)
 
 
+def bridge(**changes: str):
+    """A denoising GAN of two steps on the digits: lazy penalties, minibatch deviation, labels, noise of every kind."""
+    small = {
+        "method.generator.channels": "4", "method.generator.multipliers": "(1,)", "method.generator.latent": "4",
+        "method.generator.style": "8", "method.generator.mapping": "1", "method.discriminator.width": "4",
+        "method.discriminator.multipliers": "(1,2)", "method.discriminator.embedding": "8",
+        "method.discriminator.minibatch_std": "2", "method.process.timesteps": "2", "sampler.steps": "2",
+        "method.lazy": "3", "method.conditional": "true", "train.batch_size": "16", "train.sample_every": "0",
+        "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
+    }  # fmt: skip
+    return changed("configs/ddgan_cifar10.py:digits", small, changes)
+
+
 def changed(path, small, changes):
     changes = {key.replace("__", "."): str(value) for key, value in changes.items()}
     return configs.override(configs.load(str(ROOT / path)), (small | changes).items())
