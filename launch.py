@@ -60,7 +60,6 @@ def parser() -> Parser:
     sample.add_argument("--seed", type=int, default=0, help="another seed draws other samples (0)")
     sample.add_argument("--label", type=int, help="the class to draw, for a model with labels (each in turn)")
     sample.add_argument("--guidance", type=float, metavar="S", help="D_u + S (D_c - D_u): 1 is the conditional model")
-    sample.add_argument("--step", type=int, help="the checkpoint to use (the last)")
     sample.add_argument("--batch", type=int, default=0, help="samples drawn at once (eval.batch_size; of a photo 16)")
 
     photo = sample.add_argument_group(
@@ -82,13 +81,26 @@ def parser() -> Parser:
     photo.add_argument("--resamples", type=int, metavar="R", help="repaint: how often each stretch is walked (10)")
     photo.add_argument("--jump", type=int, metavar="J", help="repaint: steps in a stretch (4%% of the sampler's)")
 
-    evaluate = command("evaluate", "measure a trained run")
-    evaluate.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="the run directory")
-    evaluate.add_argument("--metrics", metavar="A,B", help="which (eval.metrics)")
+    evaluate = command("evaluate", "measure a trained run, or anyone's images against a reference")
+    evaluate.add_argument("--workdir", type=Path, metavar="DIR", help="the run directory; or --samples")
+    evaluate.add_argument("--metrics", metavar="A,B", help="which (eval.metrics): fid, kid, prdc, memorisation, ...; a "
+                          "feature network may stand after a colon, as in kid:pixels")  # fmt: skip
+    evaluate.add_argument("--features", metavar="NAME", help="the network of metrics that name none: inception, "
+                          "inception_clean, dinov2, classifier, pixels (eval.features)")  # fmt: skip
     evaluate.add_argument("--num", type=int, help="samples to draw (eval.num)")
     evaluate.add_argument("--seed", type=int, help="of the samples (the run's)")
-    evaluate.add_argument("--step", type=int, help="the checkpoint to use (the last)")
+
+    images = evaluate.add_argument_group("anyone's images", "instead of --workdir")
+    images.add_argument("--samples", metavar="FOLDER|FILE.npz", help="the images to judge")
+    images.add_argument("--reference", metavar="FOLDER|FILE.npz|tfds:NAME", help="what to compare them with: images, a "
+                        "data source by name, or a file that --statistics made")  # fmt: skip
+    images.add_argument("--split", default="train", choices=("train", "heldout"), help="of a data source (train)")
+    images.add_argument("--weights", default="", metavar="FILE", help="the network's (the cache, or a download)")
+    images.add_argument("--classifier", default="", metavar="DIR", help="the run whose features 'classifier' are")
+    images.add_argument("--out", type=Path, metavar="FILE.json", help="the numbers, with how they were measured")
+    images.add_argument("--statistics", type=Path, metavar="FILE.npz", help="keep the reference's moments here")
     for drawing in (sample, evaluate):
+        drawing.add_argument("--step", type=step, metavar="N|best", help="the checkpoint to use (the last)")
         drawing.add_argument("--ema", type=float, metavar="SIGMA_REL",
                              help="average the weights with this relative width, such as 0.13, whatever widths were "
                              "kept in training; needs a run with ema.name=power (the run's own average)")  # fmt: skip
@@ -129,19 +141,49 @@ def sample(arguments, overrides):
 
 def evaluate(arguments, overrides):
     from diffjax.evaluate import evaluate, table
-    from diffjax.measures import Evidence, find, judge_of
+    from diffjax.measures import Evidence, choose
 
-    run = opened(arguments, overrides)
+    if arguments.samples or arguments.reference:
+        compare(arguments, overrides)
+        return
+    if arguments.workdir is None:
+        raise UserError("--workdir: evaluate needs a run directory, or --samples and --reference")
+    for flag in ("out", "statistics", "weights", "classifier"):
+        if getattr(arguments, flag):
+            raise UserError(f"--{flag}: goes with --samples; of a run it is a key of its config, or in its evals/")
+    given = [("eval.features", arguments.features)] if arguments.features else []
+    run = opened(arguments, overrides + given)
     config = run.experiment.config
     names = tuple(arguments.metrics.split(",")) if arguments.metrics else config.eval.metrics
     if not names:
         raise UserError("--metrics: this run's config chooses none; give some, such as --metrics=frechet_pixels")
-    chosen = find(names, run.experiment)
-    judge = judge_of(run.experiment, chosen)
+    choice = choose(names, run.experiment)
     num = config.eval.num if arguments.num is None else positive("--num", arguments.num)
     seed = config.seed if arguments.seed is None else arguments.seed
-    evidence = Evidence(run.experiment, run.state, num, seed, judge, run.weights)
-    print(table(evaluate(evidence, chosen, arguments.workdir, run.step)))
+    evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=print)
+    print(table(evaluate(evidence, arguments.workdir, run.step)))
+
+
+def compare(arguments, overrides):
+    from diffjax.compare import compare
+    from diffjax.evaluate import table
+
+    for flag in ("samples", "reference"):
+        if not getattr(arguments, flag):
+            raise UserError(f"--{flag}: two sets of images are compared, --samples with --reference")
+    for flag in ("workdir", "num", "seed", "step", "ema"):
+        if getattr(arguments, flag) is not None:
+            raise UserError(f"--{flag}: is of a trained run; --samples are what they are")
+    if overrides:
+        raise UserError(f"--config.{overrides[0][0]}: there is no run whose config it could be")
+    if arguments.out and arguments.out.suffix != ".json":
+        raise UserError(f"--out: {arguments.out} is written as JSON; give it the ending .json")
+    scores = compare(
+        arguments.samples, arguments.reference, tuple((arguments.metrics or "frechet").split(",")),
+        arguments.features or "inception", arguments.split, arguments.weights, arguments.classifier,
+        out=arguments.out, keep=arguments.statistics,
+    )  # fmt: skip
+    print(table(scores))
 
 
 def prepare(arguments, overrides):
@@ -188,6 +230,10 @@ def opened(arguments, overrides):
     if arguments.ema is not None and parallel.is_main():
         print(f"weights: {run.weights} (0 fits exactly; more snapshots, ema.snapshot_every, fit better)")
     return run
+
+
+def step(word: str) -> int | str:
+    return word if word == "best" else int(word)
 
 
 def positive(name: str, value: int) -> int:

@@ -43,8 +43,13 @@ def get_config():
     c.eval.every = 0  # steps; 0: only at the end
     c.eval.num = 1_000  # samples drawn
     c.eval.batch_size = 256  # samples drawn at once
-    c.eval.metrics = ()  # names in diffjax/measures.py
-    c.eval.classifier = ""  # run directory of the classifier that the metric "classifier" asks
+    c.eval.metrics = ()  # names in diffjax/measures, such as "fid", or "kid:pixels"
+    c.eval.features = (
+        "inception"  # of the metrics that name none; or "inception_clean", "dinov2", "pixels", "classifier"
+    )
+    c.eval.weights = ""  # file of its weights; "": the cache directory, or where they are published
+    c.eval.reference = "heldout"  # split that samples are compared with; "train", as most papers do
+    c.eval.classifier = ""  # run directory of a classifier, for the metric, and the features, "classifier"
     c.eval.best = ""  # logged value whose least one's checkpoint is kept, such as "eval/frechet_pixels"
     return c
 

@@ -68,6 +68,11 @@ class Checkpoints:
         """The step of the last complete checkpoint, or None."""
         return max(self.steps(), default=None)
 
+    def best(self) -> dict[str, float] | None:
+        """The step of the best checkpoint and its value of the metric that chose it; None if there is none yet."""
+        step = self.manager.best_step() if self.best_metric else None
+        return None if step is None else {"step": step, self.best_metric: self.manager.metrics(step)[self.best_metric]}
+
     def _set_aside_what_is_not_whole(self) -> None:
         """A folder with a checkpoint's name but not all its parts would block the saves to come: out of the way."""
         for path in self.directory.glob("[0-9]*"):

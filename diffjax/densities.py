@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from diffjax.diffusion import Process, discrete, fold_in, grid
+from diffjax.diffusion import Process, discrete, fold_in, grid, normal
 from diffjax.diffusion.bound import Bound, chain_bound, continuous_bound
 from diffjax.diffusion.likelihood import dequantise, ode_likelihood
 from diffjax.errors import UserError
@@ -23,6 +23,7 @@ from diffjax.run import Experiment
 from diffjax.state import Tree
 
 T_MIN = 1e-5  # where continuous time begins, for processes that have no noise at t = 0 (Song et al. 2021)
+LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # sigma / alpha, of denoising errors
 EXACT = 8  # dimensions up to which a divergence is computed exactly
 
 
@@ -90,6 +91,39 @@ def log_prob(
         return found.log_prob + method.space.log_det, found.nfe
 
     return _in_batches(experiment, ("log_prob", probes), of, variables, data, seed)
+
+
+def denoising_error(
+    experiment: Experiment,
+    variables: dict[str, Tree],
+    data: dict[str, np.ndarray],
+    seed: int = 0,
+    levels: tuple[float, ...] = LEVELS,
+) -> dict[float, np.ndarray]:
+    """|D(x_t) - x0|^2 / dims of stored examples, in model units, at levels sigma / alpha: float64 arrays [n].
+
+    Those levels that the process has, to a tenth: a chain has the steps that it has.
+    """
+    method = _diffusion(experiment)
+    process = method.process_of(variables)
+    times = {level: process.time_of(-2 * jnp.log(jnp.asarray(level))) for level in levels}
+    reached = {level: float(jnp.exp(-process.log_snr(t) / 2)) for level, t in times.items() if 0 < t <= 1}
+    there = [level for level, ratio in reached.items() if abs(ratio / level - 1) < 0.1]
+    if not there:
+        raise UserError(f"denoising_error: the process has none of the noise levels {levels}")
+
+    def of(variables, x, label, keys):
+        process, denoise = method.process_of(variables), method.denoiser(variables).given(label)
+        x0 = method.space.to_model(x)
+
+        def at(i, level):
+            t = jnp.full(len(x0), process.time_of(-2 * jnp.log(jnp.asarray(level, x0.dtype))))
+            error = denoise(process.corrupt(x0, normal(fold_in(keys, i), x0), t), t).x0 - x0
+            return jnp.mean(error.reshape(len(x0), -1) ** 2, axis=1)
+
+        return {level: at(i, level) for i, level in enumerate(there)}
+
+    return _in_batches(experiment, ("denoising_error", tuple(there)), of, variables, data, seed)
 
 
 def discrete_bound(

@@ -68,7 +68,7 @@ def draw(
             raise UserError("--out: a folder is for images; other data go to .npz, or to a picture as .png")
         path.mkdir(exist_ok=True)
         done = 0
-        for part in generator.batches(run.ema, num, seed, label):
+        for part, _ in generator.batches(run.ema, num, seed, label):
             for image, name in zip(part.x, range(done, num), strict=False):
                 pictures.save_png(path / f"{name:06}.png", image)
             done += len(part.x)

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffjax import metrics as m
 from diffjax import parallel, pictures
 from diffjax.config import flatten
+from diffjax.data import Space
 from diffjax.errors import UserError
-from diffjax.measures import Evidence, Score, find, judge_of
+from diffjax.measures import Evidence, Score, choose
+from diffjax.measures.evidence import Sets
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
 from diffjax.state import TrainState
@@ -44,12 +46,13 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
 
         watches.append(Watch("samples", config.train.sample_every, draw))
     if config.eval.metrics:
-        chosen = find(config.eval.metrics, experiment)
-        judge = judge_of(experiment, chosen)
+        choice = choose(config.eval.metrics, experiment)
 
         def measure(state: TrainState, step: int) -> dict[str, float]:
-            evidence = Evidence(experiment, state, config.eval.num, config.seed, judge)
-            scores = evaluate(evidence, chosen, workdir, step)
+            evidence = Evidence(experiment, state, config.eval.num, config.seed, choice, say=writer.say)
+            scores = evaluate(evidence, workdir, step)
+            for name, image in evidence.pictures.items():
+                writer.picture(step, image, name)
             writer.say(table(scores))
             return {f"eval/{score.name}": score.value for score in scores}
 
@@ -57,43 +60,58 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     return watches
 
 
-def evaluate(evidence: Evidence, chosen: dict[str, Callable], workdir: Path, step: int) -> list[Score]:
-    """Computes the chosen metrics and writes them, with protocol and provenance, to `evals/ID.json`."""
-    experiment, scores = evidence.experiment, []
-    for name, metric in chosen.items():
-        try:
-            scores += metric(evidence)
-        except UserError as error:  # samples that cannot be measured say something of the run, and do not end it
-            scores.append(Score(name, float("nan"), None, f"not measured: {error}", {}))
-    if experiment.method.generates and evidence.drawn.not_finite:
+def evaluate(evidence: Evidence, workdir: Path, step: int) -> list[Score]:
+    """Computes the chosen metrics and writes them, with protocol and provenance, to `evals/ID.json`; pictures beside.
+
+    What a metric cannot measure, such as samples that are no numbers, says something of the run and does not end it.
+    """
+    experiment = evidence.experiment
+    scores = measure(evidence, evidence.choice.metrics)
+    if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
+        evidence.pictures["classes"] = by_class(evidence.drawn, experiment.method.space)
+    if evidence.has_drawn and evidence.drawn.not_finite:
         scores.append(Score("not_finite", evidence.drawn.not_finite, 0, "samples that are no numbers", {}))
     provenance = {
         "step": step,
         "seed": evidence.seed,
         "weights": evidence.weights,
         "sampler": flatten(experiment.config.sampler),
-        "nfe": evidence.drawn.nfe if experiment.method.generates else 0,
+        "nfe": evidence.drawn.nfe if evidence.has_drawn else 0,
         "labels": "i modulo the number of classes" if experiment.own_generator.labelled else "none",
     }
-    record = [m.Metric(score.name, score.value, score.protocol, provenance) for score in scores]
-    identity = m.fingerprint([[metric.name, metric.protocol, metric.provenance] for metric in record])
     if parallel.is_main():
-        content = {
-            "id": identity,
-            "metrics": [
-                {
-                    "name": s.name,
-                    "value": s.value,
-                    "reference": s.reference,
-                    "meaning": s.meaning,
-                    "protocol": s.protocol,
-                }
-                for s in scores
-            ],
-            "provenance": provenance | surroundings(),
-        }
-        write_json(workdir / "evals" / f"{identity}.json", content)
+        place = record(scores, provenance, workdir / "evals")
+        for name, image in evidence.pictures.items():
+            pictures.save_png(place.with_name(f"{place.stem}-{name}.png"), image)
     return scores
+
+
+def measure(sets: Sets, metrics: dict[str, Callable[[Any], list[Score]]]) -> list[Score]:
+    """The scores of all these metrics; of one that cannot measure the samples NaN, and why."""
+    scores = []
+    for name, metric in metrics.items():
+        try:
+            scores += metric(sets)
+        except UserError as error:
+            scores.append(Score(name, float("nan"), None, f"not measured: {error}", {}))
+    return scores
+
+
+def record(scores: list[Score], provenance: dict[str, Any], place: Path) -> Path:
+    """Writes scores, each with its protocol, to `place`/ID.json, or to `place` itself if that is a .json; where it is.
+
+    ID names what was measured and how: the same evaluation done again replaces its file.
+    """
+    metrics = [m.Metric(score.name, score.value, score.protocol, provenance) for score in scores]
+    identity = m.fingerprint([[metric.name, metric.protocol, metric.provenance] for metric in metrics])
+    path = place if place.suffix == ".json" else place / f"{identity}.json"
+    content = {
+        "id": identity,
+        "metrics": [score._asdict() for score in scores],
+        "provenance": provenance | surroundings(),
+    }
+    write_json(path, content)
+    return path
 
 
 def table(scores: list[Score]) -> str:
@@ -104,7 +122,18 @@ def table(scores: list[Score]) -> str:
         rows.append((score.name, f"{score.value:.4g}", reference, score.meaning))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    warnings = dict.fromkeys(f"{score.name}: {score.warning}" for score in scores if score.warning)
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *warnings])
+
+
+def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.ndarray:
+    """The first samples of each class, a row a class; of many classes some from all over."""
+    there = np.unique(drawn.label)
+    classes = there[np.unique(np.linspace(0, len(there) - 1, min(most, len(there))).round().astype(int))]
+    chosen = [np.flatnonzero(drawn.label == label)[:each] for label in classes]
+    columns = min(map(len, chosen))
+    names = [space.class_names[label] if space.class_names else str(label) for label in classes]
+    return pictures.grid(drawn.x[np.concatenate([of[:columns] for of in chosen])], columns=columns, rows=names)
 
 
 def picture(experiment: Experiment, drawn: Drawn) -> np.ndarray:

@@ -144,6 +144,8 @@ def _check_numbers(config: ConfigDict) -> None:
         section, field = path.split(".")
         if config[section][field] < low:
             raise UserError(f"{path}: {config[section][field]} is too few; at least {low}")
+    if config.eval.reference not in ("train", "heldout"):
+        raise UserError(f"eval.reference: {config.eval.reference!r} is no split; it is 'train' or 'heldout'")
     best, every, saved = config.eval.best, config.eval.every, config.train.checkpoint_every
     if best and not best.startswith("eval/"):
         raise UserError(f"eval.best: {best!r} is not the name of an evaluation's value, such as 'eval/frechet_pixels'")
@@ -228,9 +230,11 @@ class Run:
 
 
 def load(
-    workdir: str | Path, config: ConfigDict | None = None, step: int | None = None, ema: float | None = None
+    workdir: str | Path, config: ConfigDict | None = None, step: int | str | None = None, ema: float | None = None
 ) -> Run:
-    """Opens the run in `workdir` at its last checkpoint, or at `step`; `config` replaces the one it was made with.
+    """Opens the run in `workdir` at its last checkpoint, at `step`, or at the "best", if its config has `eval.best`.
+
+    `config` replaces the one it was made with.
 
     `ema` is a sigma_rel: the weights are averaged with that width, whatever widths the run itself kept.
     """
@@ -240,7 +244,12 @@ def load(
         _check_width(ema, experiment)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
-    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+    best = experiment.config.eval.best
+    with Checkpoints(workdir / "checkpoints", best=best, read_only=True) as checkpoints:
+        if step == "best":
+            if not best:
+                raise UserError("--step: this run keeps no best checkpoint; that needs eval.best when it is trained")
+            step = (checkpoints.best() or {}).get("step")
         if step is not None and step not in checkpoints.steps():
             there = ", ".join(map(str, checkpoints.steps()))
             raise UserError(f"--step: {workdir} has no checkpoint at step {step}; it has {there or 'none'}")

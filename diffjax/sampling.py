@@ -60,8 +60,10 @@ class Generator:
     def labelled(self) -> bool:
         return self.method.draws_by_label(self.spec)
 
-    def batches(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Iterator[Drawn]:
-        """`num` samples, `batch_size` at a time."""
+    def batches(
+        self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None
+    ) -> Iterator[tuple[Drawn, jax.Array]]:
+        """`num` samples, `batch_size` at a time; beside them the whole padded batch, stored units, still on device."""
         key = jax.random.fold_in(jax.random.key(seed), 2)  # the role "draw", after "init" and "step"
         classes = max(self.method.space.num_classes, 1)
         for first in range(0, num, self.batch_size):
@@ -73,11 +75,14 @@ class Generator:
             film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]
             shown = labels[real] if self.labelled else np.full(real.stop, -1, np.int32)
             bad = ~np.isfinite(np.asarray(drawn.x0)[real]).all(axis=tuple(range(1, drawn.x0.ndim)))
-            yield Drawn(np.asarray(x)[real], shown, int(jnp.max(drawn.nfe)), int(bad.sum()), *film)
+            yield Drawn(np.asarray(x)[real], shown, int(jnp.max(drawn.nfe)), int(bad.sum()), *film), x
 
     def draw(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Drawn:
         """All `num` samples at once."""
-        parts = list(self.batches(variables, num, seed, label))
+        return self.together([part for part, _ in self.batches(variables, num, seed, label)])
+
+    def together(self, parts: list[Drawn]) -> Drawn:
+        """Batches of samples as one."""
         x, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "label"))
         film = [
             np.concatenate([getattr(part, name) for part in parts], axis=1)

@@ -59,6 +59,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             if is_main():
                 write_json(workdir / "result.json", result)
             result["reason"] += "; " + why(experiment, workdir, checkpoints, result)
+        if best := checkpoints.best():
+            result["best"] = best
         if is_main() and result["status"] != "stopped":
             write_json(workdir / "result.json", result)
     if result["status"] == "failed":

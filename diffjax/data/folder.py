@@ -46,15 +46,22 @@ class Folder:
 
     def split(self, name: str) -> Examples:
         check_split(name)
-        shuffled = random(self.split_seed, field="data.split_seed").permutation(len(self._files))
+        shuffled = random(self.split_seed, field="data.split_seed").permutation(len(self.files))
         count = round(self.heldout * len(shuffled))
         chosen = np.sort(shuffled[:count] if name == "heldout" else shuffled[count:])
         if not len(chosen):
             raise UserError(f"data.heldout: {self.heldout} of {len(shuffled)} images leaves none for {name!r}")
+        return self._read(chosen)
+
+    def everything(self) -> Examples:
+        """All images, of both splits."""
+        return self._read(np.arange(len(self.files)))
+
+    def _read(self, chosen: np.ndarray) -> Examples:
         shape = self.space.shape
 
         def take(indices):
-            files = [self._files[i] for i in chosen[indices]]
+            files = [self.files[i] for i in chosen[indices]]
             x = np.empty((len(files), *shape), np.uint8)
             for pixels, file in zip(x, files, strict=True):
                 pixels[...] = read_image(file, self.channels, self.size, str(file))
@@ -63,7 +70,8 @@ class Folder:
         return Examples(len(chosen), take)
 
     @cached_property
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """The images, sorted by path."""
         root = Path(self.path).expanduser()
         if not root.is_dir():
             raise UserError(f"data.name: 'folder:{self.path}': {'not a' if root.exists() else 'no such'} folder")
@@ -91,24 +99,24 @@ class Folder:
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:
-        if self._files[0].parent == Path(self.path).expanduser():
+        if self.files[0].parent == Path(self.path).expanduser():
             return ()
-        return tuple(sorted({self._class_of(file) for file in self._files}))
+        return tuple(sorted({self._class_of(file) for file in self.files}))
 
     @cached_property
     def _labels(self) -> np.ndarray:
         if not self._classes:
-            return np.zeros(len(self._files), np.int32)
+            return np.zeros(len(self.files), np.int32)
         number = {name: i for i, name in enumerate(self._classes)}
-        return np.array([number[self._class_of(file)] for file in self._files], np.int32)
+        return np.array([number[self._class_of(file)] for file in self.files], np.int32)
 
     def _common_size(self) -> tuple[int, int]:
         """(height, width) that all images share, upright; reads their headers only."""
-        first = _header(self._files[0])
-        for file in self._files:
+        first = _header(self.files[0])
+        for file in self.files:
             if (size := _header(file)) != first:
                 (h0, w0), (h, w) = first, size
-                raise UserError(f"data.size: 0, but {self._files[0]} is {w0}x{h0} and {file} is {w}x{h}; give a size")
+                raise UserError(f"data.size: 0, but {self.files[0]} is {w0}x{h0} and {file} is {w}x{h}; give a size")
         return first
 
 

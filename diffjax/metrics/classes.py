@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Float64, Int, Int64
 
 from diffjax.errors import UserError
 from diffjax.metrics.modes import kl_to_uniform
@@ -17,13 +17,13 @@ from diffjax.metrics.modes import kl_to_uniform
 
 def class_counts(logits: Float[ArrayLike, "n k"]) -> Int64[np.ndarray, " k"]:
     """How many samples the classifier gives to each class (its argmax): [n, k] -> [k]. Raises UserError on NaN."""
-    logits = _checked(logits)
+    logits = checked_logits(logits)
     return np.bincount(logits.argmax(axis=1), minlength=logits.shape[1])
 
 
 def mean_confidence(logits: Float[ArrayLike, "n k"]) -> float:
     """The mean over the samples of max_k softmax(logits)_k, in [1/k, 1]."""
-    logits = _checked(logits)
+    logits = checked_logits(logits)
     shifted = logits - logits.max(axis=1, keepdims=True)
     return float((1 / np.exp(shifted).sum(axis=1)).mean())
 
@@ -90,7 +90,8 @@ def fair_min_hits(n: int, k: int) -> int:
     return max(1, math.ceil(n / (4 * k)))
 
 
-def _checked(logits: Float[ArrayLike, "n k"]) -> np.ndarray:
+def checked_logits(logits: Float[ArrayLike, "n k"]) -> Float64[np.ndarray, "n k"]:
+    """The logits in float64. Raises UserError if there are none, or some are NaN or infinite; -inf is a logit."""
     logits = np.asarray(logits, np.float64)
     if not len(logits):
         raise UserError("logits: no samples; at least 1")

@@ -7,12 +7,14 @@ that real training data reach against held-out data. All in float64 on the host:
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, Float64, Shaped
+from jaxtyping import Float, Float64, Int64, Shaped
 
 from diffjax.errors import UserError
+from diffjax.metrics.arrays import CHUNK, checked_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +74,90 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     identical inputs give zero to rounding; a matrix square root of A B loses half the digits there, and fails or turns
     complex on singular covariances. Raises UserError for different dimensions or fewer than two samples.
     """
+    _check_alike(a, b)
+    return _distance(a, _factor(a.covariance), b, _factor(b.covariance))
+
+
+class Extrapolation(NamedTuple):
+    """The line FD(N) = value + slope / N, fitted by least squares, and what it was fitted to."""
+
+    value: float  # at infinite N
+    standard_error: float  # of the fit, from its residuals; not that of other samples: all subsets are of the same ones
+    slope: float
+    sizes: Int64[np.ndarray, " p"]
+    distances: Float64[np.ndarray, " p"]
+
+
+def frechet_infinity(
+    samples: Float[ArrayLike, "n d"],
+    reference: Moments,
+    smallest: int = 5000,  # images in the smallest subset; the paper's, for 50,000 of 2048 features
+    points: int = 15,  # subsets, of evenly spaced sizes up to n; the paper's
+    seed: int = 0,
+) -> Extrapolation:
+    """FD of infinitely many samples: that of random subsets, on a line in 1/N, at 1/N = 0 (Chong & Forsyth 2020).
+
+    Takes away the bias of the number of SAMPLES, to first order, and none of that of the reference. The line is one
+    only for N well above d: raises UserError if `smallest` is not above d or n is below twice it, on fewer than three
+    points, and on bad features.
+    """
+    samples = checked_features("samples", samples, at_least=2)
+    n, d = samples.shape
+    if points < 3:
+        raise UserError(f"points: {points}; at least 3, for a line and its standard error")
+    if smallest <= d:
+        raise UserError(f"smallest: subsets of {smallest} images with {d} features; more than {d}, or FD bends in 1/N")
+    if n < 2 * smallest:
+        raise UserError(f"samples: {n} images, for subsets of {smallest} upwards; at least {2 * smallest}")
+    random, target = np.random.default_rng(seed), _factor(reference.covariance)
+    sizes, distances = np.linspace(smallest, n, points).astype(int), []
+    for size in sizes:
+        moments, chosen = Moments.empty(d), random.permutation(n)[:size]
+        for part in np.array_split(chosen, -(-size // CHUNK)):
+            moments = moments.update(samples[part])
+        _check_alike(moments, reference)
+        distances.append(_distance(moments, _factor(moments.covariance), reference, target))
+    return Extrapolation(*_line(1 / sizes, np.array(distances)), sizes, np.array(distances))
+
+
+def expected_frechet_bias(moments: Moments, n: int) -> float:
+    """The FD that n samples of N(mu, S) have on average against N(mu, S) itself, to first order in 1 / n: the floor.
+
+    (1 / n) (sum_i l_i + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)), l the eigenvalues of S; tr S (d + 5) / 4n if
+    they are all equal. From d(S, S + E)^2 = 1/2 sum_ij E_ij^2 / (l_i + l_j) + ..., so for n well above their number.
+    A reference that is itself m samples adds as much again, with m for n.
+    """
+    values = np.linalg.eigvalsh(moments.covariance)
+    values = values[values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)]
+    pairs = np.outer(values, values) / np.add.outer(values, values)
+    return float((values.sum() + pairs.sum() / 2 + np.trace(pairs) / 2) / n)
+
+
+def small_sample_warning(n: int, d: int) -> str:
+    """What to print beside the FD of n samples with d features: one line, or "" from 5 d samples on.
+
+    The bias is tr S (d + 5) / 4n where all directions vary alike: some 5 % of the variance at n = 5 d, which for
+    Inception's 2048 features is about the 10,000 samples that the authors of the FID ask for.
+    """
+    if n >= 5 * d:
+        return ""
+    advice = f"compare only with numbers of {n}, or draw at least {5 * d}"
+    if n <= d:
+        return f"{n} samples span at most {n - 1} of {d} dimensions: FD is far too high; {advice}"
+    return f"{n} samples are few for {d} features: FD is biased upwards, by an amount of order d / n; {advice}"
+
+
+def _check_alike(a: Moments, b: Moments) -> None:
     if a.mean.shape != b.mean.shape:
         raise UserError(f"features: {len(a.mean)} against {len(b.mean)} dimensions; compare like with like")
-    covariance_a, covariance_b = a.covariance, b.covariance
-    overlap = np.linalg.svd(_factor(covariance_a).T @ _factor(covariance_b), compute_uv=False).sum()
+
+
+def _distance(
+    a: Moments, factor_a: Float64[np.ndarray, "d r"], b: Moments, factor_b: Float64[np.ndarray, "d s"]
+) -> float:
+    overlap = np.linalg.svd(factor_a.T @ factor_b, compute_uv=False).sum()
     difference = a.mean - b.mean
-    distance = difference @ difference + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
+    distance = difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap
     return max(0.0, float(distance))  # a squared distance: what is below zero is rounding
 
 
@@ -86,6 +166,16 @@ def _factor(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"
     values, vectors = np.linalg.eigh(covariance)
     real = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
     return vectors[:, real] * np.sqrt(values[real])
+
+
+def _line(x: Float64[np.ndarray, " p"], y: Float64[np.ndarray, " p"]) -> tuple[float, float, float]:
+    """The intercept of the least-squares line, its standard error, and the slope."""
+    centred = x - x.mean()
+    slope = (centred @ y) / (centred @ centred)
+    intercept = y.mean() - slope * x.mean()
+    residuals = y - intercept - slope * x
+    variance = residuals @ residuals / (len(x) - 2) * (1 / len(x) + x.mean() ** 2 / (centred @ centred))
+    return float(intercept), float(np.sqrt(variance)), float(slope)
 
 
 def pixel_features(images: Shaped[ArrayLike, "n h w c"]) -> Float64[np.ndarray, "n d"]:

@@ -7,8 +7,10 @@ counts, split, flip, k. PROVENANCE is what an experiment varies: seed, EMA, samp
 import hashlib
 import json
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffjax.errors import UserError
 
@@ -47,14 +49,37 @@ def check_comparable(first: Metric, *others: Metric) -> None:
     for other in others:
         if other.name != first.name:
             raise UserError(f"metric: {first.name} and {other.name} are different quantities; compare like with like")
-        one, two = _flat(first.protocol), _flat(other.protocol)
-        differing = [
-            f"{key} ({one.get(key, ABSENT)} against {two.get(key, ABSENT)})"
-            for key in sorted(one | two)
-            if one.get(key, ABSENT) != two.get(key, ABSENT)
-        ]
+        differing = differences(first.protocol, other.protocol)
         if differing:
             raise UserError(f"protocol: values of {first.name} differ in {', '.join(differing)}; measure both alike")
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """What two protocols, as JSON gives them back, do not agree in: "k (3 against 5)", ..."""
+    one, two = _flat(first), _flat(second)
+    return [
+        f"{key} ({one.get(key, ABSENT)} against {two.get(key, ABSENT)})"
+        for key in sorted(one | two)
+        if one.get(key, ABSENT) != two.get(key, ABSENT)
+    ]
+
+
+class Average(NamedTuple):
+    """Of one quantity, measured alike n times."""
+
+    mean: float
+    sd: float  # of one measurement, n - 1 in the denominator; NaN for one
+    n: int
+
+
+def average(metrics: Sequence[Metric]) -> Average:
+    """The mean and spread of the same quantity under one protocol. Raises UserError, as `check_comparable`, if not."""
+    if not metrics:
+        raise UserError("metrics: none to average; at least 1")
+    check_comparable(*metrics)
+    values = [metric.value for metric in metrics]
+    sd = statistics.stdev(values) if len(values) > 1 else math.nan
+    return Average(statistics.fmean(values), sd, len(values))
 
 
 def fingerprint(obj: Any, length: int = 12) -> str:

@@ -40,11 +40,12 @@ class Oracle:
 
 def scores(drawn, judge):
     config = SimpleNamespace(data=component("data", "stacked_mnist", base="digits"))
-    generator = SimpleNamespace(draw=lambda variables, num, seed: Drawn(drawn, np.full(len(drawn), -1), nfe=1))
+    whole = Drawn(drawn, np.full(len(drawn), -1), nfe=1)
+    generator = SimpleNamespace(batches=lambda variables, num, seed: [(whole, None)], together=lambda parts: parts[0])
     method = SimpleNamespace(generates=True)
     experiment = SimpleNamespace(source=SOURCE, method=method, config=config, own_generator=generator)
-    evidence = measures.Evidence(experiment, SimpleNamespace(averaged={}), len(drawn), 0, judge)
-    return {score.name: score for score in measures.stacked_modes(evidence)}
+    evidence = measures.Evidence(experiment, SimpleNamespace(averaged={}), len(drawn), 0, measures.Choice(judge=judge))
+    return {score.name: score for score in measures.METRICS["stacked_modes"].function(evidence)}
 
 
 def test_real_images_have_all_modes_and_what_divergence_their_number_and_their_classes_make():
@@ -94,7 +95,7 @@ def test_the_metric_is_for_stacked_digits_and_wants_a_classifier_of_the_single_o
         measures.find(["stacked_modes"], tiny.Experiment.of(tiny.gan()))
     with pytest.raises(UserError, match="'classifier' needs labelled images .*stacked_modes"):
         measures.find(["classifier"], experiment(data__labelled="true"))
-    assert measures.judge_of(ours, ["frechet_pixels"]) is None
+    assert measures.judge_of(ours, ["frechet:pixels"]) is None
     with pytest.raises(UserError, match=r"'stacked_modes' needs .*--config=configs/classifier.py:digits --workdir"):
         measures.judge_of(ours, ["stacked_modes"])
 

@@ -1,0 +1,48 @@
+"""Anyone's images against a reference: the other half of the command `evaluate`."""
+
+from pathlib import Path
+
+from diffjax import parallel
+from diffjax.errors import UserError
+from diffjax.evaluate import record
+from diffjax.measures import by_features, extractors, judge
+from diffjax.measures.evidence import Score
+from diffjax.measures.files import Files, read
+from diffjax.metrics.statistics import is_statistics, save_statistics
+
+
+def compare(
+    samples: str,
+    reference: str,
+    metrics: tuple[str, ...] = ("frechet",),
+    features: str = "inception",
+    split: str = "train",
+    weights: str = "",
+    classifier: str = "",
+    batch_size: int = 256,
+    out: Path | None = None,
+    keep: Path | None = None,
+) -> list[Score]:
+    """The metrics of the images in `samples`, compared with those of `reference`.
+
+    Either is a folder, an .npz of images, or a data source by name, of which the `split` is taken; the reference may
+    also be a file of statistics, as `keep` makes one of the reference's moments. `out` is a JSON file for the scores
+    with their protocols. Raises UserError before anything is computed for what can be known then.
+    """
+    chosen = by_features(metrics, features)
+    images = read(samples, "--samples", split)
+    against = reference if is_statistics(reference) else read(reference, "--reference", split)
+    asking = [name for name in chosen if name.endswith(":classifier")]
+    run = judge(classifier, images.shape, asking[0]) if asking else None
+    networks = extractors(chosen, images.shape, weights, run)
+    sets = Files(images, against, networks, parallel.layout(), batch_size)
+    if keep and (isinstance(against, str) or len(networks) != 1):
+        raise UserError(f"--statistics: {keep} would keep the moments of one reference's images by one feature network")
+    scores = [score for metric in chosen.values() for score in metric(sets)]
+    if keep:
+        (name,) = networks
+        protocol = sets.reference_protocol(name) | {"features": networks[name].protocol}
+        save_statistics(keep, sets.seen(name, "reference").moments, protocol)
+    if out:
+        record(scores, {"samples": samples}, out)
+    return scores

@@ -1,0 +1,25 @@
+"""How good generated points are: modes that are found, and the distance between two sets of points."""
+
+from diffjax import metrics as m
+from diffjax.measures.evidence import Evidence, Score
+
+
+def modes(e: Evidence) -> list[Score]:
+    """Modes covered, high-quality share and reverse KL, for mixtures whose modes are known (PacGAN's protocol)."""
+    source = e.experiment.source
+    found = m.mode_report(e.drawn.x, source.modes, source.sigma)
+    ideal = m.oracle_row(len(source.modes), e.num)
+    protocol = e.protocol | {"radius": "3 sigma", "counted": "high_quality"}
+    return [Score(name, value, ideal[name], "a perfect sampler", protocol) for name, value in found.items()]
+
+
+def energy(e: Evidence) -> list[Score]:
+    """Energy distance of samples and held-out points, in stored units; its floor is train against held-out."""
+    heldout, train = (split["x"][: e.num] for split in (e.heldout, e.train))
+    protocol = e.protocol | {"reference": len(heldout), "split": "heldout", "statistic": "U"}
+    floor = m.energy_distance(train, heldout)
+    return [
+        Score(
+            "energy_distance", m.energy_distance(e.drawn.x, heldout), floor, f"{len(train)} training points", protocol
+        )
+    ]

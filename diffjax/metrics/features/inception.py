@@ -1,0 +1,271 @@
+"""Inception-v3 as FID has it: the TensorFlow graph of 2015-12-05 with its oddities (Szegedy et al. 2015).
+
+Names and numbers are those of its published PyTorch form. What differs from Inception-v3 elsewhere: averages over 3x3
+leave out what lies beyond the border; the last block pools by maximum; 1008 classes.
+"""
+
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float32, Shaped
+
+from diffjax.metrics.features import weights as files
+from diffjax.metrics.features.extractor import (
+    PRECISIONS,
+    Extractor,
+    Outputs,
+    check_channels,
+    check_choice,
+    check_pixels,
+    to_rgb,
+)
+from diffjax.metrics.features.resize import resize as resized
+
+PUBLISHED = files.Published(
+    file="pt_inception-2015-12-05-6726825d.pth",
+    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    megabytes=96,
+    also=("weights-inception-2015-12-05-6726825d.pth",),  # the same file, as torch-fidelity names it
+)
+SIZE = 299
+RANGES = {  # (x - shift) / scale by resize, as each published protocol has it
+    "tf1": (128.0, 128.0),
+    "clean": (128.0, 128.0),
+    "torch": (127.5, 127.5),  # 2 x / 255 - 1
+}
+LAYERS = (64, 192, 768, 2048)
+
+
+class Conv(NamedTuple):
+    """One convolution without bias, then batch normalisation and ReLU."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    stride: int = 1
+    padding: str = "SAME"
+
+
+HALVE = {"stride": 2, "padding": "VALID"}
+STEM = {  # by the number of channels that come out
+    "64": (
+        Conv("Conv2d_1a_3x3", 32, 3, 3, **HALVE),
+        Conv("Conv2d_2a_3x3", 32, 3, 3, padding="VALID"),
+        Conv("Conv2d_2b_3x3", 64, 3, 3),
+        "max, half",
+    ),
+    "192": (Conv("Conv2d_3b_1x1", 80, 1, 1), Conv("Conv2d_4a_3x3", 192, 3, 3, padding="VALID"), "max, half"),
+}
+
+
+def _a(pooled: int) -> tuple:
+    return (
+        (Conv("branch1x1", 64, 1, 1),),
+        (Conv("branch5x5_1", 48, 1, 1), Conv("branch5x5_2", 64, 5, 5)),
+        (Conv("branch3x3dbl_1", 64, 1, 1), Conv("branch3x3dbl_2", 96, 3, 3), Conv("branch3x3dbl_3", 96, 3, 3)),
+        ("mean", Conv("branch_pool", pooled, 1, 1)),
+    )
+
+
+def _c(inner: int) -> tuple:
+    return (
+        (Conv("branch1x1", 192, 1, 1),),
+        (Conv("branch7x7_1", inner, 1, 1), Conv("branch7x7_2", inner, 1, 7), Conv("branch7x7_3", 192, 7, 1)),
+        (
+            Conv("branch7x7dbl_1", inner, 1, 1),
+            Conv("branch7x7dbl_2", inner, 7, 1),
+            Conv("branch7x7dbl_3", inner, 1, 7),
+            Conv("branch7x7dbl_4", inner, 7, 1),
+            Conv("branch7x7dbl_5", 192, 1, 7),
+        ),
+        ("mean", Conv("branch_pool", 192, 1, 1)),
+    )
+
+
+def _e(pool: str) -> tuple:
+    return (
+        (Conv("branch1x1", 320, 1, 1),),
+        (
+            Conv("branch3x3_1", 384, 1, 1),
+            (Conv("branch3x3_2a", 384, 1, 3), Conv("branch3x3_2b", 384, 3, 1)),  # side by side
+        ),
+        (
+            Conv("branch3x3dbl_1", 448, 1, 1),
+            Conv("branch3x3dbl_2", 384, 3, 3),
+            (Conv("branch3x3dbl_3a", 384, 1, 3), Conv("branch3x3dbl_3b", 384, 3, 1)),
+        ),
+        (pool, Conv("branch_pool", 192, 1, 1)),
+    )
+
+
+MIXED = {
+    "Mixed_5b": _a(32),
+    "Mixed_5c": _a(64),
+    "Mixed_5d": _a(64),
+    "Mixed_6a": (
+        (Conv("branch3x3", 384, 3, 3, **HALVE),),
+        (
+            Conv("branch3x3dbl_1", 64, 1, 1),
+            Conv("branch3x3dbl_2", 96, 3, 3),
+            Conv("branch3x3dbl_3", 96, 3, 3, **HALVE),
+        ),
+        ("max, half",),
+    ),
+    "Mixed_6b": _c(128),
+    "Mixed_6c": _c(160),
+    "Mixed_6d": _c(160),
+    "Mixed_6e": _c(192),
+    "Mixed_7a": (
+        (Conv("branch3x3_1", 192, 1, 1), Conv("branch3x3_2", 320, 3, 3, **HALVE)),
+        (
+            Conv("branch7x7x3_1", 192, 1, 1),
+            Conv("branch7x7x3_2", 192, 1, 7),
+            Conv("branch7x7x3_3", 192, 7, 1),
+            Conv("branch7x7x3_4", 192, 3, 3, **HALVE),
+        ),
+        ("max, half",),
+    ),
+    "Mixed_7b": _e("mean"),
+    "Mixed_7c": _e("max"),
+}
+POOLS = {
+    "max, half": partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)),
+    "max": partial(nn.max_pool, window_shape=(3, 3), padding="SAME"),
+    "mean": partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False),
+}
+
+
+class Layer(nn.Module):
+    """relu(normalise(convolve(x))), normalised by running statistics. [n, h, w, c] -> [n, h', w', channels]"""
+
+    spec: Conv
+    precision: str
+
+    @nn.compact
+    def __call__(self, x):
+        _, channels, height, width, stride, padding = self.spec
+        kwargs = {"strides": stride, "padding": padding, "use_bias": False, "precision": self.precision}
+        x = nn.Conv(channels, (height, width), name="conv", **kwargs)(x)
+        return nn.relu(nn.BatchNorm(use_running_average=True, epsilon=1e-3, name="bn")(x))
+
+
+def _follow(steps: tuple, x: Array, precision: str) -> Array:
+    """One step after the other, inside the module that calls this: a pool, a convolution, or some side by side."""
+    for step in steps:
+        if isinstance(step, str):
+            x = POOLS[step](x)
+        elif isinstance(step, Conv):
+            x = Layer(step, precision, name=step.name)(x)
+        else:
+            x = jnp.concatenate([Layer(part, precision, name=part.name)(x) for part in step], axis=-1)
+    return x
+
+
+class Mixed(nn.Module):
+    """Branches of the same image, concatenated. [n, h, w, c] -> [n, h', w', c']"""
+
+    branches: tuple
+    precision: str
+
+    @nn.compact
+    def __call__(self, x):
+        return jnp.concatenate([_follow(branch, x, self.precision) for branch in self.branches], axis=-1)
+
+
+class Inception(nn.Module):
+    """x [n, h, w, 3] in -1..1 -> {"64", "192", "768", "2048": means over space of so many channels, "logits"}.
+
+    The logits [n, 1008] are without the bias, as torch-fidelity's Inception Score takes them. Any size from 75 on goes
+    through; published numbers are of 299 x 299. What is not asked of the result is not computed, under jit.
+    """
+
+    precision: str = "highest"  # of the products, on hardware that has faster ones than float32
+
+    @nn.compact
+    def __call__(self, x: Float32[Array, "n h w 3"]) -> dict[str, Float32[Array, "n d"]]:
+        found = {}
+        for tap, steps in STEM.items():
+            x = _follow(steps, x, self.precision)
+            found[tap] = x.mean((1, 2))
+        for name, branches in MIXED.items():
+            x = Mixed(branches, self.precision, name=name)(x)
+            if name == "Mixed_6e":
+                found["768"] = x.mean((1, 2))
+        found["2048"] = x.mean((1, 2))
+        fc = nn.Dense(1008, use_bias=False, precision=self.precision, name="fc")
+        return found | {"logits": fc(found["2048"])}
+
+
+@cache
+def shapes() -> Any:
+    """The variables' shapes, as a tree."""
+    return jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, 75, 75, 3)))
+
+
+NAMES = {
+    "bn.weight": "params/{}/bn/scale",
+    "bn.bias": "params/{}/bn/bias",
+    "bn.running_mean": "batch_stats/{}/bn/mean",
+    "bn.running_var": "batch_stats/{}/bn/var",
+    "conv.weight": "params/{}/conv/kernel",
+}
+
+
+def our_name(key: str) -> str | None:
+    """Such as Mixed_5b.branch1x1.bn.weight -> params/Mixed_5b/branch1x1/bn/scale; None for what is not used."""
+    if key == "fc.bias" or key.endswith("num_batches_tracked"):
+        return None
+    if key == "fc.weight":
+        return "params/fc/kernel"
+    module, _, rest = key.replace(".bn.", " bn.").replace(".conv.", " conv.").partition(" ")
+    return NAMES[rest].format(module.replace(".", "/")) if rest in NAMES else key
+
+
+def variables(state_dict: dict[str, Any]) -> Any:
+    """Our variables from the state dict of the published network. Raises UserError naming a key that does not fit."""
+    return files.place(state_dict, shapes(), our_name)
+
+
+def inception(
+    shape: tuple[int, int, int],
+    *,
+    layer: int = 2048,  # whose mean over space are the features: 64, 192, 768 or 2048 channels
+    resize: str = "tf1",  # "tf1", "clean" or "torch": see resize.py
+    precision: str = "highest",  # of products: "highest", "tensorfloat32", "default"
+    weights: str = "",  # path of the weights; "": the cache directory, or a download into it
+) -> Extractor:
+    """FID-Inception for images of this shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
+    check_choice("layer", layer, LAYERS)
+    check_choice("resize", resize, RANGES)
+    check_choice("precision", precision, PRECISIONS)
+    grey = check_channels(shape)
+    tree, digest = files.load(PUBLISHED, weights, variables)
+    network = Inception(precision)
+
+    def apply(variables: Any, images: Shaped[ArrayLike, "n h w c"]) -> Outputs:
+        found = network.apply(variables, preprocess(images, resize))
+        return Outputs(found[str(layer)], found["logits"])
+
+    shift, scale = RANGES[resize]
+    protocol = {
+        "network": "inception-2015-12-05",
+        "weights": digest,
+        "layer": layer,
+        "resize": resize,
+        "size": SIZE,
+        "range": f"(x - {shift:g}) / {scale:g}",
+        "precision": precision,
+    }
+    return Extractor("inception", layer, protocol | grey, tree, apply)
+
+
+def preprocess(images: Shaped[ArrayLike, "n h w c"], resize: str) -> Float32[Array, "n size size 3"]:
+    """uint8 images of any size as the network sees them."""
+    shift, scale = RANGES[resize]
+    return (to_rgb(resized(check_pixels(images), SIZE, resize)) - shift) / scale

@@ -1,0 +1,225 @@
+"""Metrics of trained runs: the same number on any devices and in any batches, what they need, and what they show."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from diffjax import measures
+from diffjax import metrics as m
+from diffjax.data import Digits
+from diffjax.data.source import in_memory
+from diffjax.embedding import Embedder
+from diffjax.errors import UserError
+from diffjax.evaluate import by_class, evaluate, table
+from diffjax.metrics.features import FEATURES
+from diffjax.parallel import layout
+from diffjax.run import Experiment
+from diffjax.sampling import Drawn
+from diffjax.train import carry_shapes, train
+from tests import tiny
+
+IMAGES = ("frechet_pixels", "kid:pixels", "kid_all_pairs:pixels", "prdc:pixels", "memorisation:pixels")
+
+
+def evidence(names=(), num=64, model=tiny.gan, **changes) -> measures.Evidence:
+    """An untrained model's, of digits by label."""
+    experiment = Experiment.of(model(**changes))
+    state = experiment.initial_state(carry_shapes(experiment)["state"])
+    return measures.Evidence(experiment, state, num, 0, measures.choose(names, experiment))
+
+
+def scores(e) -> dict[str, measures.Score]:
+    return {score.name: score for metric in e.choice.metrics.values() for score in metric(e)}
+
+
+def test_numbers_depend_on_neither_batch_nor_devices():
+    """50 samples, 16 at a time on one device and 24 at a time on eight: ragged in both."""
+    one = scores(evidence(IMAGES, 50, eval__batch_size=16, parallel__devices=1))
+    eight = scores(evidence(IMAGES, 50, eval__batch_size=24, parallel__devices=8))
+    assert one.keys() == eight.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name].value, eight[name].value, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(one[name].reference, eight[name].reference, rtol=1e-6, err_msg=name)
+        assert one[name].protocol == eight[name].protocol
+
+
+def test_frechet_pixels_is_the_distance_of_the_pixels_themselves():
+    e = evidence(["frechet_pixels"])
+    found = scores(e)["frechet_pixels"]
+    samples, heldout, others = (
+        m.Moments.of(m.pixel_features(x)) for x in (e.drawn.x, e.heldout["x"], e.train["x"][np.arange(64) * 1438 // 64])
+    )
+    assert found.value == pytest.approx(m.frechet_distance(samples, heldout), rel=1e-5)
+    assert found.reference == pytest.approx(m.frechet_distance(others, heldout), rel=1e-5)
+    assert found.protocol["split"] == "heldout" and found.protocol["reference"] == 359
+    assert found.protocol["features"]["network"] == "pixels"
+    assert "64 samples span at most 63 of 64 dimensions" in found.warning and found.warning in table([found])
+
+
+def test_the_reference_may_be_the_training_split_and_the_floor_is_then_of_held_out_images():
+    against_train = scores(evidence(["kid:pixels"], 400, eval__reference="train"))["kid_pixels"]
+    assert against_train.protocol["split"] == "train" and against_train.protocol["reference"] == 1438
+    assert against_train.protocol["subset_size"] == 359  # as many as there are others
+    with pytest.raises(UserError, match=r"eval.reference: 'test' is no split; it is 'train' or 'heldout'"):
+        evidence(eval__reference="test")
+
+
+def test_two_numbers_of_different_references_cannot_be_averaged():
+    both = [
+        m.Metric(score.name, score.value, score.protocol)
+        for split in ("train", "heldout")
+        for score in [scores(evidence(["frechet_pixels"], eval__reference=split))["frechet_pixels"]]
+    ]
+    with pytest.raises(UserError, match=r"differ in .*reference \(1438 against 359\), split \(train against heldout\)"):
+        m.average(both)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 100])
+def test_a_ragged_last_batch_is_embedded_as_if_it_were_full(size):
+    x = Digits().split("train").arrays()["x"][:50]
+    whole = np.asarray(FEATURES["pixels"]((8, 8, 1))(x))
+    embedder = Embedder(FEATURES["pixels"]((8, 8, 1)), layout(devices=1), size)
+    done = []
+    seen = embedder(in_memory(x, np.zeros(50)), done.append)
+    np.testing.assert_array_equal(seen.features, whole)
+    assert done[-1] == 50 and seen.moments.n == 50
+    np.testing.assert_allclose(seen.moments.covariance, np.cov(whole.astype(float), rowvar=False), atol=1e-12)
+
+
+def test_features_that_are_no_numbers_are_an_error():
+    pixels = FEATURES["pixels"]((8, 8, 1))
+    broken = dataclasses.replace(
+        pixels, apply=lambda v, x: pixels.apply(v, x)._replace(features=np.nan * x[:, 0, :, 0])
+    )
+    with pytest.raises(UserError, match="features: those of 5 images of 5 are not finite"):
+        Embedder(broken, layout(devices=1))(in_memory(np.zeros((5, 8, 8, 1), np.uint8), np.zeros(5)))
+
+
+class Replayed(measures.Evidence):
+    """Whose samples are given images."""
+
+    def __init__(self, x, names):
+        e = evidence(names)
+        super().__init__(e.experiment, e.state, len(x), 0, e.choice)
+        seen = {
+            name: Embedder(of, layout(devices=1))(in_memory(x, np.zeros(len(x))))
+            for name, of in e.choice.extractors.items()
+        }
+        self.__dict__["_sampled"] = (Drawn(x, np.full(len(x), -1), 1), seen)
+
+
+def test_real_images_are_at_the_floor_and_noise_is_ranked():
+    """As many images as are held out: training digits, and the same with a share of them replaced by noise."""
+    rng = np.random.default_rng(0)
+    found = []
+    for share in (0.0, 0.05, 0.1):
+        x = Digits().split("train").arrays()["x"][np.arange(359) * 4].copy()
+        x[: round(share * len(x))] = rng.integers(0, 256, (round(share * len(x)), 8, 8, 1))
+        found.append(scores(Replayed(x, ("frechet_pixels", "kid_all_pairs:pixels", "prdc:pixels"))))
+    clean, five, ten = found
+    assert clean["frechet_pixels_ratio"].value == pytest.approx(1, abs=0.15)
+    kid, error = clean["kid_all_pairs_pixels"], clean["kid_all_pairs_pixels_standard_error"]
+    assert abs(kid.value) < 3 * error.value
+    for name in ("frechet_pixels", "kid_all_pairs_pixels"):
+        assert clean[name].value < five[name].value < ten[name].value
+    assert clean["precision_pixels"].value > five["precision_pixels"].value > ten["precision_pixels"].value
+
+
+def test_a_generator_that_memorised_its_training_set_is_flagged_and_shown():
+    rng = np.random.default_rng(0)
+    train_x = Digits().split("train").arrays()["x"]
+    copies = np.clip(train_x[:300].astype(int) + rng.integers(-3, 4, (300, 8, 8, 1)), 0, 255).astype(np.uint8)
+    e = Replayed(copies, ["memorisation:pixels"])
+    found = scores(e)
+    assert found["auth_pct_pixels"].value < 5 and found["auth_pct_pixels"].reference > 40
+    assert found["copied_pct_pixels"].value > 95
+    assert found["excess_copies_pixels"].value > 4 and "memorised" in found["excess_copies_pixels"].warning
+    assert e.pictures["nearest_pixels"].shape[2] == 3
+
+    fresh = scores(Replayed(e.heldout["x"], ["memorisation:pixels"]))
+    assert fresh["excess_copies_pixels"].value == 0 and not fresh["excess_copies_pixels"].warning
+
+
+def test_an_evaluation_leaves_its_numbers_their_protocol_and_its_pictures(tmp_path):
+    e = evidence(("frechet_pixels", "memorisation:pixels"), method__conditional="true")
+    evaluate(e, tmp_path, step=0)
+    (file,) = (tmp_path / "evals").glob("*.json")
+    written = json.loads(file.read_text())
+    assert {"frechet_pixels", "auth_pct_pixels"} <= {score["name"] for score in written["metrics"]}
+    assert written["metrics"][0]["protocol"]["features"]["resize"] == "none" and written["metrics"][0]["warning"]
+    assert written["provenance"]["labels"] == "i modulo the number of classes"
+    pictures = {path.name for path in file.parent.glob("*.png")}
+    assert pictures == {f"{written['id']}-nearest_pixels.png", f"{written['id']}-classes.png"}
+
+
+def test_a_metric_that_asks_no_samples_draws_none(tmp_path):
+    e = evidence(["denoising_error"], model=tiny.points)
+    evaluate(e, tmp_path, step=0)
+    assert not e.has_drawn
+
+
+def test_the_errors_of_an_untrained_denoiser_are_known():
+    """An untrained network gives F = 0, so D = c_skip x_t: (1 - c_skip)^2 E x0^2 + c_skip^2 sigma^2 a dimension."""
+    e = evidence(["denoising_error"], 359, model=tiny.digits)
+    square = np.mean(np.asarray(e.experiment.method.space.to_model(e.heldout["x"].astype(float))) ** 2)
+    found = scores(e)
+    for sigma in (0.01, 0.5, 50):
+        skip = 0.25 / (0.25 + sigma**2)
+        expected = (1 - skip) ** 2 * square + skip**2 * sigma**2
+        assert found[f"denoising_error_{sigma:g}"].value == pytest.approx(expected, rel=0.03)
+
+
+def test_each_class_has_a_row():
+    labels = np.arange(40) % 10
+    space = Digits().space
+    sheet = by_class(Drawn(np.zeros((40, 8, 8, 1), np.uint8), labels, 1), space)
+    assert sheet.shape[0] > sheet.shape[1]  # ten rows of four
+    few = by_class(Drawn(np.zeros((5, 8, 8, 1), np.uint8), labels[:5], 1), space)
+    assert few.shape[0] < sheet.shape[0]  # those five that there are
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "said"),
+    [
+        (["fiddle"], {}, r"eval.metrics: 'fiddle' is unknown; it is one of frechet, .*fid"),
+        (["kid:pictures"], {}, r"eval.features: 'pictures' is unknown; it is one of .*inception.*classifier"),
+        (["accuracy:pixels"], {}, r"eval.metrics: 'accuracy:pixels': accuracy asks no feature network"),
+        (["kid:classifier"], {}, r"eval.classifier: the metric 'kid:classifier' needs the run directory of a class"),
+        (["fid"], {"eval__weights": "/nowhere/inception.pth"}, r"weights: there is no file /nowhere/inception.pth"),
+        (["fid", "fd_dinov2"], {"eval__weights": "x.pth"}, r"eval.weights: x.pth is one file, for 2 networks"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_before_anything_is_drawn(names, changes, said):
+    with pytest.raises(UserError, match=said):
+        evidence(names, **changes)
+
+
+def test_too_few_images_for_k_are_said_in_the_result_and_do_not_end_a_run(tmp_path):
+    e = evidence(["prdc:pixels", "frechet_pixels"], num=4)
+    found = {score.name: score for score in evaluate(e, tmp_path, step=0)}
+    assert np.isnan(found["prdc:pixels"].value) and "k: 5 neighbours of 4" in found["prdc:pixels"].meaning
+    assert np.isfinite(found["frechet_pixels"].value)
+
+
+def test_the_best_checkpoint_is_kept_beside_the_last_and_both_are_reported(tmp_path):
+    watched = {"eval__every": 2, "eval__metrics": "frechet_pixels", "eval__best": "eval/frechet_pixels"}
+    config = tiny.gan(train__steps=6, train__checkpoint_every=2, train__keep=1, **watched)
+    result = train(config, tmp_path)
+    lines = {line["step"]: line for line in tiny.losses(tmp_path)}
+    best = min((2, 4, 6), key=lambda step: lines[step]["eval/frechet_pixels"])
+    assert result["best"] == {"step": best, "eval/frechet_pixels": lines[best]["eval/frechet_pixels"]}
+    assert result["metrics"]["eval/frechet_pixels"] == lines[6]["eval/frechet_pixels"]
+    from diffjax.run import load
+
+    assert load(tmp_path, step="best").step == best and load(tmp_path).step == 6
+
+
+def test_a_run_stopped_and_continued_measures_the_same(tmp_path):
+    watched = {"eval__every": 2, "eval__metrics": "frechet_pixels,memorisation:pixels", "train__checkpoint_every": 2}
+    watched |= {"train__log_every": 2, "optim__decay": "constant"}
+    train(tiny.gan(train__steps=4, **watched), tmp_path / "whole")
+    train(tiny.gan(train__steps=2, **watched), tmp_path / "parts")
+    train(tiny.gan(train__steps=4, **watched), tmp_path / "parts")
+    assert tiny.losses(tmp_path / "whole") == tiny.losses(tmp_path / "parts")
