@@ -129,7 +129,8 @@ def test_a_run_without_a_checkpoint_is_one_line(points, capsys, tmp_path):
 
 def test_an_unknown_metric_is_one_line(points, capsys):
     assert "'fidd' is unknown" in one_line(capsys, "evaluate", f"--workdir={points}", "--metrics=fidd")
-    assert "needs a generator of images" in one_line(capsys, "evaluate", f"--workdir={points}", "--metrics=frechet_pixels")
+    said = one_line(capsys, "evaluate", f"--workdir={points}", "--metrics=frechet_pixels")
+    assert "needs a generator of images" in said
 
 
 def test_the_dry_run_says_what_a_config_costs_and_writes_nothing(capsys, tmp_path, monkeypatch):
