@@ -20,6 +20,7 @@ PAPERS = {
     "cifar10_edm": ("", "_conditional", "_mirrored"), "cifar10_score_sde": ("", "_vp", "_subvp"),
     "cifar10_flow": ("", "_diffusion"), "gan_cifar10_dcgan": ("",), "gan_cifar10_sngan": ("", "_conditional"),
     "gan_cifar10_wgan_gp": ("",), "gan_cifar10_biggan": ("",), "gan_cifar10_r3gan": ("",),
+    "gan_cifar10_stylegan2": ("", "_conditional"),
     "ddgan_cifar10": ("", "_t1", "_no_latent"),
 }  # fmt: skip
 CONFIGS = [

@@ -3,6 +3,7 @@
 from diffjax.adversarial import penalties
 from diffjax.adversarial.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
 from diffjax.adversarial.packing import pack, unpack
+from diffjax.adversarial.path_length import path_lengths, running_mean
 from diffjax.adversarial.penalties import DRAGAN, R1, R1R2, R2, GradientPenalty, clip_weights
 from diffjax.adversarial.watchman import Watchman
 
@@ -26,5 +27,6 @@ PENALTIES = {
 
 __all__ = [
     "DRAGAN", "LOSSES", "PENALTIES", "R1", "R1R2", "R2", "GradientPenalty", "Hinge", "LeastSquares", "Minimax",
-    "NonSaturating", "Relativistic", "Wasserstein", "Watchman", "clip_weights", "pack", "penalties", "unpack",
+    "NonSaturating", "Relativistic", "Wasserstein", "Watchman", "clip_weights", "pack", "path_lengths", "penalties",
+    "running_mean", "unpack",
 ]  # fmt: skip

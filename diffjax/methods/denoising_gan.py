@@ -20,7 +20,8 @@ from jaxtyping import Array, Key
 from diffjax.augment import NoAugment
 from diffjax.diffusion import Process, Samples, VPSteps, along, clock, fold_in, normal
 from diffjax.errors import UserError
-from diffjax.methods.gan import GAN, Latent, Round
+from diffjax.methods.game import Latent, Round
+from diffjax.methods.gan import GAN
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
 
 

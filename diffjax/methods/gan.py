@@ -13,80 +13,29 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from functools import partial
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from diffjax.adversarial import R1, NonSaturating, Watchman, clip_weights, pack, penalties, unpack
+from diffjax.adversarial.path_length import path_lengths, running_mean
 from diffjax.augment import Augment, NoAugment
-from diffjax.diffusion import Samples
+from diffjax.diffusion import Samples, fold_in
 from diffjax.errors import UserError
-from diffjax.methods.method import Batch, Method, Metrics, keys_of
+from diffjax.methods.game import Keys, Latent, Round, Turn, Verdict, kind_of, moments_of, spread, statistics
+from diffjax.methods.method import Batch, Method, Metrics
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.optim import Adam
 from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree, update
 
-
-@dataclass(frozen=True)
-class Latent:
-    """How a generator draws: z ~ N(0, I), each component held to |z_i| <= truncation, and one network call."""
-
-    steps: int = 1  # network calls; a generator draws in one
-    truncation: float = 0.0  # 0: none; from 2 down to 0.04 trades variety for fidelity (Brock et al. 2019, section 3.1)
-
-    def __post_init__(self):
-        if self.steps != 1:
-            raise UserError(f"sampler.steps: {self.steps} must be 1, a generator draws in one network call")
-        if not self.truncation >= 0:
-            raise UserError(f"sampler.truncation: {self.truncation} must not be negative; 0 truncates nothing")
-
-    def __call__(self, keys: Key[Array, "b"], size: int) -> Float[Array, "b {size}"]:
-        """z [b, size], each row from its own key."""
-        bound = self.truncation
-        if bound:
-            return jax.vmap(lambda key: jax.random.truncated_normal(key, -bound, bound, (size,), float))(keys)
-        return jax.vmap(lambda key: jax.random.normal(key, (size,), float))(keys)
-
-
-class Round(NamedTuple):
-    """What the discriminator is shown in one turn, and what it is told besides."""
-
-    real: Array
-    fake: Array
-    given: dict[str, Array]  # further arguments of the discriminator, the same for both sorts
-    compared: tuple[Array, Array]  # a real and a generated batch whose spreads tell of collapse
-    label: Array  # 0 where there is none
-    stats: Tree  # the generator's statistics after it has made `fake`
-
-
-class Keys(NamedTuple):
-    """An example's randomness in one turn: a key for each thing that is random."""
-
-    play: Key[Array, "b"]  # of the round: latents, and whatever else a method draws
-    penalty: Key[Array, "b"]
-    real: Key[Array, "b"]  # its augmentations
-    fake: Key[Array, "b"]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """When and where an update happens: what its loss depends on, besides networks and examples."""
-
-    key: Key[Array, ""]  # of the player's turn
-    step: Array
-    seen: Array  # images of training so far
-    p: Array  # of the augmentations, now
-    axis: Axis
-
-    def keys(self, batch: Batch) -> Keys:
-        split = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)
-        return Keys(*split(keys_of(self.key, self.step, batch)))
+OWN = 2**31  # beyond the places of all components of z: folded into z's key, it makes a key that z has nothing of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +50,8 @@ class GAN(Method):
     watchman: Watchman = Watchman()
     d_steps: int = 1  # discriminator updates per generator update
     lazy: int = 1  # the penalty comes every so many steps, as much stronger, as an update of its own; 1: always
+    path_length: float = 0.0  # weight of evening out the way from styles to images; StyleGAN2: 2; 0: none
+    path_length_every: int = 4  # that comes every so many steps, as much stronger, as an update of G's own
     simultaneous: bool = False  # the generator answers the discriminator as it was before this step
     packing: int = 1  # examples that the discriminator judges as one (PacGAN)
     conditional: bool = False  # show both networks the labels (Mirza & Osindero 2014)
@@ -112,10 +63,10 @@ class GAN(Method):
     samplers: ClassVar = {"generator": Latent}
 
     def __post_init__(self):
-        for field in ("d_steps", "lazy", "packing"):
+        for field in ("d_steps", "lazy", "packing", "path_length_every"):
             if getattr(self, field) < 1:
                 raise UserError(f"method.{field}: {getattr(self, field)} must be at least 1")
-        for field in ("auxiliary", "clip_weights"):
+        for field in ("auxiliary", "clip_weights", "path_length"):
             if not getattr(self, field) >= 0:
                 raise UserError(f"method.{field}: {getattr(self, field)} must not be negative; 0 switches it off")
         if self.lazy > 1 and getattr(self.penalty, "func", self.penalty) is penalties.none:
@@ -126,6 +77,11 @@ class GAN(Method):
             )
         self._check_player("generator", {"z", "label", "train"}, "latent")
         self._check_player("discriminator", {"x", "label", "train"}, "outputs" if self.auxiliary else "")
+        if self.path_length and not self.styled:
+            raise UserError(
+                f"method.path_length: {self.path_length} is of the way from styles to images, and "
+                f"{kind_of(self.generator).__name__} has no styles; use 0, or stylegan2_generator"
+            )
         if self.conditional and not self.space.num_classes:
             raise UserError("method.conditional: the data set has no labels; it must be false")
         if self.auxiliary and not self.conditional:
@@ -139,8 +95,7 @@ class GAN(Method):
 
     def _check_player(self, player: str, given: set[str], field: str) -> None:
         """Raises UserError unless a network takes what it is given, and has a field that is asked of it."""
-        network = getattr(self, player)
-        kind = getattr(network, "func", network)
+        kind = kind_of(getattr(self, player))
         _self, *inputs = inspect.signature(kind.__call__).parameters.values()
         needed, taken = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
         given = given | set(self.besides)
@@ -162,10 +117,26 @@ class GAN(Method):
         return self.packing * max(getattr(self.critic(), "minibatch_std", 0), 1)
 
     def optimizer(self, network: str, spec: Adam, images: int) -> optax.GradientTransformation:
-        """The discriminator takes d_steps updates in a step, and every `lazy` steps one more, of its penalty alone."""
-        lazy = 1 / self.lazy if self.lazy > 1 and network == "discriminator" else 0.0
-        updates = (self.d_steps if network == "discriminator" else 1) + lazy
+        """The discriminator takes d_steps updates in a step, and every `lazy` steps one more, of its penalty alone.
+
+        The generator takes one, and every `path_length_every` steps one more, of its paths alone.
+        """
+        if network == "discriminator":
+            updates, lazy = self.d_steps, 1 / self.lazy if self.lazy > 1 else 0.0
+        else:
+            updates, lazy = 1, 1 / self.path_length_every if self.path_length else 0.0
+        updates += lazy
         return spec.interleaved(lazy / updates).build(self.batch_size / updates, images)
+
+    def check_sampler(self, spec: Latent) -> None:
+        if spec.psi != 1 and not self.styled:
+            name = kind_of(self.generator).__name__
+            raise UserError(f"sampler.psi: {spec.psi} goes towards the mean style, and {name} has no styles; use 1")
+
+    @property
+    def styled(self) -> bool:
+        """Whether the generator makes styles of z, and images of styles."""
+        return hasattr(kind_of(self.generator), "styles")
 
     def complaint(self, values: dict[str, float]) -> str:
         return self.watchman(values)
@@ -186,7 +157,8 @@ class GAN(Method):
             "discriminator": self.critic().init(d_key, packed, **beside, **self._told("discriminator", label)),
         }
         state = TrainState.create(variables, self.optimizers, averaged=("generator",))
-        return state.replace(extra=state.extra | {"augment": self.augment.init()})
+        paths = {"path_length": jnp.zeros((), self.precision.params)} if self.path_length else {}
+        return state.replace(extra=state.extra | {"augment": self.augment.init()} | paths)
 
     def step(self, state, batch, key, axis):
         """`batch` holds d_steps + 1 real batches: one for each turn of the discriminator, the last the generator's."""
@@ -198,6 +170,9 @@ class GAN(Method):
         if self.lazy > 1:
             state, d_metrics["penalty"] = self._regularise(state, batch, key, axis)
         state, g_metrics = self._g_turn(state, before if self.simultaneous else state, batch, key, axis)
+        if self.path_length:
+            state, g_metrics["path_penalty"] = self._even_out(state, batch, key, axis)
+            g_metrics["path_length"] = state.extra["path_length"]
 
         metrics = d_metrics | g_metrics
         return state.advance(self.ema, self.batch_size, *metrics.values()), metrics
@@ -206,7 +181,7 @@ class GAN(Method):
         """The discriminator's i-th update in a step: its weights, then the history that augmentations follow."""
         turn = self._turn(i, state, key, axis)
         state, metrics = self._update("discriminator", self.d_loss, i, state, state, batch, turn)
-        metrics["diversity"] = _spread(metrics.pop("fake_moments")) / _spread(metrics.pop("real_moments"))
+        metrics["diversity"] = spread(metrics.pop("fake_moments")) / spread(metrics.pop("real_moments"))
         sign = metrics.pop("sign", 0.0)
         if isinstance(self.augment, NoAugment):
             return state, metrics
@@ -240,6 +215,32 @@ class GAN(Method):
         """The generator's update."""
         turn = self._turn(self.d_steps, state, key, axis)
         return self._update("generator", self.g_loss, self.d_steps, state, against, batch, turn)
+
+    def _even_out(self, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Array]:
+        """Every `path_length_every` steps an update of the generator on its path lengths alone; the penalty it logs.
+
+        As strong as all those it stands for. Lengths are held to their running mean over the turns before this one.
+        """
+        turn, every = self._turn(self.d_steps + 2, state, key, axis), self.path_length_every
+
+        def loss(variables, discriminator, batch, turn):
+            keys, network = turn.keys(batch), self.make(self.generator, turn.axis)
+            noise, z = self._own(keys.play), Latent()(keys.play, network.latent)
+            given = self._told("generator", batch["label"]) | noise | {"train": True}
+            styles, stats = network.apply(variables, z, **given, method="styles", mutable=statistics(variables))
+            draw = partial(network.apply, variables, **noise, method="draw")
+            lengths = path_lengths(draw, styles, keys.penalty)
+            penalty = every * self.path_length * jnp.mean((lengths - state.extra["path_length"]) ** 2)
+            return penalty, {"metrics": {"penalty": penalty, "length": jnp.mean(lengths)}, "stats": stats}
+
+        def due(state):
+            before = state.extra["path_length"]
+            state, metrics = self._update("generator", loss, self.d_steps, state, state, batch, turn)
+            mean = running_mean(before, metrics["length"]).astype(before.dtype)
+            return state.replace(extra=state.extra | {"path_length": mean}), metrics["penalty"]
+
+        nothing = jnp.zeros((), self.precision.params)
+        return lax.cond(state.step % every == 0, due, lambda state: (state, nothing), state)
 
     def _turn(self, i: int, state: TrainState, key: Array, axis: Axis) -> Turn:
         seen = state.step * jnp.float32(self.batch_size)
@@ -284,8 +285,8 @@ class GAN(Method):
             "d_fake": jnp.mean(fake.logit),
             "logit_gap": jnp.mean(real.logit) - jnp.mean(fake.logit),
             "d_pairs": jnp.mean(above, dtype=loss.dtype),  # pairs told apart, whatever logit the loss calls even
-            "real_moments": _moments(played.compared[0]),
-            "fake_moments": _moments(played.compared[1]),
+            "real_moments": moments_of(played.compared[0]),
+            "fake_moments": moments_of(played.compared[1]),
         }
         if (even := self.loss.even) is not None:
             right = jnp.concatenate([real.logit > even, fake.logit < even])
@@ -317,7 +318,7 @@ class GAN(Method):
         real, fake = (pack(x, self.packing) for x in (played.real, played.fake))
         return jnp.mean(self.penalty(logits, real, fake, keys.penalty[:: self.packing], turn.seen))
 
-    def _classes(self, verdict: "Verdict", label: Array) -> Array:
+    def _classes(self, verdict: Verdict, label: Array) -> Array:
         """The mean cross entropy of the labels, for a discriminator that names classes (Odena et al. 2017, eq. 2)."""
         if not self.auxiliary:
             return jnp.zeros(())
@@ -334,11 +335,11 @@ class GAN(Method):
 
     def verdict(
         self, variables: Tree, x: Array, given: dict[str, Array], keys: Key[Array, "b"], turn: Turn
-    ) -> tuple["Verdict", Tree]:
+    ) -> tuple[Verdict, Tree]:
         """What the discriminator, in training, says of examples [b, ...], augmented; and its statistics after it."""
         packed = pack(self.augment(x, keys, turn.p), self.packing)
         network = self.critic(turn.axis)
-        said, stats = network.apply(variables, packed, **given, train=True, mutable=_statistics(variables))
+        said, stats = network.apply(variables, packed, **given, train=True, mutable=statistics(variables))
         return Verdict(said[:, 0], said[:, 1:]) if self.auxiliary else Verdict(said, None), stats
 
     def beside(self, x: Array) -> dict[str, Array]:
@@ -354,8 +355,13 @@ class GAN(Method):
     def _forge(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **given: Array) -> tuple[Array, Tree]:
         """G(z, given) in training, and the generator's statistics after it."""
         network = self.make(self.generator, axis)
-        z = Latent()(keys, network.latent)
-        return network.apply(variables, z, **given, train=True, mutable=_statistics(variables))
+        given |= self._own(keys) | {"train": True}
+        return network.apply(variables, Latent()(keys, network.latent), **given, mutable=statistics(variables))
+
+    def _own(self, keys: Key[Array, "b"]) -> dict[str, Array]:
+        """For a generator that draws noise of its own, the examples' keys: others than those that z is drawn with."""
+        takes = "keys" in inspect.signature(kind_of(self.generator).__call__).parameters
+        return {"keys": fold_in(keys, OWN)} if takes else {}
 
     def _told(self, player: str, label: Array) -> dict[str, Array]:
         """The label, where there is one for the networks to see, and the discriminator is not to find it out."""
@@ -366,32 +372,10 @@ class GAN(Method):
         """G(z), from the generator's variables. Where a conditional one is given no labels, each key draws its own."""
         generator = self.make(self.generator)
         noise, choice = jax.vmap(jax.random.split, out_axes=1)(keys)
-        told = self._told("generator", self._drawn(choice) if label is None else label)
-        return Samples(generator.apply(variables["generator"], spec(noise, generator.latent), **told), nfe=1)
+        given = self._told("generator", self._drawn(choice) if label is None else label) | self._own(noise)
+        given |= {"psi": spec.psi} if self.styled else {}
+        return Samples(generator.apply(variables["generator"], spec(noise, generator.latent), **given), nfe=1)
 
     def _drawn(self, keys: Key[Array, "b"]) -> Array:
         """Labels, all equally likely."""
         return jax.vmap(lambda key: jax.random.randint(key, (), 0, max(self.space.num_classes, 1)))(keys)
-
-
-class Verdict(NamedTuple):
-    """What a discriminator says: logits [b], and class logits [b, k] if it names classes."""
-
-    logit: Array
-    classes: Array | None
-
-
-def _statistics(variables: Tree) -> list[str]:
-    """The collections that training keeps without descending on them, such as BatchNorm's."""
-    return [name for name in variables if name != "params"]
-
-
-def _moments(x: Array) -> dict[str, Array]:
-    """The mean example, and the mean squared entry: means, which add up over parts of a batch as a spread does not."""
-    return {"mean": jnp.mean(x, axis=0), "square": jnp.mean(x**2)}
-
-
-def _spread(moments: dict[str, Array]) -> Array:
-    """Half the mean squared difference of two examples' entries; never quite 0, so that it can be divided by."""
-    spread = moments["square"] - jnp.mean(moments["mean"] ** 2)
-    return jnp.maximum(spread, jnp.finfo(spread.dtype).tiny)

@@ -9,6 +9,7 @@ from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.models.presets import ADM, DDPMpp, NCSNpp
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from diffjax.models.resgan import BigGANDiscriminator, BigGANGenerator, ResDiscriminator, ResGenerator
+from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from diffjax.models.unet import UNet
 
 NETWORKS = {
@@ -30,5 +31,7 @@ NETWORKS = {
     "r3gan_generator": R3GANGenerator,
     "res_discriminator": ResDiscriminator,
     "res_generator": ResGenerator,
+    "stylegan2_discriminator": StyleGAN2Discriminator,
+    "stylegan2_generator": StyleGAN2Generator,
     "unet": UNet,
 }

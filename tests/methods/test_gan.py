@@ -8,15 +8,17 @@ import optax
 import pytest
 from flax import linen as nn
 
-from diffjax.adversarial import R1, Relativistic, Wasserstein, Watchman, pack, penalties, unpack
+from diffjax.adversarial import R1, Relativistic, Wasserstein, Watchman, pack, path_lengths, penalties, unpack
 from diffjax.augment import Ada, Augment
 from diffjax.data.space import Space
 from diffjax.ema import HalfLife
 from diffjax.errors import UserError
-from diffjax.methods.gan import GAN, Latent
+from diffjax.methods.game import Latent
+from diffjax.methods.gan import GAN
 from diffjax.methods.method import keys_of
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
+from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from diffjax.optim import Adam
 from diffjax.parallel import Axis, check_batch, layout
 from diffjax.precision import Precision
@@ -42,6 +44,53 @@ def gan(space=POINTS, width=8, optimizer=None, batch_size=8, double=False, **fie
         accumulate=fields.pop("accumulate", 1),
         **networks | fields,
     )
+
+
+class Styled(nn.Module):
+    """The least generator that has styles and noise of its own."""
+
+    shape: tuple
+    num_classes: int
+    precision: Precision
+    axis: Axis
+    latent = 3
+
+    def setup(self):
+        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        self.mapping, self.synthesis = nn.Dense(4, **formats), nn.Dense(64, **formats)
+        self.mean = self.variable("styles", "mean", jnp.zeros, (4,), jnp.dtype(self.precision.params))
+
+    def __call__(self, z, label=None, keys=None, train=False, psi=1.0):
+        return self.draw(self.styles(z, label, keys, train, psi), keys)
+
+    def styles(self, z, label=None, keys=None, train=False, psi=1.0):
+        w = jnp.tanh(self.mapping(z) + label[:, None])
+        if train and self.is_mutable_collection("styles") and not self.is_initializing():
+            self.mean.value = 0.9 * self.mean.value + 0.1 * self.axis.mean(w.mean(0))
+        return jnp.repeat((self.mean.value + psi * (w - self.mean.value))[:, None], 2, axis=1)
+
+    def draw(self, styles, keys=None):
+        x = jnp.tanh(self.synthesis(styles.reshape(len(styles), -1)))
+        if keys is not None:
+            x += 0.3 * jax.vmap(lambda key: jax.random.normal(key, (64,), x.dtype))(keys)
+        return x.reshape(-1, 8, 8, 1)
+
+
+class Judge(nn.Module):
+    shape: tuple
+    num_classes: int
+    precision: Precision
+    axis: Axis
+
+    @nn.compact
+    def __call__(self, x, label=None, train=False):
+        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        return nn.Dense(1, **formats)(jnp.tanh(nn.Dense(4, **formats)(x.reshape(len(x), -1))))[:, 0]
+
+
+def styled(**fields):
+    players = {"generator": Styled, "discriminator": Judge}
+    return gan(Space("images", (8, 8, 1), num_classes=3), conditional=True, **players | fields)
 
 
 def batches(method, seed=0):
@@ -370,6 +419,78 @@ def test_rates_and_b2_end_where_they_are_told_to():
     assert_equal([found[n] for n in (0, 5, 10, 11)], [0.9, 0.945, 0.99, 0.99], rtol=1e-6)
 
 
+SMALL = {"channel_base": 32, "channel_max": 4, "mapping_layers": 1}
+STYLEGAN2 = {
+    "generator": partial(StyleGAN2Generator, latent=3, style=4, mixing=0.5, **SMALL),
+    "discriminator": partial(StyleGAN2Discriminator, minibatch_std=2, **SMALL),
+}
+
+
+@pytest.mark.parametrize("networks", [{}, pytest.param(STYLEGAN2, marks=pytest.mark.slow)])
+def test_four_devices_take_the_step_of_one_styles_noise_and_path_lengths_included(networks, x64):
+    """Everything random is the example's own; the mean style and the mean length are those of the whole batch."""
+    method = styled(double=True, path_length=2.0, lazy=2, **networks)
+    state, batch, step = start(method)
+    loud = jax.tree_util.tree_map_with_path(lambda path, w: w + 0.3 * (path[-1].key == "noise"), state.params)
+    state = state.replace(params=loud)  # StyleGAN2's noise has no strength at first
+    shards = jax.tree.map(lambda x: x.reshape(2, 4, -1, *x.shape[2:]), batch)
+    mapped = jax.jit(jax.vmap(partial(method.step, axis=Axis("data")), (None, 1, None), axis_name="data"))
+    one, many = step(state, batch), mapped(state, shards, KEY)
+    for device in range(4):
+        assert_equal(one, jax.tree.map(lambda x: x[device], many), rtol=1e-9, atol=1e-12)  # noqa: B023
+    assert moved(state.params["generator"]["styles"], one[0].params["generator"]["styles"])
+
+
+def test_path_lengths_are_an_update_of_the_generators_own_every_few_steps(x64):
+    """As if all the steps' updates came at once: rate times `every` times the penalty's gradient (StyleGAN2)."""
+    method = styled(double=True, path_length=2.0, path_length_every=3, penalty=penalties.none)
+    state, batch, step = start(method)
+    state = state.replace(extra=state.extra | {"path_length": jnp.float64(0.3)})
+    _, _, without = start(replace(method, path_length=0.0))
+    G, between = method.make(method.generator), without(state, batch)[0].params["generator"]
+    keys = keys_of(jax.random.fold_in(KEY, 3), 0, {"position": batch["position"][1]})
+    play, drawn = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys)[:2]
+    z, own = Latent()(play, 3), jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(play)
+
+    @jax.jit
+    def by_hand(params):
+        variables = between | {"params": params}
+        styles = G.apply(variables, z, batch["label"][1], method="styles")
+        lengths = path_lengths(lambda styles: G.apply(variables, styles, own, method="draw"), styles, drawn)
+        return 3 * 2.0 * jnp.mean((lengths - 0.3) ** 2), jnp.mean(lengths)
+
+    (penalty, length), gradient = jax.value_and_grad(by_hand, has_aux=True)(between["params"])
+    expected = jax.tree.map(lambda w, slope: w - 0.1 * slope, between["params"], gradient)
+    new, metrics = step(state, batch)
+    assert_equal(new.params["generator"]["params"], expected, rtol=1e-8, atol=1e-10)
+    assert_equal((metrics["path_penalty"], metrics["path_length"]), (penalty, 0.3 + 0.01 * (length - 0.3)), rtol=1e-8)
+    later, metrics = step(new, batch)
+    assert metrics["path_penalty"] == 0 and later.extra["path_length"] == new.extra["path_length"]
+
+
+def test_the_updates_on_path_lengths_are_taken_into_account_by_the_generators_rate():
+    adam = Adam(learning_rate=1.0, b1=0.0, b2=0.0, eps=0.0)
+    for path_length, rate in ((0.0, 1.0), (2.0, 4 / 5)):
+        optimizer = styled(path_length=path_length).optimizer("generator", adam, images=800)
+        updates, _ = optimizer.update(jnp.ones(()), optimizer.init(jnp.ones(())))
+        np.testing.assert_allclose(updates, -rate, rtol=1e-6)
+
+
+def test_a_sample_has_noise_from_its_own_key_and_its_style_towards_the_mean_if_asked():
+    method = styled()
+    state = start(method)[0]
+    keys, label = jax.random.split(jax.random.key(1), 4), jnp.zeros(4, jnp.int32)
+    draw = jax.jit(lambda keys, spec: method.sample(state.ema, spec, keys, label[: len(keys)]).x0, static_argnums=1)
+    drawn, middle = draw(keys, Latent()), draw(keys, Latent(psi=0.0))
+    np.testing.assert_allclose(draw(keys[2:], Latent()), drawn[2:], rtol=1e-5, atol=1e-5)
+    assert moved(middle[0], middle[1])  # the noise is left
+    z = Latent()(jax.vmap(jax.random.split)(keys)[:, 0], 3)  # as for any generator
+    own = jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(jax.vmap(jax.random.split)(keys)[:, 0])
+    G = method.make(method.generator)
+    expected = jax.jit(G.apply)(state.ema["generator"], z, label, own)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_packed_examples_are_judged_as_one(x64):
     """PacGAN: half as many logits, each of two neighbours; the penalty is that of the pair."""
     method = gan(packing=2, double=True, penalty=R1(gamma=1.0), optimizer=optax.sgd(0.0))
@@ -498,3 +619,14 @@ def test_impossible_settings_are_the_users_mistake():
         Latent(steps=2)
     with pytest.raises(UserError, match="sampler.truncation: -1"):
         Latent(truncation=-1.0)
+    with pytest.raises(UserError, match="sampler.psi: -1.0 must not be negative"):
+        Latent(psi=-1.0)
+    with pytest.raises(UserError, match="sampler.psi: 0.5 goes .* MlpGenerator has no styles; use 1"):
+        gan().check_sampler(Latent(psi=0.5))
+    styled().check_sampler(Latent(psi=0.5))
+    with pytest.raises(UserError, match="method.path_length: 2.0 is of .* MlpGenerator has no styles; use 0"):
+        gan(path_length=2.0)
+    with pytest.raises(UserError, match="method.path_length: -1.0 must not be negative"):
+        gan(path_length=-1.0)
+    with pytest.raises(UserError, match="method.path_length_every: 0 must be at least 1"):
+        gan(path_length_every=0)
