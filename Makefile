@@ -36,6 +36,7 @@ bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.sampler
 	$(BIN)/python -m benchmarks.gan_step --game=dcgan
 	$(BIN)/python -m benchmarks.gan_step --game=r3gan
+	$(BIN)/python -m benchmarks.embed
 
 clean:
 	rm -rf $(VENV) build *.egg-info

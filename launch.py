@@ -94,7 +94,7 @@ def parser() -> Parser:
     images.add_argument("--samples", metavar="FOLDER|FILE.npz", help="the images to judge")
     images.add_argument("--reference", metavar="FOLDER|FILE.npz|tfds:NAME", help="what to compare them with: images, a "
                         "data source by name, or a file that --statistics made")  # fmt: skip
-    images.add_argument("--split", default="train", choices=("train", "heldout"), help="of a data source (train)")
+    images.add_argument("--split", choices=("train", "heldout"), help="of a data source (train)")
     images.add_argument("--weights", default="", metavar="FILE", help="the network's (the cache, or a download)")
     images.add_argument("--classifier", default="", metavar="DIR", help="the run whose features 'classifier' are")
     images.add_argument("--out", type=Path, metavar="FILE.json", help="the numbers, with how they were measured")
@@ -140,6 +140,7 @@ def sample(arguments, overrides):
 
 
 def evaluate(arguments, overrides):
+    from diffjax import parallel
     from diffjax.evaluate import evaluate, table
     from diffjax.measures import Evidence, choose
 
@@ -148,7 +149,7 @@ def evaluate(arguments, overrides):
         return
     if arguments.workdir is None:
         raise UserError("--workdir: evaluate needs a run directory, or --samples and --reference")
-    for flag in ("out", "statistics", "weights", "classifier"):
+    for flag in ("out", "statistics", "weights", "classifier", "split"):
         if getattr(arguments, flag):
             raise UserError(f"--{flag}: goes with --samples; of a run it is a key of its config, or in its evals/")
     given = [("eval.features", arguments.features)] if arguments.features else []
@@ -161,10 +162,13 @@ def evaluate(arguments, overrides):
     num = config.eval.num if arguments.num is None else positive("--num", arguments.num)
     seed = config.seed if arguments.seed is None else arguments.seed
     evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=print)
-    print(table(evaluate(evidence, arguments.workdir, run.step)))
+    scores = evaluate(evidence, arguments.workdir, run.step)
+    if parallel.is_main():
+        print(table(scores))
 
 
 def compare(arguments, overrides):
+    from diffjax import parallel
     from diffjax.compare import compare
     from diffjax.evaluate import table
 
@@ -180,10 +184,11 @@ def compare(arguments, overrides):
         raise UserError(f"--out: {arguments.out} is written as JSON; give it the ending .json")
     scores = compare(
         arguments.samples, arguments.reference, tuple((arguments.metrics or "frechet").split(",")),
-        arguments.features or "inception", arguments.split, arguments.weights, arguments.classifier,
+        arguments.features or "inception", arguments.split or "train", arguments.weights, arguments.classifier,
         out=arguments.out, keep=arguments.statistics,
     )  # fmt: skip
-    print(table(scores))
+    if parallel.is_main():
+        print(table(scores))
 
 
 def prepare(arguments, overrides):

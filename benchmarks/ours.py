@@ -4,16 +4,19 @@ import time
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.sizes import Game, Size
+from benchmarks.sizes import Game, Pictures, Size
 from diffjax import parallel
 from diffjax.adversarial import R1, R1R2, NonSaturating, Relativistic
 from diffjax.data.space import Space
 from diffjax.diffusion import DDIM, clock, ddpm_linear, target, times, weighting
 from diffjax.ema import HalfLife
+from diffjax.embedding import Embedder
 from diffjax.methods import GAN, Diffusion
 from diffjax.methods.method import Method
+from diffjax.metrics.features import Extractor, Outputs, inception
 from diffjax.models import UNet
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
@@ -115,6 +118,29 @@ def sampler(size: Size, compute: str, steps: int) -> dict[str, float]:
     began = time.perf_counter()
     jax.block_until_ready(compiled(state.params, keys))
     return {"seconds": time.perf_counter() - began, "compile": compiling} | device_memory()
+
+
+def embed(size: Pictures, compute: str, count: int) -> dict[str, float]:
+    """Seconds a batch through Inception as `evaluate` uses it, features back on the host, and to compile that."""
+    precision = {"float32": "highest", "bfloat16": "default"}[compute]
+    network = inception.Inception(precision)
+    variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), inception.shapes())
+
+    def apply(variables, images):
+        found = network.apply(variables, inception.preprocess(images, "tf1"))
+        return Outputs(found["2048"])
+
+    embedder = Embedder(Extractor("inception", 2048, {}, variables, apply), parallel.layout(devices=1), size.batch)
+    images = np.random.default_rng(0).integers(0, 256, (size.batch, *size.shape), np.uint8)
+    began = time.perf_counter()
+    embedder.batch(images, size.batch)
+    first = time.perf_counter() - began
+    began = time.perf_counter()
+    for _ in range(count):
+        embedder.batch(images, size.batch)
+    seconds = (time.perf_counter() - began) / count
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    return {"seconds": seconds, "compile": max(first - seconds, 0.0), "parameters": parameters} | device_memory()
 
 
 def device_memory() -> dict[str, float]:

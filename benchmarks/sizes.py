@@ -53,3 +53,18 @@ GAMES = {
     # The paper's networks, and of its batch of 512 what each of 8 GPUs had.
     "r3gan_cifar10": Game("r3gan", 64, 0.05, 64, {"widths": (768,) * 4, "blocks": (2,) * 4, "group": 16}),
 }
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Square colour images, so many at once, for a feature network."""
+
+    side: int
+    batch: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.side, self.side, 3)
+
+
+PICTURES = {"cifar10": Pictures(32, 32), "imagenet64": Pictures(64, 32), "gpu": Pictures(32, 500)}

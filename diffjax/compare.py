@@ -39,10 +39,10 @@ def compare(
     if keep and (isinstance(against, str) or len(networks) != 1):
         raise UserError(f"--statistics: {keep} would keep the moments of one reference's images by one feature network")
     scores = [score for metric in chosen.values() for score in metric(sets)]
-    if keep:
+    if keep and parallel.is_main():
         (name,) = networks
         protocol = sets.reference_protocol(name) | {"features": networks[name].protocol}
         save_statistics(keep, sets.seen(name, "reference").moments, protocol)
-    if out:
+    if out and parallel.is_main():
         record(scores, {"samples": samples}, out)
     return scores

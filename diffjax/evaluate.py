@@ -51,6 +51,9 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
         def measure(state: TrainState, step: int) -> dict[str, float]:
             evidence = Evidence(experiment, state, config.eval.num, config.seed, choice, say=writer.say)
             scores = evaluate(evidence, workdir, step)
+            given = [f"eval/{score.name}" for score in scores]
+            if config.eval.best and config.eval.best not in given:
+                raise UserError(f"eval.best: no metric gives {config.eval.best!r}; there are {', '.join(given)}")
             for name, image in evidence.pictures.items():
                 writer.picture(step, image, name)
             writer.say(table(scores))

@@ -28,6 +28,7 @@ from diffjax.precision import Precision
 from diffjax.sampling import Drawn, Generator
 from diffjax.state import TrainState
 
+LATER = {"features": "inception", "weights": "", "reference": "heldout"}  # keys of `eval` that older runs lack
 ROLES = ("init", "step", "draw")  # what randomness is for; no two share a key
 
 
@@ -167,7 +168,9 @@ def read_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.is_file():
         raise UserError(f"--workdir: {workdir} holds no run (no config.json)")
-    return from_json(json.loads(path.read_text())["config"])
+    config = from_json(json.loads(path.read_text())["config"])
+    config.eval = ConfigDict(LATER | config.eval.to_dict())
+    return config
 
 
 def elsewhere(config: ConfigDict) -> ConfigDict:
@@ -249,7 +252,9 @@ def load(
         if step == "best":
             if not best:
                 raise UserError("--step: this run keeps no best checkpoint; that needs eval.best when it is trained")
-            step = (checkpoints.best() or {}).get("step")
+            if (found := checkpoints.best()) is None:
+                raise UserError(f"--step: no checkpoint of {workdir} has a value of {best}; take a step, or the last")
+            step = found["step"]
         if step is not None and step not in checkpoints.steps():
             there = ", ".join(map(str, checkpoints.steps()))
             raise UserError(f"--step: {workdir} has no checkpoint at step {step}; it has {there or 'none'}")

@@ -74,7 +74,7 @@ class Generator:
             x = self.method.space.from_model(drawn.x0)
             film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]
             shown = labels[real] if self.labelled else np.full(real.stop, -1, np.int32)
-            bad = ~np.isfinite(np.asarray(drawn.x0)[real]).all(axis=tuple(range(1, drawn.x0.ndim)))
+            bad = ~np.asarray(jnp.isfinite(drawn.x0).all(axis=tuple(range(1, drawn.x0.ndim))))[real]
             yield Drawn(np.asarray(x)[real], shown, int(jnp.max(drawn.nfe)), int(bad.sum()), *film), x
 
     def draw(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Drawn:

@@ -16,6 +16,7 @@ from benchmarks.measure import FAIR
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = {"train_step": "--size=digits", "sampler": "--size=digits", "gan_step": "--game=dcgan"}
+BENCHMARKS |= {"embed": "--size=cifar10"}
 
 
 def printed(name, *options):
@@ -34,7 +35,7 @@ def check_figures(text, *names):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_measures_us(name):
-    check_figures(printed(name, "--only=ours"), "compile", *(() if name == "sampler" else ("flops", "parameters")))
+    check_figures(printed(name, "--only=ours"), "compile", *(("flops", "parameters") if "step" in name else ()))
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from diffjax.errors import UserError
 from diffjax.evaluate import by_class, evaluate, table
 from diffjax.metrics.features import FEATURES
 from diffjax.parallel import layout
-from diffjax.run import Experiment
+from diffjax.run import Experiment, load
 from diffjax.sampling import Drawn
 from diffjax.train import carry_shapes, train
 from tests import tiny
@@ -61,7 +61,8 @@ def test_frechet_pixels_is_the_distance_of_the_pixels_themselves():
 def test_the_reference_may_be_the_training_split_and_the_floor_is_then_of_held_out_images():
     against_train = scores(evidence(["kid:pixels"], 400, eval__reference="train"))["kid_pixels"]
     assert against_train.protocol["split"] == "train" and against_train.protocol["reference"] == 1438
-    assert against_train.protocol["subset_size"] == 359  # as many as there are others
+    assert against_train.protocol["subset_size"] == 400
+    assert against_train.reference == 0  # there are only 359 others
     with pytest.raises(UserError, match=r"eval.reference: 'test' is no split; it is 'train' or 'heldout'"):
         evidence(eval__reference="test")
 
@@ -100,8 +101,8 @@ def test_features_that_are_no_numbers_are_an_error():
 class Replayed(measures.Evidence):
     """Whose samples are given images."""
 
-    def __init__(self, x, names):
-        e = evidence(names)
+    def __init__(self, x, names, **changes):
+        e = evidence(names, **changes)
         super().__init__(e.experiment, e.state, len(x), 0, e.choice)
         seen = {
             name: Embedder(of, layout(devices=1))(in_memory(x, np.zeros(len(x))))
@@ -211,9 +212,36 @@ def test_the_best_checkpoint_is_kept_beside_the_last_and_both_are_reported(tmp_p
     best = min((2, 4, 6), key=lambda step: lines[step]["eval/frechet_pixels"])
     assert result["best"] == {"step": best, "eval/frechet_pixels": lines[best]["eval/frechet_pixels"]}
     assert result["metrics"]["eval/frechet_pixels"] == lines[6]["eval/frechet_pixels"]
-    from diffjax.run import load
-
     assert load(tmp_path, step="best").step == best and load(tmp_path).step == 6
+
+
+def test_a_best_that_no_metric_gives_is_said_at_the_first_evaluation(tmp_path):
+    watched = {"eval__every": 2, "eval__metrics": "frechet_pixels", "eval__best": "eval/frechet"}
+    with pytest.raises(UserError, match=r"eval.best: no metric gives 'eval/frechet'; there are eval/frechet_pixels, "):
+        train(tiny.gan(train__steps=4, train__checkpoint_every=2, **watched), tmp_path)
+
+
+def test_with_more_samples_than_other_images_the_ratio_is_of_as_many():
+    e = evidence(["frechet_pixels"], 400)
+    rng = np.random.default_rng(0)
+    x = e.train["x"][rng.permutation(1438)[:1200]]
+    found = scores(Replayed(x, ["frechet_pixels"], eval__reference="train"))
+    assert found["frechet_pixels"].reference is None and "floor" not in found["frechet_pixels"].protocol
+    ratio = found["frechet_pixels_ratio"]
+    assert ratio.protocol["generated"] == ratio.protocol["floor"] == 359
+    assert 0.3 < ratio.value < 1.2  # images of the reference itself, and not yet 0: of 359
+
+
+def test_a_run_of_before_these_keys_can_be_opened(tmp_path):
+    train(tiny.gan(train__steps=2), tmp_path)
+    path = tmp_path / "config.json"
+    old = json.loads(path.read_text())
+    for key in ("features", "weights", "reference"):
+        del old["config"]["eval"][key]
+    path.write_text(json.dumps(old))
+    assert load(tmp_path).experiment.config.eval.reference == "heldout"
+    with pytest.raises(UserError, match="--step: this run keeps no best checkpoint"):
+        load(tmp_path, step="best")
 
 
 def test_a_run_stopped_and_continued_measures_the_same(tmp_path):

@@ -76,7 +76,7 @@ METRICS = {
     "energy": Measure(points.energy, lambda e: e.method.space.kind == "points", "points"),
     "classifier": Measure(
         classes.classifier,
-        lambda e: e.method.space.kind == "images" and e.method.space.num_classes > 1 and not _stacked(e),
+        lambda e: _generates_images(e) and e.method.space.num_classes > 1 and not _stacked(e),
         "labelled images (if stacked, take stacked_modes)",
         judged=True,
     ),
@@ -107,6 +107,8 @@ def choose(names: Iterable[str], experiment: Experiment) -> Choice:
     """The metrics of these names. Raises UserError unless all of them exist, make sense, and have what they need."""
     metrics = find(names, experiment)
     judge = judge_of(experiment, metrics)
+    if any(name.endswith(":classifier") for name in metrics) and _stacked(experiment):
+        raise UserError("eval.features: 'classifier' sees single digits, not stacked ones; take stacked_modes")
     networks = extractors(metrics, experiment.method.space.shape, experiment.config.eval.weights, judge)
     return Choice(metrics, networks, judge)
 
@@ -153,7 +155,8 @@ def extractors(metrics: Iterable[str], shape: tuple[int, ...], weights: str, jud
             raise UserError(f"eval.features: {name!r} is unknown; it is one of {', '.join(known)}")
     fetched = [name for name in networks if name not in ("pixels", "classifier")]
     if weights and len({name.partition("_")[0] for name in fetched}) != 1:
-        raise UserError(f"eval.weights: {weights} is one file, for {len(fetched)} networks; leave it empty")
+        asked = f"one file, for {len(fetched)} networks" if fetched else "for no network: these features have none"
+        raise UserError(f"eval.weights: {weights} is {asked}; leave it empty")
     given = {"weights": weights} if weights else {}
     return {
         name: classes.extractor(judge)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from diffjax import metrics as m
 from diffjax.config import flatten
 from diffjax.data import Examples
 from diffjax.embedding import Embedder, Seen, joined
@@ -37,8 +38,8 @@ class Sets(Protocol):
 
     pictures: dict[str, np.ndarray]  # what metrics want to be looked at
 
-    def describe(self, features: str, compared: bool = True) -> dict[str, Any]:
-        """The protocol: which images, how many, by which network, and what they are compared with."""
+    def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
+        """The protocol: which images, how many, by which network, and the set they are compared with, if any ("")."""
         ...
 
     def seen(self, features: str, which: str) -> Seen | None:
@@ -78,16 +79,19 @@ class Evidence:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What every metric's protocol begins with: which data, and how many samples."""
+        """What every metric's protocol begins with: which data, and how many samples.
+
+        Not where the data are kept, nor whether training sees mirrored twins: no reference does.
+        """
         leaves = {f"data.{key}": value for key, value in flatten(self.experiment.config.data).items()}
-        ours = {key: value for key, value in leaves.items() if key != "data.data_dir"}  # a place, not a property
+        ours = {key: value for key, value in leaves.items() if key not in ("data.data_dir", "data.flip")}
         return ours | ({"generated": self.num} if self.experiment.method.generates else {})
 
-    def describe(self, features: str, compared: bool = True) -> dict[str, Any]:
-        """The protocol of what is measured by these features, against the reference if `compared`."""
+    def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
+        """The protocol of what is measured by these features, against a set, or none ("")."""
         ours = self.protocol | {"features": self.choice.extractors[features].protocol}
-        split = self._split("reference")
-        return ours | ({"reference": len(self._examples(split)), "split": split} if compared else {})
+        split = self._split(against)
+        return ours | ({"reference": len(self._examples(split)), "split": split} if against else {})
 
     @property
     def drawn(self) -> Drawn:
@@ -115,15 +119,20 @@ class Evidence:
     def _embedder(self, features: str) -> Embedder:
         e, batch_size = self.experiment, self.experiment.own_generator.batch_size
         extractor = self.choice.extractors[features]
-        return e.compiled(("embedder", features), lambda: Embedder(extractor, e.layout, batch_size))
+        return e.compiled(
+            ("embedder", m.fingerprint(extractor.protocol)), lambda: Embedder(extractor, e.layout, batch_size)
+        )
 
     def seen(self, features: str, which: str) -> Seen:
         """What a feature network sees in a set; in real images it looks once in the life of the experiment."""
         if which == "samples":
             return self._sampled[1][features]
         split = self._split(which)
-        seen = self.experiment.compiled(("seen", features, split), lambda: self._look(features, split))
-        return seen.some(self.num) if which == "others" else seen
+        network = m.fingerprint(self.choice.extractors[features].protocol)
+        seen = self.experiment.compiled(("seen", network, split), lambda: self._look(features, split))
+        if which != "others":
+            return seen
+        return self.experiment.compiled(("others", network, split, self.num), lambda: seen.some(self.num))
 
     def _look(self, features: str, split: str) -> Seen:
         examples = self._examples(split)

@@ -139,9 +139,9 @@ class Files:
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
         return (self.samples if which == "samples" else self.reference).examples.take(np.asarray(indices))["x"]
 
-    def describe(self, features: str, compared: bool = True) -> dict[str, Any]:
+    def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
         ours = {"generated": len(self.samples.examples), "features": self.extractors[features].protocol}
-        return ours | (self.reference_protocol(features) if compared else {})
+        return ours | (self.reference_protocol(features) if against else {})
 
     def reference_protocol(self, features: str) -> dict[str, Any]:
         """Which images the reference is, as a file of statistics keeps it."""

@@ -1,6 +1,7 @@
 """How far generated images are from real ones, by what a feature network sees in both.
 
-Beside each value stands what real images get that are not the reference's: no sampler of the truth does better.
+Beside a value stands what as many real images get that are not the reference's: no sampler of the truth does better in
+the mean, but one that knows the reference by heart does.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from diffjax.measures.evidence import Score, Sets
 
 SHOWN = 16  # samples beside their nearest training images
 SHUFFLE = 2020  # the seed of torch-fidelity, which shuffles before it splits
-OTHERS = "as many real images that are not in the reference"
+OTHERS = "real images that are not in the reference"
 FRECHET = {  # what everyone calls it; of other features it is frechet_FEATURES
     "inception": "fid",
     "inception_clean": "fid_clean",
@@ -27,15 +28,17 @@ def frechet(e: Sets, features: str) -> list[Score]:
     samples, reference, others = _sets(e, features)
     value, name = m.frechet_distance(samples.moments, reference.moments), FRECHET.get(features, f"frechet_{features}")
     protocol = e.describe(features)
-    warning = m.small_sample_warning(len(samples), samples.features.shape[1])
+    warning = m.small_sample_warning(min(len(samples), len(reference)), samples.features.shape[1])
     if others is None:
         return [Score(name, value, None, "0 for equal moments", protocol, warning)]
-    floor = m.frechet_distance(others.moments, reference.moments)
-    protocol |= {"floor": len(others)}
-    closest = "samples as close to the reference as other real images are"
+    floor, as_many = m.frechet_distance(others.moments, reference.moments), samples.some(len(others))
+    like = value if as_many is samples else m.frechet_distance(as_many.moments, reference.moments)
+    ratio = like / floor if floor else np.inf
+    said = f"{len(others)} other real images against the same reference"
+    closest = f"{len(others)} samples as close to the reference as as many other real images are"
     return [
-        Score(name, value, floor, f"{len(others)} other real images against the same reference", protocol, warning),
-        Score(f"{name}_ratio", value / floor, 1.0, closest, protocol),
+        Score(name, value, floor if as_many is samples else None, said, protocol, warning),
+        Score(f"{name}_ratio", ratio, 1.0, closest, protocol | {"generated": len(others), "floor": len(others)}),
     ]
 
 
@@ -49,7 +52,7 @@ def frechet_infinity(e: Sets, features: str) -> list[Score]:
     protocol |= {"smallest": smallest, "points": len(found.sizes)}
     fit = "of the line's intercept, from its residuals"
     return [
-        Score(name, found.value, floor, OTHERS if floor else "unknown", protocol),
+        Score(name, found.value, floor, "unknown" if floor is None else OTHERS, protocol),
         Score(f"{name}_standard_error", found.standard_error, 0.0, fit, protocol),
     ]
 
@@ -63,8 +66,10 @@ def _if_enough(others: Seen, reference: Seen, smallest: int) -> float | None:
 def kid(e: Sets, features: str) -> list[Score]:
     """Kernel distance over random subsets, as tables print it (Binkowski et al. 2018); unbiased, so it may be < 0."""
     samples, reference, others = _sets(e, features)
-    size = min(1_000, len(samples), len(reference), *([] if others is None else [len(others)]))
+    size = min(1_000, len(samples), len(reference))
     found = m.kid_of_subsets(samples.features, reference.features, subset_size=size)
+    if others is not None and len(others) < size:
+        others = None
     best = 0.0 if others is None else m.kid_of_subsets(others.features, reference.features, subset_size=size).mean
     protocol = e.describe(features) | {"subsets": 100, "subset_size": size, "seed": 2020}
     means = "0 for the same distribution" if others is None else f"{OTHERS}; 0 in the mean"
@@ -101,7 +106,7 @@ def prdc(e: Sets, features: str) -> list[Score]:
         for number in numbers:
             name = f"{number}{ours if number in ('precision', 'recall') else ''}_{features}"
             at_best = None if best is None else getattr(best[convention], number)
-            means = f"{OTHERS if best else 'unknown'}; by {convention.title()} et al., k = {k}"
+            means = f"{'unknown' if best is None else OTHERS}; by {convention.title()} et al., k = {k}"
             scores.append(Score(name, getattr(found[convention], number), at_best, means, protocol))
     return scores
 
@@ -114,9 +119,9 @@ def inception_score(e: Sets, features: str) -> list[Score]:
     found = m.inception_score(_shuffled(samples.logits))
     best = None if others is None else m.inception_score(_shuffled(others.logits)).mean
     name = "inception_score" if features == "inception" else f"inception_score_{features}"
-    protocol = e.describe(features, compared=False) | {"splits": 10, "shuffled": SHUFFLE}
+    protocol = e.describe(features, against="") | {"splits": 10, "shuffled": SHUFFLE}
     return [
-        Score(name, found.mean, best, OTHERS if best else "unknown", protocol),
+        Score(name, found.mean, best, "unknown" if best is None else OTHERS, protocol),
         Score(f"{name}_std", found.std, 0.0, "over the splits", protocol),
     ]
 
@@ -130,7 +135,7 @@ def memorisation(e: Sets, features: str) -> list[Score]:
     samples, train, heldout = (e.seen(features, which) for which in ("samples", "train", "heldout"))
     found = m.memorisation(samples.features, train.features)
     known = None if heldout is None else m.memorisation(heldout.features, train.features)
-    protocol = e.describe(features, compared=False) | {"train": len(train)}
+    protocol = e.describe(features, against="train")
     held = "unknown" if known is None else f"{len(heldout)} held-out images"
     authentic, copied = (None, None) if known is None else (known.auth_pct, known.copied_pct)
     farther = f"{held}; % farther from their nearest than it is from others"
@@ -143,9 +148,9 @@ def memorisation(e: Sets, features: str) -> list[Score]:
         excess, warning = m.excess_copies(found, known), ""
         if m.is_memorised(found, known):
             warning = "samples are nearer to training images than new ones: memorised, or blurred; look at the picture"
-        protocol |= {"heldout": len(heldout)}
+        beside = protocol | {"heldout": len(heldout)}
         means = "standard errors below held-out images; from 4 on it is no chance"
-        scores.append(Score(f"excess_copies_{features}", excess, 0.0, means, protocol, warning))
+        scores.append(Score(f"excess_copies_{features}", excess, 0.0, means, beside, warning))
     likest = np.argsort(found.ratio, kind="stable")[:SHOWN]
     e.pictures[f"nearest_{features}"] = _beside(e.images("samples", likest), e.images("train", found.index[likest]))
     return scores

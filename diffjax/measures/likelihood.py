@@ -49,7 +49,7 @@ def vlb(e: Evidence, draws: int = 64) -> list[Score]:
 
     Bits/dim for images, which are discrete; for points bits of a density, in standardised units.
     """
-    data = _first(e.heldout, e.num)
+    data = _some(e.heldout, e.num)
     terms, (unit, per), protocol = densities.bound(e.experiment, e.variables, data, e.seed, draws), *_bits(e, data)
     total, error = mean_and_error(terms.total * per)
     protocol |= {"draws": draws}
@@ -72,7 +72,7 @@ def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
 
     Images are dequantised uniformly, which makes it an upper bound in expectation.
     """
-    data = _first(e.heldout, e.num)
+    data = _some(e.heldout, e.num)
     (log_p, nfe), (unit, per), protocol = (
         densities.log_prob(e.experiment, e.variables, data, e.seed, probes),
         *_bits(e, data),
@@ -93,7 +93,7 @@ def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
 
 def denoising_error(e: Evidence) -> list[Score]:
     """E |D(x_t) - x0|^2 / dims on held-out examples, in squared model units, at fixed noise levels sigma / alpha."""
-    data = _first(e.heldout, e.num)
+    data = _some(e.heldout, e.num)
     protocol = e.protocol | {"unit": "squared model units a dimension", "reference": len(data["x"]), "split": "heldout"}
     scores = []
     for level, errors in densities.denoising_error(e.experiment, e.variables, data, e.seed).items():
@@ -137,8 +137,10 @@ def k_2015(e: Evidence, draws: int = 64, repeats: int = 4) -> list[Score]:
     return [Score(name, value, reference, meaning, protocol) for name, value, reference, meaning in scores]
 
 
-def _first(split: dict[str, np.ndarray], num: int) -> dict[str, np.ndarray]:
-    return {name: values[:num] for name, values in split.items()}
+def _some(split: dict[str, np.ndarray], num: int) -> dict[str, np.ndarray]:
+    """At most `num` examples, from all over the split: one that is sorted by class keeps all classes."""
+    count = len(split["x"])
+    return {name: values[np.arange(min(num, count)) * count // min(num, count)] for name, values in split.items()}
 
 
 def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], dict[str, Any]]:

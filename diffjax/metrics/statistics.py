@@ -13,6 +13,7 @@ from diffjax.metrics.frechet import Moments
 from diffjax.metrics.protocol import canonical_json, differences
 
 FIELDS = ("n", "mean", "scatter", "protocol")
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile)  # what NumPy makes of it
 
 
 def save_statistics(path: str | Path, moments: Moments, protocol: dict[str, Any]) -> None:
@@ -30,8 +31,8 @@ def is_statistics(path: str | Path) -> bool:
     """Whether this is an .npz of statistics, and not of images or anything else."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return "scatter" in file
-    except (OSError, ValueError, zipfile.BadZipFile):
+            return isinstance(file, np.lib.npyio.NpzFile) and "scatter" in file
+    except UNREADABLE:
         return False
 
 
@@ -49,8 +50,10 @@ def load_statistics(path: str | Path, features: dict[str, Any]) -> tuple[Moments
             protocol = json.loads(str(file["protocol"]))
     except FileNotFoundError as error:
         raise UserError(f"statistics: there is no file {path}") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise UserError(f"statistics: {path} cannot be read: {' '.join(str(error).split())}") from error
+    if missing := {"features", "reference", "images"} - set(protocol):
+        raise UserError(f"statistics: the protocol of {path} says nothing of {', '.join(sorted(missing))}")
     differing = differences(protocol["features"], json.loads(canonical_json(features)))
     if differing:
         raise UserError(f"statistics: {path} differs in features {', '.join(differing)}; measure both alike")

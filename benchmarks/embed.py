@@ -1,0 +1,9 @@
+"""Inception's features of images: resized, embedded, on the host. images/s, beside torch-fidelity where it is."""
+
+from benchmarks.measure import Benchmark, Contender, main
+from benchmarks.sizes import PICTURES
+
+PEER = Contender("torch-fidelity", "benchmarks.embed_peer", needs=("torch", "torch_fidelity"))
+
+if __name__ == "__main__":
+    main(Benchmark("embed", __doc__, PICTURES, "cifar10", 4, PEER, timed="batch"))
