@@ -141,8 +141,9 @@ def sample(arguments, overrides):
 
 def evaluate(arguments, overrides):
     from diffjax import parallel
-    from diffjax.evaluate import evaluate, table
+    from diffjax.evaluate import evaluate
     from diffjax.measures import Evidence, choose
+    from diffjax.measures.report import table
 
     if arguments.samples or arguments.reference:
         compare(arguments, overrides)
@@ -170,7 +171,7 @@ def evaluate(arguments, overrides):
 def compare(arguments, overrides):
     from diffjax import parallel
     from diffjax.compare import compare
-    from diffjax.evaluate import table
+    from diffjax.measures.report import table
 
     for flag in ("samples", "reference"):
         if not getattr(arguments, flag):

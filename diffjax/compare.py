@@ -4,10 +4,10 @@ from pathlib import Path
 
 from diffjax import parallel
 from diffjax.errors import UserError
-from diffjax.evaluate import record
 from diffjax.measures import by_features, extractors, judge
 from diffjax.measures.evidence import Score
 from diffjax.measures.files import Files, read
+from diffjax.measures.report import record
 from diffjax.metrics.statistics import is_statistics, save_statistics
 
 

@@ -170,7 +170,7 @@ def _in_batches(
     def program(variables, x, label, key, index):
         return function(variables, x, label, jax.vmap(partial(jax.random.fold_in, key))(index))
 
-    compiled = experiment.compiled(name, lambda: jax.jit(program, out_shardings=layout.replicated))
+    compiled = experiment.once(name, lambda: jax.jit(program, out_shardings=layout.replicated))
     parts, count = [], len(data["x"])
     for first in range(0, count, size):
         index = np.arange(first, first + size)

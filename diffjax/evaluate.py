@@ -1,23 +1,21 @@
-"""Watching a run: a flat list of (name, every, function), looks at the state just reached; and the record of them."""
+"""Watching a run: a flat list of (name, every, function), looks at the state just reached; and their pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from diffjax import metrics as m
 from diffjax import parallel, pictures
 from diffjax.config import flatten
 from diffjax.data import Space
 from diffjax.errors import UserError
 from diffjax.measures import Evidence, Score, choose
-from diffjax.measures.evidence import Sets
+from diffjax.measures.report import measure, record, table
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
 from diffjax.state import TrainState
-from diffjax.workdir import surroundings
-from diffjax.writer import Writer, write_json
+from diffjax.writer import Writer
 
 SHOWN = {"images": 64, "points": 2_000, "categories": 48}  # samples in a picture
 
@@ -48,7 +46,7 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     if config.eval.metrics:
         choice = choose(config.eval.metrics, experiment)
 
-        def measure(state: TrainState, step: int) -> dict[str, float]:
+        def numbers(state: TrainState, step: int) -> dict[str, float]:
             evidence = Evidence(experiment, state, config.eval.num, config.seed, choice, say=writer.say)
             scores = evaluate(evidence, workdir, step)
             given = [f"eval/{score.name}" for score in scores]
@@ -59,7 +57,7 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
             writer.say(table(scores))
             return {f"eval/{score.name}": score.value for score in scores}
 
-        watches.append(Watch("metrics", config.eval.every, measure))
+        watches.append(Watch("metrics", config.eval.every, numbers))
     return watches
 
 
@@ -87,46 +85,6 @@ def evaluate(evidence: Evidence, workdir: Path, step: int) -> list[Score]:
         for name, image in evidence.pictures.items():
             pictures.save_png(place.with_name(f"{place.stem}-{name}.png"), image)
     return scores
-
-
-def measure(sets: Sets, metrics: dict[str, Callable[[Any], list[Score]]]) -> list[Score]:
-    """The scores of all these metrics; of one that cannot measure the samples NaN, and why."""
-    scores = []
-    for name, metric in metrics.items():
-        try:
-            scores += metric(sets)
-        except UserError as error:
-            scores.append(Score(name, float("nan"), None, f"not measured: {error}", {}))
-    return scores
-
-
-def record(scores: list[Score], provenance: dict[str, Any], place: Path) -> Path:
-    """Writes scores, each with its protocol, to `place`/ID.json, or to `place` itself if that is a .json; where it is.
-
-    ID names what was measured and how: the same evaluation done again replaces its file.
-    """
-    metrics = [m.Metric(score.name, score.value, score.protocol, provenance) for score in scores]
-    identity = m.fingerprint([[metric.name, metric.protocol, metric.provenance] for metric in metrics])
-    path = place if place.suffix == ".json" else place / f"{identity}.json"
-    content = {
-        "id": identity,
-        "metrics": [score._asdict() for score in scores],
-        "provenance": provenance | surroundings(),
-    }
-    write_json(path, content)
-    return path
-
-
-def table(scores: list[Score]) -> str:
-    """Scores as a table for a person: the value, beside what it would be at best, and why."""
-    rows = [("metric", "this run", "at best", "which is")]
-    for score in scores:
-        reference = "" if score.reference is None else f"{score.reference:.4g}"
-        rows.append((score.name, f"{score.value:.4g}", reference, score.meaning))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
-    warnings = dict.fromkeys(f"{score.name}: {score.warning}" for score in scores if score.warning)
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *warnings])
 
 
 def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.ndarray:

@@ -103,18 +103,18 @@ class Experiment:
         return Generator(self.method, spec or self.sampler, self.layout, batch_size, trajectory)
 
     @cached_property
-    def _programs(self) -> dict[Any, Callable]:
+    def _made(self) -> dict[Any, Any]:
         return {}
 
-    def compiled(self, name: Any, make: Callable[[], Callable]) -> Callable:
-        """The program of this name, made when first asked for: what is measured again and again is compiled once."""
-        if name not in self._programs:
-            self._programs[name] = make()
-        return self._programs[name]
+    def once(self, name: Any, make: Callable[[], Any]) -> Any:
+        """What has this name, made when first asked for: a run that is watched compiles, and sees real data, once."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def logits(self, variables: dict[str, Tree], images: np.ndarray, batch_size: int = 512) -> np.ndarray:
         """What a classifier says of stored images [n, h, w, c]: [n, k]. The last batch is padded: one program does."""
-        logits, parts = self.compiled("logits", lambda: jax.jit(self.method.logits)), []
+        logits, parts = self.once("logits", lambda: jax.jit(self.method.logits)), []
         for first in range(0, len(images), batch_size):
             part = images[first : first + batch_size]
             padded = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), part.dtype)])

@@ -5,11 +5,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tensorboardX import SummaryWriter
+
+from diffjax.progress import clock
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -96,27 +97,3 @@ class Writer:
         """A line on stdout, at once."""
         if self.active:
             print(text, file=sys.stdout, flush=True)
-
-
-class Waiting:
-    """Says from time to time how much of something long is done, and how long the rest will take."""
-
-    EVERY = 10.0  # seconds
-
-    def __init__(self, what: str, total: int, say: Callable[[str], None]):
-        self.what, self.total, self.say = what, total, say
-        self.began = self.said = time.monotonic()
-
-    def at(self, done: int) -> None:
-        now = time.monotonic()
-        if now - self.said < self.EVERY and not (done == self.total and self.said > self.began):
-            return
-        self.said = now
-        left = (now - self.began) / done * (self.total - done)
-        self.say(f"{self.what}: {done:,}/{self.total:,}, {clock(left)} left")
-
-
-def clock(seconds: float) -> str:
-    """ "1:02:03" or "4:05"."""
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

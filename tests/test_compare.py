@@ -65,7 +65,7 @@ def test_statistics_of_other_features_are_refused_and_the_difference_is_named(di
 
 def test_copies_of_the_reference_are_memorised(digits):
     found = {score.name: score for score in compare(digits, "digits", ("memorisation",), "pixels")}
-    assert found["auth_pct_pixels"].value == 0 and found["auth_pct_pixels"].reference is None
+    assert found["auth_pct_pixels"].value == 0 and found["auth_pct_pixels"].at_best is None
 
 
 def with_(image, name):

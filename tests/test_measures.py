@@ -12,7 +12,8 @@ from diffjax.data import Digits
 from diffjax.data.source import in_memory
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
-from diffjax.evaluate import by_class, evaluate, table
+from diffjax.evaluate import by_class, evaluate
+from diffjax.measures.report import table
 from diffjax.metrics.features import FEATURES
 from diffjax.parallel import layout
 from diffjax.run import Experiment, load
@@ -41,7 +42,7 @@ def test_numbers_depend_on_neither_batch_nor_devices():
     assert one.keys() == eight.keys()
     for name in one:
         np.testing.assert_allclose(one[name].value, eight[name].value, rtol=1e-6, err_msg=name)
-        np.testing.assert_allclose(one[name].reference, eight[name].reference, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(one[name].at_best, eight[name].at_best, rtol=1e-6, err_msg=name)
         assert one[name].protocol == eight[name].protocol
 
 
@@ -52,7 +53,7 @@ def test_frechet_pixels_is_the_distance_of_the_pixels_themselves():
         m.Moments.of(m.pixel_features(x)) for x in (e.drawn.x, e.heldout["x"], e.train["x"][np.arange(64) * 1438 // 64])
     )
     assert found.value == pytest.approx(m.frechet_distance(samples, heldout), rel=1e-5)
-    assert found.reference == pytest.approx(m.frechet_distance(others, heldout), rel=1e-5)
+    assert found.at_best == pytest.approx(m.frechet_distance(others, heldout), rel=1e-5)
     assert found.protocol["split"] == "heldout" and found.protocol["reference"] == 359
     assert found.protocol["features"]["network"] == "pixels"
     assert "64 samples span at most 63 of 64 dimensions" in found.warning and found.warning in table([found])
@@ -62,7 +63,7 @@ def test_the_reference_may_be_the_training_split_and_the_floor_is_then_of_held_o
     against_train = scores(evidence(["kid:pixels"], 400, eval__reference="train"))["kid_pixels"]
     assert against_train.protocol["split"] == "train" and against_train.protocol["reference"] == 1438
     assert against_train.protocol["subset_size"] == 400
-    assert against_train.reference == 0  # there are only 359 others
+    assert against_train.at_best == 0  # there are only 359 others
     with pytest.raises(UserError, match=r"eval.reference: 'test' is no split; it is 'train' or 'heldout'"):
         evidence(eval__reference="test")
 
@@ -134,7 +135,7 @@ def test_a_generator_that_memorised_its_training_set_is_flagged_and_shown():
     copies = np.clip(train_x[:300].astype(int) + rng.integers(-3, 4, (300, 8, 8, 1)), 0, 255).astype(np.uint8)
     e = Replayed(copies, ["memorisation:pixels"])
     found = scores(e)
-    assert found["auth_pct_pixels"].value < 5 and found["auth_pct_pixels"].reference > 40
+    assert found["auth_pct_pixels"].value < 5 and found["auth_pct_pixels"].at_best > 40
     assert found["copied_pct_pixels"].value > 95
     assert found["excess_copies_pixels"].value > 4 and "memorised" in found["excess_copies_pixels"].warning
     assert e.pictures["nearest_pixels"].shape[2] == 3
@@ -226,7 +227,7 @@ def test_with_more_samples_than_other_images_the_ratio_is_of_as_many():
     rng = np.random.default_rng(0)
     x = e.train["x"][rng.permutation(1438)[:1200]]
     found = scores(Replayed(x, ["frechet_pixels"], eval__reference="train"))
-    assert found["frechet_pixels"].reference is None and "floor" not in found["frechet_pixels"].protocol
+    assert found["frechet_pixels"].at_best is None and "floor" not in found["frechet_pixels"].protocol
     ratio = found["frechet_pixels_ratio"]
     assert ratio.protocol["generated"] == ratio.protocol["floor"] == 359
     assert 0.3 < ratio.value < 1.2  # images of the reference itself, and not yet 0: of 359

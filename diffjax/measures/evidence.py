@@ -12,10 +12,10 @@ from diffjax.config import flatten
 from diffjax.data import Examples
 from diffjax.embedding import Embedder, Seen, joined
 from diffjax.metrics.features import Extractor
+from diffjax.progress import Waiting
 from diffjax.run import Experiment, Run
 from diffjax.sampling import Drawn
 from diffjax.state import TrainState
-from diffjax.writer import Waiting
 
 
 class Score(NamedTuple):
@@ -23,7 +23,7 @@ class Score(NamedTuple):
 
     name: str
     value: float
-    reference: float | None
+    at_best: float | None
     meaning: str
     protocol: dict[str, Any]
     warning: str = ""
@@ -119,7 +119,7 @@ class Evidence:
     def _embedder(self, features: str) -> Embedder:
         e, batch_size = self.experiment, self.experiment.own_generator.batch_size
         extractor = self.choice.extractors[features]
-        return e.compiled(
+        return e.once(
             ("embedder", m.fingerprint(extractor.protocol)), lambda: Embedder(extractor, e.layout, batch_size)
         )
 
@@ -129,10 +129,10 @@ class Evidence:
             return self._sampled[1][features]
         split = self._split(which)
         network = m.fingerprint(self.choice.extractors[features].protocol)
-        seen = self.experiment.compiled(("seen", network, split), lambda: self._look(features, split))
+        seen = self.experiment.once(("seen", network, split), lambda: self._look(features, split))
         if which != "others":
             return seen
-        return self.experiment.compiled(("others", network, split, self.num), lambda: seen.some(self.num))
+        return self.experiment.once(("others", network, split, self.num), lambda: seen.some(self.num))
 
     def _look(self, features: str, split: str) -> Seen:
         examples = self._examples(split)

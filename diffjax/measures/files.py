@@ -18,7 +18,7 @@ from diffjax.errors import UserError
 from diffjax.metrics import statistics
 from diffjax.metrics.features import Extractor
 from diffjax.parallel import Layout
-from diffjax.writer import Waiting
+from diffjax.progress import Waiting
 
 KINDS = {"1": "grey", "L": "grey", "RGB": "RGB"}  # what may be compared as it is
 

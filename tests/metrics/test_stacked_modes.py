@@ -52,7 +52,7 @@ def test_real_images_have_all_modes_and_what_divergence_their_number_and_their_c
     found = scores(SOURCE.split("heldout").arrays()["x"], Oracle())
     share = np.bincount(SOURCE.heldout_digits["label"]) / len(SOURCE.heldout_digits["label"])
     expected = expected_kl_to_uniform(1000, N) + 3 * float(share @ np.log(10 * share))
-    assert found["stacked_modes"].value == found["stacked_modes"].reference == 1000
+    assert found["stacked_modes"].value == found["stacked_modes"].at_best == 1000
     for kl in found["stacked_kl"][1:3]:  # the value, and the oracle's
         assert kl == pytest.approx(expected, abs=4 * math.sqrt(2 * 999) / (2 * N))
     assert found["stacked_kl_bias"].value == expected_kl_to_uniform(1000, N)
@@ -77,7 +77,7 @@ def test_what_a_classifier_invents_shows_in_the_rows_of_real_data():
     assert found["classifier_accuracy"].value == pytest.approx(judge.accuracy) and judge.accuracy < 1
     assert found["stacked_modes_single_hit_of_100"].value > 150
     assert found["stacked_modes_of_100"].value < found["stacked_modes_single_hit_of_100"].value
-    assert found["stacked_modes_of_100"].reference == 100
+    assert found["stacked_modes_of_100"].at_best == 100
 
 
 STACKED = {"data.name": "stacked_mnist", "data.base": "digits", "data.num_train": "256", "data.num_heldout": "64"}
