@@ -35,7 +35,7 @@ def frechet(e: Sets, features: str) -> list[Score]:
     like = value if as_many is samples else m.frechet_distance(as_many.moments, reference.moments)
     ratio = like / floor if floor else np.inf
     said = f"{len(others)} other real images against the same reference"
-    closest = f"{len(others)} samples as close to the reference as as many other real images are"
+    closest = f"{len(others)} samples as close to the reference as {len(others)} other real images are"
     return [
         Score(name, value, floor if as_many is samples else None, said, protocol, warning),
         Score(f"{name}_ratio", ratio, 1.0, closest, protocol | {"generated": len(others), "floor": len(others)}),
