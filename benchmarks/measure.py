@@ -109,14 +109,14 @@ def show(benchmark: Benchmark, batch: int, runs: dict[str, list[dict[str, float]
         "FLOPs an image": lambda r: r.get("flops", MISSING),
         "parameters": lambda r: r.get("parameters", MISSING),
     }
-    print(f"{'':18}" + "".join(f"{name:>14}" for name in runs))
+    print(f"{'':18}" + "".join(f"{name:>16}" for name in runs))
     different = []
     for row, read in rows.items():
         medians = [statistics.median(read(r) for r in results) for results in runs.values()]
         known = [median for median in medians if median == median]
         if not known:
             continue
-        line = f"{row:18}" + "".join(f"{m:14,.4g}" if m == m else f"{'-':>14}" for m in medians)
+        line = f"{row:18}" + "".join(f"{m:16,.4g}" if m == m else f"{'-':>16}" for m in medians)
         print(line + (f"   ratio {known[0] / known[1]:.2f}" if len(known) == 2 and known[1] else ""))
         if row in benchmark.equal and len(set(known)) > 1:
             different.append(f"{row}: {' and '.join(f'{value:,.0f}' for value in known)}; these must be equal")

@@ -1,5 +1,9 @@
 """The same for diffusers' `UNet2DModel` and PyTorch (extra `parity`), written as its training example is."""
 
+# isort: off
+import benchmarks.torchvision_on_cpu  # noqa: F401  (before diffusers)
+
+# isort: on
 import copy
 
 import diffusers

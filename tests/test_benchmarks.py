@@ -48,6 +48,14 @@ def test_the_gans_are_measured_in_pytorch(game):
 
 @pytest.mark.slow
 @pytest.mark.parity
+@pytest.mark.parametrize("name", ["train_step", "embed"])
+def test_peers_are_measured_beside_whatever_else_is_installed(name):
+    pytest.importorskip("torch", reason="needs the extra `parity`")
+    check_figures(printed(name, "--only=peer"), "parameters")
+
+
+@pytest.mark.slow
+@pytest.mark.parity
 def test_a_benchmark_shows_both_contenders_and_their_ratio():
     pytest.importorskip("torch", reason="needs the extra `parity`")
     lines = printed("gan_step", "--repeats=1").splitlines()
