@@ -144,6 +144,7 @@ def evaluate(arguments, overrides):
     from diffjax.evaluate import evaluate
     from diffjax.measures import Evidence, choose
     from diffjax.measures.report import table
+    from diffjax.progress import aside
 
     if arguments.samples or arguments.reference:
         compare(arguments, overrides)
@@ -162,7 +163,7 @@ def evaluate(arguments, overrides):
     choice = choose(names, run.experiment)
     num = config.eval.num if arguments.num is None else positive("--num", arguments.num)
     seed = config.seed if arguments.seed is None else arguments.seed
-    evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=print)
+    evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=aside)
     scores = evaluate(evidence, arguments.workdir, run.step)
     if parallel.is_main():
         print(table(scores))

@@ -1,7 +1,13 @@
 """How far something long has come, for whoever waits."""
 
+import sys
 import time
 from collections.abc import Callable
+
+
+def aside(line: str) -> None:
+    """A line on stderr, so that what a command prints may be kept without it."""
+    print(line, file=sys.stderr, flush=True)
 
 
 class Waiting:

@@ -1,5 +1,6 @@
 """Anyone's images, compared: a folder, or an archive as `sample --out=FILE.npz` writes it, with a reference."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from diffjax.errors import UserError
 from diffjax.metrics import statistics
 from diffjax.metrics.features import Extractor
 from diffjax.parallel import Layout
-from diffjax.progress import Waiting
+from diffjax.progress import Waiting, aside
 
 KINDS = {"1": "grey", "L": "grey", "RGB": "RGB"}  # what may be compared as it is
 
@@ -106,7 +107,7 @@ class Files:
     extractors: dict[str, Extractor]
     layout: Layout
     batch_size: int = 256
-    say: Any = print
+    say: Callable[[str], None] = aside
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
