@@ -240,7 +240,9 @@ def opened(arguments, overrides):
 
 
 def step(word: str) -> int | str:
-    return word if word == "best" else int(word)
+    if word == "best" or word.isdigit():
+        return word if word == "best" else int(word)
+    raise argparse.ArgumentTypeError(f"{word!r} is neither a step's number nor 'best'")
 
 
 def positive(name: str, value: int) -> int:

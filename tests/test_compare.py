@@ -37,7 +37,7 @@ def test_a_folder_an_archive_and_a_data_source_are_read_alike(digits, tmp_path):
         for samples in (digits, str(tmp_path / "digits.npz"))
     ]
     assert found[0] == found[1]
-    samples, reference = (m.Moments.of(m.pixel_features(x)) for x in (TRAIN[:60], HELDOUT))
+    samples, reference = (m.Moments.of(x.reshape(len(x), -1) / 255.0) for x in (TRAIN[:60], HELDOUT))
     assert found[0][0].value == pytest.approx(m.frechet_distance(samples, reference), rel=1e-5)
     assert found[0][0].protocol["images"] == "digits heldout" and found[0][0].protocol["reference"] == len(HELDOUT)
 

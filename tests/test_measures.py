@@ -50,13 +50,14 @@ def test_frechet_pixels_is_the_distance_of_the_pixels_themselves():
     e = evidence(["frechet_pixels"])
     found = scores(e)["frechet_pixels"]
     samples, heldout, others = (
-        m.Moments.of(m.pixel_features(x)) for x in (e.drawn.x, e.heldout["x"], e.train["x"][np.arange(64) * 1438 // 64])
+        m.Moments.of(x.reshape(len(x), -1) / 255.0)
+        for x in (e.drawn.x, e.heldout["x"], e.train["x"][np.arange(64) * 1438 // 64])
     )
     assert found.value == pytest.approx(m.frechet_distance(samples, heldout), rel=1e-5)
     assert found.at_best == pytest.approx(m.frechet_distance(others, heldout), rel=1e-5)
     assert found.protocol["split"] == "heldout" and found.protocol["reference"] == 359
     assert found.protocol["features"]["network"] == "pixels"
-    assert "64 samples span at most 63 of 64 dimensions" in found.warning and found.warning in table([found])
+    assert "64 images span at most 63 of 64 dimensions" in found.warning and found.warning in table([found])
 
 
 def test_the_reference_may_be_the_training_split_and_the_floor_is_then_of_held_out_images():

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax.errors import UserError
+from diffjax.interop.trees import fitted, turned
 from diffjax.models.unet import UNet
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -128,23 +129,10 @@ def unet_variables(state_dict: dict[str, np.ndarray], network: nn.Module, config
             value = np.concatenate([value, np.zeros_like(value[:1])])
         elif name == "embedding/time_1/kernel" and flipped != (network.frequencies == "open"):
             value = np.roll(value, network.channels // 2, axis=1)  # ours: sines first if closed, cosines if open
-        if name.endswith("kernel"):
-            value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-        named[name] = value, key
+        named[name] = turned(value) if name.endswith("kernel") else value, key
 
     shapes = jax.eval_shape(network.init, jax.random.key(0), _example(network, named), jnp.zeros(1))
-    leaves, tree = jax.tree_util.tree_flatten_with_path(shapes["params"])
-    expected = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    if missing := expected.keys() - named.keys():
-        raise UserError(f"state dict: {len(missing)} weights are missing, such as that of our {min(missing)}")
-    if superfluous := named.keys() - expected.keys():
-        raise UserError(f"state dict: {named[min(superfluous)][1]} has no place in this network")
-    for name, leaf in expected.items():
-        if named[name][0].shape != leaf.shape:
-            raise UserError(f"state dict: {named[name][1]} has our shape {named[name][0].shape}, must be {leaf.shape}")
-    return {
-        "params": jax.tree.unflatten(tree, [jnp.asarray(named[name][0], leaf.dtype) for name, leaf in expected.items()])
-    }
+    return {"params": jax.tree.map(jnp.asarray, fitted(named, shapes["params"], "state dict"))}
 
 
 def load(path: str | Path, precision: Precision = Precision()) -> tuple[UNet, dict[str, Any]]:  # noqa: B008

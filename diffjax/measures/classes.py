@@ -15,7 +15,7 @@ def extractor(judge: Run) -> Extractor:
         x = method.space.to_model(images)
         return Outputs(network.apply(variables, x, features=True), network.apply(variables, x))
 
-    protocol = {"network": "classifier", "sha256": judge.identity, "resize": "none", "range": "its own"}
+    protocol = {"network": "classifier", "weights": judge.identity, "resize": "none", "range": "its own"}
     return Extractor("classifier", network.width, protocol, judge.ema["classifier"], apply)
 
 

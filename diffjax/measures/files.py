@@ -114,6 +114,8 @@ class Files:
         if isinstance(self.reference, Pictures) and self.reference.shape != self.samples.shape:
             ours, theirs = ("x".join(map(str, images.shape)) for images in (self.samples, self.reference))
             raise UserError(f"--samples: images of {ours}, those of --reference of {theirs}; bring them to one")
+        if isinstance(self.reference, str):  # before anything is embedded
+            self._kept = {n: statistics.load_statistics(self.reference, e.protocol) for n, e in self.extractors.items()}
 
     @cached_property
     def _seen(self) -> dict[tuple[str, str], Any]:
@@ -130,12 +132,9 @@ class Files:
     def _look(self, features: str, which: str) -> Seen | OnlyMoments:
         images, extractor = getattr(self, which), self.extractors[features]
         if isinstance(images, str):
-            return OnlyMoments(images, self._statistics(features)[0])
+            return OnlyMoments(images, self._kept[features][0])
         waiting = Waiting(images.name, len(images.examples), self.say)
         return Embedder(extractor, self.layout, self.batch_size)(images.examples, waiting.at)
-
-    def _statistics(self, features: str) -> tuple[m.Moments, dict[str, Any]]:
-        return statistics.load_statistics(self.reference, self.extractors[features].protocol)
 
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
         return (self.samples if which == "samples" else self.reference).examples.take(np.asarray(indices))["x"]
@@ -147,6 +146,6 @@ class Files:
     def reference_protocol(self, features: str) -> dict[str, Any]:
         """Which images the reference is, as a file of statistics keeps it."""
         if isinstance(self.reference, str):
-            known = self._statistics(features)[1]
+            known = self._kept[features][1]
             return {name: known[name] for name in ("reference", "images")}
         return {"reference": len(self.reference.examples), "images": self.reference.name}

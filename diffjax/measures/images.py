@@ -4,6 +4,9 @@ Beside a value stands what as many real images get that are not the reference's:
 the mean, but one that knows the reference by heart does.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from diffjax import metrics as m
@@ -65,38 +68,52 @@ def _if_enough(others: Seen, reference: Seen, smallest: int) -> float | None:
 
 def kid(e: Sets, features: str) -> list[Score]:
     """Kernel distance over random subsets, as tables print it (Binkowski et al. 2018); unbiased, so it may be < 0."""
-    samples, reference, others = _sets(e, features)
-    size = min(1_000, len(samples), len(reference))
-    found = m.kid_of_subsets(samples.features, reference.features, subset_size=size)
-    if others is not None and len(others) < size:
-        others = None
-    best = 0.0 if others is None else m.kid_of_subsets(others.features, reference.features, subset_size=size).mean
-    protocol = e.describe(features) | {"subsets": 100, "subset_size": size, "seed": 2020}
-    means = "0 for the same distribution" if others is None else f"{OTHERS}; 0 in the mean"
-    return [
-        Score(f"kid_{features}", found.mean, best, means, protocol),
-        Score(f"kid_{features}_standard_error", found.standard_error, 0.0, "over subsets of these images", protocol),
-    ]
+    samples, reference, _ = _sets(e, features)
+    chosen = {"subsets": 100, "subset_size": min(1_000, len(samples), len(reference)), "seed": SHUFFLE}
+
+    def measure(images: Seen) -> tuple[float, float]:
+        found = m.kid_of_subsets(images.features, reference.features, **chosen)
+        return found.mean, found.standard_error
+
+    return _kid(e, features, "kid", measure, chosen["subset_size"], chosen, "over subsets of these images")
 
 
 def kid_all_pairs(e: Sets, features: str) -> list[Score]:
     """Kernel distance from all pairs of images, and its standard error over draws of the images."""
-    samples, reference, others = _sets(e, features)
-    found = m.kid_of_all_pairs(samples.features, reference.features)
-    best = 0.0 if others is None else m.kid_of_all_pairs(others.features, reference.features).value
-    protocol = e.describe(features) | {"pairs": "all"}
-    means = "0 for the same distribution" if others is None else f"{OTHERS}; 0 in the mean"
+    _, reference, _ = _sets(e, features)
+
+    def measure(images: Seen) -> tuple[float, float]:
+        return m.kid_of_all_pairs(images.features, reference.features)
+
+    return _kid(e, features, "kid_all_pairs", measure, 4, {"pairs": "all"}, "over draws of images")
+
+
+def _kid(
+    e: Sets,
+    features: str,
+    name: str,
+    measure: Callable[[Seen], tuple[float, float]],
+    least: int,
+    how: dict[str, Any],
+    over: str,
+) -> list[Score]:
+    """A kernel distance and its error; beside it that of other real images, if there are `least` of them."""
+    samples, _, others = _sets(e, features)
+    (value, error), enough = measure(samples), others is not None and len(others) >= least
+    best, means = (measure(others)[0], f"{OTHERS}; 0 in the mean") if enough else (0.0, "0 for the same distribution")
+    protocol = e.describe(features) | how
     return [
-        Score(f"kid_all_pairs_{features}", found.value, best, means, protocol),
-        Score(f"kid_all_pairs_{features}_standard_error", found.standard_error, 0.0, "over draws of images", protocol),
+        Score(f"{name}_{features}", value, best, means, protocol),
+        Score(f"{name}_{features}_standard_error", error, 0.0, over, protocol),
     ]
 
 
 def prdc(e: Sets, features: str) -> list[Score]:
     """Precision and recall by both conventions, density and coverage, of samples and as many reference images."""
     samples, reference, others = _sets(e, features)
-    found = m.prdc(samples.features, reference.some(len(samples)).features)
-    best = None if others is None else m.prdc(others.features, reference.some(len(others)).features)
+    alike = reference.some(len(samples)).features
+    found = m.prdc(samples.features, alike)
+    best = m.prdc(others.features, alike) if _as_many(others, samples) else None
     scores = []
     for convention, numbers in (("kynkaanniemi", ("precision", "recall")), ("naeem", m.PRDC._fields)):
         k, closed = m.CONVENTIONS[convention]
@@ -117,13 +134,18 @@ def inception_score(e: Sets, features: str) -> list[Score]:
     if samples.logits is None:
         raise UserError(f"inception_score: {features!r} names no classes; take inception or classifier")
     found = m.inception_score(_shuffled(samples.logits))
-    best = None if others is None else m.inception_score(_shuffled(others.logits)).mean
+    best = m.inception_score(_shuffled(others.logits)).mean if _as_many(others, samples) else None
     name = "inception_score" if features == "inception" else f"inception_score_{features}"
     protocol = e.describe(features, against="") | {"splits": 10, "shuffled": SHUFFLE}
     return [
         Score(name, found.mean, best, "unknown" if best is None else OTHERS, protocol),
         Score(f"{name}_std", found.std, 0.0, "over the splits", protocol),
     ]
+
+
+def _as_many(others: Seen | None, samples: Seen) -> bool:
+    """Whether there are as many: what depends on the number of images is not shown beside fewer."""
+    return others is not None and len(others) == len(samples)
 
 
 def _shuffled(logits: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ from diffjax.metrics.frechet import (
     expected_frechet_bias,
     frechet_distance,
     frechet_infinity,
-    pixel_features,
     small_sample_warning,
 )
 from diffjax.metrics.inception_score import InceptionScore, inception_score
@@ -74,7 +73,6 @@ __all__ = [
     "nearest",
     "neighbours_within",
     "oracle_row",
-    "pixel_features",
     "prdc",
     "save_statistics",
     "small_sample_warning",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, Float64, Int64, Shaped
+from jaxtyping import Float, Float64, Int64
 
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, checked_features
@@ -141,10 +141,10 @@ def small_sample_warning(n: int, d: int) -> str:
     """
     if n >= 5 * d:
         return ""
-    advice = f"compare only with numbers of {n}, or draw at least {5 * d}"
+    advice = f"compare only with numbers of {n}, or take at least {5 * d}"
     if n <= d:
-        return f"{n} samples span at most {n - 1} of {d} dimensions: FD is far too high; {advice}"
-    return f"{n} samples are few for {d} features: FD is biased upwards, by an amount of order d / n; {advice}"
+        return f"{n} images span at most {n - 1} of {d} dimensions: FD is far too high; {advice}"
+    return f"{n} images are few for {d} features: FD is biased upwards, by an amount of order d / n; {advice}"
 
 
 def _check_alike(a: Moments, b: Moments) -> None:
@@ -176,11 +176,3 @@ def _line(x: Float64[np.ndarray, " p"], y: Float64[np.ndarray, " p"]) -> tuple[f
     residuals = y - intercept - slope * x
     variance = residuals @ residuals / (len(x) - 2) * (1 / len(x) + x.mean() ** 2 / (centred @ centred))
     return float(intercept), float(np.sqrt(variance)), float(slope)
-
-
-def pixel_features(images: Shaped[ArrayLike, "n h w c"]) -> Float64[np.ndarray, "n d"]:
-    """Raw pixels in [0, 1] as features: uint8 [n, h, w, c] -> [n, h w c]. White against black is 1 per value."""
-    images = np.asarray(images)
-    if images.dtype != np.uint8:
-        raise UserError(f"images: {images.dtype} pixels; features are taken after quantisation to uint8")
-    return images.reshape(len(images), -1) / 255.0

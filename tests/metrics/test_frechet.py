@@ -3,7 +3,8 @@ import pytest
 import scipy.linalg
 
 from diffjax.errors import UserError
-from diffjax.metrics import Moments, frechet_distance, pixel_features
+from diffjax.metrics import Moments, frechet_distance
+from diffjax.metrics.features.pixels import pixels
 
 RNG = np.random.default_rng
 
@@ -105,13 +106,14 @@ def test_on_well_conditioned_covariances_it_agrees_with_scipys_matrix_root():
         assert frechet_distance(gaussian(np.zeros(d), a), gaussian(mean, b)) == pytest.approx(reference, rel=1e-10)
 
 
-def test_pixel_features_are_the_pixels_over_255():
+def test_pixels_as_features_are_the_pixels_over_255():
     images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4, 1)
-    features = pixel_features(images)
-    assert features.shape == (2, 12) and features.dtype == np.float64
-    np.testing.assert_array_equal(features.reshape(images.shape) * 255, images)
+    network = pixels((3, 4, 1))
+    features = network(images)
+    assert features.shape == (2, network.dimensions)
+    np.testing.assert_allclose(features, images.reshape(2, 12) / 255, rtol=1e-7)
     with pytest.raises(UserError, match="float32"):
-        pixel_features(images.astype(np.float32))
+        network(images.astype(np.float32))
 
 
 def test_unusable_features_are_refused():

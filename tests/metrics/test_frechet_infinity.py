@@ -66,7 +66,7 @@ def test_directions_without_variance_add_nothing_to_the_floor():
 
 def test_few_samples_are_warned_of_in_one_line():
     assert "span at most 2047 of 2048 dimensions" in small_sample_warning(2048, 2048)
-    assert "5000 samples are few for 2048 features" in small_sample_warning(5000, 2048)
+    assert "5000 images are few for 2048 features" in small_sample_warning(5000, 2048)
     assert "at least 10240" in small_sample_warning(5000, 2048)
     assert small_sample_warning(10_240, 2048) == small_sample_warning(50_000, 2048) == ""
     assert "\n" not in small_sample_warning(3, 10) + small_sample_warning(20, 10)

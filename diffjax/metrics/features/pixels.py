@@ -1,4 +1,4 @@
-"""Raw pixels as features: what `metrics.pixel_features` gives, on the device."""
+"""Raw pixels as features: white against black is 1 in each."""
 
 import math
 from typing import Any

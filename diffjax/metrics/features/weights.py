@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax.errors import UserError
+from diffjax.interop.trees import fitted, turned
 
 Tree = Any
 CHUNK = 1 << 20  # bytes
@@ -166,20 +167,8 @@ def place(state_dict: dict[str, np.ndarray], shapes: Tree, our_name: Callable[[s
         name = our_name(key)
         if name is not None:
             value = np.asarray(value)
-            turned = (2, 3, 1, 0) if value.ndim == 4 else (1, 0)
-            named[name] = (value.transpose(turned) if name.endswith("/kernel") else value), key
-    leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
-    expected = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    if missing := expected.keys() - named.keys():
-        raise UserError(f"weights: {len(missing)} of {len(expected)} are missing, such as that of our {min(missing)}")
-    if superfluous := named.keys() - expected.keys():
-        raise UserError(f"weights: {named[min(superfluous)][1]} has no place in this network")
-    for name, leaf in expected.items():
-        value, key = named[name]
-        if value.shape != leaf.shape:
-            raise UserError(f"weights: {key} has our shape {value.shape}, must be {leaf.shape}")
-    arrays = [np.ascontiguousarray(named[name][0], leaf.dtype) for name, leaf in expected.items()]
-    return jax.tree.unflatten(tree, arrays)
+            named[name] = turned(value) if name.endswith("/kernel") else value, key
+    return fitted(named, shapes, "weights")
 
 
 def content_hash(variables: Tree) -> str:
