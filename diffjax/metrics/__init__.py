@@ -18,12 +18,15 @@ classifier, Inception, DINOv2) is one function `images uint8 [n, h, w, c] -> fea
 from diffjax.metrics.classes import class_counts, class_report, fair_min_hits, mean_confidence, stacked_report
 from diffjax.metrics.energy import energy_distance
 from diffjax.metrics.frechet import (
+    SMALLEST_SUBSET,
     Extrapolation,
     Moments,
+    check_dimensions,
     expected_frechet_bias,
     frechet_distance,
     frechet_infinity,
     small_sample_warning,
+    smallest_subset,
 )
 from diffjax.metrics.inception_score import InceptionScore, inception_score
 from diffjax.metrics.kid import AllPairsKID, SubsetKID, kid_of_all_pairs, kid_of_subsets
@@ -37,6 +40,7 @@ from diffjax.metrics.statistics import is_statistics, load_statistics, save_stat
 __all__ = [
     "CONVENTIONS",
     "PRDC",
+    "SMALLEST_SUBSET",
     "AllPairsKID",
     "Average",
     "Convention",
@@ -49,6 +53,7 @@ __all__ = [
     "SubsetKID",
     "average",
     "check_comparable",
+    "check_dimensions",
     "class_counts",
     "class_report",
     "energy_distance",
@@ -76,5 +81,6 @@ __all__ = [
     "prdc",
     "save_statistics",
     "small_sample_warning",
+    "smallest_subset",
     "stacked_report",
 ]

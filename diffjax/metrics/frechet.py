@@ -14,7 +14,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Float64, Int64
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, checked_features
+from diffjax.metrics.arrays import CHUNK, Told, checked_features, untold
+
+MOST_DIMENSIONS = 16_384  # 128 x 128 grey pixels: 2 GB a matrix, of which a distance needs some five, and hours
+SMALLEST_SUBSET = 5_000  # images, of an extrapolation to infinitely many; the paper's, for 50,000 of 2048 features
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +34,9 @@ class Moments:
 
     @classmethod
     def of(cls, features: Float[ArrayLike, "n d"]) -> "Moments":
-        """The moments of one batch, [n, d]. Raises UserError on a feature that is not finite."""
+        """The moments of one batch, [n, d]. Raises UserError on a feature that is not finite, and on too many."""
         features = np.asarray(features, np.float64)
+        check_dimensions(features.shape[1])
         broken = int((~np.isfinite(features).all(axis=1)).sum())
         if broken:
             raise UserError(f"features: those of {broken} samples of {len(features)} are not finite")
@@ -62,8 +66,18 @@ class Moments:
     def covariance(self) -> Float64[np.ndarray, "d d"]:
         """The unbiased estimate, scatter / (n - 1), as np.cov gives it. Raises UserError below two samples."""
         if self.n < 2:
-            raise UserError(f"samples: {self.n} have no covariance; at least 2 are needed")
+            raise UserError(f"moments: those of {self.n} images have no covariance; at least 2 are needed")
         return self.scatter / (self.n - 1)
+
+
+def check_dimensions(d: int) -> None:
+    """Raises UserError for features so many that their covariance fits neither memory nor patience."""
+    if d > MOST_DIMENSIONS:
+        gigabytes = 8 * d * d / 1e9
+        raise UserError(
+            f"features: {d:,} dimensions, whose covariance takes {gigabytes:,.0f} GB; at most {MOST_DIMENSIONS:,}:"
+            " take a feature network, or smaller images"
+        )
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
@@ -72,7 +86,8 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     With A = F_a F_a^T and B = F_b F_b^T, from symmetric eigendecompositions, the eigenvalues of A^1/2 B A^1/2 are the
     squared singular values of F_a^T F_b, so its root has their sum as trace. Nothing is squared and then rooted, so
     identical inputs give zero to rounding; a matrix square root of A B loses half the digits there, and fails or turns
-    complex on singular covariances. Raises UserError for different dimensions or fewer than two samples.
+    complex on singular covariances. Raises UserError for different dimensions, fewer than two samples, and moments
+    that are no numbers.
     """
     _check_alike(a, b)
     return _distance(a, _factor(a.covariance), b, _factor(b.covariance))
@@ -91,9 +106,10 @@ class Extrapolation(NamedTuple):
 def frechet_infinity(
     samples: Float[ArrayLike, "n d"],
     reference: Moments,
-    smallest: int = 5000,  # images in the smallest subset; the paper's, for 50,000 of 2048 features
+    smallest: int = SMALLEST_SUBSET,
     points: int = 15,  # subsets, of evenly spaced sizes up to n; the paper's
     seed: int = 0,
+    told: Told = untold,  # of the points that are done
 ) -> Extrapolation:
     """FD of infinitely many samples: that of random subsets, on a line in 1/N, at 1/N = 0 (Chong & Forsyth 2020).
 
@@ -111,13 +127,19 @@ def frechet_infinity(
         raise UserError(f"samples: {n} images, for subsets of {smallest} upwards; at least {2 * smallest}")
     random, target = np.random.default_rng(seed), _factor(reference.covariance)
     sizes, distances = np.linspace(smallest, n, points).astype(int), []
-    for size in sizes:
+    for done, size in enumerate(sizes, start=1):
         moments, chosen = Moments.empty(d), random.permutation(n)[:size]
         for part in np.array_split(chosen, -(-size // CHUNK)):
             moments = moments.update(samples[part])
         _check_alike(moments, reference)
         distances.append(_distance(moments, _factor(moments.covariance), reference, target))
+        told(done, points)
     return Extrapolation(*_line(1 / sizes, np.array(distances)), sizes, np.array(distances))
+
+
+def smallest_subset(n: int) -> int:
+    """How many images the smallest subset has in an extrapolation from n: the paper's number, or half of fewer."""
+    return min(SMALLEST_SUBSET, n // 2)
 
 
 def expected_frechet_bias(moments: Moments, n: int) -> float:
@@ -157,12 +179,16 @@ def _distance(
 ) -> float:
     overlap = np.linalg.svd(factor_a.T @ factor_b, compute_uv=False).sum()
     difference = a.mean - b.mean
-    distance = difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap
-    return max(0.0, float(distance))  # a squared distance: what is below zero is rounding
+    distance = float(difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap)
+    if not np.isfinite(distance):  # max(0, NaN) would be 0: a perfect score
+        raise UserError(f"moments: {distance} is their distance; some are too large, or no numbers")
+    return max(0.0, distance)  # a squared distance: what is below zero is rounding
 
 
 def _factor(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"]:
     """F with F F^T = covariance; eigenvalues that are only rounding (constant pixels, fewer samples than d) go."""
+    if not np.isfinite(covariance).all():
+        raise UserError("moments: some covariances are not finite; the features, or their file, are broken")
     values, vectors = np.linalg.eigh(covariance)
     real = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
     return vectors[:, real] * np.sqrt(values[real])

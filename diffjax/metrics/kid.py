@@ -14,13 +14,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
+from diffjax.metrics.arrays import CHUNK, Told, blocks, checked_pair, part_of, untold
 
 
 class SubsetKID(NamedTuple):
     mean: float  # over the subsets
     std: float  # over the subsets, ddof 0, as published: of ONE subset's value, so it depends on subset_size
-    standard_error: float  # of the mean, given these images: std / subsets^1/2. Says nothing about other images
+    standard_error: float  # of the mean, given these images: std / subsets^1/2. Says nothing about other images; NaN if
+    # a subset is all of them
 
 
 class AllPairsKID(NamedTuple):
@@ -34,10 +35,12 @@ def kid_of_subsets(
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 2020,  # torch-fidelity's, whose order of draws this is: samples first, without replacement
+    told: Told = untold,  # of the subsets that are done
 ) -> SubsetKID:
     """The mean over random subsets of both sets, of the unbiased estimate with all m^2 cross pairs, as published.
 
-    In float64; O(subsets subset_size^2 d) time. Raises UserError on bad features or a subset larger than a set.
+    In float64; O(subsets subset_size^2 d) time. Where a subset is all of both sets, all are the same one: it is taken
+    once, and has no spread. Raises UserError on bad features or a subset larger than a set.
     """
     samples, reference = checked_pair(samples, reference, ("samples", "reference"))
     fewest = min(len(samples), len(reference))
@@ -45,20 +48,23 @@ def kid_of_subsets(
         raise UserError(f"subset_size: {subset_size} of {fewest} images; from 2 to {fewest}")
     if subsets < 1:
         raise UserError(f"subsets: {subsets}; at least 1")
+    all_alike = subset_size == len(samples) == len(reference)
+    subsets = 1 if all_alike else subsets
     random, values = np.random.RandomState(seed), []
-    for _ in range(subsets):
+    for done in range(1, subsets + 1):
         x, y = (
             np.asarray(features[random.choice(len(features), subset_size, replace=False)], np.float64)
             for features in (samples, reference)
         )
         within = sum(_kernel(z, z).sum() - _kernel_with_itself(z).sum() for z in (x, y))
         values.append(within / (subset_size * (subset_size - 1)) - 2 * _kernel(x, y).mean())
+        told(done, subsets)
     std = np.std(values)
-    return SubsetKID(float(np.mean(values)), float(std), float(std / np.sqrt(subsets)))
+    return SubsetKID(float(np.mean(values)), float(std), float("nan" if all_alike else std / np.sqrt(subsets)))
 
 
 def kid_of_all_pairs(
-    samples: Float[ArrayLike, "n d1"], reference: Float[ArrayLike, "m d2"], chunk: int = CHUNK
+    samples: Float[ArrayLike, "n d1"], reference: Float[ArrayLike, "m d2"], chunk: int = CHUNK, told: Told = untold
 ) -> AllPairsKID:
     """The U-statistic over all images of both sets, and its standard error; n and m may differ.
 
@@ -74,7 +80,7 @@ def kid_of_all_pairs(
     images in a set.
     """
     x, y = checked_pair(samples, reference, ("samples", "reference"), at_least=4)
-    value, spread = u_statistic(x, y, chunk)
+    value, spread = u_statistic(x, y, chunk, told)
     spread = spread._replace(zeta_x=max(0.0, spread.zeta_x), zeta_y=max(0.0, spread.zeta_y))
     return AllPairsKID(value, spread.variance(len(x), len(y)) ** 0.5)
 
@@ -93,11 +99,15 @@ class Spread(NamedTuple):
         return first + 2 * self.v_xx / (n * (n - 1)) + 2 * self.v_yy / (m * (m - 1)) + 4 * self.v_xy / (n * m)
 
 
-def u_statistic(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int = CHUNK) -> tuple[float, Spread]:
+def u_statistic(
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int = CHUNK, told: Told = untold
+) -> tuple[float, Spread]:
     """The squared MMD, and the parts of its variance, every one unbiased, so that a zeta may be below zero."""
     n, m = len(x), len(y)
-    (x_sums, xx_squares), (y_sums, yy_squares) = _sums_within(x, chunk), _sums_within(y, chunk)
-    x_cross, y_cross, xy_squares = _sums_across(x, y, chunk)
+    rows = 2 * n + m
+    x_sums, xx_squares = _sums_within(x, chunk, part_of(told, 0, rows))
+    y_sums, yy_squares = _sums_within(y, chunk, part_of(told, n, rows))
+    x_cross, y_cross, xy_squares = _sums_across(x, y, chunk, part_of(told, n + m, rows))
     value = x_sums.sum() / (n * (n - 1)) + y_sums.sum() / (m * (m - 1)) - 2 * x_cross.sum() / (n * m)
 
     v_xx, v_yy = _centred_variance(x_sums, xx_squares), _centred_variance(y_sums, yy_squares)
@@ -120,7 +130,7 @@ def _kernel_with_itself(x: Float64[np.ndarray, "a d"]) -> Float64[np.ndarray, " 
     return ((x * x).sum(axis=1) / x.shape[1] + 1) ** 3
 
 
-def _sums_within(x: Float[np.ndarray, "n d"], chunk: int) -> tuple[Float64[np.ndarray, " n"], float]:
+def _sums_within(x: Float[np.ndarray, "n d"], chunk: int, told: Told) -> tuple[Float64[np.ndarray, " n"], float]:
     """Of k(x_i, x_j), i != j: the sum over j, and the sum of squares over both. Every pair of blocks is made once."""
     sums, squares = np.zeros(len(x)), 0.0
     for rows, a in blocks(x, chunk):
@@ -133,11 +143,12 @@ def _sums_within(x: Float[np.ndarray, "n d"], chunk: int) -> tuple[Float64[np.nd
                 sums[columns] += kernel.sum(axis=0)
             sums[rows] += kernel.sum(axis=1)
             squares += (1 if rows == columns else 2) * np.vdot(kernel, kernel)
+        told(rows.stop, len(x))
     return sums, float(squares)
 
 
 def _sums_across(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int, told: Told
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"], float]:
     """Of k(x_i, y_j): the sum over j, the sum over i, and the sum of squares over both."""
     of_x, of_y, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
@@ -147,6 +158,7 @@ def _sums_across(
             of_x[rows] += kernel.sum(axis=1)
             of_y[columns] += kernel.sum(axis=0)
             squares += np.vdot(kernel, kernel)
+        told(rows.stop, len(x))
     return of_x, of_y, float(squares)
 
 

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
+from diffjax.metrics.arrays import CHUNK, Told, blocks, checked_pair, part_of, untold
 from diffjax.metrics.nearest import neighbours_within, screened_squares, settle
 
 
@@ -46,6 +46,7 @@ def prdc(
     reference: Float[ArrayLike, "m d2"],
     conventions: dict[str, Convention] | None = None,
     chunk: int = CHUNK,
+    told: Told = untold,  # of the rows of distances that are done
 ) -> dict[str, PRDC]:
     """The four numbers by each convention (default: both of `CONVENTIONS`), of samples [n, d] and reference [m, d].
 
@@ -55,13 +56,15 @@ def prdc(
     conventions = CONVENTIONS if conventions is None else conventions
     samples, reference = checked_pair(samples, reference, ("samples", "reference"))
     ks = sorted({convention.k for convention in conventions.values()})
-    fewest, which = min((len(samples), "samples"), (len(reference), "reference"))
+    n, m = len(samples), len(reference)
+    fewest, which = (n, "samples") if n <= m else (m, "reference")
     if not 1 <= ks[0] <= ks[-1] < fewest:
         raise UserError(f"k: {ks[-1] if ks[0] > 0 else ks[0]} neighbours of {fewest} {which}; from 1 to {fewest - 1}")
-    around_reference, around_samples = (neighbours_within(x, ks[-1], chunk).squares for x in (reference, samples))
-    hits = {name: np.zeros(len(samples), int) for name in conventions}
-    covered = {name: np.zeros(len(reference), bool) for name in conventions}
-    recalled = {name: np.zeros(len(reference), bool) for name in conventions}
+    total = m + n + m
+    around_reference = neighbours_within(reference, ks[-1], chunk, part_of(told, 0, total)).squares
+    around_samples = neighbours_within(samples, ks[-1], chunk, part_of(told, m, total)).squares
+    hits = {name: np.zeros(n, int) for name in conventions}
+    covered, recalled = ({name: np.zeros(m, bool) for name in conventions} for _ in range(2))
     for rows, x in blocks(reference, chunk):
         for columns, y in blocks(samples, chunk):
             squares, error = screened_squares(x, y)
@@ -76,6 +79,7 @@ def prdc(
                 hits[name][columns] += of_reference.sum(axis=0)
                 covered[name][rows] |= of_reference.any(axis=1)
                 recalled[name][rows] |= of_samples.any(axis=1)
+        told(m + n + rows.stop, total)
     return {
         name: PRDC(
             precision=float((hits[name] > 0).mean()),

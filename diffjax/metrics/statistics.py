@@ -10,10 +10,12 @@ import numpy as np
 
 from diffjax.errors import UserError
 from diffjax.metrics.frechet import Moments
-from diffjax.metrics.protocol import canonical_json, differences
+from diffjax.metrics.protocol import ABSENT, canonical_json, differences
 
 FIELDS = ("n", "mean", "scatter", "protocol")
+OTHERS = ("mu", "sigma")  # what pytorch-fid and its like keep
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile)  # what NumPy makes of it
+MAKE = "make one from the images themselves, with --reference=IMAGES --statistics=FILE.npz"
 
 
 def save_statistics(path: str | Path, moments: Moments, protocol: dict[str, Any]) -> None:
@@ -28,10 +30,12 @@ def save_statistics(path: str | Path, moments: Moments, protocol: dict[str, Any]
 
 
 def is_statistics(path: str | Path) -> bool:
-    """Whether this is an .npz of statistics, and not of images or anything else."""
+    """Whether this is an .npz of statistics, ours or another's, whole or not, and not of images."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return isinstance(file, np.lib.npyio.NpzFile) and "scatter" in file
+            return (
+                isinstance(file, np.lib.npyio.NpzFile) and "x" not in file and not {*FIELDS, *OTHERS}.isdisjoint(file)
+            )
     except UNREADABLE:
         return False
 
@@ -43,18 +47,46 @@ def load_statistics(path: str | Path, features: dict[str, Any]) -> tuple[Moments
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in FIELDS if name not in file]
-            if missing:
-                raise UserError(f"statistics: {path} says nothing of {', '.join(missing)}; make it with --statistics")
-            moments = Moments(int(file["n"]), file["mean"], file["scatter"])
+            _check_fields(path, file)
+            n, mean, scatter = (file[name] for name in ("n", "mean", "scatter"))
             protocol = json.loads(str(file["protocol"]))
     except FileNotFoundError as error:
         raise UserError(f"statistics: there is no file {path}") from error
     except UNREADABLE as error:
         raise UserError(f"statistics: {path} cannot be read: {' '.join(str(error).split())}") from error
-    if missing := {"features", "reference", "images"} - set(protocol):
-        raise UserError(f"statistics: the protocol of {path} says nothing of {', '.join(sorted(missing))}")
-    differing = differences(protocol["features"], json.loads(canonical_json(features)))
+    moments = _checked(path, n, mean, scatter)
+    return moments, _checked_protocol(path, protocol, features)
+
+
+def _check_fields(path: str | Path, file: Any) -> None:
+    if set(OTHERS) <= set(file):
+        lacking = "not of how many images, of which, by which network they are"
+        raise UserError(f"statistics: {path} holds mu and sigma as pytorch-fid keeps them, but {lacking}; {MAKE}")
+    if missing := [name for name in FIELDS if name not in file]:
+        raise UserError(f"statistics: {path} says nothing of {', '.join(missing)}; {MAKE}")
+
+
+def _checked(path: str | Path, n: np.ndarray, mean: np.ndarray, scatter: np.ndarray) -> Moments:
+    """The moments, if they are some: a count from 2 on, finite float64 in the shapes [d] and [d, d]."""
+    if n.shape != () or n.dtype.kind not in "iu" or n < 2:
+        raise UserError(f"statistics: {path} has n = {n}; moments are of a whole number of images, at least 2")
+    for name, value, dimensions in (("mean", mean, 1), ("scatter", scatter, 2)):
+        if value.dtype != np.float64 or value.shape != mean.shape[:1] * dimensions:
+            shape = "[d]" if dimensions == 1 else f"[d, d] for a mean of {mean.shape}"
+            raise UserError(f"statistics: the {name} in {path} is {value.dtype} {value.shape}; it is float64 {shape}")
+        if not np.isfinite(value).all():
+            raise UserError(f"statistics: the {name} in {path} is not finite; {MAKE}")
+    return Moments(int(n), mean, scatter)
+
+
+def _checked_protocol(path: str | Path, protocol: Any, features: dict[str, Any]) -> dict[str, Any]:
+    """The protocol, if it is of these features. Files of before `reference_hash` say that it is absent."""
+    known = protocol if isinstance(protocol, dict) else {}
+    if missing := {"features", "reference"} - set(known):
+        raise UserError(f"statistics: the protocol of {path} says nothing of {', '.join(sorted(missing))}; {MAKE}")
+    if not isinstance(known["features"], dict):
+        raise UserError(f"statistics: the features of {path} are {known['features']!r}; they are an object; {MAKE}")
+    differing = differences(known["features"], json.loads(canonical_json(features)))
     if differing:
         raise UserError(f"statistics: {path} differs in features {', '.join(differing)}; measure both alike")
-    return moments, protocol
+    return {"reference_hash": ABSENT} | known

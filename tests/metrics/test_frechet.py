@@ -116,6 +116,23 @@ def test_pixels_as_features_are_the_pixels_over_255():
         network(images.astype(np.float32))
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf, 1e200])
+def test_moments_that_are_no_numbers_have_no_distance_least_of_all_zero(broken):
+    good, bad = gaussian(np.zeros(2), np.eye(2)), gaussian([0.0, broken], np.eye(2))
+    spread = gaussian(np.zeros(2), np.diag([1.0, broken]))
+    for one, other in ((good, bad), (bad, good)):
+        with pytest.raises(UserError, match="moments: (nan|inf) is their distance"):
+            frechet_distance(one, other)
+    if not np.isfinite(broken):
+        with pytest.raises(UserError, match="moments: some covariances are not finite"):
+            frechet_distance(good, spread)
+
+
+def test_features_too_many_for_a_covariance_are_refused_before_it_is_made():
+    with pytest.raises(UserError, match="features: 196,608 dimensions, whose covariance takes 309 GB; at most 16,384"):
+        Moments.of(np.zeros((2, 196_608), np.float32))
+
+
 def test_unusable_features_are_refused():
     with pytest.raises(UserError, match="1 samples of 1"):
         Moments.of(np.array([[0.0, np.nan]]))

@@ -53,9 +53,12 @@ def test_over_subsets_it_is_the_mean_of_double_loops():
 
 def test_the_subset_of_everything_is_the_double_loop_over_all():
     x, y = draw(1, 8, 8, 0.2, 1.5)
-    found = kid_of_subsets(x, y, subsets=2, subset_size=8)
+    done = []
+    found = kid_of_subsets(x, y, subsets=2, subset_size=8, told=lambda *so_far: done.append(so_far))
     assert found.mean == pytest.approx(double_loop(x, y), rel=1e-12)
-    assert found.std == pytest.approx(0, abs=1e-12)
+    assert found.std == 0 and np.isnan(found.standard_error) and done == [(1, 1)]  # once is enough, and says no error
+    more = kid_of_subsets(x, np.concatenate([y, y + 1]), subsets=3, subset_size=8)  # of other images of the reference
+    assert more.std > 0 and more.standard_error > 0
 
 
 @pytest.mark.parametrize("n, m", [(4, 4), (10, 6), (30, 50)])

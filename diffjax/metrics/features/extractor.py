@@ -36,6 +36,7 @@ class Extractor:
     protocol: dict[str, Any]  # network, hash of the weights, resize, range: what two comparable numbers share
     variables: Tree
     apply: Callable[[Tree, Any], Outputs]  # (variables, images) -> Outputs; pure
+    classes: int = 0  # that its logits name; 0: it has no logits
 
     def __call__(self, images: Shaped[ArrayLike, "n h w c"]) -> Float32[Array, "n d"]:
         """The features, [n, dimensions]. Raises UserError unless the images are uint8, grey or RGB."""

@@ -33,6 +33,7 @@ PUBLISHED = files.Published(
     also=("weights-inception-2015-12-05-6726825d.pth",),  # the same file, as torch-fidelity names it
 )
 SIZE = 299
+CLASSES = 1008  # of its logits
 RANGES = {  # (x - shift) / scale by resize, as each published protocol has it
     "tf1": (128.0, 128.0),
     "clean": (128.0, 128.0),
@@ -198,7 +199,7 @@ class Inception(nn.Module):
             if name == "Mixed_6e":
                 found["768"] = x.mean((1, 2))
         found["2048"] = x.mean((1, 2))
-        fc = nn.Dense(1008, use_bias=False, precision=self.precision, name="fc")
+        fc = nn.Dense(CLASSES, use_bias=False, precision=self.precision, name="fc")
         return found | {"logits": fc(found["2048"])}
 
 
@@ -262,7 +263,7 @@ def inception(
         "range": f"(x - {shift:g}) / {scale:g}",
         "precision": precision,
     }
-    return Extractor("inception", layer, protocol | grey, tree, apply)
+    return Extractor("inception", layer, protocol | grey, tree, apply, CLASSES)
 
 
 def preprocess(images: Shaped[ArrayLike, "n h w c"], resize: str) -> Float32[Array, "n size size 3"]:
