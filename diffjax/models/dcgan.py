@@ -13,30 +13,15 @@ from functools import partial
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from diffjax.errors import UserError
 from diffjax.models import labels
 from diffjax.models.labels import LabelledLatent, LabelledLogit
 from diffjax.models.layers import upsample
 from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
+from diffjax.models.sizes import check_counts, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
 INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4; the generator's
-SMALLEST = range(4, 8)  # sides of the smallest feature maps: one of these fits, or none (8 would halve to 4)
-
-
-def stages_for(shape: tuple[int, ...], maker: str = "a DCGAN") -> tuple[int, tuple[int, int]]:
-    """(number of doublings, smallest height and width) of images [height, width, channels].
-
-    Raises UserError unless both sides are 4, 5, 6 or 7 times one and the same power of two, at least 2.
-    """
-    if len(shape) == 3:
-        for stages in range(1, max(shape[:2]).bit_length()):
-            height, width = (side / 2**stages for side in shape[:2])
-            if height in SMALLEST and width in SMALLEST:
-                return stages, (int(height), int(width))
-    size = "x".join(map(str, shape))
-    raise UserError(f"data.name: {maker} cannot make {size}; it makes sides of 4, 5, 6 or 7 times 2, 4, 8, 16, ...")
 
 
 def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
@@ -59,6 +44,8 @@ class DcganGenerator(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
+        check_counts("generator", self, latent=1, width=1)
+        stages_for("generator", self)
 
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
@@ -74,7 +61,7 @@ class DcganGenerator(nn.Module):
         )
         concat = self.conditioning == "concat" or not self.num_classes
         beside, condition = (label, None) if concat else (None, label)
-        stages, (height, width) = stages_for(self.shape)
+        stages, (height, width) = stages_for("generator", self)
         channels = [self.width * 2**i for i in reversed(range(stages + 1))]
 
         h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, beside)
@@ -105,12 +92,14 @@ class DcganDiscriminator(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
+        check_counts("discriminator", self, width=1)
+        stages_for("discriminator", self)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
         conv = partial(Layers(self.spectral_norm, train, **formats).conv, kernel_init=nn.initializers.he_normal())
-        stages, _ = stages_for(self.shape)
+        stages, _ = stages_for("discriminator", self)
         concat = self.conditioning == "concat"
         h = labels.beside(x, label if concat else None, self.num_classes)
         for i in range(stages + 1):

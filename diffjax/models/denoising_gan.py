@@ -7,11 +7,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from diffjax.errors import UserError
 from diffjax.models.embeddings import timestep_embedding
 from diffjax.models.labels import LabelledLogit
 from diffjax.models.layers import conv, dense, downsample
 from diffjax.models.norms import minibatch_deviation
 from diffjax.models.presets import NCSNpp
+from diffjax.models.sizes import check_counts, check_halvings, check_images
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -34,6 +36,14 @@ class DenoisingGenerator(NCSNpp):
     latent: int = 100  # dimensions of z
     mapping: int = 4  # dense layers that z goes through after its first
     style: int = 256  # their width
+
+    def __post_init__(self):
+        try:
+            super().__post_init__()
+        except UserError as error:  # a UNet's own checks take it for the network of a diffusion model
+            check_images("generator", self)
+            raise UserError(str(error).replace("method.network", "method.generator")) from error
+        check_counts("generator", self, latent=0, mapping=0, style=1)
 
     @nn.compact
     def __call__(
@@ -71,6 +81,13 @@ class DenoisingDiscriminator(nn.Module):
     embedding: int = 256  # of the time
     minibatch_std: int = 4  # neighbours in the batch whose differences are shown to the last layers; 0: none
     slope: float = 0.2  # of the leaky ReLU below zero
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_counts("discriminator", self, width=1, multipliers=1, embedding=2)
+        if not self.multipliers:
+            raise UserError("method.discriminator.multipliers: () must have a number for each block, at least one")
+        check_halvings("discriminator", self, "multipliers", len(self.multipliers) - 1)
 
     @nn.compact
     def __call__(

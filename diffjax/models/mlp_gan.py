@@ -14,6 +14,7 @@ from diffjax.models import labels
 from diffjax.models.embeddings import timestep_embedding
 from diffjax.models.labels import LabelledLatent, LabelledLogit
 from diffjax.models.norms import ConditionalBatchNorm, minibatch_deviation
+from diffjax.models.sizes import check_counts
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -50,6 +51,7 @@ class MlpGenerator(nn.Module):
         super().__post_init__()
         labels.check_choice("generator.norm", self.norm, ("none", "batch"))
         labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
+        check_counts("generator", self, latent=1, width=1, depth=0, initial=0)
         if self.conditioning == "batch_norm" and self.norm != "batch":
             raise UserError("method.generator.conditioning: 'batch_norm' needs method.generator.norm to be 'batch'")
 
@@ -106,8 +108,7 @@ class MlpDiscriminator(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
-        if self.maxout < 0:
-            raise UserError(f"method.discriminator.maxout: {self.maxout} must not be negative; 0 is a leaky ReLU")
+        check_counts("discriminator", self, width=1, depth=0, maxout=0, initial=0)
 
     @nn.compact
     def __call__(

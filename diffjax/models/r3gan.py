@@ -18,9 +18,9 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.models import labels
-from diffjax.models.dcgan import stages_for
 from diffjax.models.layers import ZERO, downsample, upsample
 from diffjax.models.norms import minibatch_deviation
+from diffjax.models.sizes import check_counts, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -82,9 +82,10 @@ def stage(x: Array, number: int, width: int, network: nn.Module, formats: dict[s
     return x
 
 
-def check_stages(network: nn.Module, player: str) -> tuple[int, int]:
-    """The smallest height and width. Raises UserError unless widths, blocks and groups fit."""
-    doublings, smallest = stages_for(network.shape, "R3GAN")
+def check_stages(player: str, network: nn.Module) -> None:
+    """Raises UserError unless widths, blocks and groups fit the images."""
+    check_counts(player, network, widths=1, blocks=0, expansion=1, group=1)
+    doublings, smallest = stages_for(player, network)
     for field in ("widths", "blocks"):
         if len(getattr(network, field)) != doublings + 1:
             size = "x".join(map(str, network.shape))
@@ -93,11 +94,10 @@ def check_stages(network: nn.Module, player: str) -> tuple[int, int]:
                 f"one for each side from {smallest[0]} to {network.shape[0]}"
             )
     for width in network.widths:
-        if width < 1 or network.group < 1 or network.expansion * width % network.group:
+        if network.expansion * width % network.group:
             raise UserError(
                 f"method.{player}.group: {network.group} does not divide {network.expansion} times the width {width}"
             )
-    return smallest
 
 
 class R3GANGenerator(nn.Module):
@@ -117,9 +117,14 @@ class R3GANGenerator(nn.Module):
     group: int = 16  # channels of a group of the 3x3 convolutions: the paper's "cardinality" is their number, 96
     embedding: int = 64  # dimensions of a label's
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_stages("generator", self)
+        check_counts("generator", self, latent=1, embedding=1 if self.num_classes else 0)  # 0 would not see the label
+
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
-        height, width = check_stages(self, "generator")
+        _, (height, width) = stages_for("generator", self)
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
         linear = {"use_bias": False, "kernel_init": initial(), **formats}
         if label is not None and self.num_classes:
@@ -163,10 +168,10 @@ class R3GANDiscriminator(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
+        check_stages("discriminator", self)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
-        check_stages(self, "discriminator")
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
         linear = {"use_bias": False, "kernel_init": initial(), **formats}
         concat = self.conditioning == "concat"

@@ -17,10 +17,11 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.models import labels
-from diffjax.models.dcgan import halve, stages_for
+from diffjax.models.dcgan import halve
 from diffjax.models.labels import LabelledLatent, LabelledLogit
 from diffjax.models.layers import attend, initial, upsample
 from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
+from diffjax.models.sizes import check_counts, check_halvings, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -89,12 +90,19 @@ class ResGenerator(nn.Module):
         labels.check_choice("generator.norm", self.norm, ("batch", "none"))
         labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
         labels.check_choice("generator.initial", self.initial, INITIAL)
+        check_counts("generator", self, latent=1, width=1, multipliers=1, embedding=0)
         if self.norm == "none" and self.hierarchical:
             raise UserError("method.generator.hierarchical: true needs method.generator.norm to be 'batch'")
+        if self.num_classes and self.conditioning == "batch_norm":
+            if self.norm == "none":
+                raise UserError("method.generator.conditioning: 'batch_norm' needs method.generator.norm to be 'batch'")
+            if self.hierarchical and not self.embedding:
+                raise UserError("method.generator.embedding: 0 must be at least 1 if method.generator.hierarchical is")
+        self._layout()
 
     def _layout(self) -> tuple[int, tuple[int, int], list[int]]:
         """Doublings of the side, the smallest sides, and the channels before the first block and after each."""
-        doublings, smallest = stages_for(self.shape, "a residual generator")
+        doublings, smallest = stages_for("generator", self)
         multipliers = self.multipliers or (1,) * (doublings + 1)
         if len(multipliers) != doublings + 1:
             raise UserError(
@@ -114,11 +122,6 @@ class ResGenerator(nn.Module):
         init, within = kernel_init(self.initial), kernel_init(self.initial, 2.0)
         label = label if self.num_classes else None
         concat = self.conditioning == "concat"
-        if label is not None and not concat:
-            if self.norm == "none":
-                raise UserError("method.generator.conditioning: 'batch_norm' needs method.generator.norm to be 'batch'")
-            if self.hierarchical and not self.embedding:
-                raise UserError("method.generator.embedding: 0 must be at least 1 if method.generator.hierarchical is")
 
         def activate(h, name, condition=None):
             if self.norm == "batch":
@@ -184,23 +187,24 @@ class ResDiscriminator(nn.Module):
         labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
         labels.check_choice("discriminator.pooling", self.pooling, ("sum", "mean"))
         labels.check_choice("discriminator.initial", self.initial, INITIAL)
+        check_counts("discriminator", self, width=1, multipliers=1)
         if not 0 <= self.halvings <= len(self.multipliers):
             raise UserError(
                 f"method.discriminator.halvings: {self.halvings} must be 0 to {len(self.multipliers)}, the blocks"
             )
+        check_halvings("discriminator", self, "halvings", self.halvings)
+        check_attention("discriminator", self.attention, self._sides())
+
+    def _sides(self) -> list[int]:
+        """The height after each block."""
+        return [self.shape[0] // 2 ** min(i + 1, self.halvings) for i in range(len(self.multipliers))]
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
-        if len(self.shape) != 3 or any(side % 2**self.halvings for side in self.shape[:2]):
-            size = "x".join(map(str, self.shape))
-            raise UserError(f"data.name: a residual discriminator cannot halve {size} {self.halvings} times")
-        sides = [self.shape[0] // 2 ** min(i + 1, self.halvings) for i in range(len(self.multipliers))]
-        check_attention("discriminator", self.attention, sides)
-
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
         layers = Layers(self.spectral_norm, train, **formats)
         init, within = kernel_init(self.initial), kernel_init(self.initial, 2.0)
-        concat = self.conditioning == "concat"
+        concat, sides = self.conditioning == "concat", self._sides()
         h = labels.beside(x, label if concat else None, self.num_classes)
         for i, multiplier in enumerate(self.multipliers):
             features = self.width * multiplier

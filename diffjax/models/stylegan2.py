@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
 from diffjax.models import labels
-from diffjax.models.dcgan import stages_for
 from diffjax.models.layers import upsample
 from diffjax.models.modulated import (
     TAPS,
@@ -28,6 +27,7 @@ from diffjax.models.modulated import (
     folded,
 )
 from diffjax.models.norms import minibatch_deviation
+from diffjax.models.sizes import check_counts, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -35,19 +35,15 @@ FORGETS = 0.005  # the share of the mean style that a batch replaces
 ARCHITECTURES = ("orig", "resnet")
 
 
-def widths_for(shape: tuple[int, ...], base: int, most: int, player: str) -> tuple[tuple[int, int], list[int]]:
-    """The smallest height and width, and the channels at each side from there on: `base` over the side, or `most`.
+def widths_for(player: str, network: nn.Module) -> tuple[tuple[int, int], list[int]]:
+    """The smallest height and width, and the channels at each side from there on: channel_base over it, or channel_max.
 
     Raises UserError for sizes that cannot be built.
     """
-    doublings, smallest = stages_for(shape, "StyleGAN2")
-    widths = [min(base // (max(smallest) * 2**n), most) for n in range(doublings + 1)]
-    if min(widths) < 1:
-        raise UserError(
-            f"method.{player}.channel_base: {base}, over a side of {max(shape[:2])}, leaves no channels "
-            f"(method.{player}.channel_max is {most})"
-        )
-    return smallest, widths
+    doublings, smallest = stages_for(player, network)
+    check_counts(player, network, channel_base=max(network.shape[:2]), channel_max=1)
+    sides = [max(smallest) * 2**n for n in range(doublings + 1)]
+    return smallest, [min(network.channel_base // side, network.channel_max) for side in sides]
 
 
 class Synthesis(nn.Module):
@@ -94,13 +90,15 @@ class StyleGAN2Generator(nn.Module):
     channel_max: int = 512  # at any side
     mixing: float = 0.0  # probability that later layers have another z's style, in training; the paper's is 0.9
 
-    def setup(self):
+    def __post_init__(self):
+        super().__post_init__()
         if not 0 <= self.mixing <= 1:
             raise UserError(f"method.generator.mixing: {self.mixing} is a probability, between 0 and 1")
-        for field in ("latent", "style", "mapping_layers"):
-            if getattr(self, field) < 1:
-                raise UserError(f"method.generator.{field}: {getattr(self, field)} must be at least 1")
-        smallest, widths = widths_for(self.shape, self.channel_base, self.channel_max, "generator")
+        check_counts("generator", self, latent=1, style=1, mapping_layers=1)
+        widths_for("generator", self)
+
+    def setup(self):
+        smallest, widths = widths_for("generator", self)
         params = jnp.dtype(self.precision.params)
         formats = {"dtype": params, "param_dtype": params}  # styles steer everything: they are not rounded
         self.mapping = Mapping(self.style, self.mapping_layers, self.num_classes, formats)
@@ -178,12 +176,12 @@ class StyleGAN2Discriminator(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         labels.check_choice("discriminator.architecture", self.architecture, ARCHITECTURES)
-        if self.mapping_layers < 1:
-            raise UserError(f"method.discriminator.mapping_layers: {self.mapping_layers} must be at least 1")
+        check_counts("discriminator", self, mapping_layers=1)
+        widths_for("discriminator", self)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
-        _, widths = widths_for(self.shape, self.channel_base, self.channel_max, "discriminator")
+        _, widths = widths_for("discriminator", self)
         formats = {"dtype": jnp.dtype(self.precision.compute), "param_dtype": jnp.dtype(self.precision.params)}
         h = activate(EqualizedConv(widths[-1], 1, name="input", **formats)(x))
         for number in reversed(range(1, len(widths))):

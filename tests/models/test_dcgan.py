@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator, stages_for
+from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -22,27 +22,6 @@ def init(network, *inputs):
 
 def compiled(network, **how):
     return jax.jit(lambda variables, *inputs: network.apply(variables, *inputs, **how))
-
-
-@pytest.mark.parametrize(
-    ("side", "stages", "smallest"), [(8, 1, 4), (10, 1, 5), (14, 1, 7), (16, 2, 4), (28, 2, 7), (32, 3, 4), (64, 4, 4)]
-)
-def test_sides_halve_down_to_four_to_seven_pixels(side, stages, smallest):
-    assert stages_for((side, side, 3)) == (stages, (smallest, smallest))
-
-
-def test_oblong_images_halve_together():
-    assert stages_for((16, 28, 1)) == (2, (4, 7))
-
-
-@pytest.mark.parametrize("shape", [(30, 30, 3), (9, 9, 1), (4, 4, 1), (7, 7, 1), (1, 1, 1), (8, 64, 1), (2,)])
-def test_other_sizes_are_the_users_mistake(shape):
-    with pytest.raises(UserError, match="data.name: a DCGAN cannot make " + "x".join(map(str, shape))):
-        stages_for(shape)
-    with pytest.raises(UserError):
-        make(DcganGenerator, shape).init(jax.random.key(0), jnp.zeros((1, 64)))
-    with pytest.raises(UserError):
-        make(DcganDiscriminator, shape).init(jax.random.key(0), jnp.zeros((1, *shape)))
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (16, 28, 3)])

@@ -101,6 +101,9 @@ def test_several_outputs_are_so_many_logits():
         (MlpGenerator, {"norm": "x"}, "method.generator.norm: 'x' is not one of none, batch"),
         (MlpGenerator, {"conditioning": "batch_norm"}, "'batch_norm' needs method.generator.norm to be 'batch'"),
         (MlpDiscriminator, {"conditioning": "x"}, "method.discriminator.conditioning: 'x' is not one of projection"),
+        (MlpGenerator, {"latent": 0}, "method.generator.latent: 0 must be at least 1"),
+        (MlpGenerator, {"depth": -1}, "method.generator.depth: -1 must be at least 0"),
+        (MlpDiscriminator, {"width": 0}, "method.discriminator.width: 0 must be at least 1"),
         (MlpDiscriminator, {"maxout": -1}, "method.discriminator.maxout: -1"),
     ],
 )

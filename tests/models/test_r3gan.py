@@ -115,17 +115,26 @@ def test_those_for_cifar_have_nearly_21_million_parameters_each():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"shape": (30, 30, 3)}, "data.name: R3GAN cannot make 30x30x3"),
+        ({"shape": (30, 30, 3)}, "cannot have the 30x30x3 of data.name and data.size"),
         ({"shape": (32, 32, 3)}, "widths: .8, 4. must have 4 numbers for 32x32x3, one for each side from 4 to 32"),
         ({"blocks": (1,)}, "blocks: .1,. must have 2 numbers"),
         ({"group": 3}, "group: 3 does not divide 2 times the width 8"),
+        ({"group": 0}, "group: 0 must be at least 1"),
+        ({"widths": (8, 0)}, "widths: .8, 0. must be at least 1"),
+        ({"blocks": (1, -1)}, "blocks: .1, -1. must be at least 0"),
+        ({"expansion": 0}, "expansion: 0 must be at least 1"),
     ],
 )
 def test_what_it_cannot_build_is_the_users_mistake(network, fields, message):
-    network = make(network, **fields)
-    seen = jnp.zeros((1, 64)) if network.__class__ is R3GANGenerator else jnp.zeros((1, *network.shape))
-    with pytest.raises(UserError, match=message):
-        network.init(KEY, seen)
+    player = "generator" if network is R3GANGenerator else "discriminator"
+    with pytest.raises(UserError, match=f"method.{player}.*{message}"):
+        make(network, **fields)
+
+
+def test_a_generator_that_would_not_see_the_label_is_the_users_mistake():
+    assert make(R3GANGenerator, embedding=0).embedding == 0
+    with pytest.raises(UserError, match="method.generator.embedding: 0 must be at least 1"):
+        make(R3GANGenerator, embedding=0, num_classes=10)
 
 
 @pytest.mark.parametrize("conditioning", ["projection", "concat"])

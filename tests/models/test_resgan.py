@@ -200,11 +200,11 @@ def test_networks_compute_in_bfloat16_and_answer_in_float32(network):
 @pytest.mark.parametrize(
     ("network", "fields", "message"),
     [
-        (ResGenerator, {"shape": (30, 30, 3)}, "data.name: a residual generator cannot make 30x30x3"),
+        (ResGenerator, {"shape": (30, 30, 3)}, "generator.name: ResGenerator cannot have the 30x30x3 of data"),
         (
             ResDiscriminator,
             {"shape": (30, 30, 3), "halvings": 2},
-            "a residual discriminator cannot halve 30x30x3 2 times",
+            "discriminator.halvings: 2 halves 30x30 images 2 times; their sides can be halved 1 times at most",
         ),
         (ResGenerator, {"multipliers": (4, 2, 1)}, "multipliers: .4, 2, 1. must be .. or 2 numbers"),
         (ResGenerator, {"attention": (16,)}, "generator.attention: 16 is no side to attend at; there are 8"),
@@ -215,6 +215,8 @@ def test_networks_compute_in_bfloat16_and_answer_in_float32(network):
         (ResGenerator, {"conditioning": "x"}, "method.generator.conditioning: 'x' is not one of concat, batch_norm"),
         (ResDiscriminator, {"conditioning": "x"}, "discriminator.conditioning: 'x' is not one of projection, concat"),
         (ResDiscriminator, {"pooling": "max"}, "method.discriminator.pooling: 'max' is not one of sum, mean"),
+        (ResGenerator, {"latent": 0}, "method.generator.latent: 0 must be at least 1"),
+        (ResDiscriminator, {"width": -4}, "method.discriminator.width: -4 must be at least 1"),
         (ResDiscriminator, {"halvings": 3}, "method.discriminator.halvings: 3 must be 0 to 2"),
     ],
 )
