@@ -89,6 +89,8 @@ def parser() -> Parser:
                           "inception_clean, dinov2, classifier, pixels (eval.features)")  # fmt: skip
     evaluate.add_argument("--num", type=int, help="samples to draw (eval.num)")
     evaluate.add_argument("--seed", type=int, help="of the samples (the run's)")
+    evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="the numbers, with how they were measured (of "
+                          "a run: in its evals/)")  # fmt: skip
 
     images = evaluate.add_argument_group("anyone's images", "instead of --workdir")
     images.add_argument("--samples", metavar="FOLDER|FILE.npz", help="the images to judge")
@@ -97,7 +99,6 @@ def parser() -> Parser:
     images.add_argument("--split", choices=("train", "heldout"), help="of a data source (train)")
     images.add_argument("--weights", default="", metavar="FILE", help="the network's (the cache, or a download)")
     images.add_argument("--classifier", default="", metavar="DIR", help="the run whose features 'classifier' are")
-    images.add_argument("--out", type=Path, metavar="FILE.json", help="the numbers, with how they were measured")
     images.add_argument("--statistics", type=Path, metavar="FILE.npz", help="keep the reference's moments here")
     for drawing in (sample, evaluate):
         drawing.add_argument("--step", type=step, metavar="N|best", help="the checkpoint to use (the last)")
@@ -143,7 +144,7 @@ def evaluate(arguments, overrides):
     from diffjax import parallel
     from diffjax.evaluate import evaluate
     from diffjax.measures import Evidence, choose
-    from diffjax.measures.report import table
+    from diffjax.measures.report import check_place, table
     from diffjax.progress import aside
 
     if arguments.samples or arguments.reference:
@@ -151,20 +152,22 @@ def evaluate(arguments, overrides):
         return
     if arguments.workdir is None:
         raise UserError("--workdir: evaluate needs a run directory, or --samples and --reference")
-    for flag in ("out", "statistics", "weights", "classifier", "split"):
+    for flag in ("statistics", "weights", "classifier", "split"):
         if getattr(arguments, flag):
-            raise UserError(f"--{flag}: goes with --samples; of a run it is a key of its config, or in its evals/")
+            raise UserError(f"--{flag}: goes with --samples; of a run it is a key of its config")
+    if arguments.out:
+        check_place(arguments.out, "--out", ".json")
     given = [("eval.features", arguments.features)] if arguments.features else []
     run = opened(arguments, overrides + given)
     config = run.experiment.config
     names = tuple(arguments.metrics.split(",")) if arguments.metrics else config.eval.metrics
     if not names:
         raise UserError("--metrics: this run's config chooses none; give some, such as --metrics=frechet_pixels")
-    choice = choose(names, run.experiment)
     num = config.eval.num if arguments.num is None else positive("--num", arguments.num)
+    choice = choose(names, run.experiment, num)
     seed = config.seed if arguments.seed is None else arguments.seed
     evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=aside)
-    scores = evaluate(evidence, arguments.workdir, run.step)
+    scores = evaluate(evidence, arguments.workdir, run.step, arguments.out)
     if parallel.is_main():
         print(table(scores))
 
@@ -182,8 +185,6 @@ def compare(arguments, overrides):
             raise UserError(f"--{flag}: is of a trained run; --samples are what they are")
     if overrides:
         raise UserError(f"--config.{overrides[0][0]}: there is no run whose config it could be")
-    if arguments.out and arguments.out.suffix != ".json":
-        raise UserError(f"--out: {arguments.out} is written as JSON; give it the ending .json")
     scores = compare(
         arguments.samples, arguments.reference, tuple((arguments.metrics or "frechet").split(",")),
         arguments.features or "inception", arguments.split or "train", arguments.weights, arguments.classifier,

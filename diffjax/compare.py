@@ -5,9 +5,12 @@ from pathlib import Path
 from diffjax import parallel
 from diffjax.errors import UserError
 from diffjax.measures import by_features, extractors, judge
-from diffjax.measures.evidence import Score
-from diffjax.measures.files import Files, read
-from diffjax.measures.report import record
+from diffjax.measures.choice import check_all
+from diffjax.measures.contract import Score
+from diffjax.measures.files import Files
+from diffjax.measures.named import read
+from diffjax.measures.report import check_place, record
+from diffjax.metrics import check_dimensions
 from diffjax.metrics.statistics import is_statistics, save_statistics
 
 
@@ -30,19 +33,26 @@ def compare(
     with their protocols. Raises UserError before anything is computed for what can be known then.
     """
     chosen = by_features(metrics, features)
+    for path, flag, ending in ((out, "--out", ".json"), (keep, "--statistics", ".npz")):
+        if path:
+            check_place(path, flag, ending)
     images = read(samples, "--samples", split)
     against = reference if is_statistics(reference) else read(reference, "--reference", split)
     asking = [name for name in chosen if name.endswith(":classifier")]
     run = judge(classifier, images.shape, asking[0]) if asking else None
     networks = extractors(chosen, images.shape, weights, run)
+    if keep:
+        if isinstance(against, str) or len(networks) != 1:
+            what = "the moments of one reference's images by one feature network"
+            raise UserError(f"--statistics: {keep} would keep {what}")
+        check_dimensions(*(network.dimensions for network in networks.values()))
     sets = Files(images, against, networks, parallel.layout(), batch_size)
-    if keep and (isinstance(against, str) or len(networks) != 1):
-        raise UserError(f"--statistics: {keep} would keep the moments of one reference's images by one feature network")
+    check_all(chosen, networks, sets.counts)
     scores = [score for metric in chosen.values() for score in metric(sets)]
     if keep and parallel.is_main():
         (name,) = networks
-        protocol = sets.reference_protocol(name) | {"features": networks[name].protocol}
-        save_statistics(keep, sets.seen(name, "reference").moments, protocol)
+        protocol = sets.reference_protocol(name) | {"features": networks[name].protocol, "images": against.name}
+        save_statistics(keep, sets.embedded(name, "reference").moments, protocol)
     if out and parallel.is_main():
-        record(scores, {"samples": samples}, out)
+        record(scores, sets.provenance, out)
     return scores

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from diffjax import parallel, pictures
 from diffjax.config import flatten
 from diffjax.data import Space
 from diffjax.errors import UserError
-from diffjax.measures import Evidence, Score, choose
+from diffjax.measures import Choice, Evidence, Score, choose
 from diffjax.measures.report import measure, record, table
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
@@ -45,46 +45,60 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
         watches.append(Watch("samples", config.train.sample_every, draw))
     if config.eval.metrics:
         choice = choose(config.eval.metrics, experiment)
+        _check_best(config.eval.best, choice)
 
         def numbers(state: TrainState, step: int) -> dict[str, float]:
             evidence = Evidence(experiment, state, config.eval.num, config.seed, choice, say=writer.say)
             scores = evaluate(evidence, workdir, step)
-            given = [f"eval/{score.name}" for score in scores]
-            if config.eval.best and config.eval.best not in given:
-                raise UserError(f"eval.best: no metric gives {config.eval.best!r}; there are {', '.join(given)}")
             for name, image in evidence.pictures.items():
                 writer.picture(step, image, name)
             writer.say(table(scores))
             return {f"eval/{score.name}": score.value for score in scores}
 
         watches.append(Watch("metrics", config.eval.every, numbers))
+    else:
+        _check_best(config.eval.best, Choice())
     return watches
 
 
-def evaluate(evidence: Evidence, workdir: Path, step: int) -> list[Score]:
+def _check_best(best: str, choice: Choice) -> None:
+    """Raises UserError if no metric can ever give the value that the best checkpoint is to be chosen by."""
+    given = [f"eval/{name}" for name in choice.names]
+    if best and best not in given:
+        raise UserError(f"eval.best: no metric gives {best!r}; there are {', '.join(given) or 'no eval.metrics'}")
+
+
+def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = None, **provenance: Any) -> list[Score]:
     """Computes the chosen metrics and writes them, with protocol and provenance, to `evals/ID.json`; pictures beside.
+
+    `place` is another folder for that, or the .json file itself; further `provenance` is written down beside ours.
 
     What a metric cannot measure, such as samples that are no numbers, says something of the run and does not end it.
     """
     experiment = evidence.experiment
-    scores = measure(evidence, evidence.choice.metrics)
+    scores = [_warned(score, evidence) for score in measure(evidence, evidence.choice.metrics)]
     if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
-        evidence.pictures["classes"] = by_class(evidence.drawn, experiment.method.space)
-    if evidence.has_drawn and evidence.drawn.not_finite:
-        scores.append(Score("not_finite", evidence.drawn.not_finite, 0, "samples that are no numbers", {}))
-    provenance = {
+        evidence.pictures["classes"] = by_class(evidence.shown, experiment.method.space)
+    if evidence.has_drawn and evidence.shown.not_finite:
+        scores.append(Score("not_finite", evidence.shown.not_finite, 0, "samples that are no numbers", {}))
+    provenance |= {
         "step": step,
         "seed": evidence.seed,
         "weights": evidence.weights,
         "sampler": flatten(experiment.config.sampler),
-        "nfe": evidence.drawn.nfe if evidence.has_drawn else 0,
-        "labels": "i modulo the number of classes" if experiment.own_generator.labelled else "none",
+        "nfe": evidence.shown.nfe if evidence.has_drawn else 0,
     }
     if parallel.is_main():
-        place = record(scores, provenance, workdir / "evals")
+        written = record(scores, provenance, place or workdir / "evals")
         for name, image in evidence.pictures.items():
-            pictures.save_png(place.with_name(f"{place.stem}-{name}.png"), image)
+            pictures.save_png(written.with_name(f"{written.stem}-{name}.png"), image)
     return scores
+
+
+def _warned(score: Score, evidence: Evidence) -> Score:
+    """A score of samples also warns of classes that have none."""
+    warnings = [score.warning, evidence.lack_of_classes if "labels" in score.protocol else ""]
+    return score._replace(warning="; ".join(filter(None, warnings)))
 
 
 def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.ndarray:

@@ -13,19 +13,21 @@ def aside(line: str) -> None:
 class Waiting:
     """Says from time to time how much of something long is done, and how long the rest will take."""
 
-    EVERY = 10.0  # seconds
+    EVERY = 10.0  # seconds: what takes less says nothing
 
-    def __init__(self, what: str, total: int, say: Callable[[str], None]):
-        self.what, self.total, self.say = what, total, say
+    def __init__(self, what: str, say: Callable[[str], None]):
+        self.what, self.say = what, say
         self.began = self.said = time.monotonic()
 
-    def at(self, done: int) -> None:
+    def at(self, done: int, total: int) -> None:
+        """So much is done, of so much."""
         now = time.monotonic()
-        if now - self.said < self.EVERY and not (done == self.total and self.said > self.began):
+        last = done == total and self.said > self.began  # what was announced is also finished
+        if not done or (now - self.said < self.EVERY and not last):
             return
         self.said = now
-        left = (now - self.began) / done * (self.total - done)
-        self.say(f"{self.what}: {done:,}/{self.total:,}, {clock(left)} left")
+        left = (now - self.began) / done * (total - done)
+        self.say(f"{self.what}: {done:,}/{total:,}, {clock(left)} left")
 
 
 def clock(seconds: float) -> str:

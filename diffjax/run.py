@@ -1,6 +1,5 @@
 """A run: a config turned into the objects it names, and a run directory opened again."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from diffjax.ema import WIDEST, Power, network_of, reconstruct
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion, NoisyClassifier
 from diffjax.methods.method import Method
+from diffjax.metrics.features.weights import content_hash
 from diffjax.optim import Adam
 from diffjax.parallel import Layout, Tree
 from diffjax.precision import Precision
@@ -212,10 +212,7 @@ class Run:
     @cached_property
     def identity(self) -> str:
         """A hash of the averaged weights: names a network in the protocol of what it measured."""
-        digest = hashlib.sha256()
-        for leaf in jax.tree.leaves(jax.device_get(self.ema)):
-            digest.update(leaf.tobytes())
-        return digest.hexdigest()[:12]
+        return content_hash(jax.device_get(self.ema))
 
     @property
     def process(self) -> Any:

@@ -1,6 +1,6 @@
 """Drawing from a trained model: any number of samples, each with a seed of its own, a compiled batch at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from diffjax.methods.method import Method
 from diffjax.parallel import Layout, Tree
+from diffjax.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,16 @@ class Generator:
 
     def draw(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Drawn:
         """All `num` samples at once."""
-        return self.together([part for part, _ in self.batches(variables, num, seed, label)])
+        return together(num, (part for part, _ in self.batches(variables, num, seed, label)))
 
-    def together(self, parts: list[Drawn]) -> Drawn:
-        """Batches of samples as one."""
-        x, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "label"))
-        film = [
-            np.concatenate([getattr(part, name) for part in parts], axis=1)
-            if self.trajectory and getattr(parts[0], name) is not None
-            else None
-            for name in ("x_t", "x0_hat")
-        ]
-        return Drawn(x, labels, parts[0].nfe, sum(part.not_finite for part in parts), *film)
+
+def together(num: int, parts: Iterable[Drawn]) -> Drawn:
+    """The `num` samples of all parts as one, each part given up when the next is drawn; films are joined at the end."""
+    x, label, films, nfe, not_finite = Rows(num), Rows(num), [], 0, 0
+    for part in parts:
+        x.add(part.x)
+        label.add(part.label)
+        films.append((part.x_t, part.x0_hat))
+        nfe, not_finite = part.nfe, not_finite + part.not_finite
+    film = [None if frames[0] is None else np.concatenate(frames, axis=1) for frames in zip(*films, strict=True)]
+    return Drawn(x.array, label.array, nfe, not_finite, *film)

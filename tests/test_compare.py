@@ -1,6 +1,7 @@
 """Anyone's images against a reference: the same numbers as of a run, and one line for whatever cannot be compared."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ import launch
 from diffjax import metrics as m
 from diffjax.compare import compare
 from diffjax.data import Digits
-from diffjax.errors import UserError
 from diffjax.pictures import save_png
 from tests.test_launch import one_line
 
@@ -39,7 +39,7 @@ def test_a_folder_an_archive_and_a_data_source_are_read_alike(digits, tmp_path):
     assert found[0] == found[1]
     samples, reference = (m.Moments.of(x.reshape(len(x), -1) / 255.0) for x in (TRAIN[:60], HELDOUT))
     assert found[0][0].value == pytest.approx(m.frechet_distance(samples, reference), rel=1e-5)
-    assert found[0][0].protocol["images"] == "digits heldout" and found[0][0].protocol["reference"] == len(HELDOUT)
+    assert found[0][0].protocol["reference"] == len(HELDOUT)
 
 
 def test_kept_statistics_stand_for_the_images(digits, tmp_path, capsys):
@@ -49,10 +49,11 @@ def test_kept_statistics_stand_for_the_images(digits, tmp_path, capsys):
     assert launch.main([*words, f"--reference={kept}", f"--out={out}"]) == 0
     images, statistics = (part for part in capsys.readouterr().out.split("metric") if "frechet_pixels" in part)
     assert images == statistics
-    (score,) = json.loads(out.read_text())["metrics"]
-    assert score["protocol"]["images"] == "digits heldout" and score["protocol"]["reference"] == len(HELDOUT)
+    written = json.loads(out.read_text())
+    assert written["metrics"][0]["protocol"]["reference"] == len(HELDOUT)
+    assert written["provenance"]["reference"] == str(kept) and written["provenance"]["images"] == "digits heldout"
     said = one_line(capsys, *words, f"--reference={kept}", "--metrics=kid")
-    assert "has only moments, for Frechet distances; this needs the images" in said
+    assert "has only moments, for Frechet distances; kid:pixels needs the images" in said
 
 
 def test_statistics_of_other_features_are_refused_and_the_difference_is_named(digits, tmp_path, capsys):
@@ -89,9 +90,17 @@ def with_(image, name):
             "frechet",
             "images of 9x9x1, those",
         ),
-        (lambda path: folder(path / "one", TRAIN[:1]), "frechet", "samples: 1 have no covariance; at least 2"),
-        (lambda path: folder(path / "few", TRAIN[:4]), "prdc", "k: 5 neighbours of 4 "),
-        (lambda path: folder(path / "few", TRAIN[:50]), "frechet_infinity", "smallest: subsets of 25 images with 64"),
+        (lambda path: folder(path / "one", TRAIN[:1]), "frechet", "samples: 1 images; frechet:pixels needs at least 2"),
+        (
+            lambda path: folder(path / "few", TRAIN[:4]),
+            "prdc",
+            "samples: 4 images; prdc:pixels needs at least 6, as balls reach to the neighbour k = 5",
+        ),
+        (
+            lambda path: folder(path / "few", TRAIN[:50]),
+            "frechet_infinity",
+            "samples: 50 images; frechet_infinity:pixels needs at least 130",
+        ),
         (lambda path: path / "nowhere", "frechet", "is no folder, no .npz and no data source"),
         (lambda path: folder(path / "empty", []), "frechet", "holds no image"),
         (lambda path: folder(path / "few", TRAIN[:9]), "modes", "'modes' is of a trained run; of images there are"),
@@ -118,17 +127,24 @@ def test_an_archive_of_anything_but_8_bit_images_is_refused(x, tmp_path, capsys)
         (["--samples=a"], "--reference: two sets of images are compared"),
         (["--samples=a", "--reference=b", "--num=5"], "--num: is of a trained run"),
         (["--samples=a", "--reference=b", "--config.eval.num=5"], "--config.eval.num: there is no run"),
-        (["--samples=a", "--reference=b", "--out=c.txt"], "--out: c.txt is written as JSON"),
-        (["--workdir=a", "--out=c.json"], "--out: goes with --samples"),
+        (["--samples=a", "--reference=b", "--out=c.txt"], "--out: c.txt is written as json; give it the ending .json"),
+        (["--workdir=a", "--out=c.txt"], "--out: c.txt is written as json; give it the ending .json"),
+        (["--workdir=a", "--statistics=c.npz"], "--statistics: goes with --samples"),
     ],
 )
 def test_flags_that_do_not_go_together_are_one_line(words, said, capsys):
     assert said in one_line(capsys, "evaluate", *words)
 
 
-def test_statistics_that_are_damaged_or_of_something_else_say_so(tmp_path):
+def test_statistics_that_are_damaged_or_of_something_else_say_so(tmp_path, capsys):
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 torn")
     np.savez(tmp_path / "half.npz", n=3, mean=np.zeros(2))
-    for name, said in (("torn", "cannot be read"), ("half", "says nothing of scatter, protocol"), ("none", "no file")):
-        with pytest.raises(UserError, match=said):
-            m.load_statistics(tmp_path / f"{name}.npz", {})
+    np.savez(tmp_path / "theirs.npz", mu=np.zeros(2), sigma=np.eye(2))
+    for name, said in (
+        ("torn", "--reference: .* holds no images x: "),
+        ("half", "says nothing of scatter, protocol; make one"),
+        ("theirs", "holds mu and sigma as pytorch-fid keeps them"),
+        ("none", "--reference: there is no file"),
+    ):
+        words = ["--samples=digits", "--features=pixels", f"--reference={tmp_path}/{name}.npz"]
+        assert re.search(said, one_line(capsys, "evaluate", *words))

@@ -1,9 +1,16 @@
 """What a trained classifier says: of generated images, and of itself."""
 
 from diffjax import metrics as m
-from diffjax.measures.evidence import Evidence, Score
+from diffjax.measures.contract import Score
+from diffjax.measures.evidence import Evidence
 from diffjax.metrics.features import Extractor, Outputs
 from diffjax.run import Run
+
+OF_CLASSES = ("classifier_accuracy", "classes", "class_kl", "confidence", "confidence_ratio")
+OF_STACKS = (
+    "stacked_modes", "stacked_modes_single_hit", "stacked_kl", "stacked_kl_bias", "stacked_modes_of_100",
+    "stacked_modes_single_hit_of_100", "stacked_modes_of_700", "stacked_modes_single_hit_of_700", "classifier_accuracy",
+)  # fmt: skip
 
 
 def extractor(judge: Run) -> Extractor:
@@ -16,7 +23,7 @@ def extractor(judge: Run) -> Extractor:
         return Outputs(network.apply(variables, x, features=True), network.apply(variables, x))
 
     protocol = {"network": "classifier", "weights": judge.identity, "resize": "none", "range": "its own"}
-    return Extractor("classifier", network.width, protocol, judge.ema["classifier"], apply)
+    return Extractor("classifier", network.width, protocol, judge.ema["classifier"], apply, method.space.num_classes)
 
 
 def classifier(e: Evidence) -> list[Score]:
@@ -24,11 +31,14 @@ def classifier(e: Evidence) -> list[Score]:
     samples, real = (e.choice.judge.experiment.logits(e.choice.judge.ema, x) for x in (e.drawn.x, e.heldout["x"]))
     accuracy = float((real.argmax(axis=1) == e.heldout["label"]).mean())
     found = m.class_report(samples, real)
-    protocol = e.protocol | {"classifier": e.choice.judge.identity, "reference": len(real), "split": "heldout"}
+    protocol = e.drawn_protocol | {"classifier": e.choice.judge.identity, "reference": len(real), "split": "heldout"}
+    balanced = m.expected_kl_to_uniform(real.shape[1], len(samples))
+    balance = "of as many draws of equally likely classes; KL(classes || uniform) in nats"
     held = f"{len(real)} real held-out images"
     return [
         Score("classifier_accuracy", accuracy, 1.0, f"of the judge itself, on {held}", protocol),
         Score("classes", found["classes"], real.shape[1], "all of them", protocol),
+        Score("class_kl", found["class_kl"], balanced, balance, protocol),
         Score("confidence", found["confidence"], found["real_confidence"], held, protocol),
         Score("confidence_ratio", found["confidence_ratio"], 1.0, "as sure as on real images", protocol),
     ]
@@ -47,8 +57,8 @@ def stacked_modes(e: Evidence, min_hits: int = 0) -> list[Score]:
     found = m.stacked_report(read.reshape(-1, 3), min_hits)
     oracle = {modes: m.stacked_report(seen[source.restricted(modes, num)], min_hits) for modes in (1000, 100, 700)}
     right = float((seen == real["label"]).mean())
-    protocol = e.protocol | {"data.sha256": source.sha256, "classifier": judge.identity, "classifier_accuracy": right}
-    protocol |= {"min_hits": min_hits, "reference": num, "split": "heldout"}
+    protocol = e.drawn_protocol | {"data.sha256": source.sha256, "classifier": judge.identity}
+    protocol |= {"classifier_accuracy": right, "min_hits": min_hits, "reference": num, "split": "heldout"}
     best, held = oracle[1000], f"{num} stacks of real held-out digits"
     bias, single = m.expected_kl_to_uniform(1000, num), "from 1 hit, as papers count: mistakes of the classifier too"
     scores = [
@@ -75,6 +85,6 @@ def accuracy(e: Evidence) -> list[Score]:
             float(right.mean()),
             1.0,
             "no mistake",
-            e.protocol | {"reference": len(right), "split": "heldout"},
+            e.data_protocol | {"reference": len(right), "split": "heldout"},
         )
     ]

@@ -1,63 +1,24 @@
-"""What metrics judge by, and what they answer."""
+"""What metrics judge a trained experiment by: real data, and samples that are drawn once."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from diffjax import metrics as m
 from diffjax.config import flatten
 from diffjax.data import Examples
-from diffjax.embedding import Embedder, Seen, joined
-from diffjax.metrics.features import Extractor
+from diffjax.embedding import Embedded, Embedder, Gathering
+from diffjax.errors import UserError
+from diffjax.measures.contract import Choice, of_images
+from diffjax.metrics.arrays import Told
 from diffjax.progress import Waiting
-from diffjax.run import Experiment, Run
-from diffjax.sampling import Drawn
+from diffjax.rows import evenly
+from diffjax.run import Experiment
+from diffjax.sampling import Drawn, together
 from diffjax.state import TrainState
-
-
-class Score(NamedTuple):
-    """A number, what it would be at best, why, what must agree for it to be compared, and what to beware of."""
-
-    name: str
-    value: float
-    at_best: float | None
-    meaning: str
-    protocol: dict[str, Any]
-    warning: str = ""
-
-
-class Sets(Protocol):
-    """Sets of images that are compared, by name: "samples" with the "reference".
-
-    Beside them may be "others", real images that the reference has not, which say what is best; and what was trained
-    on ("train"), with real images that were not ("heldout").
-    """
-
-    pictures: dict[str, np.ndarray]  # what metrics want to be looked at
-
-    def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
-        """The protocol: which images, how many, by which network, and the set they are compared with, if any ("")."""
-        ...
-
-    def seen(self, features: str, which: str) -> Seen | None:
-        """What a feature network sees in a set; None if there is no such set."""
-        ...
-
-    def images(self, which: str, indices: np.ndarray) -> np.ndarray:
-        """Some of the images of a set, uint8 [n, h, w, c]."""
-        ...
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Metrics that were chosen, and everything that they need, looked up before it is needed."""
-
-    metrics: dict[str, Callable[[Any], list[Score]]] = field(default_factory=dict)
-    extractors: dict[str, Extractor] = field(default_factory=dict)  # the feature networks
-    judge: Run | None = None  # a trained classifier
 
 
 @dataclass
@@ -78,24 +39,48 @@ class Evidence:
         return self.state.averaged
 
     @property
-    def protocol(self) -> dict[str, Any]:
-        """What every metric's protocol begins with: which data, and how many samples.
+    def data_protocol(self) -> dict[str, Any]:
+        """What every metric's protocol begins with: which data.
 
         Not where the data are kept, nor whether training sees mirrored twins: no reference does.
         """
         leaves = {f"data.{key}": value for key, value in flatten(self.experiment.config.data).items()}
-        ours = {key: value for key, value in leaves.items() if key not in ("data.data_dir", "data.flip")}
-        return ours | ({"generated": self.num} if self.experiment.method.generates else {})
+        return {key: value for key, value in leaves.items() if key not in ("data.data_dir", "data.flip")}
+
+    @property
+    def drawn_protocol(self) -> dict[str, Any]:
+        """What that of a metric of samples begins with: which data, how many samples, and of which labels."""
+        labelled, classes = self.experiment.own_generator.labelled, self.experiment.method.space.num_classes
+        return self.data_protocol | {"generated": self.num, "labels": f"i modulo {classes}" if labelled else "none"}
+
+    @property
+    def lack_of_classes(self) -> str:
+        """What to beware of where so few samples are drawn that some classes have none; "" otherwise."""
+        generator, classes = self.experiment.own_generator, self.experiment.method.space.num_classes
+        if not generator.labelled or self.num >= classes:
+            return ""
+        return f"only the first {self.num} of {classes} classes are drawn; take at least {classes} samples"
 
     def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
         """The protocol of what is measured by these features, against a set, or none ("")."""
-        ours = self.protocol | {"features": self.choice.extractors[features].protocol}
-        split = self._split(against)
-        return ours | ({"reference": len(self._examples(split)), "split": split} if against else {})
+        ours = self.drawn_protocol | of_images(self.choice.extractors[features])
+        if not against:
+            return ours
+        real = self.embedded(features, against)
+        return ours | {"reference": len(real), "split": self._split(against), "reference_hash": real.content}
 
     @property
     def drawn(self) -> Drawn:
-        """The samples."""
+        """The samples, for metrics. Raises UserError if some are no numbers and have become something that is one."""
+        drawn = self.shown
+        if drawn.not_finite and self.experiment.method.space.kind != "points":
+            broken = f"{drawn.not_finite} of {self.num} are not finite"
+            raise UserError(f"samples: {broken}; stored as {drawn.x.dtype} they would pass for real ones")
+        return drawn
+
+    @property
+    def shown(self) -> Drawn:
+        """The samples as they are, for who only looks at them."""
         return self._sampled[0]
 
     @property
@@ -104,17 +89,19 @@ class Evidence:
         return "_sampled" in self.__dict__
 
     @functools.cached_property
-    def _sampled(self) -> tuple[Drawn, dict[str, Seen]]:
+    def _sampled(self) -> tuple[Drawn, dict[str, Gathering]]:
         """The samples, drawn once, and what each feature network sees in them while they are still on the device."""
-        generator, parts = self.experiment.own_generator, []
-        seen: dict[str, list[Seen]] = {name: [] for name in self.choice.extractors}
-        waiting = Waiting("samples", self.num, self.say)
-        for part, batch in generator.batches(self.variables, self.num, self.seed):
-            parts.append(part)
-            for name in self.choice.extractors:
-                seen[name].append(self._embedder(name).batch(batch, len(part.x)))
-            waiting.at(sum(len(part.x) for part in parts))
-        return generator.together(parts), {name: joined(of) for name, of in seen.items()}
+        gathered = {name: Gathering(self.num) for name in self.choice.extractors}
+        return together(self.num, self._drawing(gathered)), gathered
+
+    def _drawing(self, gathered: dict[str, Gathering]) -> Iterator[Drawn]:
+        told, done = self.told("samples"), 0
+        for part, batch in self.experiment.own_generator.batches(self.variables, self.num, self.seed):
+            for name, gathering in gathered.items():
+                gathering.add(self._embedder(name).batch(batch), len(part.x))
+            yield part
+            done += len(part.x)
+            told(done, self.num)
 
     def _embedder(self, features: str) -> Embedder:
         e, batch_size = self.experiment, self.experiment.own_generator.batch_size
@@ -123,20 +110,31 @@ class Evidence:
             ("embedder", m.fingerprint(extractor.protocol)), lambda: Embedder(extractor, e.layout, batch_size)
         )
 
-    def seen(self, features: str, which: str) -> Seen:
-        """What a feature network sees in a set; in real images it looks once in the life of the experiment."""
+    def embedded(self, features: str, which: str) -> Embedded:
+        """A set as a feature network sees it; at real images it looks once in the life of the experiment."""
         if which == "samples":
-            return self._sampled[1][features]
+            return self._embedded_samples(features)
         split = self._split(which)
-        network = m.fingerprint(self.choice.extractors[features].protocol)
-        seen = self.experiment.once(("seen", network, split), lambda: self._look(features, split))
-        if which != "others":
-            return seen
-        return self.experiment.once(("others", network, split, self.num), lambda: seen.some(self.num))
-
-    def _look(self, features: str, split: str) -> Seen:
         examples = self._examples(split)
-        return self._embedder(features)(examples, Waiting(f"{split} images", len(examples), self.say).at)
+        key = (split, min(self.num, len(examples))) if which == "others" else (split, len(examples))
+        network = m.fingerprint(self.choice.extractors[features].protocol)
+        known = self.experiment.once(("embedded", network), dict)
+        if key not in known:
+            whole = known.get((split, len(examples)))
+            if whole is None:
+                known[key] = self._embedder(features)(_some(examples, key[1]), self.told(f"{split} images"))
+            else:
+                known[key] = whole.evenly(self.num)
+        return known[key]
+
+    def _embedded_samples(self, features: str) -> Embedded:
+        known = self.__dict__.setdefault("_embedded", {})
+        if self.drawn and features not in known:
+            known[features] = self._sampled[1][features].whole()
+        return known[features]
+
+    def told(self, what: str) -> Told:
+        return Waiting(what, self.say).at
 
     def _examples(self, split: str) -> Examples:
         return self.experiment.source.split(split)
@@ -159,3 +157,9 @@ class Evidence:
     @functools.cached_property
     def heldout(self) -> dict[str, np.ndarray]:
         return self.experiment.source.split("heldout").arrays()
+
+
+def _some(examples: Examples, n: int) -> Examples:
+    """n of them, from all over."""
+    chosen = evenly(n, len(examples))
+    return Examples(n, lambda indices: examples.take(chosen[indices]))

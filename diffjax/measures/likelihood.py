@@ -9,7 +9,26 @@ import numpy as np
 from diffjax import densities
 from diffjax.diffusion import discrete
 from diffjax.diffusion.bound import edge_entropy, mean_and_error
-from diffjax.measures.evidence import Evidence, Score
+from diffjax.measures.contract import Score
+from diffjax.measures.evidence import Evidence
+from diffjax.rows import evenly
+from diffjax.run import Experiment
+
+OF_VLB = ("vlb", "vlb_standard_error", "vlb_prior", "vlb_steps", "vlb_decoder")
+OF_ODE = ("likelihood_ode", "likelihood_ode_standard_error", "likelihood_ode_nfe")
+OF_ERRORS = tuple(f"denoising_error_{level:g}" for level in densities.LEVELS)  # of a chain, those that it has
+
+
+def of_bound(e: Experiment) -> tuple[str, ...]:
+    """What the scores of `bound` are called."""
+    terms = ("bound", "bound_standard_error", "bound_prior", "bound_steps", "bound_decoder")
+    return (*terms, *(() if e.method.process.absorbing else ("K", "K_gain")), "L_null")
+
+
+def of_k(e: Experiment) -> tuple[str, ...]:
+    """What the scores of `k_2015` are called."""
+    known = ("log_likelihood",) if hasattr(e.source, "log_density") else ()
+    return ("K", "K_standard_error", "L_null", "K_gain", *known)
 
 
 def bound(e: Evidence, draws: int = 512) -> list[Score]:
@@ -27,7 +46,7 @@ def bound(e: Evidence, draws: int = 512) -> list[Score]:
     frequency = np.bincount(e.train["x"].ravel(), minlength=method.space.values) / e.train["x"].size
     log_frequency = np.log2(frequency, where=frequency > 0, out=np.full_like(frequency, -np.inf))
     null = log_frequency[x].reshape(len(x), -1).sum(axis=1).mean()
-    protocol = e.protocol | {"unit": "bits per example", "draws": draws, "reference": len(x), "split": "heldout"}
+    protocol = e.data_protocol | {"unit": "bits per example", "draws": draws, "reference": len(x), "split": "heldout"}
     scores = [
         ("bound", -(prior + steps + decoder), true, "the true log likelihood"),
         ("bound_standard_error", error, 0.0, "of the bound, over held-out examples"),
@@ -94,7 +113,11 @@ def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
 def denoising_error(e: Evidence) -> list[Score]:
     """E |D(x_t) - x0|^2 / dims on held-out examples, in squared model units, at fixed noise levels sigma / alpha."""
     data = _some(e.heldout, e.num)
-    protocol = e.protocol | {"unit": "squared model units a dimension", "reference": len(data["x"]), "split": "heldout"}
+    protocol = e.data_protocol | {
+        "unit": "squared model units a dimension",
+        "reference": len(data["x"]),
+        "split": "heldout",
+    }
     scores = []
     for level, errors in densities.denoising_error(e.experiment, e.variables, data, e.seed).items():
         mean, error = mean_and_error(errors)
@@ -138,9 +161,9 @@ def k_2015(e: Evidence, draws: int = 64, repeats: int = 4) -> list[Score]:
 
 
 def _some(split: dict[str, np.ndarray], num: int) -> dict[str, np.ndarray]:
-    """At most `num` examples, from all over the split: one that is sorted by class keeps all classes."""
-    count = len(split["x"])
-    return {name: values[np.arange(min(num, count)) * count // min(num, count)] for name, values in split.items()}
+    """At most `num` examples, from all over the split."""
+    chosen = evenly(num, len(split["x"]))
+    return {name: values[chosen] for name, values in split.items()}
 
 
 def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], dict[str, Any]]:
@@ -151,7 +174,7 @@ def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], 
     else:
         unit, per = "bits a point in standardised units", bit
     known = {"unit": unit, "reference": len(data["x"]), "split": "heldout"}
-    return (unit, per), e.protocol | known | ({"labels": "given"} if e.experiment.method.conditional else {})
+    return (unit, per), e.data_protocol | known | ({"labels": "given"} if e.experiment.method.conditional else {})
 
 
 def _entropy(e: Evidence, x: np.ndarray, source: Any = None) -> float | None:

@@ -1,7 +1,8 @@
 """How good generated points are: modes that are found, and the distance between two sets of points."""
 
 from diffjax import metrics as m
-from diffjax.measures.evidence import Evidence, Score
+from diffjax.measures.contract import Score
+from diffjax.measures.evidence import Evidence
 
 
 def modes(e: Evidence) -> list[Score]:
@@ -9,14 +10,16 @@ def modes(e: Evidence) -> list[Score]:
     source = e.experiment.source
     found = m.mode_report(e.drawn.x, source.modes, source.sigma)
     ideal = m.oracle_row(len(source.modes), e.num)
-    protocol = e.protocol | {"radius": "3 sigma", "counted": "high_quality"}
-    return [Score(name, value, ideal[name], "a perfect sampler", protocol) for name, value in found.items()]
+    protocol, warning = e.drawn_protocol | {"radius": "3 sigma", "counted": "high_quality"}, ""
+    if e.drawn.not_finite:
+        warning = f"{e.drawn.not_finite} of {e.num} samples are not finite: they lie nowhere, near no mode"
+    return [Score(name, value, ideal[name], "a perfect sampler", protocol, warning) for name, value in found.items()]
 
 
 def energy(e: Evidence) -> list[Score]:
     """Energy distance of samples and held-out points, in stored units; its floor is train against held-out."""
     heldout, train = (split["x"][: e.num] for split in (e.heldout, e.train))
-    protocol = e.protocol | {"reference": len(heldout), "split": "heldout", "statistic": "U"}
+    protocol = e.drawn_protocol | {"reference": len(heldout), "split": "heldout", "statistic": "U"}
     floor = m.energy_distance(train, heldout)
     return [
         Score(

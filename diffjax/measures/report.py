@@ -1,25 +1,39 @@
 """Scores computed, written down with their protocols, and shown as a table."""
 
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from diffjax import metrics as m
 from diffjax.errors import UserError
-from diffjax.measures.evidence import Score, Sets
+from diffjax.measures.contract import Measuring, Score, Sets
 from diffjax.workdir import surroundings
 from diffjax.writer import write_json
 
 
-def measure(sets: Sets, metrics: dict[str, Callable[[Any], list[Score]]]) -> list[Score]:
-    """The scores of all these metrics; of one that cannot measure the samples NaN, and why."""
+def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
+    """The scores of all these metrics; of one that cannot measure the samples NaN, for each of its names, and why."""
     scores = []
-    for name, metric in metrics.items():
+    for metric in metrics.values():
         try:
             scores += metric(sets)
         except UserError as error:
-            scores.append(Score(name, float("nan"), None, f"not measured: {error}", {}))
+            scores += [Score(name, float("nan"), None, f"not measured: {error}", {}) for name in metric.names]
     return scores
+
+
+def check_place(path: Path, flag: str, ending: str) -> None:
+    """Raises UserError unless a file with this ending can be written there; makes the folders above it."""
+    if path.suffix != ending:
+        raise UserError(f"{flag}: {path} is written as {ending.removeprefix('.')}; give it the ending {ending}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{flag}: {path} cannot be written ({error.strerror}); choose another place") from error
+    if path.is_dir():
+        raise UserError(f"{flag}: {path} is a folder; choose another place")
 
 
 def record(scores: list[Score], provenance: dict[str, Any], place: Path) -> Path:
@@ -40,12 +54,13 @@ def record(scores: list[Score], provenance: dict[str, Any], place: Path) -> Path
 
 
 def table(scores: list[Score]) -> str:
-    """Scores as a table for a person: the value, beside what it would be at best, and why."""
+    """Scores as a table for a person: the value, beside what it would be at best, and why; below what to beware of."""
     rows = [("metric", "this run", "at best", "which is")]
     for score in scores:
         reference = "" if score.at_best is None else f"{score.at_best:.4g}"
         rows.append((score.name, f"{score.value:.4g}", reference, score.meaning))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
-    warnings = dict.fromkeys(f"{score.name}: {score.warning}" for score in scores if score.warning)
+    warned = {warning: [score.name for score in scores if score.warning == warning] for _, *_, warning in scores}
+    warnings = [f"{', '.join(names)}: {warning}" for warning, names in warned.items() if warning]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *warnings])

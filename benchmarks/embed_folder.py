@@ -1,0 +1,81 @@
+"""A folder of PNGs embedded by a tiny network: images/s, beside decoding alone and the network alone.
+
+    python -m benchmarks.embed_folder --count=2000 --side=128
+
+What a folder costs is decoding; the network here is small enough to show whether it waits for that.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from diffjax import parallel
+from diffjax.data import Folder
+from diffjax.data.source import in_memory
+from diffjax.embedding import Embedder
+from diffjax.metrics.features import Extractor, Outputs
+
+WIDTH = 64
+
+
+def tiny_network(side: int) -> Extractor:
+    """Two convolutions and a mean."""
+    random = np.random.default_rng(0)
+    kernels = [random.normal(size=shape).astype(np.float32) / 8 for shape in ((8, 8, 3, 32), (3, 3, 32, WIDTH))]
+
+    def apply(kernels, images):
+        x = images.astype(jnp.float32) / 255
+        for kernel, stride in zip(kernels, (4, 1), strict=True):
+            x = jax.lax.conv_general_dilated(
+                x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            x = jax.nn.relu(x)
+        return Outputs(x.mean(axis=(1, 2)))
+
+    return Extractor("tiny", WIDTH, {"network": "tiny"}, kernels, apply)
+
+
+def make(folder: Path, count: int, side: int) -> None:
+    """Smooth noise, which compresses as photos do."""
+    random = np.random.default_rng(0)
+    for i in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
+        coarse.resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{i:05}.png")
+
+
+def timed(call) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        make(Path(name), arguments.count, arguments.side)
+        images = Folder(name).everything()
+        embedder = Embedder(tiny_network(arguments.side), parallel.layout(), 64)
+        whole = in_memory(images.take(np.arange(len(images)))["x"], np.zeros(len(images)))
+        embedder(whole)  # compiled
+        ways = {
+            "decoding alone, one thread": lambda: images.take(np.arange(len(images))),
+            "the network alone": lambda: embedder(whole),
+            "embedded from the folder": lambda: embedder(images),
+        }
+        for way, call in ways.items():
+            seconds = min(timed(call) for _ in range(arguments.repeats))
+            print(f"{way:<28} {seconds:6.2f} s  {arguments.count / seconds:7.0f} images/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The metrics by name: the function, what its scores are called, and what it is for."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from diffjax.data import StackedMNIST
+from diffjax.measures import classes, images, likelihood, points
+from diffjax.measures.contract import Score
+from diffjax.methods.classifier import Classifier
+from diffjax.methods.diffusion import Diffusion
+from diffjax.methods.discrete import DiscreteDiffusion
+from diffjax.run import Experiment
+
+
+class Measure(NamedTuple):
+    """A metric, and what it is for: `needs` is said where `fits` finds that it makes no sense."""
+
+    function: Callable[..., list[Score]]
+    names: Callable[[Experiment], tuple[str, ...]]  # of its scores; of those by features, `images.names` says them
+    fits: Callable[[Experiment], bool]
+    needs: str
+    judged: bool = False  # by the classifier of `eval.classifier`
+
+
+def _always(*names: str) -> Callable[[Experiment], tuple[str, ...]]:
+    return lambda e: names
+
+
+def _generates_images(e: Experiment) -> bool:
+    return e.method.generates and e.method.space.kind == "images"
+
+
+def is_stacked(e: Experiment) -> bool:
+    return isinstance(e.source, StackedMNIST)
+
+
+def _gaussian(e: Experiment) -> bool:
+    return isinstance(e.method, Diffusion)
+
+
+def _chain(e: Experiment) -> bool:
+    return _gaussian(e) and bool(e.method.process.steps)
+
+
+BY_FEATURES = {
+    "frechet": images.frechet,
+    "frechet_infinity": images.frechet_infinity,
+    "kid": images.kid,
+    "kid_all_pairs": images.kid_all_pairs,
+    "prdc": images.prdc,
+    "inception_score": images.inception_score,
+    "memorisation": images.memorisation,
+}
+METRICS = {
+    **{
+        n: Measure(function, _always(), _generates_images, "a generator of images")
+        for n, function in BY_FEATURES.items()
+    },
+    "modes": Measure(
+        points.modes,
+        _always("modes", "high_quality", "reverse_kl"),
+        lambda e: getattr(e.source, "kind", "") in ("ring", "grid"),
+        "a mixture with known modes (toy2d:ring or toy2d:grid)",
+    ),
+    "energy": Measure(points.energy, _always("energy_distance"), lambda e: e.method.space.kind == "points", "points"),
+    "classifier": Measure(
+        classes.classifier,
+        _always(*classes.OF_CLASSES),
+        lambda e: _generates_images(e) and e.method.space.num_classes > 1 and not is_stacked(e),
+        "labelled images (if stacked, take stacked_modes)",
+        judged=True,
+    ),
+    "stacked_modes": Measure(
+        classes.stacked_modes,
+        _always(*classes.OF_STACKS),
+        lambda e: is_stacked(e) and e.method.generates,
+        "a generator of stacked digits (data.name='stacked_mnist')",
+        judged=True,
+    ),
+    "accuracy": Measure(
+        classes.accuracy, _always("accuracy"), lambda e: isinstance(e.method, Classifier), "a classifier"
+    ),
+    "bound": Measure(
+        likelihood.bound,
+        likelihood.of_bound,
+        lambda e: isinstance(e.method, DiscreteDiffusion),
+        "a discrete diffusion model",
+    ),
+    "vlb": Measure(likelihood.vlb, _always(*likelihood.OF_VLB), _gaussian, "a diffusion model of images or points"),
+    "likelihood_ode": Measure(
+        likelihood.likelihood_ode,
+        _always(*likelihood.OF_ODE),
+        lambda e: _gaussian(e) and not _chain(e),
+        "a diffusion process in continuous time, such as vp_linear or edm",
+    ),
+    "denoising_error": Measure(
+        likelihood.denoising_error,
+        _always(*likelihood.OF_ERRORS),
+        _gaussian,
+        "a diffusion model of images or points",
+    ),
+    "K": Measure(
+        likelihood.k_2015,
+        likelihood.of_k,
+        lambda e: _chain(e) and e.method.space.kind == "points",
+        "a chain of steps (such as learned_table) on points",
+    ),
+}
