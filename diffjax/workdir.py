@@ -14,7 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from diffjax.config import differences, fingerprint
-from diffjax.errors import UserError
+from diffjax.errors import Taken, UserError
 from diffjax.run import read_config
 from diffjax.writer import write_json
 
@@ -50,7 +50,7 @@ class Hold:
             self.file.seek(0)
             holder = self.file.read().strip() or "unknown"
             self.file.close()
-            raise UserError(f"--workdir: {self.workdir} is in use by a live process (pid {holder})") from None
+            raise Taken(f"--workdir: {self.workdir} is in use by a live process (pid {holder})") from None
         self.file.truncate(0)
         self.file.write(str(os.getpid()))
         self.file.flush()

@@ -1,0 +1,26 @@
+"""Ablations: the tables of papers as data, run at a budget, kept in a ledger, their claims decided.
+
+What an experiment file needs stands here; `ablate.py` runs one, `report.py` shows what came of it.
+"""
+
+from diffjax.ablation.claims import (
+    All,
+    AnyOf,
+    Claim,
+    Fails,
+    Less,
+    Statement,
+    Within,
+    decreases,
+    greatest,
+    increases,
+    least,
+)
+from diffjax.ablation.experiment import Budget
+from diffjax.ablation.grid import Grid, Run, setting, trained, vary
+from diffjax.ablation.table import Axis, Quantity, Table
+
+__all__ = [
+    "All", "AnyOf", "Axis", "Budget", "Claim", "Fails", "Grid", "Less", "Quantity", "Run", "Statement", "Table",
+    "Within", "decreases", "greatest", "increases", "least", "setting", "trained", "vary",
+]  # fmt: skip

@@ -1,0 +1,62 @@
+"""What was measured in the places of a table: values by seed, or why there are none."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffjax.ablation.table import Table, Where
+
+STATUSES = ("done", "failed", "part failed", "running", "not run")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place: the values of its quantities by seed, and the runs they came from."""
+
+    where: Where
+    runs: Mapping[int, str] = field(default_factory=dict)  # seed -> the run's id
+    status: str = "not run"
+    said: str = ""  # why it is not done
+    values: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # quantity -> seed -> value
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # quantity -> how it was measured
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, code, device, nfe, command
+
+    def mean(self, quantity: str) -> float:
+        return statistics.fmean(self.values[quantity].values())
+
+    def sd(self, quantity: str) -> float | None:
+        """The spread over seeds, n - 1 in the denominator; None of one seed."""
+        values = list(self.values[quantity].values())
+        return statistics.stdev(values) if len(values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one budget of one table."""
+
+    table: Table
+    cells: Sequence[Cell]
+
+    def at(self, where: Where) -> Cell:
+        """The cell at a place; one that was "not run" where the budget has none."""
+        for cell in self.cells:
+            if dict(cell.where) == dict(where):
+                return cell
+        return Cell(where, said=f"{', '.join(f'{k} {v}' for k, v in where.items())} is not in this budget")
+
+    def better(self, quantity: str) -> str:
+        """Whether "less" or "more" of it is better; "" if neither."""
+        return next(q.better for q in self.table.quantities if q.name == quantity)
+
+    def lines(self, along: str, fixed: Where, over: Sequence[str] = ()) -> list[list[Where]]:
+        """The places of this budget as lines along one axis, in the table's order, where the other axes are fixed."""
+        here = [place for place in self.table.places() if any(dict(c.where) == place for c in self.cells)]
+        here = [place for place in here if all(place[name] == label for name, label in fixed.items())]
+        if over:
+            here = [place for place in here if place[along] in over]
+        lines: dict[tuple, list[Where]] = {}
+        for place in here:
+            others = tuple((name, label) for name, label in place.items() if name != along)
+            lines.setdefault(others, []).append(place)
+        return list(lines.values())

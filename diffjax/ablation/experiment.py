@@ -1,0 +1,87 @@
+"""An experiment file: a published table, the claims made of it, and what to run for each budget.
+
+It defines PAPER, a Table; CLAIMS, a tuple of Claims; BUDGETS, {name: Budget}; and its docstring says what it is.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffjax.ablation.claims import Claim
+from diffjax.ablation.grid import Grid
+from diffjax.ablation.table import Table
+from diffjax.errors import UserError
+
+BUDGETS = ("minute", "hour", "day", "paper")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a table is made of when there is so much time for all of it."""
+
+    what: str  # data, length of training, samples: "digits 8x8, 128,000 images; 719 samples"
+    grid: Grid
+    measures: Mapping[str, str]  # quantity of the table -> the score of ours that stands for it: {"FID": "fid"}
+    hours: float  # time limit of one run, for schedulers that want one
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment file, read."""
+
+    name: str
+    path: Path
+    about: str
+    paper: Table
+    claims: tuple[Claim, ...]
+    budgets: Mapping[str, Budget]
+
+    def budget(self, name: str) -> Budget:
+        """Raises UserError for a budget that is none, or that this experiment has no grid for."""
+        if name not in self.budgets:
+            known = "is unknown" if name not in BUDGETS else f"has no grid in {self.path}"
+            raise UserError(f"--budget: {name!r} {known}; it is one of {', '.join(self.budgets)}")
+        return self.budgets[name]
+
+
+def read(path: str | Path) -> Experiment:
+    """The experiment in a file. Raises UserError, in one line, for whatever is wrong with it."""
+    path = Path(path)
+    if path.suffix != ".py" or not path.is_file():
+        there = ", ".join(sorted(str(file) for file in Path("experiments").glob("*.py") if file.stem != "__init__"))
+        raise UserError(f"experiment: there is no file {path}; there are {there or 'none'}")
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent.parent))
+    try:
+        spec.loader.exec_module(module)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:
+        raise UserError(f"{path} raised {type(error).__name__}: {' '.join(str(error).split())}") from error
+    finally:
+        sys.path.pop(0)
+    for name, kind in (("PAPER", Table), ("CLAIMS", tuple), ("BUDGETS", dict)):
+        if not isinstance(getattr(module, name, None), kind):
+            raise UserError(f"{path}: defines no {name}, a {kind.__name__}")
+    experiment = Experiment(
+        path.stem, path, (module.__doc__ or "").strip(), module.PAPER, module.CLAIMS, module.BUDGETS
+    )
+    _check(experiment)
+    return experiment
+
+
+def _check(experiment: Experiment) -> None:
+    """Every point of every grid stands in the table, and every measure is of one of its quantities."""
+    quantities = {quantity.name for quantity in experiment.paper.quantities}
+    for name, budget in experiment.budgets.items():
+        if name not in BUDGETS:
+            raise UserError(f"{experiment.path}: budget {name!r} is not one of {', '.join(BUDGETS)}")
+        if unknown := sorted(budget.measures.keys() - quantities):
+            raise UserError(f"{experiment.path}: budget {name} measures {unknown[0]!r}, which is not in the table")
+        for point in budget.grid:
+            experiment.paper.check(point.where)
+            if not point.config:
+                raise UserError(f"{experiment.path}: budget {name} has no config for {dict(point.where)}")

@@ -1,0 +1,103 @@
+"""What to run, as a product of choices: each point of a grid says where it stands and which keys of a config it sets.
+
+    trained("configs/digits.py", seeds=3) * vary("eta", {...}) * vary("steps", {...}) + ...
+
+`*` is every point of the one with every point of the other, `+` the points of both. Two choices that disagree over a
+key, or over where a point stands, are an error: nothing is overlaid silently.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """Another run that a point needs, by the keys of the config that take its run directory."""
+
+    config: str  # FILE.py[:VARIANT]
+    keys: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, config: str, **keys: Any) -> "Run":
+        """Keys with "__" for their dots, as in `train__steps`."""
+        return cls(config, tuple((_dotted(key), value) for key, value in keys.items()))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One place in a table and one seed: where it stands, and what its config is."""
+
+    where: Mapping[str, str] = field(default_factory=dict)  # {"eta": "0.0", "steps": "10"}
+    config: str = ""  # FILE.py[:VARIANT]
+    seed: int | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)  # {"sampler.eta": 0.0}; a value may be a Run
+
+    def __mul__(self, other: "Point") -> "Point":
+        if self.config and other.config:
+            raise UserError(f"grid: {self.config} and {other.config} are two configs for one point; use + between them")
+        seed = other.seed if self.seed is None else self.seed
+        where = _together("the places", self.where, other.where)
+        return Point(where, self.config or other.config, seed, _together("the keys", self.keys, other.keys))
+
+
+def _together(what: str, first: Mapping, second: Mapping) -> dict:
+    clash = sorted(key for key in first.keys() & second.keys() if first[key] != second[key])
+    if clash:
+        key = clash[0]
+        raise UserError(f"grid: {what} of two choices disagree on {key}: {first[key]!r} and {second[key]!r}")
+    return {**first, **second}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Points, in the order in which they were said."""
+
+    points: tuple[Point, ...]
+
+    def __mul__(self, other: "Grid") -> "Grid":
+        return Grid(tuple(one * another for one in self.points for another in other.points))
+
+    def __add__(self, other: "Grid") -> "Grid":
+        return Grid(self.points + other.points)
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self.points)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def where(self, wanted: Callable[[Mapping[str, str]], bool]) -> "Grid":
+        """The points that stand where `wanted` says."""
+        return Grid(tuple(point for point in self.points if wanted(point.where)))
+
+
+def trained(config: str, seeds: int = 1, **keys: Any) -> Grid:
+    """A training run of a config for each seed, from 0 on; keys with "__" for their dots, as in `train__steps`."""
+    if seeds < 1:
+        raise UserError(f"grid: seeds={seeds} is not a number of runs; at least 1")
+    laid = {_dotted(key): value for key, value in keys.items()}
+    return Grid(tuple(Point(config=config, seed=seed, keys=laid) for seed in range(seeds)))
+
+
+def vary(name: str, choices: Mapping[Any, Mapping[str, Any] | Grid]) -> Grid:
+    """One place along the axis `name` for each choice: {label: the keys it sets, or a grid of its own}."""
+    points = []
+    for label, choice in choices.items():
+        here = Point(where={name: str(label)})
+        if isinstance(choice, Grid):
+            points += [here * point for point in choice]
+        else:
+            points.append(here * Point(keys=dict(choice)))
+    return Grid(tuple(points))
+
+
+def setting(**keys: Any) -> Grid:
+    """One choice for all: keys with "__" for their dots, as in `eval__num=2000`."""
+    return Grid((Point(keys={_dotted(key): value for key, value in keys.items()}),))
+
+
+def _dotted(key: str) -> str:
+    return key.replace("__", ".")

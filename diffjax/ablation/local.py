@@ -1,0 +1,209 @@
+"""The local backend: a pool of slots, each a process of its own with a GPU group or a share of the cores.
+
+A task begins when the runs it needs are there. Killed ones go on where they were; one that another process has in hand
+is left to it, and looked at again. On SIGINT and SIGTERM the processes are asked to stop after the step under way.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffjax.ablation.plan import Task
+from diffjax.ablation.work import state_of
+from diffjax.errors import TAKEN
+from diffjax.progress import clock
+
+POLL = 0.5  # seconds between looks at the processes
+AGAIN = 10.0  # seconds before a run that another process had in hand is looked at again
+Command = Callable[[Task], list[str]]
+
+
+@dataclass
+class Progress:
+    """How far every task has come, for whoever watches."""
+
+    tasks: Sequence[Task]
+    root: Path
+    running: dict[str, float] = field(default_factory=dict)  # id -> when it began
+    elsewhere: set[str] = field(default_factory=set)  # in another process's hands
+    crashed: dict[str, str] = field(default_factory=dict)  # id -> how its process ended
+    took: list[float] = field(default_factory=list)  # seconds of those that ended here
+    slots: int = 1
+
+    def status(self, task: Task) -> str:
+        if task.id in self.running:
+            return "running"
+        if task.id in self.crashed:
+            return "crashed"
+        if task.id in self.elsewhere:
+            return "elsewhere"
+        return {"not run": "waiting", "begun": "waiting", "trained": "waiting"}.get(
+            state := state_of(task, self.root).status, state
+        )
+
+    def counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for task in self.tasks:
+            counts[status] = counts.get(status := self.status(task), 0) + 1
+        return counts
+
+    def left(self) -> str:
+        """How long the rest will take, from what has ended so far; "" until something has."""
+        if not self.took:
+            return ""
+        mean, now = sum(self.took) / len(self.took), time.monotonic()
+        waiting = self.counts().get("waiting", 0) * mean
+        begun = sum(max(mean - (now - since), 0.0) for since in self.running.values())
+        return clock((waiting + begun) / self.slots)
+
+    def line(self) -> str:
+        """ "3 done, 2 running (1a2b: step 400 of 1,000), 4 waiting, 2:10 left" """
+        said = [f"{n} {status}" for status, n in sorted(self.counts().items())]
+        now = [f"{task.id} {doing(task, self.root)}" for task in self.tasks if task.id in self.running]
+        left = self.left()
+        return ", ".join(said) + (f" ({'; '.join(now)})" if now else "") + (f", {left} left" if left else "")
+
+
+def doing(task: Task, root: Path) -> str:
+    """What a running task is at: its step, or its measurements."""
+    workdir = task.workdir(root)
+    if state_of(task, root).status == "trained":
+        done = sum(evaluation.path(workdir).is_file() for evaluation in task.evaluations)
+        return f"measuring {done + 1} of {len(task.evaluations)}"
+    path = workdir / "metrics.jsonl"
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        step = json.loads(path.read_text().splitlines()[-1])["step"]
+        return f"step {step:,} of {task.config.train.steps:,}"
+    return "starting"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one process may use: some GPUs, or some cores."""
+
+    environment: tuple[tuple[str, str], ...] = ()
+    cores: tuple[int, ...] = ()
+
+    def start(self, command: list[str], log: Path) -> subprocess.Popen:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        pinned = ["taskset", "--cpu-list", ",".join(map(str, self.cores))] if self.cores and _taskset() else []
+        with log.open("a") as output:
+            return subprocess.Popen(
+                [*pinned, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env=os.environ | dict(self.environment), start_new_session=True,
+            )  # fmt: skip
+
+
+def slots(number: int = 0) -> list[Slot]:
+    """So many shares of this machine; 0: one for each GPU, or for each pair of cores where there is none."""
+    gpus = _gpus()
+    if gpus:
+        number = min(number or len(gpus), len(gpus))
+        shares = [gpus[i::number] for i in range(number)]
+        return [Slot((("CUDA_VISIBLE_DEVICES", ",".join(share)),)) for share in shares]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    number = min(number or max(len(cores) // 2, 1), len(cores))
+    return [Slot(cores=tuple(cores[i::number])) for i in range(number)]
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, by number, without starting JAX on them."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
+    return [str(i) for i, line in enumerate(listed.splitlines()) if line.startswith("GPU")]
+
+
+def _taskset() -> bool:
+    return shutil.which("taskset") is not None
+
+
+def run(
+    tasks: Sequence[Task], root: Path, command: Command, pool: Sequence[Slot], show: Callable[[Progress], None]
+) -> Progress:
+    """Carries out the tasks, each when the runs it needs are done; returns when none is left that can be."""
+    progress = Progress(tasks, root, slots=len(pool))
+    free, live = list(pool), {}
+    look_again: dict[str, float] = {}
+    stopping = Stop()
+    with stopping:
+        while True:
+            for task_id, (process, slot, task) in list(live.items()):
+                if process.poll() is not None:
+                    _ended(task, process.returncode, progress, look_again)
+                    free.append(slot)
+                    del live[task_id]
+            if stopping.asked:
+                for process, _, _ in live.values():
+                    process.send_signal(signal.SIGTERM)
+                for process, _, _ in live.values():
+                    process.wait()
+                return progress
+            for task in tasks:
+                if free and _ready(task, progress, live, look_again):
+                    slot = free.pop(0)
+                    live[task.id] = slot.start(command(task), task.workdir(root) / "log.txt"), slot, task
+                    progress.running[task.id] = time.monotonic()
+            show(progress)
+            if not live and not progress.elsewhere:
+                return progress
+            time.sleep(POLL)
+
+
+def _ready(task: Task, progress: Progress, live: dict, look_again: dict[str, float]) -> bool:
+    if task.id in live or task.id in progress.crashed or time.monotonic() < look_again.get(task.id, 0.0):
+        return False
+    progress.elsewhere.discard(task.id)
+    if progress.status(task) in ("done", "failed"):
+        return False
+    return all(progress.status(need) == "done" for need in task.needs)
+
+
+def _ended(task: Task, status: int, progress: Progress, look_again: dict[str, float]) -> None:
+    """What the end of a process means for its task."""
+    progress.took.append(time.monotonic() - progress.running.pop(task.id))
+    if status == TAKEN:
+        progress.took.pop()
+        progress.elsewhere.add(task.id)
+        look_again[task.id] = time.monotonic() + AGAIN
+    elif progress.status(task) not in ("done", "failed"):
+        said = last_line(task.workdir(progress.root) / "log.txt")
+        progress.crashed[task.id] = f"ended with status {status}: {said}"
+
+
+def last_line(log: Path) -> str:
+    """The last thing that a process said."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
+    return lines[-1] if lines else "it said nothing"
+
+
+class Stop:
+    """SIGINT and SIGTERM ask for an end in good order."""
+
+    asked = False
+
+    def __enter__(self) -> "Stop":
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        self.asked = True
+
+
+def this_program() -> list[str]:
+    """How to start launch.py again."""
+    return [sys.executable, str(Path(sys.argv[0]).resolve())]

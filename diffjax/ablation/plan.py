@@ -1,0 +1,137 @@
+"""A budget as tasks: the networks to train, each once, and what to measure of each.
+
+Two points whose configs differ in nothing that training depends on share one run. A run's id is a hash of what does
+change it: the resolved config but for its paths, its intervals, the devices, and how it is drawn from and measured.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from diffjax import config as configs
+from diffjax.ablation.code import code_of
+from diffjax.ablation.experiment import Budget
+from diffjax.ablation.grid import Point, Run
+from diffjax.ablation.table import Where
+from diffjax.errors import UserError
+
+LATER = ("sampler.", "eval.", "checkpoint.")  # keys of how a run is drawn from and measured, not of its training
+CHECKPOINT = "checkpoint.step"  # the one key that no config has: the step to measure, for a curve
+IRRELEVANT = ("train.keep", "train.profile", "data.data_dir")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One measurement of a trained run, for one place of the table."""
+
+    id: str
+    where: Where
+    keys: Mapping[str, Any]  # "sampler.steps": 10, laid over the run's config
+
+    def path(self, workdir: Path) -> Path:
+        """Where its numbers are written."""
+        return workdir / "cells" / f"{self.id}.json"
+
+
+@dataclass
+class Task:
+    """One training run, the runs it needs, and everything that is measured of it."""
+
+    id: str
+    seed: int
+    config: ConfigDict
+    code: str  # of the code that computes it
+    source: str  # FILE.py[:VARIANT]
+    changes: Mapping[str, Any]  # training keys laid over it
+    needs: tuple["Task", ...] = ()
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    def workdir(self, root: Path) -> Path:
+        return root / self.id
+
+    def command(self) -> str:
+        """What trains it from the front door."""
+        words = [f"--config.{key}={_said(value)}" for key, value in self.changes.items()]
+        return " ".join(["python launch.py train", f"--config={self.source}", *words, f"--workdir=DIR/{self.id}"])
+
+
+def tasks(budget: Budget, root: Path) -> list[Task]:
+    """The tasks of a budget, those that others need first. Raises UserError for a point whose config does not build."""
+    plan: dict[str, Task] = {}
+    for point in budget.grid:
+        task = _task(point, plan, root)
+        keys = {key: _located(value, plan, root) for key, value in point.keys.items() if key.startswith(LATER)}
+        named = {key: _identity(value) for key, value in point.keys.items() if key.startswith(LATER)}
+        laid(task.config, {key: value for key, value in keys.items() if key != CHECKPOINT})  # or it does not fit
+        evaluation = Evaluation(_hash({"where": dict(point.where)} | named), point.where, keys)
+        if all(known.id != evaluation.id for known in task.evaluations):
+            task.evaluations.append(evaluation)
+    return list(plan.values())
+
+
+def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
+    """The training run of a point: the one that is planned already, or a new one."""
+    changes = {key: value for key, value in point.keys.items() if not key.startswith(LATER)}
+    drawing = {key: value for key, value in point.keys.items() if key.startswith("sampler.")}
+    needs = [_needed(value, plan, root) for value in point.keys.values() if isinstance(value, Run)]
+    located = {key: _located(value, plan, root) for key, value in changes.items()}
+    seed = {} if point.seed is None else {"seed": point.seed}
+    config = laid(configs.load(point.config), located | seed)
+    identity = run_id(config, {key: _identity(value) for key, value in changes.items() if isinstance(value, Run)})
+    if identity not in plan:
+        # Measured afterwards, as often as is asked; drawn from as the first point says, for the pictures.
+        whole = laid(config, {**drawing, "eval.metrics": (), "eval.every": 0, "eval.best": ""})
+        plan[identity] = Task(identity, config.seed, whole, code_of(whole), point.config, located | seed)
+    task = plan[identity]
+    task.needs = tuple({need.id: need for need in [*task.needs, *needs]}.values())
+    return task
+
+
+def _needed(run: Run, plan: dict[str, Task], root: Path) -> Task:
+    return _task(Point(config=run.config, keys=dict(run.keys)), plan, root)
+
+
+def _located(value: Any, plan: dict[str, Task], root: Path) -> Any:
+    """A value as a config takes it: of a run its directory."""
+    return str(_needed(value, plan, root).workdir(root)) if isinstance(value, Run) else value
+
+
+def _identity(value: Any) -> Any:
+    """A value as a hash takes it: of a run what it is, not where."""
+    return {"config": value.config, "keys": dict(value.keys)} if isinstance(value, Run) else value
+
+
+def run_id(config: ConfigDict, runs: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that change with whatever may change what is trained."""
+    leaves = {
+        path: value
+        for path, value in configs.flatten(config).items()
+        if not path.startswith(LATER)
+        and path not in IRRELEVANT
+        and (path == "train.steps" or not configs.may_change(path))
+    }
+    return _hash(leaves | dict(runs))
+
+
+def laid(config: ConfigDict, keys: Mapping[str, Any]) -> ConfigDict:
+    """`config` with values laid over it, as strictly as from the command line."""
+    try:
+        return configs.override(config, [(key, _said(value)) for key, value in keys.items()])
+    except UserError as error:
+        raise UserError(f"grid: {error}") from error
+
+
+def _said(value: Any) -> str:
+    """A value as one says it on the command line."""
+    if isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    return str(value)
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -1,0 +1,98 @@
+"""The table of a paper as data: its axes, and what was published in each of its cells."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from diffjax.errors import UserError
+
+MARKS = {
+    "A": "read in the authors' own paper or repository",
+    "T": "two or more independent transcriptions agree",
+    "1": "one transcription",
+    "M": "remembered, not confirmed",
+    "D": "derived; the derivation is in the experiment's file",
+}
+Where = Mapping[str, str]  # a place in a table: {"eta": "0.0", "steps": "10"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What the rows, or the columns, of a table are, in the order of the paper."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, labels: Sequence[Any]) -> "Axis":
+        return cls(name, tuple(map(str, labels)))
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One published quantity: its cells row by row, as numbers or as words ("unstable"); None where there is none."""
+
+    name: str  # as the paper calls it: "FID"
+    mark: str  # how sure the numbers are: a letter of MARKS
+    cells: Sequence[Any]  # a row for each label, of a cell for each column; or a cell for each label
+    better: str = "less"  # "less", "more", or "" where neither is
+    unit: str = ""
+
+    def __post_init__(self):
+        if self.mark not in MARKS:
+            raise UserError(f"experiment: the mark of {self.name}, {self.mark!r}, is not one of {', '.join(MARKS)}")
+        if self.better not in ("less", "more", ""):
+            raise UserError(f"experiment: {self.name} is better {self.better!r}; write 'less', 'more' or ''")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table. Raises UserError unless every quantity has a cell for every place."""
+
+    source: str  # who published it where: "Song et al. 2020, arXiv 2010.02502, table 1"
+    rows: Axis
+    quantities: tuple[Quantity, ...]
+    columns: Axis | None = None
+
+    def __post_init__(self):
+        if not self.source:
+            raise UserError("experiment: a table has no source; say who published it where")
+        for quantity in self.quantities:
+            shape, rows = self._shape(), self._rows(quantity)
+            if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
+                found = f"{len(rows)} rows of {'/'.join(map(str, sorted({len(row) for row in rows})))}"
+                raise UserError(f"experiment: {quantity.name} has {found} cells, the table {shape[0]} of {shape[1]}")
+
+    def _shape(self) -> tuple[int, int]:
+        return len(self.rows.labels), len(self.columns.labels) if self.columns else 1
+
+    def _rows(self, quantity: Quantity) -> list[Sequence[Any]]:
+        return list(quantity.cells) if self.columns else [(cell,) for cell in quantity.cells]
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return (self.rows, self.columns) if self.columns else (self.rows,)
+
+    def places(self) -> Iterator[Where]:
+        """Every place, row by row."""
+        names = [axis.name for axis in self.axes]
+        for labels in product(*(axis.labels for axis in self.axes)):
+            yield dict(zip(names, labels, strict=True))
+
+    def published(self, quantity: str, where: Where) -> Any:
+        """What was published there: a number, a (mean, spread) pair, a word, or None."""
+        (found,) = (q for q in self.quantities if q.name == quantity)
+        i = self.rows.labels.index(where[self.rows.name])
+        j = self.columns.labels.index(where[self.columns.name]) if self.columns else 0
+        return self._rows(found)[i][j]
+
+    def check(self, where: Where) -> None:
+        """Raises UserError for a place that is not in this table."""
+        if sorted(where) != sorted(axis.name for axis in self.axes):
+            raise UserError(
+                f"experiment: {dict(where)} is no place in a table of {' and '.join(a.name for a in self.axes)}"
+            )
+        for axis in self.axes:
+            if where[axis.name] not in axis.labels:
+                raise UserError(f"experiment: {axis.name} {where[axis.name]!r} is not one of {', '.join(axis.labels)}")

@@ -1,0 +1,100 @@
+"""One task carried out in this process: a run trained to its end, or continued, then measured in all that is asked.
+
+What is there already is not done again. A run directory belongs to one process at a time: who finds it taken leaves it
+to the other. What older code made is moved aside where that is asked.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffjax.ablation.code import code_of
+from diffjax.ablation.plan import CHECKPOINT, Evaluation, Task, laid
+from diffjax.errors import Diverged
+from diffjax.evaluate import evaluate
+from diffjax.measures import Evidence, choose
+from diffjax.parallel import is_main
+from diffjax.run import elsewhere, load, read_config
+from diffjax.train import train
+from diffjax.workdir import Hold
+from diffjax.writer import write_json
+
+CODE = "code.json"  # in a run directory: the code it was trained by
+
+
+class State(NamedTuple):
+    """How far a task has come, by what its run directory holds."""
+
+    status: str  # "not run", "begun", "trained", "done" or "failed"
+    said: str = ""
+    code: str = ""
+
+
+def state_of(task: Task, root: Path) -> State:
+    """How far a task has come."""
+    workdir = task.workdir(root)
+    result, code = _json(workdir / "result.json"), _json(workdir / CODE).get("code", "")
+    if result.get("status") == "failed":
+        return State("failed", result["reason"], code)
+    if result.get("status") != "finished":
+        return State("begun" if (workdir / "config.json").is_file() else "not run", "", code)
+    if all(evaluation.path(workdir).is_file() for evaluation in task.evaluations):
+        return State("done", "", code)
+    return State("trained", "", code)
+
+
+def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
+    """Trains and measures. Raises UserError if the run is in another process's hands, or cannot be run as planned."""
+    workdir = task.workdir(root)
+    if state_of(task, root).status in ("not run", "begun"):
+        _train(task, workdir)
+    if state_of(task, root).status != "trained":
+        return
+    with Hold(workdir):
+        for done, evaluation in enumerate(task.evaluations):
+            if not evaluation.path(workdir).is_file():
+                say(f"measuring {done + 1} of {len(task.evaluations)}: {_place(evaluation)}")
+                _measure(evaluation, workdir, say)
+
+
+def _train(task: Task, workdir: Path) -> None:
+    begun = (workdir / "config.json").is_file()
+    config = read_config(workdir) if begun else task.config  # the same training, perhaps planned by another table
+    if not begun and is_main():
+        write_json(workdir / CODE, {"code": task.code})
+    elif is_main() and _json(workdir / CODE).get("code") != task.code:
+        write_json(workdir / CODE, {"code": "mixed"})  # begun by one, ended by another
+    with contextlib.suppress(Diverged):  # the run has written down why: that is a result like any other
+        train(config, workdir)
+
+
+def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:
+    """One evaluation, written whole or not at all; what cannot be measured is written down as failed."""
+    keys = {key: value for key, value in evaluation.keys.items() if key != CHECKPOINT}
+    config = laid(elsewhere(read_config(workdir)), keys)
+    run = load(workdir, config, evaluation.keys.get(CHECKPOINT))
+    choice = choose(config.eval.metrics, run.experiment)
+    evidence = Evidence(run.experiment, run.state, config.eval.num, config.seed, choice, run.weights, say=say)
+    code = code_of(config, tuple(name.partition(":")[0] for name in choice.metrics))
+    evaluate(evidence, workdir, run.step, evaluation.path(workdir), code=code)
+
+
+def set_aside(task: Task, root: Path) -> Path:
+    """Moves a run directory out of the way, so that its task is done again; where it is now."""
+    workdir = task.workdir(root)
+    with Hold(workdir):
+        n = 1
+        while (aside := workdir.with_name(f"{workdir.name}.old{n}")).exists():
+            n += 1
+        workdir.rename(aside)
+    return aside
+
+
+def _place(evaluation: Evaluation) -> str:
+    return ", ".join(f"{axis} {label}" for axis, label in evaluation.where.items())
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}

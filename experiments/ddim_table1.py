@@ -1,0 +1,104 @@
+"""DDIM, Table 1: FID by the number of steps and eta, all cells from one network (Song et al. 2020).
+
+eta = 0 is the deterministic sampler, eta = 1 DDPM's with variance beta~, sigma-hat DDPM's with the larger variance
+beta, whose x0 their code clips to [-1, 1]. The last column
+is all T steps of the chain: 1,000 in the paper and for `day`, 250 for `hour`.
+"""
+
+from diffjax.ablation import (
+    Axis,
+    Budget,
+    Claim,
+    Quantity,
+    Table,
+    decreases,
+    greatest,
+    increases,
+    least,
+    setting,
+    trained,
+    vary,
+)
+
+ETA = ("0.0", "0.2", "0.5", "1.0", "sigma-hat")
+STEPS = ("10", "20", "50", "100", "T")
+
+PAPER = Table(
+    source="Song et al. 2020, arXiv 2010.02502, table 1, CIFAR-10, 50,000 samples",
+    rows=Axis("eta", ETA),
+    columns=Axis("steps", STEPS),
+    quantities=(
+        Quantity(
+            "FID",
+            mark="T",
+            cells=(
+                (13.36, 6.84, 4.67, 4.16, 4.04),
+                (14.04, 7.11, 4.77, 4.25, 4.09),
+                (16.66, 8.35, 5.25, 4.46, 4.29),
+                (41.07, 18.36, 8.01, 5.78, 4.73),
+                (367.43, 133.37, 32.72, 9.99, 3.17),
+            ),
+        ),
+    ),
+)
+
+CLAIMS = (
+    Claim("FID grows with eta at every number of steps", increases("FID", along="eta", over=ETA[:4])),
+    Claim("FID falls with the number of steps for every eta", decreases("FID", along="steps")),
+    Claim("sigma-hat is worst at 10 steps", greatest("FID", along="eta", eta="sigma-hat", steps="10")),
+    Claim("sigma-hat is best at T steps", least("FID", along="eta", eta="sigma-hat", steps="T")),
+)
+
+
+def samplers(T):
+    """Every eta; DDIM's sigma-hat is the ancestral sampler with the larger variance."""
+    ddim = {eta: {"sampler.name": "ddim", "sampler.eta": float(eta)} for eta in ETA[:4]}
+    ancestral = {"sampler.name": "ancestral", "sampler.variance": "large", "sampler.clip": True}
+    steps = {label: {"sampler.steps": T if label == "T" else int(label)} for label in STEPS}
+    return vary("eta", {**ddim, "sigma-hat": ancestral}), vary("steps", steps)
+
+
+def grid(config, T, seeds, **keys):
+    etas, steps = samplers(T)
+    return trained(config, seeds=seeds, **keys) * etas * steps
+
+
+DIGITS = {
+    "method__process__timesteps": 250,
+    # Betas as Improved DDPM scales them for other T: as much noise at the end as 1,000 steps make.
+    "method__process__beta_start": 4e-4,
+    "method__process__beta_end": 0.08,
+    "eval__metrics": ("frechet:pixels",),
+    "eval__num": 719,
+}
+
+BUDGETS = {
+    "minute": Budget(
+        "smoke test: digits 8x8, 40 steps of training, 64 samples, 10 and 20 steps",
+        grid("configs/cifar10_ddpm.py:digits", 250, 1, train__steps=40, **DIGITS | {"eval__num": 64}).where(
+            lambda at: at["steps"] in ("10", "20") and at["eta"] in ("0.0", "1.0", "sigma-hat")
+        ),
+        {"FID": "frechet_pixels"},
+        hours=0.1,
+    ),
+    "hour": Budget(
+        "digits 8x8, T = 250, 128,000 images of training, 719 samples, Frechet distance of pixels to held-out digits",
+        grid("configs/cifar10_ddpm.py:digits", 250, 3, **DIGITS),
+        {"FID": "frechet_pixels"},
+        hours=2,
+    ),
+    "day": Budget(
+        "CIFAR-10, 100,000 steps of 128, 10,000 samples, FID to the training images",
+        grid("configs/cifar10_ddpm.py", 1000, 1, train__steps=100_000)
+        * setting(eval__metrics=("fid",), eval__num=10_000, eval__reference="train"),
+        {"FID": "fid"},
+        hours=24,
+    ),
+    "paper": Budget(
+        "the paper's: CIFAR-10, 800,000 steps of 128, 50,000 samples",
+        grid("configs/cifar10_ddpm.py", 1000, 1)
+        * setting(eval__metrics=("fid",), eval__num=50_000, eval__reference="train"),
+        {"FID": "fid"},
+        hours=72,
+    ),
+}

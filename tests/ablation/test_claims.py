@@ -1,0 +1,164 @@
+"""Claims are decided by intervals: true ones, false ones, and those that nothing decides."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from diffjax.ablation import (
+    All,
+    AnyOf,
+    Axis,
+    Claim,
+    Fails,
+    Less,
+    Quantity,
+    Table,
+    Within,
+    decreases,
+    greatest,
+    increases,
+    least,
+)
+from diffjax.ablation.cells import Cell, Cells
+
+TABLE = Table(
+    "somebody 2020",
+    rows=Axis.of("eta", (0, 1, 2)),
+    columns=Axis.of("steps", (10, 20)),
+    quantities=(Quantity("FID", "T", ((1, 2), (3, 4), (5, 6))), Quantity("IS", "M", ((1, 2), (3, 4), (5, 6)), "more")),
+)
+
+
+def cells(table, runs=None, status="done", protocol=None):
+    """{(eta, steps): values by seed}, all of FID; the same networks at every place unless `runs` says otherwise."""
+    made = []
+    for (eta, steps), values in table.items():
+        ids = {seed: (runs or (lambda eta, steps: "same"))(eta, steps) + str(seed) for seed in range(len(values))}
+        said = "" if status == "done" else status
+        protocols = {"FID": (protocol or (lambda eta: {"n": 5}))(eta)}
+        made.append(Cell({"eta": str(eta), "steps": str(steps)}, ids, status, said, {"FID": dict(enumerate(values))},
+                         protocols))  # fmt: skip
+    return Cells(TABLE, made)
+
+
+def verdict(statement, of):
+    return Claim("it is so", statement).verdict(of).verdict
+
+
+def at(eta, steps=10):
+    return {"eta": str(eta), "steps": str(steps)}
+
+
+def test_one_is_less_when_the_interval_of_the_differences_says_so():
+    of = cells({(0, 10): [1.0, 2.0, 3.0], (1, 10): [1.5, 2.6, 3.4]})
+    assert verdict(Less("FID", at(0), at(1)), of) == "reproduced"
+    assert verdict(Less("FID", at(1), at(0)), of) == "contradicted"
+
+
+def test_networks_of_their_own_are_not_paired_and_then_the_same_numbers_decide_nothing():
+    apart = cells({(0, 10): [1.0, 2.0, 3.0], (1, 10): [1.5, 2.6, 3.4]}, runs=lambda eta, steps: f"{eta}-")
+    assert verdict(Less("FID", at(0), at(1)), apart) == "not decided"
+
+
+def test_intervals_are_scipys():
+    a, b = [1.0, 2.0, 4.0], [3.0, 3.5, 3.1, 2.9]
+    apart = cells({(0, 10): a, (1, 10): b}, runs=lambda eta, steps: f"{eta}-")
+    low, high = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
+    assert f"{low:.4g} .. {high:.4g}" in Less("FID", at(0), at(1)).decide(apart).why
+    together = cells({(0, 10): a, (1, 10): b[:3]})
+    low, high = stats.ttest_rel(b[:3], a).confidence_interval(0.95)
+    assert f"{low:.4g} .. {high:.4g} (paired)" in Less("FID", at(0), at(1)).decide(together).why
+
+
+def test_the_verdict_is_wrong_one_time_in_twenty_and_no_more():
+    """Two places that are the same: a difference is found in 5 % of 2,000 draws of 3 seeds, half of them each way."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(2_000):
+        of = cells({(0, 10): rng.normal(size=3), (1, 10): rng.normal(size=3)})
+        found.append(Less("FID", at(0), at(1)).decide(of).holds)
+    wrong = np.mean([holds is not None for holds in found])
+    assert 0.035 < wrong < 0.065
+    assert 0.3 < np.mean([holds for holds in found if holds is not None]) < 0.7
+
+
+def test_one_seed_decides_nothing():
+    assert verdict(Less("FID", at(0), at(1)), cells({(0, 10): [1.0], (1, 10): [9.0]})) == "not decided"
+
+
+def test_a_false_claim_is_contradicted_and_an_underpowered_one_is_not_decided():
+    falling = {(eta, steps): [10.0 - eta + 0.01 * s for s in range(3)] for eta in (0, 1, 2) for steps in (10, 20)}
+    noisy = {place: [1.0 + place[0], 9.0, 4.0 - place[0]] for place in falling}
+    assert verdict(increases("FID", along="eta"), cells(falling)) == "contradicted"
+    assert verdict(decreases("FID", along="eta"), cells(falling)) == "reproduced"
+    assert verdict(increases("FID", along="eta"), cells(noisy)) == "not decided"
+
+
+def test_all_of_several_needs_each_and_one_undecided_leaves_it_open():
+    of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.2], (2, 10): [2.0, 2.2, 2.1]})
+    assert verdict(Less("FID", at(0), at(1)), of) == "reproduced"
+    assert verdict(increases("FID", along="eta", steps="10"), of) == "not decided"
+    assert verdict(increases("FID", along="eta", over=(0, 1)), of) == "reproduced"
+
+
+def test_a_contradiction_among_many_is_held_to_a_stricter_level():
+    """One of 20 comparisons that lies beyond 95 % by chance does not contradict the 19 others."""
+    t = stats.t.ppf(0.985, 2) / np.sqrt(3)  # beyond the interval of 95 %, not beyond that of 99.75 %
+    slightly = [-t + 1, -t, -t - 1]
+    one, other = [0.0, 0.0, 0.0], [10.0, 10.1, 10.2]
+    of = cells({(0, 10): one, (1, 10): slightly, (0, 20): one, (1, 20): other})
+    lone = Less("FID", at(0), at(1))
+    assert lone.decide(of).holds is False
+    many = All((lone, *(Less("FID", at(0, 20), at(1, 20)) for _ in range(19))))
+    assert many.decide(of).holds is None
+
+
+def test_one_of_several_is_enough_for_any():
+    of = cells({(0, 10): [1.0, 1.01, 1.02], (1, 10): [2.0, 2.01, 2.02], (2, 10): [0.0, 0.01, 0.02]})
+    assert AnyOf((Less("FID", at(1), at(0)), Less("FID", at(2), at(0)))).decide(of).holds is True
+    assert AnyOf((Less("FID", at(1), at(0)), Less("FID", at(1), at(2)))).decide(of).holds is False
+    assert AnyOf(()).decide(of).holds is None
+
+
+def test_extremes():
+    of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.2], (2, 10): [3.0, 3.1, 3.2]})
+    assert verdict(least("FID", along="eta", eta="0", steps="10"), of) == "reproduced"
+    assert verdict(least("FID", along="eta", eta="1", steps="10"), of) == "contradicted"
+    assert verdict(greatest("FID", along="eta", eta="2", steps="10"), of) == "reproduced"
+    assert verdict(greatest("FID", along="eta", eta="2", steps="20"), of) == "not decided"
+
+
+def test_a_mean_within_bounds():
+    of = cells({(0, 10): [25.0, 25.0, 25.0], (1, 10): [20.0, 25.0, 30.0]})
+    assert verdict(Within("FID", at(0), low=24.5), of) == "reproduced"
+    assert verdict(Within("FID", at(0), high=24.5), of) == "contradicted"
+    assert verdict(Within("FID", at(1), low=24.5), of) == "not decided"
+
+
+def test_what_failed_is_worse_than_what_did_not_whichever_way_is_better():
+    good, bad = cells({(0, 10): [1.0, 1.1]}).cells[0], Cell(at(1), {}, "failed", "seed 0 failed")
+    of = Cells(TABLE, [good, bad])
+    assert Less("FID", at(0), at(1)).decide(of).holds is True
+    assert Less("FID", at(1), at(0)).decide(of).holds is False
+    assert Less("IS", at(1), at(0)).decide(of).holds is True
+    assert Fails(at(1)).decide(of).holds is True and Fails(at(0)).decide(of).holds is False
+
+
+def test_what_was_not_run_or_failed_in_part_decides_nothing():
+    good = cells({(0, 10): [1.0, 1.1]}).cells[0]
+    part = Cell(at(1), {}, "part failed", "seed 1 failed", {"FID": {0: 3.0}}, {"FID": {"n": 5}})
+    of = Cells(TABLE, [good, part, Cell(at(2), {}, "not run", "seed 0 was not run")])
+    for other in (1, 2):
+        assert Less("FID", at(0), at(other)).decide(of).holds is None
+        assert Fails(at(other)).decide(of).holds is None
+
+
+def test_different_protocols_are_never_compared():
+    of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.2]}, protocol=lambda eta: {"generated": 100 + eta})
+    found = Less("FID", at(0), at(1)).decide(of)
+    assert found.holds is None and "generated (100 against 101)" in found.why
+
+
+@pytest.mark.parametrize("statement", [increases("FID", along="eta"), All(())])
+def test_no_cells_decide_nothing(statement):
+    assert verdict(statement, Cells(TABLE, [])) == "not decided"

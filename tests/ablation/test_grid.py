@@ -1,0 +1,55 @@
+"""The algebra of grids: products, sums, and the disagreements that are refused."""
+
+import pytest
+
+from diffjax.ablation import Run, setting, trained, vary
+from diffjax.errors import UserError
+
+
+def test_a_product_is_every_point_of_the_one_with_every_point_of_the_other():
+    etas = vary("eta", {0.0: {"sampler.eta": 0.0}, 1.0: {"sampler.eta": 1.0}})
+    steps = vary("steps", {10: {"sampler.steps": 10}, 20: {"sampler.steps": 20}, 50: {"sampler.steps": 50}})
+    grid = trained("configs/digits.py", seeds=2, train__steps=7) * etas * steps
+    assert len(grid) == 2 * 2 * 3
+    point = grid.points[-1]
+    assert (point.config, point.seed, point.where) == ("configs/digits.py", 1, {"eta": "1.0", "steps": "50"})
+    assert point.keys == {"train.steps": 7, "sampler.eta": 1.0, "sampler.steps": 50}
+
+
+def test_a_product_is_associative_and_has_one_for_its_unit():
+    a, b, c = trained("configs/digits.py", seeds=2), vary("x", {1: {"a.b": 1}}), vary("y", {2: {"c.d": 2}, 3: {}})
+    assert ((a * b) * c).points == (a * (b * c)).points
+    assert (a * setting()).points == a.points
+
+
+def test_a_sum_has_the_points_of_both_in_order():
+    one, two = trained("configs/a.py"), trained("configs/b.py", seeds=2)
+    assert [(p.config, p.seed) for p in one + two] == [("configs/a.py", 0), ("configs/b.py", 0), ("configs/b.py", 1)]
+
+
+def test_a_choice_may_bring_a_config_of_its_own():
+    rows = vary("row", {"a": trained("configs/a.py", seeds=2), "b": trained("configs/b.py", optim__b1=0.5)})
+    assert [(p.where["row"], p.config) for p in rows] == [("a", "configs/a.py")] * 2 + [("b", "configs/b.py")]
+    assert rows.points[-1].keys == {"optim.b1": 0.5}
+
+
+def test_points_can_be_left_out():
+    grid = vary("x", {1: {}, 2: {}, 3: {}}).where(lambda where: where["x"] != "2")
+    assert [point.where["x"] for point in grid] == ["1", "3"]
+
+
+def test_what_disagrees_is_refused_by_name():
+    with pytest.raises(UserError, match=r"keys of two choices disagree on sampler.eta: 0.0 and 1.0"):
+        vary("x", {1: {"sampler.eta": 0.0}}) * vary("y", {1: {"sampler.eta": 1.0}})
+    with pytest.raises(UserError, match=r"places of two choices disagree on x: '1' and '2'"):
+        vary("x", {1: {}}) * vary("x", {2: {}})
+    with pytest.raises(UserError, match="configs/a.py and configs/b.py are two configs"):
+        trained("configs/a.py") * trained("configs/b.py")
+    with pytest.raises(UserError, match="seeds=0"):
+        trained("configs/a.py", seeds=0)
+    assert len(vary("x", {1: {"a.b": 1}}) * vary("y", {1: {"a.b": 1}})) == 1, "agreeing is no disagreement"
+
+
+def test_a_run_that_others_need_is_named_by_its_config_and_keys():
+    run = Run.of("configs/classifier.py:digits", train__steps=5)
+    assert run == Run("configs/classifier.py:digits", (("train.steps", 5),))
