@@ -80,7 +80,7 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
     if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
         evidence.pictures["classes"] = by_class(evidence.shown, experiment.method.space)
     if evidence.has_drawn and evidence.shown.not_finite:
-        scores.append(Score("not_finite", evidence.shown.not_finite, 0, "samples that are no numbers", {}))
+        scores.append(Score("not_finite", float(evidence.shown.not_finite), 0.0, "samples that are no numbers", {}))
     provenance |= {
         "step": step,
         "seed": evidence.seed,

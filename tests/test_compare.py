@@ -11,6 +11,8 @@ import launch
 from diffjax import metrics as m
 from diffjax.compare import compare
 from diffjax.data import Digits
+from diffjax.embedding import Embedder
+from diffjax.errors import UserError
 from diffjax.pictures import save_png
 from tests.test_launch import one_line
 
@@ -67,6 +69,157 @@ def test_statistics_of_other_features_are_refused_and_the_difference_is_named(di
 def test_copies_of_the_reference_are_memorised(digits):
     found = {score.name: score for score in compare(digits, "digits", ("memorisation",), "pixels")}
     assert found["auth_pct_pixels"].value == 0 and found["auth_pct_pixels"].at_best is None
+
+
+def protocol_of(samples, reference, **options):
+    (score,) = compare(str(samples), str(reference), ("frechet",), "pixels", **options)
+    return score.protocol
+
+
+def test_a_reference_is_its_images_wherever_they_lie(digits, tmp_path):
+    np.savez(tmp_path / "same.npz", x=TRAIN[:60][::-1])
+    np.savez(tmp_path / "other.npz", x=TRAIN[1:61])
+    here, there, other = (
+        protocol_of(digits, reference) for reference in (digits, tmp_path / "same.npz", tmp_path / "other.npz")
+    )
+    assert here == there and here["quantisation"] == "uint8" and here["flip"] is False
+    one, two = m.Metric("frechet_pixels", 1.0, here), m.Metric("frechet_pixels", 1.0, other)
+    with pytest.raises(UserError, match=r"differ in reference_hash \(\w{16} against \w{16}\); measure both alike"):
+        m.check_comparable(one, two)
+
+
+def test_statistics_of_before_the_hash_are_read_and_not_compared_with_the_images(digits, tmp_path):
+    features = {"network": "pixels", "resize": "none", "range": "x / 255"}
+    moments = m.Moments.of(TRAIN[:60].reshape(60, -1) / 255.0)
+    m.save_statistics(tmp_path / "old.npz", moments, {"features": features, "reference": 60, "images": "somewhere"})
+    old, new = (m.Metric("frechet_pixels", 0.0, protocol_of(digits, path)) for path in (tmp_path / "old.npz", digits))
+    with pytest.raises(UserError, match=r"differ in reference_hash \(absent against \w{16}\)"):
+        m.check_comparable(old, new)
+
+
+def test_where_there_are_no_other_real_images_theory_says_what_is_best():
+    found = {score.name: score for score in compare("digits", "digits", ("frechet", "prdc"), "pixels", "train")}
+    n, moments = len(TRAIN), m.Moments.of(TRAIN.reshape(len(TRAIN), -1) / 255.0)
+    assert found["frechet_pixels"].at_best == pytest.approx(2 * m.expected_frechet_bias(moments, n), rel=1e-4)
+    assert found["coverage_pixels"].at_best == m.expected_coverage(n, n, 5) and found["density_pixels"].at_best == 1
+    assert found["precision_pixels"].at_best is None
+
+
+def test_a_kid_whose_subsets_are_all_the_images_points_to_the_error_that_is_known(digits):
+    mean, error = compare(digits, digits, ("kid",), "pixels")
+    assert np.isfinite(mean.value) and np.isnan(error.value) and "kid_all_pairs knows its error" in error.warning
+
+
+def cut(image, name):
+    """A folder of an image file and one that breaks off in the middle."""
+
+    def make(path):
+        place = path / "cut"
+        place.mkdir()
+        image.save(place / f"whole-{name}")
+        whole = (place / f"whole-{name}").read_bytes()
+        (place / name).write_bytes(whole[: len(whole) * 2 // 3])
+        return place
+
+    return make
+
+
+def archive(x):
+    def make(path):
+        np.savez(path / "x.npz", x=x)
+        return path / "x.npz"
+
+    return make
+
+
+def tiffs(path):
+    (path / "tiffs").mkdir()
+    Image.new("L", (8, 8)).save(path / "tiffs" / "a.tiff")
+    return path / "tiffs"
+
+
+def sideways(path):
+    """Two files of 8x9 pixels, one of which a camera held upright."""
+    place, exif = path / "sideways", Image.Exif()
+    place.mkdir()
+    exif[0x0112] = 6
+    Image.new("L", (8, 9)).save(place / "a.jpg")
+    Image.new("L", (8, 9)).save(place / "b.jpg", exif=exif)
+    return place
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("flag", ["--samples", "--reference"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (cut(NOISE, "a.png"), "cut/a.png cannot be read as an image"),
+        (cut(NOISE, "a.jpg"), "cut/a.jpg cannot be read as an image"),
+        (cut(NOISE, "a.webp"), "cut/a.webp cannot be read as an image"),
+        (archive(np.zeros((0, 8, 8, 1), np.uint8)), "is uint8 (0, 8, 8, 1); images are uint8 [n, height, width, 1 or"),
+        (archive(np.zeros((4, 0, 8, 1), np.uint8)), "is uint8 (4, 0, 8, 1); images are"),
+        (tiffs, "tiffs holds no image (.png, .jpg, .jpeg, .webp)"),
+        (sideways, "a.jpg is 8x9 and"),
+        (lambda path: "toy2d:ring", "toy2d:ring are points; images are compared"),
+    ],
+)
+def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
+    make, said, flag, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Embedder, "batch", lambda *_: pytest.fail("embedded"))
+    other = {"--samples": "--reference", "--reference": "--samples"}[flag]
+    line = one_line(capsys, "evaluate", f"{flag}={make(tmp_path)}", f"{other}=digits", "--features=pixels")
+    assert line.startswith(f"launch.py: {flag}: ") and said in line
+    assert "data.name" not in line and "data.size" not in line and "folder:" not in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--metrics=frechet", "--statistics=FILE/x.npz"], "--statistics: .*FILE/x.npz cannot be written"),
+        (["--metrics=frechet", "--out=FILE/x.json"], "--out: .*FILE/x.json cannot be written"),
+        (["--metrics=frechet", "--out=FOLDER.json"], "--out: .*FOLDER.json is a folder"),
+        (["--metrics=frechet", "--statistics=x.txt"], "--statistics: .* give it the ending .npz"),
+        (["--metrics=kid,frechet_pixels,prdc", "--samples=FEW"], "samples: 4 images; prdc:pixels needs at least 6"),
+        (["--metrics=kid_all_pairs", "--samples=digits", "--reference=THREE"], "reference: 3 images; kid_all_pairs:"),
+        (["--metrics=frechet", "--samples=digits", "--reference=ONE"], "reference: 1 images; frechet:pixels needs at"),
+        (["--metrics=memorisation", "--samples=digits", "--reference=ONE"], "reference: 1 images; memorisation:pixels"),
+        (["--metrics=kid,inception_score"], "inception_score:pixels: 'pixels' names no classes; take inception"),
+        (["--metrics=frechet,kid", "--reference=KEPT"], "KEPT.npz has only moments, .*; kid:pixels needs the images"),
+        (["--metrics=frechet", "--samples=NINE", "--reference=KEPT"], "is of 64 features; pixels gives 81 of images"),
+        (["--metrics=kid,frechet", "--samples=LARGE", "--reference=LARGE"], "features: 196,608 dimensions, whose cov"),
+        (["--metrics=kid", "--samples=LARGE", "--reference=LARGE", "--statistics=k.npz"], "features: 196,608 dimens"),
+        (["--metrics=fid", "--weights=WEIGHTS"], "weights: .*6726825d.pth is damaged: its SHA-256 is .*, must be 672"),
+    ],
+)
+def test_nothing_is_embedded_before_a_mistake_is_found(words, said, digits, tmp_path, capsys, monkeypatch):
+    files = {"FEW": TRAIN[:4], "THREE": TRAIN[:3], "ONE": TRAIN[:1], "NINE": np.zeros((9, 9, 9, 1), np.uint8)}
+    files["LARGE"] = np.zeros((3, 256, 256, 3), np.uint8)
+    for name, x in files.items():
+        np.savez(tmp_path / f"{name}.npz", x=x)
+    features = {"network": "pixels", "resize": "none", "range": "x / 255"}
+    moments = m.Moments.of(TRAIN.reshape(len(TRAIN), -1) / 255.0)
+    m.save_statistics(tmp_path / "KEPT.npz", moments, {"features": features, "reference": 60})
+    weights = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
+    weights.write_bytes(b"half of it")
+    (tmp_path / "FILE").write_text("no folder")
+    (tmp_path / "FOLDER.json").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Embedder, "batch", lambda *_: pytest.fail("embedded"))
+    given = {"--samples": digits, "--reference": "digits", "--features": "pixels"}
+    for word in words:
+        flag, _, value = word.partition("=")
+        value = f"{tmp_path}/{value}.npz" if value in (*files, "KEPT") else value
+        given[flag] = str(weights) if value == "WEIGHTS" else value
+    assert re.search(said, one_line(capsys, "evaluate", *(f"{flag}={value}" for flag, value in given.items())))
+
+
+def test_folders_for_what_is_kept_are_made(digits, tmp_path):
+    kept, out = tmp_path / "new" / "kept.npz", tmp_path / "also" / "new" / "numbers.json"
+    compare(digits, digits, ("frechet",), "pixels", out=out, keep=kept)
+    assert kept.is_file() and out.is_file() and not list(tmp_path.rglob(".*"))
 
 
 def with_(image, name):

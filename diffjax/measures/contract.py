@@ -54,7 +54,7 @@ class Counts(NamedTuple):
 
     samples: int
     reference: int
-    train: int
+    train: int | None = None  # None: it is the reference
     statistics: str = ""  # the file that is all there is of the reference, if so
 
 

@@ -70,7 +70,7 @@ class Files:
             there, path = len(self.reference.examples), ""
         else:
             there, path = min((moments.n for moments, _ in self._kept.values()), default=0), self.reference
-        return Counts(len(self.samples.examples), there, there, path)
+        return Counts(len(self.samples.examples), there, statistics=path)
 
     @cached_property
     def _embedded(self) -> dict[tuple[str, str], Any]:

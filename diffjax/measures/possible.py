@@ -28,7 +28,8 @@ def check(metric: str, network: Extractor, counts: Counts) -> None:
     elif counts.statistics and name != "inception_score":
         raise UserError(f"{counts.statistics} has only moments, for Frechet distances; {metric} needs the images")
     samples, others, why = _extrapolation(metric, network) if name == "frechet_infinity" else LEAST[name]
-    against, there = ("train", counts.train) if name == "memorisation" else ("reference", counts.reference)
+    of_training = name == "memorisation" and counts.train is not None
+    against, there = ("train", counts.train) if of_training else ("reference", counts.reference)
     for which, given, least in (("samples", counts.samples, samples), (against, there, others)):
         if given < least:
             raise UserError(f"{which}: {given} images; {metric} needs at least {least}, as {why}")

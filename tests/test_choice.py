@@ -1,0 +1,166 @@
+"""What metrics say of themselves before anything is drawn: the names of their scores, and what they cannot do."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import launch
+from diffjax import measures
+from diffjax.data import Space
+from diffjax.embedding import Embedder
+from diffjax.errors import UserError
+from diffjax.evaluate import evaluate
+from diffjax.measures.table import BY_FEATURES
+from diffjax.run import Experiment
+from diffjax.train import train
+from tests import tiny
+from tests.test_launch import one_line
+from tests.test_measures import evidence, scores
+
+OF_DIGITS = ("classifier", "inception_score:classifier", *(f"{name}:pixels" for name in BY_FEATURES))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A classifier of the digits that has learned next to nothing."""
+    workdir = tmp_path_factory.mktemp("classifier")
+    small = {"train.batch_size": "64", "train.steps": "2", "parallel.devices": "1"}
+    train(tiny.changed("configs/classifier.py:digits", small, {}), workdir)
+    return str(workdir)
+
+
+def check_names(names, num, model, **changes):
+    e = evidence(names, num, model, **changes)
+    assert set(scores(e)) == set(e.choice.names)
+
+
+def test_every_metric_of_images_gives_the_scores_that_it_names(classifier):
+    names = [name for name in OF_DIGITS if name != "inception_score:pixels"]
+    check_names(names, 200, tiny.gan, eval__classifier=classifier)
+
+
+@pytest.mark.parametrize(
+    ("names", "model", "changes"),
+    [
+        (("energy", "vlb", "likelihood_ode", "denoising_error"), tiny.points, {}),
+        (("modes",), tiny.points, {"data__name": "toy2d:ring"}),
+        (("K", "vlb"), tiny.chain, {}),
+        (("K",), tiny.chain, {"data__name": "toy2d:swiss_roll"}),
+    ],
+)
+def test_every_metric_of_points_gives_the_scores_that_it_names(names, model, changes):
+    check_names(names, 20, model, **changes)
+
+
+def test_a_bound_names_its_scores():
+    def heartbeat(**changes):
+        small = {"data.num_train": "256", "data.num_heldout": "64", "train.batch_size": "64", "parallel.devices": "1"}
+        return tiny.changed("configs/heartbeat.py", small, changes)
+
+    check_names(["bound"], 20, heartbeat)
+
+
+def test_a_classifier_s_own_accuracy_is_named(classifier):
+    def model(**changes):
+        return tiny.changed("configs/classifier.py:digits", {"parallel.devices": "1"}, changes)
+
+    check_names(["accuracy"], 20, model)
+
+
+@pytest.mark.parametrize(
+    ("names", "num", "said"),
+    [
+        (["kid:pixels", "prdc:pixels"], 4, "samples: 4 images; prdc:pixels needs at least 6"),
+        (["inception_score:pixels"], 64, "inception_score:pixels: 'pixels' names no classes; take inception or class"),
+        (["frechet_infinity:pixels"], 100, "samples: 100 images; frechet_infinity:pixels needs at least 130, as its"),
+        (["frechet_pixels"], 1, "samples: 1 images; frechet:pixels needs at least 2"),
+    ],
+)
+def test_what_so_few_samples_cannot_say_is_refused_before_any_is_drawn(names, num, said, monkeypatch):
+    monkeypatch.setattr(Embedder, "batch", lambda *_: pytest.fail("embedded"))
+    with pytest.raises(UserError, match=said):
+        evidence(names, num)
+
+
+def test_large_images_have_no_frechet_distance_of_their_pixels():
+    experiment = Experiment.of(tiny.gan())
+    method = dataclasses.replace(experiment.method, space=Space("images", (256, 256, 3)))
+    experiment = dataclasses.replace(experiment, method=method)
+    with pytest.raises(UserError, match="features: 196,608 dimensions, whose covariance takes 309 GB; at most 16,384"):
+        measures.choose(["frechet_pixels"], experiment)
+
+
+def test_the_front_door_refuses_what_a_run_cannot_measure_and_writes_where_it_is_told(tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "new" / "numbers.json"
+    train(tiny.gan(train__steps=2, eval__metrics="()"), run)
+    words = ["evaluate", f"--workdir={run}"]
+    assert "'pixels' names no classes" in one_line(capsys, *words, "--metrics=inception_score:pixels")
+    assert "samples: 5 images; prdc:pixels" in one_line(capsys, *words, "--metrics=prdc:pixels", "--num=5")
+    (tmp_path / "file").write_text("")
+    assert "--out: " in one_line(capsys, *words, "--metrics=frechet_pixels", f"--out={tmp_path}/file/x.json")
+    assert not (run / "evals").exists()
+    assert launch.main([*words, "--metrics=frechet_pixels,memorisation:pixels", "--num=20", f"--out={out}"]) == 0
+    assert {path.name for path in out.parent.iterdir()} >= {"numbers.json", "numbers-nearest_pixels.png"}
+    assert not (run / "evals").exists()
+
+
+def broken(e) -> measures.Evidence:
+    """The same of networks whose weights are NaN, as a run that diverged has them."""
+    state = jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf, e.state)
+    return measures.Evidence(e.experiment, state, e.num, e.seed, e.choice)
+
+
+def test_samples_that_are_no_numbers_have_no_score_and_do_not_end_a_run(tmp_path, classifier):
+    e = evidence(["frechet_pixels", "kid:pixels", "classifier"], 40, eval__classifier=classifier)
+    found = {score.name: score for score in evaluate(broken(e), tmp_path, step=0)}
+    assert found.pop("not_finite").value == 40
+    assert set(found) == set(e.choice.names)
+    for score in found.values():
+        assert np.isnan(score.value) and "40 of 40 are not finite; stored as uint8 they would pass" in score.meaning
+
+
+def test_points_that_are_no_numbers_are_near_no_mode_and_it_is_said():
+    e = evidence(["modes"], 40, tiny.points, data__name="toy2d:ring")
+    found = scores(broken(e))
+    assert found["modes"].value == found["high_quality"].value == 0
+    assert all("40 of 40 samples are not finite" in score.warning for score in found.values())
+
+
+def test_protocols_of_samples_say_their_labels_and_those_of_data_no_samples(tmp_path):
+    """Conditional models are asked for i modulo the number of classes, so few samples are of few classes."""
+    e = evidence(["frechet_pixels", "denoising_error"], 7, tiny.digits)
+    found = {score.name: score for score in evaluate(e, tmp_path, step=0)}
+    drawn, data = found["frechet_pixels"], found["denoising_error_1"]
+    assert drawn.protocol["labels"] == "i modulo 10" and drawn.protocol["generated"] == 7
+    assert "only the first 7 of 10 classes are drawn; take at least 10 samples" in drawn.warning
+    assert not {"labels", "generated"} & set(data.protocol) and not data.warning
+    unlabelled = scores(evidence(["frechet_pixels"], 7, tiny.gan, method__conditional="false"))["frechet_pixels"]
+    assert unlabelled.protocol["labels"] == "none" and "classes" not in unlabelled.warning
+
+
+def test_only_the_others_that_are_compared_are_embedded_and_no_reference_for_the_inception_score(
+    classifier, monkeypatch
+):
+    seen = []
+    whole = Embedder.__call__
+    monkeypatch.setattr(
+        Embedder, "__call__", lambda self, images, *rest: (seen.append(len(images)), whole(self, images, *rest))[1]
+    )
+    scores(evidence(["frechet_pixels", "kid:pixels"], 20))
+    assert sorted(seen) == [20, 359]
+    seen.clear()
+    scores(evidence(["inception_score:classifier"], 20, eval__classifier=classifier))
+    assert seen == [20]
+    seen.clear()
+    scores(evidence(["memorisation:pixels", "frechet_pixels"], 20))  # all of the training split is there already
+    assert sorted(seen) == [359, 1438]
+
+
+def test_a_run_is_refused_at_its_start_if_it_could_never_be_measured(tmp_path):
+    config = tiny.gan(train__steps=2, eval__metrics="prdc:pixels", eval__num=5)
+    with pytest.raises(UserError, match="samples: 5 images; prdc:pixels needs at least 6"):
+        train(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
