@@ -1,6 +1,8 @@
 """Metrics of trained runs: the same number on any devices and in any batches, what they need, and what they show."""
 
 import json
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -227,3 +229,37 @@ def test_a_run_stopped_and_continued_measures_the_same(tmp_path):
     train(tiny.gan(train__steps=2, **watched), tmp_path / "parts")
     train(tiny.gan(train__steps=4, **watched), tmp_path / "parts")
     assert tiny.losses(tmp_path / "whole") == tiny.losses(tmp_path / "parts")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_killed_and_continued_measures_the_same_and_keeps_the_same_best_checkpoint(tmp_path):
+    small = {"method.generator.width": 4, "method.discriminator.width": 4, "train.batch_size": 16}
+    small |= {"train.steps": 400, "train.checkpoint_every": 20, "train.log_every": 20, "train.sample_every": 0}
+    small |= {"eval.metrics": "frechet_pixels,memorisation:pixels", "eval.num": 64, "eval.batch_size": 64}
+    small |= {"eval.every": 20, "eval.best": "eval/frechet_pixels"}
+    words = ["train", "--config=configs/gan_digits.py", *(f"--config.{key}={value}" for key, value in small.items())]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    tiny.launch(*words, f"--workdir={whole}").communicate(timeout=250)
+    result = json.loads((whole / "result.json").read_text())
+    process, until = tiny.launch(*words, f"--workdir={parts}"), time.monotonic() + 200
+    while len(lines(parts)) < 5 and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    killed = lines(parts)[-1]["step"]
+    assert 100 <= killed < 400 and not (parts / "result.json").exists()
+    out, err = tiny.launch(*words, f"--workdir={parts}").communicate(timeout=250)
+    assert "continuing from step" in out, err
+    assert lines(parts) == lines(whole) and len(lines(whole)) == 20
+    assert json.loads((parts / "result.json").read_text())["best"] == result["best"]
+    assert load(parts, step="best").step == load(whole, step="best").step == result["best"]["step"]
+    tiny.assert_trees_equal(load(parts, step="best").state, load(whole, step="best").state)
+
+
+def lines(workdir) -> list[dict]:
+    """What was evaluated, step by step; of a run under way its whole lines."""
+    path = workdir / "metrics.jsonl"
+    written = path.read_text().split("\n")[:-1] if path.exists() else []
+    found = [json.loads(line) for line in written]
+    return [{k: v for k, v in line.items() if k == "step" or k.startswith("eval/")} for line in found]
