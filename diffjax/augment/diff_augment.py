@@ -12,6 +12,7 @@ from diffjax.augment.warp import Image
 from diffjax.errors import UserError
 
 Units = Float[Array, "3"]  # uniform in [0, 1)
+SHIFT, BOX = 0.125, 0.5  # shares of a side: the largest translation, and the box that is cut out
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,17 @@ def scaled_about(middle, x, factor):
     return middle + factor * (x - middle)
 
 
+def pixels(share: float, size: int) -> int:
+    """A share of a side in whole pixels, a half rounded up, as in the authors' code."""
+    return int(size * share + 0.5)
+
+
 def translation(x: Image, units: Units) -> Image:
     """By up to an eighth of each side, in whole pixels; what comes in is 0."""
     for axis, unit in enumerate(units[:2]):
         size = x.shape[axis]
-        at = jnp.arange(size) + integer(unit, -(size // 8), size // 8 + 1)
+        most = pixels(SHIFT, size)
+        at = jnp.arange(size) + integer(unit, -most, most + 1)
         inside = jnp.expand_dims((at >= 0) & (at < size), (1 - axis, 2))
         x = jnp.where(inside, jnp.take(x, jnp.clip(at, 0, size - 1), axis), 0)
     return x
@@ -71,7 +78,7 @@ def cutout(x: Image, units: Units) -> Image:
     inside = True
     for axis, unit in enumerate(units[:2]):
         size = x.shape[axis]
-        box = size // 2
+        box = pixels(BOX, size)
         start = integer(unit, 0, size + 1 - box % 2) - box // 2
         at = jnp.arange(size)
         inside = inside & jnp.expand_dims((at >= start) & (at < start + box), (1 - axis, 2))

@@ -235,15 +235,17 @@ def test_colour_of_diff_augment_spans_the_papers_ranges(x64):
     np.testing.assert_allclose(jax.jit(color)(grey, UNITS[0]).std() / grey.std(), spread[0], rtol=1e-12)
 
 
-def test_translation_of_diff_augment_is_by_an_eighth_at_most_and_brings_in_zeros():
-    x = images(1, 16, 16)[0]
-    padded = np.pad(x, ((2, 2), (2, 2), (0, 0)))
-    every = np.stack([padded[i : i + 16, j : j + 16] for i in range(5) for j in range(5)])
+@pytest.mark.parametrize(("side", "most"), [(8, 1), (14, 2), (15, 2), (16, 2), (28, 4)])
+def test_translation_of_diff_augment_is_by_an_eighth_at_most_and_brings_in_zeros(side, most):
+    """The authors' code rounds: int(side * 0.125 + 0.5)."""
+    x = images(1, side, side, 1)[0]
+    padded, places = np.pad(x, ((most, most), (most, most), (0, 0))), 2 * most + 1
+    every = np.stack([padded[i : i + side, j : j + side] for i in range(places) for j in range(places)])
     y = np.asarray(jax.jit(jax.vmap(translation, (None, 0)))(x, UNITS))
-    which = np.all(y[:, None] == every, axis=(2, 3, 4))
+    which = np.stack([np.all(y == one, axis=(1, 2, 3)) for one in every], axis=1)
     assert np.all(which.sum(1) == 1)
     for share in which.mean(0):
-        within_chance(share, 1 / 25, len(UNITS))
+        within_chance(share, 1 / places**2, len(UNITS))
 
 
 def test_cutout_of_diff_augment_is_a_box_of_half_the_side():
@@ -252,6 +254,19 @@ def test_cutout_of_diff_augment_is_a_box_of_half_the_side():
     np.testing.assert_array_equal(gone.sum((1, 2)), rows * columns)  # a box
     assert (rows.max(), columns.max()) == (4, 6)
     within_chance((rows == 4).mean(), 5 / 9, len(UNITS))  # 9 places for a box of 4 in a row of 8, 4 of them cut off
+
+
+@pytest.mark.parametrize(("side", "box", "places"), [(14, 7, 14), (15, 8, 16), (28, 14, 29), (5, 3, 5)])
+def test_its_box_is_the_authors_at_any_side(side, box, places):
+    """int(side * 0.5 + 0.5) pixels from offset - box // 2 on, offset uniform in 0 .. side - box % 2."""
+    gone = np.asarray(jax.jit(jax.vmap(cutout, (None, 0)))(jnp.ones((side, 4, 1)), UNITS) == 0)[..., 0].any(2)
+    expected = np.zeros((places, side), bool)
+    for offset in range(places):
+        expected[offset, np.clip(np.arange(box) + offset - box // 2, 0, side - 1)] = True
+    seen, counts = np.unique(gone, axis=0, return_counts=True)
+    np.testing.assert_array_equal(seen, np.unique(expected, axis=0))
+    for count in counts:
+        within_chance(count / len(UNITS), 1 / places, len(UNITS))
 
 
 def test_diff_augment_applies_the_words_of_its_policy_only():
