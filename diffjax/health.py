@@ -16,8 +16,9 @@ class Health:
     method: Method
     batch_size: int
     complaint: str = ""
-    since: int = 0  # the last step at which all was well, while there is a complaint
+    since: int = 0  # the step of the first look, while there is a complaint, that found one at all
     healthy: int = 0  # the last healthy step that was saved; 0: none
+    given_up: str = ""  # why the run should end now; "" while it may go on
 
     def restore(self, facts: dict) -> None:
         self.complaint, self.since, self.healthy = facts["complaint"], facts["since"], facts["healthy"]
@@ -27,17 +28,13 @@ class Health:
         return {"complaint": self.complaint, "since": self.since, "healthy": self.healthy}
 
     def look(self, step: int, values: dict[str, float]) -> None:
-        """What the method says of the values logged at this step."""
-        self.complaint = self.method.complaint(values)
-        if not self.complaint:
+        """What the method says of the values logged at this step: one look that finds something is never enough."""
+        before, self.complaint = self.complaint, self.method.complaint(values)
+        if not (before and self.complaint):
             self.since = step
-
-    def given_up(self, step: int) -> str:
-        """Why the run should end now; "" while it may go on."""
         images = (step - self.since) * self.batch_size
-        if not self.complaint or images < self.method.patience:
-            return ""
-        return f"{self.complaint}, for {images:,} images"
+        lasts = self.complaint and before and images >= self.method.patience
+        self.given_up = f"{self.complaint}, for {images:,} images" if lasts else ""
 
     def may_save(self, step: int) -> bool:
         """Whether a checkpoint of this step takes no healthy one's place; it is then counted as saved."""

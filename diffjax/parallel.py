@@ -103,10 +103,14 @@ def check_batch(
 ) -> None:
     """Every device gets the same number of examples in every part of the batch, whole groups, or it is an error."""
     devices = layout.mesh.size
-    if batch_size < 1 or batch_size % (devices * accumulate * together):
+    least = devices * accumulate * together
+    if batch_size < 1 or batch_size % least:
         parts = f" times train.accumulate={accumulate}" if accumulate > 1 else ""
-        groups = f" times groups of {together}" if together > 1 else ""
-        raise UserError(f"{name}: {batch_size} is not a positive multiple of {devices} devices{parts}{groups}")
+        groups = f" times groups of {together} (method.packing, method.discriminator.minibatch_std)"
+        parts += groups if together > 1 else ""
+        below = max(batch_size // least, 1) * least
+        near = f"{below} is" if batch_size < least else f"{below} and {below + least} are"
+        raise UserError(f"{name}: {batch_size} is not a positive multiple of {devices} devices{parts}; {near}")
 
 
 def compile_step(step: Callable, layout: Layout, state: Tree) -> Callable:

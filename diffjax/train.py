@@ -99,6 +99,7 @@ def loop(
             "window": window.empty(shapes["window"], layout),
         }
         earlier, values = 0.0, {}
+    logged_values = values
     writer.start(done)
 
     in_flight: deque = deque()
@@ -117,7 +118,7 @@ def loop(
         if due(step, config.log_every) or last:
             values = window.read(carry["window"])
             if bad := first_bad_step(carry["state"]):
-                return not_finite(bad, checkpoints)
+                return not_finite(bad, logged_values, checkpoints)
             health.look(step, values)
             speed = (step - logged) * config.batch_size / (time.monotonic() - logged_at)
             writer.progress(step, values, speed)
@@ -134,13 +135,14 @@ def loop(
         seconds = earlier + time.monotonic() - began
         if values:
             writer.metrics(step, step * config.batch_size, seconds, values)
-        if reason := health.given_up(step):
-            return failed(reason, step, health.healthy, checkpoints)
+            logged_values = logged_values | values
+        if health.given_up:
+            return failed(health.given_up, step, health.healthy, values, checkpoints)
         stopping = stop.asked(step)
         saving = due(step, config.checkpoint_every) or last or stopping
         snapshot = method.ema.snapshot_due(step, config.batch_size, last)
         if (saving or snapshot) and (bad := first_bad_step(carry["state"])):
-            return not_finite(bad, checkpoints)
+            return not_finite(bad, logged_values, checkpoints)
         if snapshot:
             checkpoints.save_averages(step, carry["state"].ema)
         if saving and (health.may_save(step) or last):
@@ -206,22 +208,23 @@ def first_bad_step(state: TrainState) -> int:
     return 0 if bad == HEALTHY else bad
 
 
-def not_finite(bad: int, checkpoints: Checkpoints) -> dict[str, Any]:
+def not_finite(bad: int, values: dict[str, Any], checkpoints: Checkpoints) -> dict[str, Any]:
     """The result of a run whose numbers went bad: its step is done again, to see which went first."""
     checkpoints.wait()
-    return failed(f"step {bad} was not finite", bad, checkpoints.latest() or 0, checkpoints) | {"replay": True}
+    good = checkpoints.latest() or 0
+    return failed(f"step {bad} was not finite", bad, good, values, checkpoints) | {"replay": True}
 
 
-def failed(reason: str, step: int, good: int, checkpoints: Checkpoints) -> dict[str, Any]:
-    """The result of a run gone wrong: nothing is saved over its last good checkpoint."""
+def failed(reason: str, step: int, good: int, values: dict[str, Any], checkpoints: Checkpoints) -> dict[str, Any]:
+    """The result of a run gone wrong, with the last values logged: nothing is saved over its last good checkpoint."""
     checkpoints.wait()
-    reason = f"{reason}; the last good checkpoint is step {good}"
+    kept = f"the last good checkpoint is step {good}" if good else "no good checkpoint was saved before it"
     return {
         "status": "failed",
-        "reason": reason,
+        "reason": f"{reason}; {kept}",
         "step": step,
         "last_good_step": good,
-        "metrics": {},
+        "metrics": values,
         "replay": False,
     }
 

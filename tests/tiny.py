@@ -69,6 +69,16 @@ def gan(**changes: str):
     return changed("configs/gan_digits.py", small, changes)
 
 
+def ring(**changes: str):
+    """A GAN on a ring of Gaussians, tiny."""
+    small = {
+        "method.generator.width": "8", "method.discriminator.width": "8", "train.batch_size": "64",
+        "train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
+        "optim.decay": "constant",
+    }  # fmt: skip
+    return changed("configs/gan_ring.py", small, changes)
+
+
 def game(**changes: str):
     """A GAN with everything that has a state, or looks at neighbours: two turns, a lazy penalty, ADA, packs."""
     small = {
@@ -91,6 +101,19 @@ def bridge(**changes: str):
         "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
     }  # fmt: skip
     return changed("configs/ddgan_cifar10.py:digits", small, changes)
+
+
+def styled(**changes: str):
+    """A StyleGAN2 on the digits, tiny: styles and their mean, noise, mixing, path lengths, a lazy penalty."""
+    own = {"channel_base": "32", "channel_max": "4", "mapping_layers": "1"}
+    small = {f"method.{player}.{field}": v for player in ("generator", "discriminator") for field, v in own.items()}
+    small |= {
+        "method.generator.latent": "4", "method.generator.style": "4", "method.generator.mixing": "0.5",
+        "method.path_length": "2", "method.path_length_every": "2", "method.lazy": "3",
+        "method.discriminator.minibatch_std": "2", "train.batch_size": "16", "train.sample_every": "0",
+        "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
+    }  # fmt: skip
+    return changed("configs/gan_cifar10_stylegan2.py:digits", small, changes)
 
 
 def changed(path, small, changes):

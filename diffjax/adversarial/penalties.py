@@ -1,12 +1,14 @@
 """What is added to the discriminator's loss, per example, to hold its gradient.
 
-    penalty(critic, real, fake, keys, seen) -> [b]
+    penalty(critic, real, fake, keys, seen, of_fake=None) -> [b]
 
 `critic(x [b, ...]) -> logits [b]` is the discriminator with everything but its images filled in. It should judge each
 image alone, because the gradient of an image's logit is taken from the gradient of the sum of logits: BatchNorm makes
 that ill-posed, minibatch deviation mixes a group's gradients a little, as in StyleGAN2.
-`fake` may be None for a penalty that looks at real images only. `keys` [b] are the examples' own, so that what is drawn
-does not depend on how the batch is divided; `seen` counts the images of training so far, for weights that change.
+`fake` may be None for a penalty that looks at real images only; `of_fake` is their critic where it is not the real
+ones', because what is random in it, such as an augmentation, is their own. `keys` [b] are the examples' own, so that
+what is drawn does not depend on how the batch is divided; `seen` counts the images of training so far, for weights that
+change.
 Norms sum over an image's pixels and channels, in model units.
 """
 
@@ -24,11 +26,14 @@ from diffjax.ramp import cosine_ramp
 
 Critic = Callable[[Float[Array, "b ..."]], Float[Array, "b"]]
 Images = Float[Array, "b ..."]
+Fake = Images | None
 Keys = Key[Array, "b"]
 Penalty = Float[Array, "b"]
 
 
-def none(critic: Critic, real: Images, fake: Images | None, keys: Keys, seen: ArrayLike) -> Penalty:
+def none(
+    critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
+) -> Penalty:
     """No penalty: zeros [b]."""
     return jnp.zeros(len(real))
 
@@ -62,7 +67,9 @@ class ZeroCentred:
 class R1(ZeroCentred):
     """(gamma / 2) |grad_x D(x)|^2 at the real images, D the logit (Mescheder et al. 2018, eq. 9). [b, ...] -> [b]."""
 
-    def __call__(self, critic: Critic, real: Images, fake: Images | None, keys: Keys, seen: ArrayLike) -> Penalty:
+    def __call__(
+        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
+    ) -> Penalty:
         return 0.5 * self.at(seen) * squared_gradient(critic, real)
 
 
@@ -73,8 +80,10 @@ class R2(ZeroCentred):
     Raises UserError without generated images.
     """
 
-    def __call__(self, critic: Critic, real: Images, fake: Images | None, keys: Keys, seen: ArrayLike) -> Penalty:
-        return 0.5 * self.at(seen) * squared_gradient(critic, generated(fake, "r2"))
+    def __call__(
+        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
+    ) -> Penalty:
+        return 0.5 * self.at(seen) * squared_gradient(of_fake or critic, generated(fake, "r2"))
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,10 @@ class R1R2(ZeroCentred):
     Raises UserError without generated images.
     """
 
-    def __call__(self, critic: Critic, real: Images, fake: Images | None, keys: Keys, seen: ArrayLike) -> Penalty:
-        both = squared_gradient(critic, real) + squared_gradient(critic, generated(fake, "r1_r2"))
+    def __call__(
+        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
+    ) -> Penalty:
+        both = squared_gradient(critic, real) + squared_gradient(of_fake or critic, generated(fake, "r1_r2"))
         return 0.5 * self.at(seen) * both
 
 
@@ -115,7 +126,9 @@ class GradientPenalty(UnitNorm):
     without generated images.
     """
 
-    def __call__(self, critic: Critic, real: Images, fake: Images | None, keys: Keys, seen: ArrayLike) -> Penalty:
+    def __call__(
+        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
+    ) -> Penalty:
         fake = generated(fake, "wgan_gp")
         u = jax.vmap(lambda key: jax.random.uniform(key, (), real.dtype))(keys)
         u = u.reshape(-1, *[1] * (real.ndim - 1))
@@ -139,7 +152,9 @@ class DRAGAN(UnitNorm):
         if not self.noise >= 0:
             raise UserError(f"penalty.noise: {self.noise} is a standard deviation and must not be negative")
 
-    def __call__(self, critic: Critic, real: Images, fake: Images | None, keys: Keys, seen: ArrayLike) -> Penalty:
+    def __call__(
+        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
+    ) -> Penalty:
         delta = jax.vmap(lambda key: jax.random.normal(key, real.shape[1:], real.dtype))(keys)
         return self.around(critic, real + self.noise * delta)
 
@@ -160,7 +175,7 @@ def safe_sqrt(square: Penalty) -> Penalty:
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
 
 
-def generated(fake: Images | None, name: str) -> Images:
+def generated(fake: Fake, name: str) -> Images:
     """The generated images that a penalty of this name cannot do without."""
     if fake is None:
         raise UserError(f"penalty: {name} needs generated images and was given none; r1 and dragan need none")

@@ -1,17 +1,22 @@
-"""When a game of two networks is lost: what its logged values look like then, and for how long they may."""
+"""When a game of two networks is lost: what its steps look like then, and for how long they may."""
 
-import math
 from dataclasses import dataclass
 
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
 from diffjax.errors import UserError
+
+OFTEN = 0.5  # the share of steps beyond which they are a run's rule: what holds for their median step
 
 
 @dataclass(frozen=True)
 class Watchman:
     """Names the ways in which a GAN fails without a number going bad. Raises UserError for limits that are none.
 
-    It reads `diversity`, the spread of generated examples over that of real ones (1 at best), `logit_gap`, how much
-    larger real examples' logits are than generated ones', and `g_gradient_norm`, what the generator is still told.
+    It judges every step, by `diversity`, the spread of generated examples over that of real ones (1 at best),
+    `logit_gap`, how much larger real examples' logits are than generated ones', and `g_gradient_norm`, what the
+    generator is still told; and a run by the share of its steps that are bad, which one wild step does not move far.
     """
 
     patience: float = 100_000.0  # images for which something must be wrong before the run is given up; 0: for ever
@@ -27,16 +32,26 @@ class Watchman:
         if not self.most_diversity > self.least_diversity:
             raise UserError(f"watchman.most_diversity: {self.most_diversity} is not above {self.least_diversity}")
 
+    def signs(self, metrics: dict[str, Array]) -> dict[str, Float[Array, ""]]:
+        """Of a step that measures these: 1 for each way in which it looks lost, 0 for the others."""
+        diversity, gap = metrics["diversity"], metrics["logit_gap"]
+        signs = {
+            "collapsed": diversity < self.least_diversity,
+            "diverged": (diversity > self.most_diversity) | (jnp.abs(gap) > self.largest_gap),
+            "starved": metrics["g_gradient_norm"] < self.least_gradient,
+        }
+        return {name: sign.astype(diversity.dtype) for name, sign in signs.items()}
+
     def __call__(self, values: dict[str, float]) -> str:
-        """What is wrong, with the value that says so; "" where nothing is."""
-        names = "diversity", "logit_gap", "g_gradient_norm"
-        diversity, gap, gradient = (values.get(name, math.nan) for name in names)  # nan: no complaint
-        if diversity < self.least_diversity:
-            return f"collapsed: samples spread {diversity:.2g} times as far as real examples do"
-        if diversity > self.most_diversity:
-            return f"diverged: samples spread {diversity:.2g} times as far as real examples do"
-        if abs(gap) > self.largest_gap:
-            return f"diverged: real and generated logits are {gap:.2g} apart"
-        if gradient < self.least_gradient:
-            return f"starved: the generator's gradient has norm {gradient:.2g}"
+        """What is wrong with steps whose means are these, signs among them, in a few words; "" where nothing is."""
+        meanings = {
+            "collapsed": f"samples spread less than {self.least_diversity:g} times as far as real examples do",
+            "diverged": f"samples spread more than {self.most_diversity:g} times as far as real examples do, or logits "
+            f"are more than {self.largest_gap:g} apart",
+            "starved": f"the generator's gradient is shorter than {self.least_gradient:g}",
+        }
+        for name, meaning in meanings.items():
+            if (share := values.get(name, 0.0)) > OFTEN:
+                said = ", ".join(f"{n} {values[n]:.2g}" for n in ("diversity", "logit_gap", "g_gradient_norm"))
+                return f"{name} in {share:.0%} of steps: {meaning} (means: {said})"
         return ""

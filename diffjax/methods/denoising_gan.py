@@ -51,11 +51,13 @@ class DenoisingGAN(GAN):
     def __post_init__(self):
         super().__post_init__()
         if not self.process.steps:
-            raise UserError("method.process: a denoising GAN undoes the steps of a chain; take vp_steps, or a table")
+            name = type(self.process).__name__
+            raise UserError(f"method.process: {name} has no steps to undo; take vp_steps, or a table")
         if self.packing > 1:
             raise UserError(f"method.packing: {self.packing} examples have no time in common; use 1")
         if not isinstance(self.augment, NoAugment):
-            raise UserError("method.augment: x_t would have to be augmented as x_s is; use 'none'")
+            name = type(self.augment).__name__
+            raise UserError(f"method.augment: {name} of x_s alone, x_t would have to be augmented alike; use 'none'")
 
     def check_sampler(self, spec: DenoisingSteps) -> None:
         if spec.steps != self.process.steps:
@@ -76,9 +78,9 @@ class DenoisingGAN(GAN):
         x_t = along(factor, x0) * x_s + along(jnp.sqrt(variance), x0) * normal(keys.x_t, x0)
 
         beside, label = {"x_t": x_t, "t": self.clock(self.process, t)}, batch["label"]
-        forged, stats = self._forge(generator, keys.z, axis, **beside, **self._told("generator", label))
-        fake = self.step_back(forged, x_t, s, t, keys.fake)
-        return Round(x_s, fake, beside | self._told("discriminator", label), (x0, forged), label, stats)
+        x0_hat, stats = self.generate(generator, keys.z, axis, **beside, **self.cond("generator", label))
+        fake = self.step_back(x0_hat, x_t, s, t, keys.fake)
+        return Round(x_s, fake, beside | self.cond("discriminator", label), (x0, x0_hat), label, stats)
 
     def step_back(self, x0: Array, x_t: Array, s: Array, t: Array, keys: Key[Array, "b"]) -> Array:
         """x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""
@@ -89,15 +91,15 @@ class DenoisingGAN(GAN):
         """Down the chain from sigma(1) N(0, I), which is all but N(0, I)."""
         generator, steps = self.make(self.generator), self.process.steps
         start, walk, choice = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
-        told = self._told("generator", self._drawn(choice) if label is None else label)
+        cond = self.cond("generator", self._drawn(choice) if label is None else label)
         x = normal(start, jnp.zeros((len(keys), *self.space.shape), jnp.result_type(float)))
 
         def step(x_t, n):
             z_key, noise = jax.vmap(jax.random.split, out_axes=1)(fold_in(walk, n))
             s, t = (n - 1) / steps, n / steps
-            told_t = jnp.broadcast_to(self.clock(self.process, t), len(x_t))
+            clock_t = jnp.broadcast_to(self.clock(self.process, t), len(x_t))
             z = Latent()(z_key, generator.latent)
-            x0 = generator.apply(variables["generator"], z, x_t=x_t, t=told_t, **told)
+            x0 = generator.apply(variables["generator"], z, x_t=x_t, t=clock_t, **cond)
             return self.step_back(x0, x_t, s, t, noise), (x_t, x0) if trajectory else (None, None)
 
         x, (x_t, x0_hat) = lax.scan(step, self.process.sigma(jnp.ones(())) * x, jnp.arange(steps, 0, -1))

@@ -1,4 +1,4 @@
-"""The pieces of a game of two networks: what a generator draws from, a round, a turn, a verdict."""
+"""The pieces of a game of two networks: what a generator draws from, a round, a turn, what was judged."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
@@ -47,7 +48,7 @@ class Round(NamedTuple):
 
     real: Array
     fake: Array
-    given: dict[str, Array]  # further arguments of the discriminator, the same for both sorts
+    cond: dict[str, Array]  # further arguments of the discriminator, the same for both sorts
     compared: tuple[Array, Array]  # a real and a generated batch whose spreads tell of collapse
     label: Array  # 0 where there is none
     stats: Tree  # the generator's statistics after it has made `fake`
@@ -77,8 +78,20 @@ class Turn:
         return Keys(*split(keys_of(self.key, self.step, batch)))
 
 
-class Verdict(NamedTuple):
-    """What a discriminator says: logits [b], and class logits [b, k] if it names classes."""
+class Turns(NamedTuple):
+    """The numbers of a step's turns, by which their randomness differs. The discriminator's are those before."""
+
+    generator: int
+    penalty: int  # of a lazy penalty alone
+    paths: int  # of path lengths alone
+
+    @classmethod
+    def after(cls, d_steps: int) -> "Turns":
+        return cls(*range(d_steps, d_steps + len(cls._fields)))
+
+
+class Judged(NamedTuple):
+    """What a discriminator says of a batch: logits [b], and class logits [b, k] if it names classes."""
 
     logit: Array
     classes: Array | None
@@ -94,12 +107,25 @@ def statistics(variables: Tree) -> list[str]:
     return [name for name in variables if name != "params"]
 
 
-def moments_of(x: Array) -> dict[str, Array]:
-    """The mean example, and the mean squared entry: means, which add up over parts of a batch as a spread does not."""
-    return {"mean": jnp.mean(x, axis=0), "square": jnp.mean(x**2)}
+def moments_of(x: Array, label: Array, num_classes: int) -> dict[str, Array]:
+    """Of each label its share and its share of the mean example, and the mean squared entry; x [b, ...], label [b].
+
+    All are means, which add up over devices and parts of a batch as a spread does not. `num_classes` 0 pools labels.
+    """
+    x = x.reshape(len(x), -1)
+    of_label = nn.one_hot(label, num_classes, dtype=x.dtype) if num_classes else jnp.ones((len(x), 1), x.dtype)
+    means = jnp.matmul(of_label.T, x, precision=lax.Precision.HIGHEST) / len(x)
+    return {"share": jnp.mean(of_label, axis=0), "mean": means, "square": jnp.mean(x**2)}
 
 
 def spread(moments: dict[str, Array]) -> Array:
-    """Half the mean squared difference of two examples' entries; never quite 0, so that it can be divided by."""
-    spread = moments["square"] - jnp.mean(moments["mean"] ** 2)
-    return jnp.maximum(spread, jnp.finfo(spread.dtype).tiny)
+    """The variance of an entry among the examples of a label, its mean over entries and examples; for `moments_of`.
+
+    A generator of one image for each label has none. Never quite 0, so that it can be divided by: where no label has
+    two examples, which leaves nothing to be seen, the ratio of two spreads is near 1.
+    """
+    share, mean, square = moments["share"], moments["mean"], moments["square"]
+    present = jnp.where(share > 0, share, 1)
+    between = jnp.sum(jnp.mean(mean**2, axis=1) / present)
+    least = jnp.maximum(jnp.finfo(square.dtype).eps * square, jnp.finfo(square.dtype).tiny)
+    return jnp.maximum(square - between, least)

@@ -13,25 +13,24 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jax import lax
 from jaxtyping import Array, Key
 
-from diffjax.adversarial import R1, NonSaturating, Watchman, clip_weights, pack, penalties, unpack
-from diffjax.adversarial.path_length import path_lengths, running_mean
+from diffjax.adversarial import R1, NonSaturating, Watchman, clip_weights, pack, unpack
 from diffjax.augment import Augment, NoAugment
 from diffjax.diffusion import Samples, fold_in
 from diffjax.errors import UserError
-from diffjax.methods.game import Keys, Latent, Round, Turn, Verdict, kind_of, moments_of, spread, statistics
+from diffjax.methods.game import Judged, Keys, Latent, Round, Turn, Turns, kind_of, moments_of, spread, statistics
+from diffjax.methods.lazy import update_on_path_lengths, update_on_penalty
 from diffjax.methods.method import Batch, Method, Metrics
+from diffjax.methods.rules import check
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
-from diffjax.optim import Adam
+from diffjax.optim import Optimizer
 from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree, update
 
@@ -63,48 +62,7 @@ class GAN(Method):
     samplers: ClassVar = {"generator": Latent}
 
     def __post_init__(self):
-        for field in ("d_steps", "lazy", "packing", "path_length_every"):
-            if getattr(self, field) < 1:
-                raise UserError(f"method.{field}: {getattr(self, field)} must be at least 1")
-        for field in ("auxiliary", "clip_weights", "path_length"):
-            if not getattr(self, field) >= 0:
-                raise UserError(f"method.{field}: {getattr(self, field)} must not be negative; 0 switches it off")
-        if self.lazy > 1 and getattr(self.penalty, "func", self.penalty) is penalties.none:
-            raise UserError(f"method.lazy: {self.lazy} updates on a penalty, but method.penalty is none; use 1")
-        if getattr(self.augment, "target", 0) and self.loss.even is None:
-            raise UserError(
-                "method.augment.target: follows the signs of logits, which mean nothing to this loss; 0 and a ramp"
-            )
-        self._check_player("generator", {"z", "label", "train"}, "latent")
-        self._check_player("discriminator", {"x", "label", "train"}, "outputs" if self.auxiliary else "")
-        if self.path_length and not self.styled:
-            raise UserError(
-                f"method.path_length: {self.path_length} is of the way from styles to images, and "
-                f"{kind_of(self.generator).__name__} has no styles; use 0, or stylegan2_generator"
-            )
-        if self.conditional and not self.space.num_classes:
-            raise UserError("method.conditional: the data set has no labels; it must be false")
-        if self.auxiliary and not self.conditional:
-            raise UserError(f"method.auxiliary: {self.auxiliary} asks for classes; method.conditional must be true")
-        if self.packing > 1 and self.conditional:
-            raise UserError(f"method.packing: {self.packing} examples have no label in common; use 1, or no labels")
-        if not isinstance(self.augment, Augment):
-            raise UserError("method.augment: a discriminator is not told what was done; use ada, diff_augment or none")
-        if self.space.kind != "images" and not isinstance(self.augment, NoAugment):
-            raise UserError(f"method.augment: {self.space.kind} cannot be augmented, only images; use 'none'")
-
-    def _check_player(self, player: str, given: set[str], field: str) -> None:
-        """Raises UserError unless a network takes what it is given, and has a field that is asked of it."""
-        kind = kind_of(getattr(self, player))
-        _self, *inputs = inspect.signature(kind.__call__).parameters.values()
-        needed, taken = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
-        given = given | set(self.besides)
-        if not needed <= given <= taken or (field and not hasattr(kind, field)):
-            lacks = f", or has no {field}" if field else ""
-            raise UserError(
-                f"method.{player}.name: {kind.__name__} is no {player} of this game, which gives it "
-                f"{', '.join(sorted(given))}: it takes {', '.join(sorted(taken))}{lacks}"
-            )
+        check(self)
 
     # ------------------------------------------------------------------------------------------- what the run asks it
 
@@ -113,20 +71,25 @@ class GAN(Method):
         return self.d_steps + 1
 
     @property
+    def turns(self) -> Turns:
+        """The turns of a step after the discriminator's."""
+        return Turns.after(self.d_steps)
+
+    @property
     def together(self) -> int:
         return self.packing * max(getattr(self.critic(), "minibatch_std", 0), 1)
 
-    def optimizer(self, network: str, spec: Adam, images: int) -> optax.GradientTransformation:
+    def optimizer(self, network: str, spec: Optimizer, images: int) -> optax.GradientTransformation:
         """The discriminator takes d_steps updates in a step, and every `lazy` steps one more, of its penalty alone.
 
         The generator takes one, and every `path_length_every` steps one more, of its paths alone.
         """
         if network == "discriminator":
-            updates, lazy = self.d_steps, 1 / self.lazy if self.lazy > 1 else 0.0
+            updates, more = self.d_steps, 1 / self.lazy if self.lazy > 1 else 0.0
         else:
-            updates, lazy = 1, 1 / self.path_length_every if self.path_length else 0.0
-        updates += lazy
-        return spec.interleaved(lazy / updates).build(self.batch_size / updates, images)
+            updates, more = 1, 1 / self.path_length_every if self.path_length else 0.0
+        updates += more
+        return spec.interleaved(more / updates).build(self.batch_size / updates, images)
 
     def check_sampler(self, spec: Latent) -> None:
         if spec.psi != 1 and not self.styled:
@@ -153,8 +116,8 @@ class GAN(Method):
         generator, beside = self.make(self.generator), self.beside(x)
         z, packed = jnp.zeros((1, generator.latent), x.dtype), pack(jnp.repeat(x, self.packing, axis=0), self.packing)
         variables = {
-            "generator": generator.init(g_key, z, **beside, **self._told("generator", label)),
-            "discriminator": self.critic().init(d_key, packed, **beside, **self._told("discriminator", label)),
+            "generator": generator.init(g_key, z, **beside, **self.cond("generator", label)),
+            "discriminator": self.critic().init(d_key, packed, **beside, **self.cond("discriminator", label)),
         }
         state = TrainState.create(variables, self.optimizers, averaged=("generator",))
         paths = {"path_length": jnp.zeros((), self.precision.params)} if self.path_length else {}
@@ -168,19 +131,20 @@ class GAN(Method):
             turns.append(metrics)
         d_metrics = jax.tree.map(lambda *values: sum(values) / self.d_steps, *turns)
         if self.lazy > 1:
-            state, d_metrics["penalty"] = self._regularise(state, batch, key, axis)
+            state, d_metrics["penalty"] = update_on_penalty(self, state, batch, key, axis)
         state, g_metrics = self._g_turn(state, before if self.simultaneous else state, batch, key, axis)
         if self.path_length:
-            state, g_metrics["path_penalty"] = self._even_out(state, batch, key, axis)
+            state, g_metrics["path_penalty"] = update_on_path_lengths(self, state, batch, key, axis)
             g_metrics["path_length"] = state.extra["path_length"]
 
         metrics = d_metrics | g_metrics
+        metrics |= self.watchman.signs(metrics)
         return state.advance(self.ema, self.batch_size, *metrics.values()), metrics
 
     def _d_turn(self, i: int, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Metrics]:
         """The discriminator's i-th update in a step: its weights, then the history that augmentations follow."""
-        turn = self._turn(i, state, key, axis)
-        state, metrics = self._update("discriminator", self.d_loss, i, state, state, batch, turn)
+        turn = self.turn(i, state, key, axis)
+        state, metrics = self.descend("discriminator", self.d_loss, i, state, state, batch, turn)
         metrics["diversity"] = spread(metrics.pop("fake_moments")) / spread(metrics.pop("real_moments"))
         sign = metrics.pop("sign", 0.0)
         if isinstance(self.augment, NoAugment):
@@ -188,66 +152,20 @@ class GAN(Method):
         history = self.augment.update(state.extra["augment"], sign, self.batch_size / self.d_steps)
         return state.replace(extra=state.extra | {"augment": history}), metrics | {"augment_p": turn.p}
 
-    def _regularise(self, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Array]:
-        """Every `lazy` steps an update of the discriminator on its penalty alone; the penalty it logs, 0 otherwise.
-
-        As strong as all the penalties it stands for, one for each turn of `lazy` steps: over many steps the gradient is
-        in the mean the eager one (Karras et al. 2020, "StyleGAN2", section 3.1).
-        """
-        turn = self._turn(self.d_steps + 1, state, key, axis)
-
-        def loss(variables, generator, batch, turn):
-            keys = turn.keys(batch)
-            played = self.play(generator, batch, keys.play, turn.axis)
-            penalty = self.lazy * self._penalty(variables, played, keys, turn)
-            return self.d_steps * penalty, {"metrics": {"penalty": penalty}, "stats": {}}
-
-        def due(state):
-            state, metrics = self._update("discriminator", loss, self.d_steps - 1, state, state, batch, turn)
-            return state, metrics["penalty"]
-
-        nothing = jnp.zeros((), self.precision.params)
-        return lax.cond(state.step % self.lazy == 0, due, lambda state: (state, nothing), state)
-
     def _g_turn(
         self, state: TrainState, against: TrainState, batch: Batch, key: Array, axis: Axis
     ) -> tuple[TrainState, Metrics]:
         """The generator's update."""
-        turn = self._turn(self.d_steps, state, key, axis)
-        return self._update("generator", self.g_loss, self.d_steps, state, against, batch, turn)
+        turn = self.turn(self.turns.generator, state, key, axis)
+        return self.descend("generator", self.g_loss, self.d_steps, state, against, batch, turn)
 
-    def _even_out(self, state: TrainState, batch: Batch, key: Array, axis: Axis) -> tuple[TrainState, Array]:
-        """Every `path_length_every` steps an update of the generator on its path lengths alone; the penalty it logs.
-
-        As strong as all those it stands for. Lengths are held to their running mean over the turns before this one.
-        """
-        turn, every = self._turn(self.d_steps + 2, state, key, axis), self.path_length_every
-
-        def loss(variables, discriminator, batch, turn):
-            keys, network = turn.keys(batch), self.make(self.generator, turn.axis)
-            noise, z = self._own(keys.play), Latent()(keys.play, network.latent)
-            given = self._told("generator", batch["label"]) | noise | {"train": True}
-            styles, stats = network.apply(variables, z, **given, method="styles", mutable=statistics(variables))
-            draw = partial(network.apply, variables, **noise, method="draw")
-            lengths = path_lengths(draw, styles, keys.penalty)
-            penalty = every * self.path_length * jnp.mean((lengths - state.extra["path_length"]) ** 2)
-            return penalty, {"metrics": {"penalty": penalty, "length": jnp.mean(lengths)}, "stats": stats}
-
-        def due(state):
-            before = state.extra["path_length"]
-            state, metrics = self._update("generator", loss, self.d_steps, state, state, batch, turn)
-            mean = running_mean(before, metrics["length"]).astype(before.dtype)
-            return state.replace(extra=state.extra | {"path_length": mean}), metrics["penalty"]
-
-        nothing = jnp.zeros((), self.precision.params)
-        return lax.cond(state.step % every == 0, due, lambda state: (state, nothing), state)
-
-    def _turn(self, i: int, state: TrainState, key: Array, axis: Axis) -> Turn:
+    def turn(self, i: int, state: TrainState, key: Array, axis: Axis) -> Turn:
+        """The i-th turn of this step: it draws from a key of its own."""
         seen = state.step * jnp.float32(self.batch_size)
         p = self.augment.strength(state.extra["augment"], seen)
         return Turn(jax.random.fold_in(key, i), state.step, seen, p, axis)
 
-    def _update(
+    def descend(
         self, player: str, loss_of: Callable, i: int, state: TrainState, against: TrainState, batch: Batch, turn: Turn
     ) -> tuple[TrainState, Metrics]:
         """One player's update, on the i-th real batch, against the other as it stands in `against`."""
@@ -271,12 +189,13 @@ class GAN(Method):
         """The discriminator's mean loss, with its penalty unless that is lazy; and what it logs and keeps."""
         keys = turn.keys(batch)
         played = self.play(generator, batch, keys.play, turn.axis)
-        real, stats = self.verdict(variables, played.real, played.given, keys.real, turn)
-        fake, stats = self.verdict(variables | stats, played.fake, played.given, keys.fake, turn)
+        real, stats = self.discriminate(variables, played.real, played.cond, keys.real, turn)
+        fake, stats = self.discriminate(variables | stats, played.fake, played.cond, keys.fake, turn)
 
         loss = jnp.mean(self.loss.discriminator(real.logit, fake.logit))
         classes = self._classes(real, played.label) + self._classes(fake, played.label)
-        penalty = self._penalty(variables, played, keys, turn) if self.lazy == 1 else jnp.zeros_like(loss)
+        penalty = self.mean_penalty(variables, played, keys, turn) if self.lazy == 1 else jnp.zeros_like(loss)
+        labels = self.space.num_classes if self.conditional else 0
         above = jnp.where(real.logit == fake.logit, 0.5, real.logit > fake.logit)
         metrics = {
             "d_loss": loss,  # without the penalty, so that losses of different penalties can be compared
@@ -285,8 +204,8 @@ class GAN(Method):
             "d_fake": jnp.mean(fake.logit),
             "logit_gap": jnp.mean(real.logit) - jnp.mean(fake.logit),
             "d_pairs": jnp.mean(above, dtype=loss.dtype),  # pairs told apart, whatever logit the loss calls even
-            "real_moments": moments_of(played.compared[0]),
-            "fake_moments": moments_of(played.compared[1]),
+            "real_moments": moments_of(played.compared[0], played.label, labels),
+            "fake_moments": moments_of(played.compared[1], played.label, labels),
         }
         if (even := self.loss.even) is not None:
             right = jnp.concatenate([real.logit > even, fake.logit < even])
@@ -300,29 +219,34 @@ class GAN(Method):
         """The generator's mean loss, and what it logs and keeps. Real logits that the loss ignores cost nothing."""
         keys = turn.keys(batch)
         played = self.play(variables, batch, keys.play, turn.axis)
-        real, _ = self.verdict(discriminator, played.real, played.given, keys.real, turn)
-        fake, _ = self.verdict(discriminator, played.fake, played.given, keys.fake, turn)
+        real, _ = self.discriminate(discriminator, played.real, played.cond, keys.real, turn)
+        fake, _ = self.discriminate(discriminator, played.fake, played.cond, keys.fake, turn)
         loss, classes = jnp.mean(self.loss.generator(real.logit, fake.logit)), self._classes(fake, played.label)
         metrics = {"g_loss": loss} | ({"g_class_loss": classes} if self.auxiliary else {})
         return loss + self.auxiliary * classes, {"metrics": metrics, "stats": played.stats}
 
-    def _penalty(self, variables: Tree, played: Round, keys: Keys, turn: Turn) -> Array:
+    def mean_penalty(self, variables: Tree, played: Round, keys: Keys, turn: Turn) -> Array:
         """The mean penalty. Its gradients are with respect to examples before their augmentation, packed ones whole.
 
-        Wherever they are taken, the augmentations are those of the real examples at the same places.
+        Real and generated examples are augmented as for the loss, whose forward passes are so the penalty's too; what
+        lies between them is augmented as the real ones at the same places.
         """
 
-        def logits(packed):
-            return self.verdict(variables, unpack(packed, self.packing), played.given, keys.real, turn)[0].logit
+        def critic(keys):
+            def logits(packed):
+                return self.discriminate(variables, unpack(packed, self.packing), played.cond, keys, turn)[0].logit
+
+            return logits
 
         real, fake = (pack(x, self.packing) for x in (played.real, played.fake))
-        return jnp.mean(self.penalty(logits, real, fake, keys.penalty[:: self.packing], turn.seen))
+        own = keys.penalty[:: self.packing]
+        return jnp.mean(self.penalty(critic(keys.real), real, fake, own, turn.seen, critic(keys.fake)))
 
-    def _classes(self, verdict: Verdict, label: Array) -> Array:
+    def _classes(self, judged: Judged, label: Array) -> Array:
         """The mean cross entropy of the labels, for a discriminator that names classes (Odena et al. 2017, eq. 2)."""
         if not self.auxiliary:
             return jnp.zeros(())
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(verdict.classes, label))
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(judged.classes, label))
 
     # ------------------------------------------------------------------------------------------------------- the game
 
@@ -333,14 +257,14 @@ class GAN(Method):
             known |= {"num_classes": 0, "outputs": 1 + self.space.num_classes}
         return self.make(self.discriminator, axis, **known)
 
-    def verdict(
-        self, variables: Tree, x: Array, given: dict[str, Array], keys: Key[Array, "b"], turn: Turn
-    ) -> tuple[Verdict, Tree]:
+    def discriminate(
+        self, variables: Tree, x: Array, cond: dict[str, Array], keys: Key[Array, "b"], turn: Turn
+    ) -> tuple[Judged, Tree]:
         """What the discriminator, in training, says of examples [b, ...], augmented; and its statistics after it."""
         packed = pack(self.augment(x, keys, turn.p), self.packing)
         network = self.critic(turn.axis)
-        said, stats = network.apply(variables, packed, **given, train=True, mutable=statistics(variables))
-        return Verdict(said[:, 0], said[:, 1:]) if self.auxiliary else Verdict(said, None), stats
+        logits, stats = network.apply(variables, packed, **cond, train=True, mutable=statistics(variables))
+        return Judged(logits[:, 0], logits[:, 1:]) if self.auxiliary else Judged(logits, None), stats
 
     def beside(self, x: Array) -> dict[str, Array]:
         """What both networks are given beside z and x [1, ...]: nothing. (An example, for their first weights.)"""
@@ -348,22 +272,22 @@ class GAN(Method):
 
     def play(self, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis) -> Round:
         """Real examples beside G(z), each with its own z and the same label."""
-        fake, stats = self._forge(generator, keys, axis, **self._told("generator", batch["label"]))
-        real, told = self.space.to_model(batch["x"]), self._told("discriminator", batch["label"])
-        return Round(real, fake, told, (real, fake), batch["label"], stats)
+        fake, stats = self.generate(generator, keys, axis, **self.cond("generator", batch["label"]))
+        real, cond = self.space.to_model(batch["x"]), self.cond("discriminator", batch["label"])
+        return Round(real, fake, cond, (real, fake), batch["label"], stats)
 
-    def _forge(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **given: Array) -> tuple[Array, Tree]:
-        """G(z, given) in training, and the generator's statistics after it."""
+    def generate(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **cond: Array) -> tuple[Array, Tree]:
+        """G(z, cond) in training, and the generator's statistics after it."""
         network = self.make(self.generator, axis)
-        given |= self._own(keys) | {"train": True}
-        return network.apply(variables, Latent()(keys, network.latent), **given, mutable=statistics(variables))
+        cond |= self.own_keys(keys) | {"train": True}
+        return network.apply(variables, Latent()(keys, network.latent), **cond, mutable=statistics(variables))
 
-    def _own(self, keys: Key[Array, "b"]) -> dict[str, Array]:
+    def own_keys(self, keys: Key[Array, "b"]) -> dict[str, Array]:
         """For a generator that draws noise of its own, the examples' keys: others than those that z is drawn with."""
         takes = "keys" in inspect.signature(kind_of(self.generator).__call__).parameters
         return {"keys": fold_in(keys, OWN)} if takes else {}
 
-    def _told(self, player: str, label: Array) -> dict[str, Array]:
+    def cond(self, player: str, label: Array) -> dict[str, Array]:
         """The label, where there is one for the networks to see, and the discriminator is not to find it out."""
         finds_out = player == "discriminator" and self.auxiliary
         return {"label": label} if self.conditional and not finds_out else {}
@@ -372,9 +296,9 @@ class GAN(Method):
         """G(z), from the generator's variables. Where a conditional one is given no labels, each key draws its own."""
         generator = self.make(self.generator)
         noise, choice = jax.vmap(jax.random.split, out_axes=1)(keys)
-        given = self._told("generator", self._drawn(choice) if label is None else label) | self._own(noise)
-        given |= {"psi": spec.psi} if self.styled else {}
-        return Samples(generator.apply(variables["generator"], spec(noise, generator.latent), **given), nfe=1)
+        cond = self.cond("generator", self._drawn(choice) if label is None else label) | self.own_keys(noise)
+        cond |= {"psi": spec.psi} if self.styled else {}
+        return Samples(generator.apply(variables["generator"], spec(noise, generator.latent), **cond), nfe=1)
 
     def _drawn(self, keys: Key[Array, "b"]) -> Array:
         """Labels, all equally likely."""

@@ -1,11 +1,12 @@
 """DCGAN (Radford et al. 2015) for images whose sides halve down to 4, 5, 6 or 7 pixels: 8 = 4 * 2, 28 = 7 * 4, 32, 64.
 
-One 3x3 convolution at each resolution, and three departures. The generator enlarges by nearest neighbour where the
+One 3x3 convolution at each resolution, and two departures. The generator enlarges by nearest neighbour where the
 paper's convolutions are transposed, against checkerboards (Odena et al. 2016); the discriminator halves by the mean of
 2x2 pixels where the paper's have strides: R1 differentiates twice, and XLA on a CPU takes ten times as long for the
-second derivative of a strided convolution. The discriminator has no BatchNorm: an image's logit would depend on the
-other images, and R1, the gradient of one image's logit, would be ill-posed. With nothing to rescale its features, its
-weights start at He et al.'s (2015) size: at the paper's 0.02 a narrow one starts nearly deaf.
+second derivative of a strided convolution. The discriminator has the paper's BatchNorm with `norm="batch"` alone: an
+image's logit then depends on the other images, and R1, the gradient of one image's logit, is ill-posed. Without it, and
+so with nothing to rescale its features, its weights start at He et al.'s (2015) size: at the paper's 0.02 a narrow one
+starts nearly deaf.
 """
 
 from functools import partial
@@ -21,7 +22,12 @@ from diffjax.models.sizes import check_counts, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4; the generator's
+INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4
+
+
+def around_one(*args):
+    """What a scale of BatchNorm starts at, in the code of Radford et al. 2015."""
+    return 1.0 + INITIAL(*args)
 
 
 def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
@@ -56,7 +62,7 @@ class DcganGenerator(nn.Module):
             train,
             self.axis.name,
             self.num_classes,
-            scale_init=lambda *args: 1.0 + INITIAL(*args),
+            scale_init=around_one,
             **formats,
         )
         concat = self.conditioning == "concat" or not self.num_classes
@@ -76,7 +82,11 @@ class DcganGenerator(nn.Module):
 
 
 class DcganDiscriminator(nn.Module):
-    """Images [b, *shape] in model units -> logits [b]. Raises UserError for sizes that it cannot build."""
+    """Images [b, *shape] in model units -> logits [b]. Raises UserError for sizes that it cannot build.
+
+    With `norm` "batch", every convolution but the first is normalised over the batch it is given (real and generated
+    images are two batches), that of all devices.
+    """
 
     shape: tuple[int, ...]
     num_classes: int
@@ -85,6 +95,7 @@ class DcganDiscriminator(nn.Module):
     outputs: int = 1  # logits: 1 + the number of classes where the method has an auxiliary classifier
     width: int = 32  # channels of the largest feature maps, twice as many at each halving; the paper has 128
     slope: float = 0.2  # of the leaky ReLU below zero
+    norm: str = "none"  # before each leaky ReLU but the first; or "batch", the paper's, which no penalty goes with
     spectral_norm: bool = False  # of every layer (Miyato et al. 2018)
     conditioning: str = "projection"  # where labels are shown; or "concat"
     minibatch_std: int = 0  # images whose differences are shown to the last convolution; 0: none
@@ -92,20 +103,26 @@ class DcganDiscriminator(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
+        labels.check_choice("discriminator.norm", self.norm, ("none", "batch"))
         check_counts("discriminator", self, width=1)
         stages_for("discriminator", self)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
-        conv = partial(Layers(self.spectral_norm, train, **formats).conv, kernel_init=nn.initializers.he_normal())
+        plain = self.norm == "none"
+        kernel_init = nn.initializers.he_normal() if plain else INITIAL
+        conv = partial(Layers(self.spectral_norm, train, **formats).conv, kernel_init=kernel_init)
+        norm = partial(ConditionalBatchNorm, train, self.axis.name, scale_init=around_one, **formats)
         stages, _ = stages_for("discriminator", self)
         concat = self.conditioning == "concat"
         h = labels.beside(x, label if concat else None, self.num_classes)
         for i in range(stages + 1):
             h = halve(h) if i else h
             h = minibatch_deviation(h, self.minibatch_std, self.is_initializing()) if i == stages else h
-            h = nn.leaky_relu(conv(self.width * 2**i, name=f"conv_{i}")(h), self.slope)
+            h = conv(self.width * 2**i, use_bias=plain or not i, name=f"conv_{i}")(h)
+            h = h if plain or not i else norm(name=f"norm_{i}")(h)
+            h = nn.leaky_relu(h, self.slope)
         logit = LabelledLogit(
             self.num_classes, self.precision, outputs=self.outputs, spectral_norm=self.spectral_norm, name="logit"
         )

@@ -16,6 +16,7 @@ from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods.denoising_gan import DenoisingGAN, DenoisingSteps, RoundKeys
+from diffjax.methods.gan import GAN
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.parallel import Axis
@@ -83,10 +84,10 @@ def test_a_generator_that_knows_x0_forges_what_cannot_be_told_from_the_chain(x64
     variables = {"params": {"none": jnp.zeros(())}}
     keys = jax.random.split(jax.random.key(3), 4000)
     played = method.play(variables, {"x": stored, "label": jnp.zeros(4000, jnp.int32)}, keys, Axis())
-    t = played.given["t"]
+    t = played.cond["t"]
     assert set(np.unique(t)) == {0, 1, 2}
     for n in range(3):
-        real, fake, x_t = (np.asarray(x[t == n]).reshape(-1) for x in (played.real, played.fake, played.given["x_t"]))
+        real, fake, x_t = (np.asarray(x[t == n]).reshape(-1) for x in (played.real, played.fake, played.cond["x_t"]))
         s = n / 3
         alpha, sigma = float(method.process.alpha(jnp.asarray(s))), float(method.process.sigma(jnp.asarray(s)))
         error = 5 / np.sqrt(len(real))
@@ -124,10 +125,74 @@ def test_with_one_step_it_is_a_gan():
     played = method.play(state.params["generator"], own, keys, Axis())
     np.testing.assert_allclose(played.real, method.space.to_model(own["x"]), atol=1e-6)
     assert float(method.process.alpha(jnp.ones(()))) < 0.01  # what is left of the example in x_t
-    beside = {"x_t": played.given["x_t"], "t": played.given["t"]}
+    beside = {"x_t": played.cond["x_t"], "t": played.cond["t"]}
     drawn = RoundKeys(*jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys))
-    forged, _ = method._forge(state.params["generator"], drawn.z, Axis(), **beside)
+    forged, _ = method.generate(state.params["generator"], drawn.z, Axis(), **beside)
     np.testing.assert_allclose(played.fake, forged, atol=1e-6)  # with no noise added
+
+
+def test_with_one_step_its_update_is_a_gans(x64):
+    """Networks that look at neither x_t nor t, and one step from noise: both games descend the same losses."""
+
+    class G(nn.Module):
+        shape: tuple
+        num_classes: int
+        precision: Precision
+        axis: Axis
+        latent: int = 3
+
+        @nn.compact
+        def __call__(self, z, x_t=None, t=None, label=None, train=False):
+            return nn.Dense(16, param_dtype="float64")(z).reshape(-1, 4, 4, 1)
+
+    class D(nn.Module):
+        shape: tuple
+        num_classes: int
+        precision: Precision
+        axis: Axis
+
+        @nn.compact
+        def __call__(self, x, x_t=None, t=None, label=None, train=False):
+            return nn.Dense(1, param_dtype="float64")(jnp.tanh(x.reshape(len(x), -1)))[:, 0]
+
+    class Blind(D):
+        """The same for a GAN, which is not to be offered x_t."""
+
+        @nn.compact
+        def __call__(self, x, label=None, train=False):
+            return nn.Dense(1, param_dtype="float64")(jnp.tanh(x.reshape(len(x), -1)))[:, 0]
+
+    class Forger(G):
+        @nn.compact
+        def __call__(self, z, label=None, train=False):
+            return nn.Dense(16, param_dtype="float64")(z).reshape(-1, 4, 4, 1)
+
+    space, double = Space("images", (4, 4, 1)), Precision("float64", "float64")
+    bridge = ddgan(space, generator=G, discriminator=D, process=VPSteps(timesteps=1), precision=double, batch_size=4096)
+    run = {"optimizers": bridge.optimizers, "ema": bridge.ema, "batch_size": 4096, "accumulate": 1}
+    plain = GAN(space=space, precision=double, generator=Forger, discriminator=Blind, **run)
+    batch = {
+        "x": jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 4096, 4, 4, 1)), jnp.uint8),
+        "label": jnp.zeros((2, 4096), jnp.int32),
+        "position": jnp.tile(jnp.arange(4096, dtype=jnp.int32), (2, 1)),
+    }
+    state = jax.jit(plain.init)(jax.random.key(0), batch)
+    ends = [jax.jit(partial(m.step, axis=Axis()))(state, batch, jax.random.key(1)) for m in (bridge, plain)]
+    moves = [jax.tree.map(lambda a, b: b - a, state.params, new.params) for new, _ in ends]
+    for ours, theirs in zip(*(jax.tree.leaves(m) for m in moves), strict=True):  # alike but for the draws of z
+        np.testing.assert_allclose(ours, theirs, atol=0.1 * np.abs(theirs).max())
+    for name in ("d_loss", "g_loss", "penalty"):
+        np.testing.assert_allclose(ends[0][1][name], ends[1][1][name], rtol=0.05)
+
+
+def test_the_papers_networks_have_48_and_13_million_parameters():
+    run = (32, 32, 3), 0, Precision(), Axis()
+    x, t = jnp.zeros((1, 32, 32, 3)), jnp.zeros(1)
+    generator, discriminator = DenoisingGenerator(*run), DenoisingDiscriminator(*run)
+    of_g = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, 100)), x, t)
+    of_d = jax.eval_shape(discriminator.init, jax.random.key(0), x, x, t)
+    assert sum(leaf.size for leaf in jax.tree.leaves(of_g["params"])) == 48_432_515
+    assert sum(leaf.size for leaf in jax.tree.leaves(of_d["params"])) == 12_741_633
 
 
 def test_the_chain_meets_the_vp_process_whose_steps_it_takes(x64):
@@ -168,9 +233,9 @@ def test_without_a_latent_there_is_one_x0_for_each_x_t():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"process": EDM()}, "method.process: a denoising GAN undoes the steps of a chain"),
+        ({"process": EDM()}, "method.process: EDM has no steps to undo; take vp_steps"),
         ({"packing": 2}, "method.packing: 2 examples have no time in common"),
-        ({"augment": Ada()}, "method.augment: x_t would have to be augmented"),
+        ({"augment": Ada()}, "method.augment: Ada of x_s alone, x_t would have to be augmented"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(fields, message):

@@ -7,21 +7,26 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from ml_collections import ConfigDict
 
-from diffjax.adversarial import R1, Relativistic, Wasserstein, Watchman, pack, path_lengths, penalties, unpack
-from diffjax.augment import Ada, Augment
+from diffjax.adversarial import R1, R1R2, R2, Relativistic, Wasserstein, Watchman, pack, path_lengths, penalties, unpack
+from diffjax.augment import Ada, Augment, EdmAugment
+from diffjax.config import component
 from diffjax.data.space import Space
 from diffjax.ema import HalfLife
 from diffjax.errors import UserError
-from diffjax.methods.game import Latent
+from diffjax.methods.game import Latent, moments_of, spread
 from diffjax.methods.gan import GAN
 from diffjax.methods.method import keys_of
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
+from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from diffjax.optim import Adam
+from diffjax.optim import Adam, RMSProp
 from diffjax.parallel import Axis, check_batch, layout
 from diffjax.precision import Precision
+from diffjax.run import Experiment
+from tests import tiny
 
 POINTS = Space("points", (2,), shift=0.0, scale=1.0)
 LABELLED = replace(POINTS, num_classes=3)
@@ -44,6 +49,9 @@ def gan(space=POINTS, width=8, optimizer=None, batch_size=8, double=False, **fie
         accumulate=fields.pop("accumulate", 1),
         **networks | fields,
     )
+
+
+TINY_R3GAN = {"widths": (4, 4), "blocks": (1, 1), "group": 4}
 
 
 class Styled(nn.Module):
@@ -207,7 +215,7 @@ def test_a_step_counts_and_averages_the_generator_alone():
     assert new.extra["first_bad_step"] == -1
     assert set(metrics) == {
         *("d_loss", "g_loss", "penalty", "d_real", "d_fake", "d_accuracy", "d_gradient_norm", "g_gradient_norm"),
-        *("logit_gap", "diversity", "d_pairs"),
+        *("logit_gap", "diversity", "d_pairs", "collapsed", "diverged", "starved"),
     }
 
 
@@ -270,15 +278,16 @@ def test_neighbours_that_are_judged_together_stay_together_in_parts(x64, fields)
     assert_equal(whole(state, batch), parts(state, batch), rtol=1e-9, atol=1e-12)
 
 
-def test_four_devices_take_the_step_of_one_batch_statistics_included(x64):
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_four_devices_take_the_step_of_one_batch_statistics_included(norm, x64):
     """`vmap` over a named axis has pmap's collectives."""
     method = gan(
         Space("images", (8, 8, 1), num_classes=3),
         double=True,
         conditional=True,
         generator=partial(DcganGenerator, width=4, latent=3),
-        discriminator=partial(DcganDiscriminator, width=4),
-        penalty=R1(gamma=1.0),
+        discriminator=partial(DcganDiscriminator, width=4, norm=norm),
+        penalty=R1(gamma=1.0) if norm == "none" else penalties.none,
     )
     state, batch, step = start(method)
     shards = jax.tree.map(lambda x: x.reshape(2, 4, -1, *x.shape[2:]), batch)
@@ -286,6 +295,26 @@ def test_four_devices_take_the_step_of_one_batch_statistics_included(x64):
     one, many = step(state, batch), mapped(state, shards, KEY)
     for device in range(4):
         assert_equal(one, jax.tree.map(lambda x: x[device], many), rtol=1e-9, atol=1e-12)  # noqa: B023
+
+
+def test_real_and_generated_images_are_normalised_apart_and_both_move_the_statistics():
+    method = gan(
+        Space("images", (8, 8, 1)),
+        generator=partial(DcganGenerator, width=4, latent=3),
+        discriminator=partial(DcganDiscriminator, width=4, norm="batch"),
+        penalty=penalties.none,
+    )
+    state, batch, step = start(method)
+    turn = method.turn(0, state, KEY, Axis())
+    own = jax.tree.map(lambda x: x[0], batch)
+    played = method.play(state.params["generator"], own, turn.keys(own).play, Axis())
+    D, variables = method.critic(), state.params["discriminator"]
+    judge = jax.jit(lambda variables, x: D.apply(variables, x, train=True, mutable=["batch_stats"]))
+    real, kept = judge(variables, played.real)
+    fake, kept = judge(variables | kept, played.fake)
+    new, metrics = step(state, batch)
+    np.testing.assert_allclose((metrics["d_real"], metrics["d_fake"]), (real.mean(), fake.mean()), rtol=1e-4, atol=1e-6)
+    assert_equal(new.params["discriminator"]["batch_stats"], kept["batch_stats"], rtol=1e-4, atol=1e-6)
 
 
 def test_only_the_generators_own_turn_moves_its_batch_statistics():
@@ -361,6 +390,43 @@ def test_diversity_is_the_spread_of_generated_examples_over_that_of_real_ones():
     np.testing.assert_allclose(step(state, batch)[1]["diversity"], expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("conditional", [True, False])
+def test_one_example_for_each_label_is_a_collapse_that_pooled_labels_would_hide(conditional):
+    class ByLabel(nn.Module):
+        shape: tuple
+        num_classes: int
+        precision: Precision
+        axis: Axis
+        latent = 1
+
+        @nn.compact
+        def __call__(self, z, label=None, train=False):
+            means = jnp.array([[-3.0, 1.0], [2.0, 0.5], [1.0, -3.0]])
+            return means[label] + self.param("bias", nn.initializers.zeros_init(), ())
+
+    method = gan(LABELLED, batch_size=64, conditional=True, generator=ByLabel, optimizer=optax.sgd(0.0))
+    state, batch, step = start(method)
+    x = ByLabel((2,), 3, Precision(), Axis()).apply(state.params["generator"], None, batch["label"])
+    batch = batch | {"x": x + 0.1 * batch["x"]}
+    metrics = step(state, batch)[1]
+    assert metrics["diversity"] < 1e-3 and metrics["collapsed"] == 1
+    x, label, real = x[0], batch["label"][0], batch["x"][0]
+    if conditional:
+        within = sum(np.mean(label == k) * np.var(real[label == k], axis=0).mean() for k in range(3))
+        np.testing.assert_allclose(spread(moments_of(real, label, 3)), within, rtol=1e-4)
+        half = [moments_of(part, y, 3) for part, y in ((real[:20], label[:20]), (real[20:], label[20:]))]
+        whole = jax.tree.map(lambda a, b: (20 * a + 44 * b) / 64, *half)
+        np.testing.assert_allclose(spread(whole), within, rtol=1e-4)  # parts add up
+    else:
+        assert spread(moments_of(x, label, 0)) / spread(moments_of(real, label, 0)) > 0.95
+
+
+def test_labels_of_one_example_each_tell_nothing_of_collapse():
+    x = jax.random.normal(KEY, (8, 3))
+    alone = spread(moments_of(x, jnp.arange(8), 8)) / spread(moments_of(x[::-1] + 2.0, jnp.arange(8), 8))
+    assert 0.01 < alone < 100
+
+
 @pytest.mark.parametrize("d_steps", [1, 2])
 def test_lazy_penalties_move_the_discriminator_as_far_as_eager_ones(x64, d_steps):
     """To first order in the rate: k steps with one penalty as strong as all the others' together."""
@@ -417,6 +483,43 @@ def test_rates_and_b2_end_where_they_are_told_to():
         _, state = optimizer.update(jnp.ones(()), state)
         found.append(float(state[0].hyperparams["b2"]))
     assert_equal([found[n] for n in (0, 5, 10, 11)], [0.9, 0.945, 0.99, 0.99], rtol=1e-6)
+
+
+def test_rmsprop_is_pytorchs_and_shares_adams_schedule(x64):
+    """v <- b2 v + (1 - b2) g^2 from 0; the update is -rate g / (sqrt(v) + eps), eps outside of the root."""
+    spec = RMSProp(learning_rate=0.5, b2=0.9, eps=1e-2, decay="linear", weight_decay=0.1, clip_norm=2.0)
+    optimizer, w, v = spec.build(images_per_update=10, images=80), np.array([1.0, -2.0]), np.zeros(2)
+    state = optimizer.init(w)
+    for n in range(4):
+        g = np.array([3.0 * n - 4.0, 0.5])
+        updates, state = optimizer.update(g, state, w)
+        g *= min(1, 2 / np.linalg.norm(g))
+        v = 0.9 * v + 0.1 * g**2
+        expected = -0.5 * (1 - n / 8) * (g / (np.sqrt(v) + 1e-2) + 0.1 * w)
+        np.testing.assert_allclose(updates, expected, rtol=1e-10)
+        w += updates
+    c = spec.interleaved(0.2)
+    assert_equal((c.learning_rate, c.b2, c.eps), (0.4, 0.9**0.8, 1e-2), rtol=1e-12)
+    for field, value in (("b2", 1.0), ("learning_rate_last", 0.1)):
+        with pytest.raises(UserError, match=f"optim.{field}: {value}"):
+            RMSProp(**{field: value})
+
+
+def test_each_network_has_the_optimiser_that_its_section_says():
+    idle, busy = component("optim", "adam", learning_rate=0.0), component("optim", "rmsprop")
+    config = tiny.ring(train__steps=8).unlock()
+    config.optim = ConfigDict({"generator": idle, "discriminator": busy})
+    method = Experiment.of(config).method
+    batch = batches(method)
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    new, _ = jax.jit(partial(method.step, axis=Axis()))(state, batch, KEY)
+    assert not moved(state.params["generator"], new.params["generator"])
+    assert moved(state.params["discriminator"], new.params["discriminator"])
+    first = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params["discriminator"], new.params["discriminator"])
+    np.testing.assert_allclose(max(jax.tree.leaves(first)), 5e-5 / 0.1, rtol=1e-2)  # sqrt(v) is a tenth of g at first
+    config.optim = ConfigDict({"generator": idle})
+    with pytest.raises(UserError, match="optim: has generator; this method trains generator, discriminator"):
+        Experiment.of(config)
 
 
 SMALL = {"channel_base": 32, "channel_max": 4, "mapping_layers": 1}
@@ -563,6 +666,52 @@ def test_penalties_are_taken_through_the_augmentation_to_the_image_before_it():
     np.testing.assert_allclose(metrics["d_real"], expected, rtol=1e-4, atol=1e-7)
 
 
+def test_bfloat16_plays_r3gans_game_nearly_as_float32_does():
+    """R1 and R2 are derivatives of derivatives: they too are finite, and near."""
+    networks = {"generator": R3GANGenerator, "discriminator": R3GANDiscriminator}
+    networks, found = {player: partial(network, **TINY_R3GAN) for player, network in networks.items()}, {}
+    for compute in ("float32", "bfloat16"):
+        method = gan(Space("images", (8, 8, 1)), loss=Relativistic(), penalty=R1R2(gamma=1.0), **networks)
+        state, batch, step = start(replace(method, precision=Precision(compute)))
+        filled = jax.tree_util.tree_map_with_path(
+            lambda path, w: w + 0.2 if path[-2:-1] and path[-2].key == "contract" else w, state.params
+        )
+        new, found[compute] = step(state.replace(params=filled), batch)
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(new.params))
+        assert new.extra["first_bad_step"] == -1
+    assert found["float32"]["penalty"] > 0.01
+    for name in ("d_loss", "g_loss", "penalty", "d_gradient_norm", "g_gradient_norm"):
+        np.testing.assert_allclose(found["bfloat16"][name], found["float32"][name], rtol=0.05)
+
+
+class Dimmed(Augment):
+    """Each image at a contrast of its own."""
+
+    def strength(self, history, seen):
+        return jnp.ones(())
+
+    def __call__(self, x, keys, p):
+        return x * jax.vmap(jax.random.uniform)(keys).reshape(-1, 1, 1, 1)
+
+
+def test_r2_sees_the_generated_images_as_the_loss_does():
+    """Huang et al. 2024, in their code: both are of one forward pass of the augmented images."""
+    images = Space("images", (8, 8, 1))
+    networks = {"generator": partial(R3GANGenerator, **TINY_R3GAN), "discriminator": Judge}
+    method = gan(images, augment=Dimmed(), penalty=R2(gamma=1.0), optimizer=optax.sgd(0.0), **networks)
+    state, batch, step = start(method)
+    metrics = step(state, batch)[1]
+    position = {"position": batch["position"][0]}
+    play, _, _, fake_keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(
+        keys_of(jax.random.fold_in(KEY, 0), 0, position)
+    )
+    x = method.make(method.generator).apply(state.params["generator"], Latent()(play, 64))
+    judge = partial(method.critic().apply, state.params["discriminator"])
+    np.testing.assert_allclose(metrics["d_fake"], judge(Dimmed()(x, fake_keys, 1.0)).mean(), rtol=1e-4)
+    gradient = jax.grad(lambda x: judge(Dimmed()(x, fake_keys, 1.0)).sum())(x)
+    np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, (1, 2, 3))), rtol=1e-4)
+
+
 def test_the_probability_of_augmentation_follows_the_signs_and_is_part_of_the_state():
     images = Space("images", (8, 8, 1))
     networks = {
@@ -583,16 +732,25 @@ def test_the_probability_of_augmentation_follows_the_signs_and_is_part_of_the_st
 def test_a_run_can_be_told_to_be_ill():
     watch = Watchman()
     good = {"diversity": 0.8, "logit_gap": 1.0, "g_gradient_norm": 0.1}
-    assert watch(good) == ""
-    assert "collapsed: samples spread 0.005 times" in watch(good | {"diversity": 0.005})
-    assert "diverged: samples spread 2e+02 times" in watch(good | {"diversity": 200.0})
-    assert "diverged: real and generated logits are -2e+04 apart" in watch(good | {"logit_gap": -2e4})
-    assert "starved: the generator's gradient has norm 0" in watch(good | {"g_gradient_norm": 0.0})
+
+    def said_of(*steps):
+        """What it says of a line: the means of so many steps' values, and of what it saw in each."""
+        seen = [good | step for step in steps]
+        seen = [step | watch.signs(jax.tree.map(jnp.float32, step)) for step in seen]
+        return watch({name: float(np.mean([step[name] for step in seen])) for name in seen[0]})
+
+    assert said_of({}) == watch({"loss": 1.0}) == ""
+    assert "collapsed in 100% of steps: samples spread less than 0.01 times" in said_of({"diversity": 0.005})
+    assert "diverged in 100% of steps: samples spread more than 100 times" in said_of({"diversity": 200.0})
+    assert "logits are more than 10000 apart (means: diversity 0.8, logit_gap -2e+04" in said_of({"logit_gap": -2e4})
+    assert "starved in 100% of steps: the generator's gradient is" in said_of({"g_gradient_norm": 0.0})
+    assert said_of({"diversity": 1e9}, {}, {}) == ""  # one wild step, whose mean over them is wild too
+    assert "collapsed in 67% of steps" in said_of({"diversity": 1e9}, {"diversity": 0.0}, {"diversity": 0.0})
     assert gan(watchman=Watchman(patience=0.0)).patience == float("inf")
 
 
 def test_impossible_settings_are_the_users_mistake():
-    with pytest.raises(UserError, match="method.conditional"):
+    with pytest.raises(UserError, match="method.conditional: true, but the data set has no labels; it must be false"):
         gan(POINTS, conditional=True)
     with pytest.raises(UserError, match="method.d_steps: 0"):
         gan(d_steps=0)
@@ -602,10 +760,15 @@ def test_impossible_settings_are_the_users_mistake():
         gan(LABELLED, auxiliary=1.0)
     with pytest.raises(UserError, match="method.packing: 2 examples have no label in common"):
         gan(LABELLED, conditional=True, packing=2)
-    with pytest.raises(UserError, match="method.augment: points cannot be augmented"):
+    with pytest.raises(UserError, match="method.augment: ada is of images, and points cannot be augmented; use none"):
         gan(augment=Ada())
+    with pytest.raises(UserError, match="method.augment: edm tells what was done, and no discriminator asks"):
+        gan(Space("images", (8, 8, 1)), augment=EdmAugment())
+    for penalty, name in ((R1(), "r1"), (R1R2(), "r1_r2")):
+        with pytest.raises(UserError, match=f"method.discriminator.norm: 'batch' .* method.penalty is {name}, of the"):
+            gan(Space("images", (8, 8, 1)), penalty=penalty, discriminator=partial(DcganDiscriminator, norm="batch"))
     for loss in (Wasserstein(), Relativistic()):
-        with pytest.raises(UserError, match="method.augment.target: follows the signs of logits"):
+        with pytest.raises(UserError, match="method.augment.target: 0.6 is of the signs of logits"):
             gan(Space("images", (8, 8, 1)), loss=loss, augment=Ada())
     with pytest.raises(UserError, match="method.lazy: 16 updates on a penalty, but method.penalty is none"):
         gan(lazy=16, penalty=penalties.none)
@@ -613,7 +776,7 @@ def test_impossible_settings_are_the_users_mistake():
         gan(generator=partial(MlpDiscriminator, width=8))
     with pytest.raises(UserError, match="watchman.most_diversity: 0.001 is not above 0.01"):
         Watchman(most_diversity=0.001)
-    with pytest.raises(UserError, match="train.batch_size: 6 is not a positive .* times groups of 4"):
+    with pytest.raises(UserError, match="size: 6 is .* groups of 4 .method.packing, .*minibatch_std.; 4 and 8 are"):
         check_batch(6, layout("jit", 1), together=gan(packing=4).together)
     with pytest.raises(UserError, match="sampler.steps: 2 must be 1"):
         Latent(steps=2)

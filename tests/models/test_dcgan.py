@@ -71,6 +71,20 @@ def test_batch_statistics_are_used_in_training_and_their_average_when_sampling()
     np.testing.assert_allclose(kept["batch_stats"]["norm_0"]["mean"], 0.1 * mean, rtol=1e-4, atol=1e-7)
 
 
+def test_the_papers_discriminator_normalises_all_but_its_first_convolution_over_the_batch():
+    network = DcganDiscriminator((16, 16, 3), 0, Precision(), Axis(), width=4, norm="batch")
+    x = 1e3 * jax.random.normal(jax.random.key(1), (6, 16, 16, 3))  # beside which nothing is left of eps
+    variables = init(network, x)
+    assert set(variables["batch_stats"]) == {"norm_1", "norm_2"}
+    assert ["bias" in variables["params"][f"conv_{i}"] for i in range(3)] == [True, False, False]
+    train = compiled(network, train=True, mutable=["batch_stats"])
+    logits, kept = train(variables, x)
+    np.testing.assert_allclose(train(variables, jnp.flip(x, 0))[0], jnp.flip(logits), rtol=1e-4, atol=1e-6)
+    assert not np.allclose(logits[0], train(variables, x.at[1:].multiply(3.0))[0][0], rtol=1e-2)
+    np.testing.assert_allclose(train(variables, 3.0 * x)[0], logits, rtol=1e-2)
+    assert np.abs(kept["batch_stats"]["norm_1"]["mean"]).max() > 0
+
+
 @pytest.mark.parametrize("network", [network for pair in PAIRS.values() for network in pair])
 def test_labels_change_the_answer_where_there_are_any(network):
     network = make(network, num_classes=10)

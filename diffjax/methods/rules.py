@@ -1,0 +1,88 @@
+"""What a game of two networks cannot be: every mistake is one line, before anything is computed."""
+
+import inspect
+from typing import Any
+
+from diffjax.adversarial import PENALTIES, penalties
+from diffjax.augment import AUGMENTS, Augment, NoAugment
+from diffjax.errors import UserError
+from diffjax.methods.game import kind_of
+
+
+def check(game: Any) -> None:
+    """Raises UserError for settings of a `GAN` that make no sense, alone or together."""
+    _check_numbers(game)
+    _check_player(game, "generator", {"z", "label", "train"}, "latent")
+    _check_player(game, "discriminator", {"x", "label", "train"}, "outputs" if game.auxiliary else "")
+    _check_updates(game)
+    _check_labels(game)
+    _check_augment(game)
+
+
+def _check_numbers(game: Any) -> None:
+    for field in ("d_steps", "lazy", "packing", "path_length_every"):
+        if getattr(game, field) < 1:
+            raise UserError(f"method.{field}: {getattr(game, field)} must be at least 1")
+    for field in ("auxiliary", "clip_weights", "path_length"):
+        if not getattr(game, field) >= 0:
+            raise UserError(f"method.{field}: {getattr(game, field)} must not be negative; 0 switches it off")
+
+
+def _check_player(game: Any, player: str, given: set[str], field: str) -> None:
+    """A network takes what it is given, and has a field that is asked of it."""
+    kind = kind_of(getattr(game, player))
+    _self, *inputs = inspect.signature(kind.__call__).parameters.values()
+    needed, taken = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
+    given = given | set(game.besides)
+    if not needed <= given <= taken or (field and not hasattr(kind, field)):
+        lacks = f", or has no {field}" if field else ""
+        raise UserError(
+            f"method.{player}.name: {kind.__name__} is no {player} of this game, which gives it "
+            f"{', '.join(sorted(given))}: it takes {', '.join(sorted(taken))}{lacks}"
+        )
+
+
+def _check_updates(game: Any) -> None:
+    """There is something to update on, and a penalty is of logits that are each one image's own."""
+    penalty = getattr(game.penalty, "func", game.penalty)
+    if game.lazy > 1 and penalty is penalties.none:
+        raise UserError(f"method.lazy: {game.lazy} updates on a penalty, but method.penalty is none; use 1")
+    norm = getattr(game.critic(), "norm", "none")
+    if norm != "none" and penalty is not penalties.none:
+        raise UserError(
+            f"method.discriminator.norm: {norm!r} makes an image's logit depend on the others, and method.penalty is "
+            f"{_name_of(penalty, PENALTIES)}, of the gradient of one image's logit; use 'none', here or there"
+        )
+    if game.path_length and not game.styled:
+        raise UserError(
+            f"method.path_length: {game.path_length} is of the way from styles to images, and "
+            f"{kind_of(game.generator).__name__} has no styles; use 0, or stylegan2_generator"
+        )
+
+
+def _check_labels(game: Any) -> None:
+    if game.conditional and not game.space.num_classes:
+        raise UserError("method.conditional: true, but the data set has no labels; it must be false")
+    if game.auxiliary and not game.conditional:
+        raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes; method.conditional must be true")
+    if game.packing > 1 and game.conditional:
+        raise UserError(f"method.packing: {game.packing} examples have no label in common; use 1, or no labels")
+
+
+def _check_augment(game: Any) -> None:
+    name = _name_of(game.augment, AUGMENTS)
+    if not isinstance(game.augment, Augment):
+        raise UserError(f"method.augment: {name} tells what was done, and no discriminator asks; use ada, diff_augment")
+    if game.space.kind != "images" and not isinstance(game.augment, NoAugment):
+        raise UserError(f"method.augment: {name} is of images, and {game.space.kind} cannot be augmented; use none")
+    if getattr(game.augment, "target", 0) and game.loss.even is None:
+        raise UserError(
+            f"method.augment.target: {game.augment.target} is of the signs of logits, which mean nothing to this loss; "
+            "0 and a ramp"
+        )
+
+
+def _name_of(component: Any, table: dict[str, Any]) -> str:
+    """What a config calls a component, or the class of one that is in no table."""
+    kind = component if component in table.values() else type(component)
+    return next((name for name, known in table.items() if known is kind), kind.__name__)
