@@ -81,7 +81,7 @@ def gan(generator, discriminator, loss="non_saturating", penalty="none", **field
     c.sampler = component("sampler", "generator")
     c.ema = component("ema", "half_life", images=0.0)
     c.train.update(log_every=100, sample_every=5_000, checkpoint_every=5_000)
-    c.eval.update(metrics=("frechet_pixels",), num=10_000)
+    c.eval.update(metrics=("fid",), num=50_000, reference="train")  # as the papers measure it
     return c
 
 
@@ -93,7 +93,7 @@ def gan_on_digits(c, generator, discriminator, **optim):
     c.train.update(steps=2_000, batch_size=64, log_every=200, sample_every=1_000, checkpoint_every=1_000)
     c.optim.update({"decay_images": 0.0} | optim)
     c.ema = component("ema", "half_life", images=10_000.0)
-    c.eval.update(metrics=("frechet_pixels",), num=1_438)
+    c.eval.update(metrics=("frechet_pixels",), num=1_438, reference="heldout")
     return c
 
 

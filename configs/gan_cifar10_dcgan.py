@@ -1,4 +1,6 @@
-"""DCGAN on CIFAR-10: rates and latents of Radford et al. 2015; its networks differ a little (diffjax/models/dcgan.py).
+"""DCGAN on CIFAR-10: rates, latents and BatchNorm in both networks, and no penalty, as Radford et al. 2015 have them.
+
+Its networks differ a little (diffjax/models/dcgan.py).
 
 Variants: "cifar10", "digits".
 """
@@ -10,7 +12,7 @@ def get_config(variant="cifar10"):
     small, _ = base.variant_of(variant)
     c = base.gan("dcgan_generator", "dcgan_discriminator")
     c.method.generator.update(latent=100, width=128)
-    c.method.discriminator.width = 128
+    c.method.discriminator.update(width=128, norm="batch")
     c.train.update(steps=100_000, batch_size=128)
     c.optim.update(learning_rate=2e-4, b1=0.5, b2=0.999)
     return base.gan_on_digits(c, {"latent": 32, "width": 32}, {"width": 32}) if small else c

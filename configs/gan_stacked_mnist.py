@@ -30,7 +30,7 @@ def get_config(variant="rpgan_r1_r2"):
     if variant not in (*names, *PACKED):
         raise ValueError(f"no variant {variant!r}; it is one of {', '.join((*names, *PACKED))}")
     c = pacgan(PACKED.index(variant) + 1) if variant in PACKED else r3gan(variant)
-    c.eval.update(metrics=("stacked_modes",), num=26_000)
+    c.eval.update(metrics=("stacked_modes",), num=26_000, reference="heldout")
     return c
 
 

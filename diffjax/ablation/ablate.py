@@ -78,9 +78,8 @@ def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) 
 def redo(plan: Sequence[Task], root: Path) -> None:
     """Sets aside the runs that older code made, so that they are run again."""
     for task in plan:
-        state = state_of(task, root)
-        if state.code and state.code != task.code:
-            aside(f"{task.id} was made by older code; it is now {set_aside(task, root)}")
+        for path in set_aside(task, root):
+            aside(f"made by older code, now set aside: {path}")
 
 
 def commands(experiment: Experiment, budget: str, root: Path) -> Callable[[Task], list[str]]:

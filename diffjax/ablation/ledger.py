@@ -37,7 +37,7 @@ def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path) -> C
     """One place, of all its seeds."""
     where = parts[0][1].where
     metrics: dict[str, dict[int, Metric]] = {name: {} for name in budget.measures}
-    runs, missing, failed, provenance = {}, [], [], {}
+    runs, missing, failed, provenance, code = {}, [], [], {}, {}
     for task, evaluation in parts:
         runs[task.seed] = task.id
         state = state_of(task, root)
@@ -55,7 +55,7 @@ def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path) -> C
             failed.append(f"seed {task.seed}: {reason}")
             continue
         kept = {name: content["provenance"].get(name) for name in ("commit", "device", "nfe", "weights", "step")}
-        code = {"training": state.code, "measuring": content["provenance"]["code"]}
+        code[str(task.seed)] = [state.code, content["provenance"]["code"]]
         said = {f"--config.{key}": value for key, value in evaluation.keys.items()}
         provenance = kept | {"code": code, "command": task.command(), "measured with": said}
     status = _status(len(parts), len(missing), len(failed))
@@ -159,9 +159,12 @@ def _parsed(cell: dict[str, Any]) -> Cell:
 
 
 def stale(cell: Cell, tasks: Iterable[Task]) -> bool:
-    """Whether a cell was made by other code than today's, or under another config."""
-    today: dict[str, str] = {task.id: task.code for task in tasks}
-    if not cell.provenance:
-        return False
-    code = cell.provenance["code"]["training"]
-    return any(run not in today or today[run] != code for run in cell.runs.values())
+    """Whether a seed of a cell was trained or measured by other code than today's, or under another config."""
+    today = {
+        (task.id, str(task.seed)): [task.code, evaluation.code]
+        for task in tasks
+        for evaluation in task.evaluations
+        if dict(evaluation.where) == dict(cell.where)
+    }
+    made = cell.provenance.get("code", {})
+    return any(today.get((cell.runs[int(seed)], seed)) != code for seed, code in made.items())

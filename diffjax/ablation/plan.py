@@ -19,6 +19,7 @@ from diffjax.ablation.experiment import Budget
 from diffjax.ablation.grid import Point, Run
 from diffjax.ablation.table import Where
 from diffjax.errors import UserError
+from diffjax.measures.choice import full
 
 LATER = ("sampler.", "eval.", "checkpoint.")  # keys of how a run is drawn from and measured, not of its training
 CHECKPOINT = "checkpoint.step"  # the one key that no config has: the step to measure, for a curve
@@ -29,9 +30,12 @@ IRRELEVANT = ("train.keep", "train.profile", "data.data_dir")
 class Evaluation:
     """One measurement of a trained run, for one place of the table."""
 
-    id: str
+    id: str  # of the sampler and the evaluation alone: two places that are measured alike share it
     where: Where
-    keys: Mapping[str, Any]  # "sampler.steps": 10, laid over the run's config
+    config: ConfigDict  # the run's, with the sampler and the evaluation of this place
+    keys: Mapping[str, Any]  # what the place says of them: "sampler.steps": 10
+    checkpoint: int | None  # the step to measure; None: the last
+    code: str  # of the code that draws and measures it
 
     def path(self, workdir: Path) -> Path:
         """Where its numbers are written."""
@@ -65,13 +69,27 @@ def tasks(budget: Budget, root: Path) -> list[Task]:
     plan: dict[str, Task] = {}
     for point in budget.grid:
         task = _task(point, plan, root)
-        keys = {key: _located(value, plan, root) for key, value in point.keys.items() if key.startswith(LATER)}
-        named = {key: _identity(value) for key, value in point.keys.items() if key.startswith(LATER)}
-        laid(task.config, {key: value for key, value in keys.items() if key != CHECKPOINT})  # or it does not fit
-        evaluation = Evaluation(_hash({"where": dict(point.where)} | named), point.where, keys)
-        if all(known.id != evaluation.id for known in task.evaluations):
-            task.evaluations.append(evaluation)
+        task.evaluations.append(_evaluation(point, plan, root))
     return list(plan.values())
+
+
+def _evaluation(point: Point, plan: dict[str, Task], root: Path) -> Evaluation:
+    """What is measured at a point."""
+    located = {key: _located(value, plan, root) for key, value in point.keys.items()}
+    checkpoint = located.pop(CHECKPOINT, None)
+    config = laid(configs.load(point.config), located | _seed(point))
+    if not config.eval.metrics:
+        raise UserError(f"grid: nothing is measured at {dict(point.where)}; give eval.metrics")
+    leaves = {path: value for path, value in configs.flatten(config).items() if path.startswith(LATER)}
+    leaves |= {key: _identity(value) for key, value in point.keys.items() if isinstance(value, Run)}
+    keys = {key: value for key, value in located.items() if key.startswith(LATER)}
+    metrics = tuple(full(name, config.eval.features)[0] for name in config.eval.metrics)
+    identity = _hash({**leaves, CHECKPOINT: checkpoint})
+    return Evaluation(identity, point.where, config, keys, checkpoint, code_of(config, metrics))
+
+
+def _seed(point: Point) -> dict[str, int]:
+    return {} if point.seed is None else {"seed": point.seed}
 
 
 def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
@@ -80,7 +98,7 @@ def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
     drawing = {key: value for key, value in point.keys.items() if key.startswith("sampler.")}
     needs = [_needed(value, plan, root) for value in point.keys.values() if isinstance(value, Run)]
     located = {key: _located(value, plan, root) for key, value in changes.items()}
-    seed = {} if point.seed is None else {"seed": point.seed}
+    seed = _seed(point)
     config = laid(configs.load(point.config), located | seed)
     identity = run_id(config, {key: _identity(value) for key, value in changes.items() if isinstance(value, Run)})
     if identity not in plan:

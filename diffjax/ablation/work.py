@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffjax.ablation.code import code_of
-from diffjax.ablation.plan import CHECKPOINT, Evaluation, Task, laid
+from diffjax.ablation.plan import Evaluation, Task
 from diffjax.errors import Diverged
 from diffjax.evaluate import evaluate
 from diffjax.measures import Evidence, choose
@@ -72,24 +71,38 @@ def _train(task: Task, workdir: Path) -> None:
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:
     """One evaluation, written whole or not at all; what cannot be measured is written down as failed."""
-    keys = {key: value for key, value in evaluation.keys.items() if key != CHECKPOINT}
-    config = laid(elsewhere(read_config(workdir)), keys)
-    run = load(workdir, config, evaluation.keys.get(CHECKPOINT))
+    config = elsewhere(evaluation.config)
+    run = load(workdir, config, evaluation.checkpoint)
     choice = choose(config.eval.metrics, run.experiment)
     evidence = Evidence(run.experiment, run.state, config.eval.num, config.seed, choice, run.weights, say=say)
-    code = code_of(config, tuple(name.partition(":")[0] for name in choice.metrics))
-    evaluate(evidence, workdir, run.step, evaluation.path(workdir), code=code)
+    evaluate(evidence, workdir, run.step, evaluation.path(workdir), code=evaluation.code)
 
 
-def set_aside(task: Task, root: Path) -> Path:
-    """Moves a run directory out of the way, so that its task is done again; where it is now."""
-    workdir = task.workdir(root)
+def set_aside(task: Task, root: Path) -> list[Path]:
+    """Moves out of the way what older code made, so that it is done again; where it is now. Nothing is deleted.
+
+    A run that older code trained goes whole; of others the measurements that older code made.
+    """
+    workdir, state = task.workdir(root), state_of(task, root)
+    if state.status == "not run":
+        return []
     with Hold(workdir):
-        n = 1
-        while (aside := workdir.with_name(f"{workdir.name}.old{n}")).exists():
-            n += 1
-        workdir.rename(aside)
-    return aside
+        if state.code != task.code:
+            return [_moved(workdir)]
+        paths = [(evaluation, evaluation.path(workdir)) for evaluation in task.evaluations]
+        return [_moved(path) for evaluation, path in paths if _code(path) not in ("", evaluation.code)]
+
+
+def _code(path: Path) -> str:
+    """The code that made a measurement."""
+    return _json(path).get("provenance", {}).get("code", "")
+
+
+def _moved(path: Path) -> Path:
+    n = 1
+    while (aside := path.with_name(f"{path.name}.old{n}")).exists():
+        n += 1
+    return path.rename(aside)
 
 
 def _place(evaluation: Evaluation) -> str:

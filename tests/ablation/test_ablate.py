@@ -1,0 +1,241 @@
+"""Tables end to end: planned, run in processes, killed, continued, kept, refused."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import launch
+from diffjax.ablation import ledger
+from diffjax.ablation.ablate import finish, redo
+from diffjax.ablation.experiment import read
+from diffjax.ablation.plan import tasks
+from diffjax.ablation.work import state_of, work
+from diffjax.errors import Taken, UserError
+from diffjax.workdir import Hold
+from tests import tiny
+
+HERE = Path(__file__).parent
+
+
+def quiet(line):
+    pass
+
+
+@pytest.fixture
+def moons(tmp_path):
+    """The experiment file, in a folder of its own."""
+    (tmp_path / "experiments").mkdir()
+    return shutil.copy(HERE / "moons.py", tmp_path / "experiments" / "moons.py")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The runs of its hour, made once in this process."""
+    root = tmp_path_factory.mktemp("runs")
+    for task in tasks(read(HERE / "moons.py").budget("hour"), root):
+        work(task, root, quiet)
+    return root
+
+
+@pytest.fixture
+def finished(moons, runs, tmp_path):
+    """Its hour, run: the experiment, its plan, and a copy of its runs."""
+    experiment, root = read(moons), shutil.copytree(runs, tmp_path / "runs")
+    return experiment, tasks(experiment.budget("hour"), root), root
+
+
+def test_cells_that_differ_in_sampling_alone_share_a_run(moons, tmp_path):
+    plan = tasks(read(moons).budget("hour"), tmp_path)
+    assert [task.seed for task in plan] == [0, 1]
+    assert [len(task.evaluations) for task in plan] == [4, 4]
+    assert len({evaluation.id for evaluation in plan[0].evaluations}) == 4
+
+
+def test_a_runs_id_changes_with_what_is_trained_and_with_nothing_else(moons, tmp_path):
+    first = tasks(read(moons).budget("hour"), tmp_path)[0]
+    assert tasks(read(moons).budget("minute"), tmp_path / "elsewhere")[0].id == first.id, "same training, other budget"
+    text = Path(moons).read_text()
+    for old, new, same in (
+        ('"train__log_every": 5', '"train__log_every": 3', True),
+        ("(2, 4)}", "(3, 4)}", True),
+        ('"train__checkpoint_every": 7', '"train__checkpoint_every": 5', True),
+        ('"train__steps": 14', '"train__steps": 15', False),
+        ('"method__network__width": 16', '"method__network__width": 8', False),
+    ):
+        assert old in text
+        Path(moons).write_text(text.replace(old, new).replace("steps\", (2, 4)", "steps\", (2, 3, 4)").replace(
+            "((1.0, 0.5), (\"unstable\", None))", "((1.0, 0.5, 1.0), (1.0, 2.0, 3.0))"))  # fmt: skip
+        assert (tasks(read(moons).budget("hour"), tmp_path)[0].id == first.id) is same, new
+
+
+def test_a_table_is_run_kept_and_read_again(finished, capsys):
+    experiment, plan, root = finished
+    cells = finish(experiment, "hour", plan, root)
+    assert [cell.status for cell in cells.cells] == ["done"] * 4
+    kept = ledger.cells_of(experiment, "hour")
+    assert [(c.where, c.runs, c.values, c.protocols) for c in kept.cells] == [
+        (c.where, c.runs, c.values, c.protocols) for c in cells.cells
+    ]
+    cell = kept.cells[0]
+    assert cell.runs == {0: plan[0].id, 1: plan[1].id} and set(cell.values["distance"]) == {0, 1}
+    assert cell.provenance["commit"] and cell.provenance["device"] and "launch.py train" in cell.provenance["command"]
+    assert cell.provenance["code"] == {str(t.seed): [t.code, t.evaluations[0].code] for t in plan}
+    written = json.loads(ledger.place_of(experiment).read_text())["budgets"]["hour"]
+    assert written["claims"][0]["verdict"] in ("reproduced", "contradicted", "not decided")
+    shown = capsys.readouterr().out
+    assert "n = 2" in shown and "nobody 2020, table 0" in shown and "unstable" in shown
+    assert "stale" not in shown
+
+
+def test_what_is_there_is_not_done_again(finished):
+    _, plan, root = finished
+    times = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    for task in plan:
+        work(task, root, quiet)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == times
+
+
+def test_a_missing_measurement_alone_is_made_up_for_to_the_same_number(finished):
+    _, plan, root = finished
+    workdir = plan[0].workdir(root)
+    gone = plan[0].evaluations[1].path(workdir)
+    before, trained = json.loads(gone.read_text()), (workdir / "result.json").stat().st_mtime_ns
+    gone.unlink()
+    assert state_of(plan[0], root).status == "trained"
+    work(plan[0], root, quiet)
+    assert json.loads(gone.read_text())["metrics"] == before["metrics"]
+    assert (workdir / "result.json").stat().st_mtime_ns == trained
+
+
+def test_the_smoke_test_is_not_kept_and_missing_runs_are_values(moons, tmp_path, capsys):
+    experiment, root = read(moons), tmp_path / "runs"
+    for budget in ("minute", "hour"):
+        finish(experiment, budget, tasks(experiment.budget(budget), root), root)
+    written = json.loads(ledger.place_of(experiment).read_text())
+    assert list(written["budgets"]) == ["hour"]
+    assert {cell["status"] for cell in written["budgets"]["hour"]["cells"]} == {"not run"}
+    assert "not run" in capsys.readouterr().out
+
+
+def test_cells_that_were_not_run_here_leave_what_the_ledger_has(finished, tmp_path):
+    experiment, plan, root = finished
+    finish(experiment, "hour", plan, root)
+    before = ledger.place_of(experiment).read_text()
+    finish(experiment, "hour", tasks(experiment.budget("hour"), tmp_path / "empty"), tmp_path / "empty")
+    assert ledger.place_of(experiment).read_text() == before
+
+
+def test_cells_that_older_code_trained_are_stale_and_set_aside_when_asked(finished, capsys):
+    experiment, plan, root = finished
+    (plan[0].workdir(root) / "code.json").write_text(json.dumps({"code": "older"}))
+    finish(experiment, "hour", plan, root)
+    assert capsys.readouterr().out.count("stale)") == 4
+    redo(plan, root)
+    assert [state_of(task, root).status for task in plan] == ["not run", "done"]
+    assert (root / f"{plan[0].id}.old1" / "result.json").is_file(), "nothing is deleted"
+
+
+def test_a_measurement_by_older_code_is_redone_without_training_again(finished, capsys):
+    experiment, plan, root = finished
+    path = plan[0].evaluations[2].path(plan[0].workdir(root))
+    content = json.loads(path.read_text())
+    content["provenance"]["code"] = "older"
+    path.write_text(json.dumps(content))
+    finish(experiment, "hour", plan, root)
+    assert capsys.readouterr().out.count("stale)") == 1
+    redo(plan, root)
+    assert [state_of(task, root).status for task in plan] == ["trained", "done"]
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_a_value_of_the_table(moons, tmp_path, capsys):
+    experiment, root = read(moons), tmp_path / "runs"
+    plan = tasks(experiment.budget("day"), root)
+    for task in plan:
+        work(task, root, quiet)
+    cells = finish(experiment, "day", plan, root)
+    assert {cell.status for cell in cells.cells} == {"failed"} and "was not finite" in cells.cells[0].said
+    assert "| 0.0 | failed |" in capsys.readouterr().out
+    assert {c["status"] for c in json.loads(ledger.place_of(experiment).read_text())["budgets"]["day"]["cells"]} == {
+        "failed"
+    }
+
+
+def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):
+    task = tasks(read(moons).budget("minute"), tmp_path)[0]
+    with Hold(task.workdir(tmp_path)), pytest.raises(Taken, match="in use by a live process"):
+        work(task, tmp_path, quiet)
+    words = ["ablate", str(moons), "--budget=minute", f"--workdir={tmp_path}", f"--run={task.id}"]
+    with Hold(task.workdir(tmp_path)):
+        assert launch.main(words) == 75
+
+
+@pytest.mark.slow
+def test_a_killed_ablation_goes_on_without_repeating_what_is_done(moons, tmp_path):
+    """Two ablations of one directory, the first killed with its processes: every run is trained once."""
+    words = ["ablate", str(moons), "--budget=hour", f"--workdir={tmp_path / 'runs'}", "--slots=1"]
+    first = tiny.launch(*words)
+    plan = tasks(read(moons).budget("hour"), tmp_path / "runs")
+    deadline = time.monotonic() + 250
+    while state_of(plan[0], tmp_path / "runs").status != "done" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    first.send_signal(signal.SIGTERM)
+    first.wait(100)
+    done = (plan[0].workdir(tmp_path / "runs") / "result.json").stat().st_mtime_ns
+    both = [tiny.launch(*words) for _ in range(2)]
+    ends = [process.communicate(timeout=280) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert (plan[0].workdir(tmp_path / "runs") / "result.json").stat().st_mtime_ns == done
+    assert [state_of(task, tmp_path / "runs").status for task in plan] == ["done", "done"]
+    assert ends[0][0] == ends[1][0], "the same table from both"
+
+
+def test_mistakes_are_one_line(moons, tmp_path, capsys):
+    runs = f"--workdir={tmp_path}"
+    broken = tmp_path / "broken.py"
+    for text, words, said in (
+        (None, [str(tmp_path / "nowhere.py")], "there is no file"),
+        (None, [str(moons), "--budget=week"], "--budget: 'week' is unknown; it is one of minute, hour, day"),
+        (None, [str(moons), "--budget=paper"], "'paper' has no grid"),
+        (None, [str(moons), "--budget=minute", "--run=abc"], "--run: 'abc' is no run"),
+        (None, [str(moons), "--budget=minute", "--config.seed=1"], "--config.seed"),
+        ("x = 1 /", [str(broken)], "broken.py raised SyntaxError"),
+        ("x = 1", [str(broken)], "defines no PAPER, a Table"),
+        ("from diffjax.ablation import *\nTable('', Axis.of('x', (1,)), ())", [str(broken)], "has no source"),
+        (
+            "from diffjax.ablation import *\nTable('s', Axis.of('x', (1, 2)), (Quantity('FID', 'T', (1,)),))",
+            [str(broken)],
+            "FID has 1 rows",
+        ),
+        ("from diffjax.ablation import *\nQuantity('FID', 'Z', (1,))", [str(broken)], "'Z', is not one of A, T, 1"),
+    ):
+        if text:
+            broken.write_text(text)
+        assert launch.main(["ablate", *words, runs]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1 and "Traceback" not in err, err
+
+
+def test_a_grid_that_does_not_build_is_refused_before_anything_runs(moons, tmp_path):
+    text = Path(moons).read_text()
+    for old, new, said in (
+        ('"train__steps": 14', '"train__stepz": 14', "no key 'stepz'; did you mean 'steps'"),
+        ('"sampler.eta": eta', '"sampler.eta": "much"', "'much' is not a number"),
+        ("steps in (2, 4)}", "steps in (2, 5)}", "steps '5' is not one of 2, 4"),
+        ('{"distance": "energy', '{"distances": "energy', "'distances', which is not in the table"),
+    ):
+        assert old in text, old
+        Path(moons).write_text(text.replace(old, new))
+        with pytest.raises(UserError, match=said.replace("?", r"\?")):
+            tasks(read(moons).budget("hour"), tmp_path)
+
+
+def test_print_gives_a_line_for_each_run_that_is_missing(moons, tmp_path, capsys):
+    words = ["ablate", str(moons), "--budget=hour", f"--workdir={tmp_path}", "--backend=print"]
+    assert launch.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all(line.startswith("python launch.py ablate ") and "--run=" in line for line in lines)
