@@ -109,6 +109,10 @@ def test_those_for_cifar_have_nearly_21_million_parameters_each():
     generator, discriminator = (n((32, 32, 3), 0, Precision(), Axis()) for n in (R3GANGenerator, R3GANDiscriminator))
     assert count(jax.eval_shape(generator.init, KEY, jnp.zeros((1, 64)))) == 20_732_160
     assert count(jax.eval_shape(discriminator.init, KEY, jnp.zeros((1, 32, 32, 3)))) == 20_683_776
+    generator, discriminator = (network.clone(num_classes=10) for network in (generator, discriminator))
+    label = jnp.array([0])
+    assert count(jax.eval_shape(generator.init, KEY, jnp.zeros((1, 64)), label)) == 20_781_952
+    assert count(jax.eval_shape(discriminator.init, KEY, jnp.zeros((1, 32, 32, 3)), label)) == 21_280_512
 
 
 @pytest.mark.parametrize("network", [R3GANGenerator, R3GANDiscriminator])
