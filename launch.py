@@ -4,8 +4,8 @@ train      train a config, or continue what its run directory holds
 sample     draw from a trained run: a picture, a film, an archive or a folder
 evaluate   measure a trained run
 prepare    download and prepare a TFDS data set
-ablate     reproduce the table of a paper (not yet)
-report     show what was reproduced (not yet)
+ablate     reproduce the table of a paper
+report     show what was reproduced
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from diffjax.errors import NO_ROOM, Diverged, UserError
+from diffjax.errors import NO_ROOM, TAKEN, Diverged, Taken, UserError
 
 EPILOG = """config files:
   --config=configs/digits.py            a file with get_config()
@@ -109,9 +109,25 @@ def parser() -> Parser:
     prepare = command("prepare", "download and prepare the TFDS data set of a config; needs the extra `prepare`")
     prepare.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="whose data set")
 
-    for name, about in (("ablate", "reproduce the table of a paper"), ("report", "show what was reproduced")):
-        later = command(name, f"{about} (not yet)")
-        later.add_argument("experiment", nargs="?", help="experiments/X.py")
+    table = command("ablate", "run the table of a paper at a budget, continue it, and print it beside the paper's")
+    table.add_argument("experiment", metavar="experiments/X.py", help="the table")
+    table.add_argument("--budget", default="minute", metavar="minute|hour|day|paper", help="how long "
+                       "it may take: minute (a smoke test, not kept), hour (2 cores), day (a GPU), paper")  # fmt: skip
+    table.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="processes here, job "
+                       "arrays, or one shell line for each run (local)")  # fmt: skip
+    table.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")
+    table.add_argument("--slots", type=int, default=0, metavar="N", help="local: processes at once (one for each GPU, "
+                       "or for each two cores)")  # fmt: skip
+    table.add_argument("--partition", default="", metavar="NAME", help="slurm: the partition (the cluster's default)")
+    table.add_argument("--rerun-stale", action="store_true", help="set aside what older code made, and run it again")
+    table.add_argument("--run", metavar="ID", help="carry out one run of the table in this process, as backends do")
+
+    shown = command("report", "show what was reproduced: Markdown, and a page")
+    shown.add_argument("experiment", nargs="?", metavar="experiments/X.py", help="one table (all that there are)")
+    shown.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")
+    shown.add_argument(
+        "--out", type=Path, metavar="FILE.html", help="also a page with tables, curves, samples and films"
+    )
     return main
 
 
@@ -206,8 +222,26 @@ def prepare(arguments, overrides):
     prepare(source)
 
 
-def not_yet(arguments, overrides):
-    raise UserError(f"{arguments.command}: not yet; train, sample, evaluate and prepare work")
+def ablate(arguments, overrides):
+    from diffjax.ablation.ablate import ROOT, ablate, run_one
+
+    if overrides:
+        raise UserError(f"--config.{overrides[0][0]}: a table's configs are what its file says; change it there")
+    root = arguments.workdir or ROOT
+    if arguments.run:
+        run_one(arguments.experiment, arguments.budget, root, arguments.run)
+        return
+    ablate(
+        arguments.experiment, arguments.budget, arguments.backend, root, arguments.slots, arguments.rerun_stale,
+        arguments.partition,
+    )  # fmt: skip
+
+
+def report(arguments, overrides):
+    from diffjax.ablation.ablate import ROOT
+    from diffjax.ablation.report import report
+
+    print(report([arguments.experiment] if arguments.experiment else [], arguments.workdir or ROOT, arguments.out))
 
 
 COMMANDS = {
@@ -215,8 +249,8 @@ COMMANDS = {
     "sample": sample,
     "evaluate": evaluate,
     "prepare": prepare,
-    "ablate": not_yet,
-    "report": not_yet,
+    "ablate": ablate,
+    "report": report,
 }
 
 
@@ -279,6 +313,9 @@ def main(words: list[str]) -> int:
         arguments = known.parse_args(rest)
         set_up()
         COMMANDS[arguments.command](arguments, overrides)
+    except Taken as error:
+        print(f"launch.py: {error}", file=sys.stderr)
+        return TAKEN if getattr(arguments, "run", None) else 2
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 2

@@ -167,14 +167,14 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> Config
         parent, slot = _parent(config, path.removesuffix(".name"))
         if not isinstance(parent[slot], ConfigDict) or "name" not in parent[slot]:
             raise UserError(f"--config.{path}: {slot!r} is no component; it has no name to choose")
-        parent[slot] = component(_slot_of(path), text)
+        parent[slot] = component(slot_of(path), text)
     for path, text in others:
         parent, key = _parent(config, path)
         parent[key] = _parse(path, text, parent[key])
     return config.lock()
 
 
-def _slot_of(path: str) -> str:
+def slot_of(path: str) -> str:
     """The table of a component: its key, or for one of several (`optim.generator`) the key above it."""
     *_, above, key, _name = ["", *path.split(".")]
     return above if above == "optim" else key

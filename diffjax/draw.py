@@ -108,3 +108,13 @@ def film(run: Run, spec: Any, drawn: Drawn, shown: np.ndarray | None = None) -> 
         frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
     stored = [replace(drawn, x=np.asarray(space.from_model(frame))) for frame in frames] + [drawn]
     return [picture(experiment, after(shown, each)) for each in stored]
+
+
+def beside(run: Run, drawn: Drawn) -> list[np.ndarray]:
+    """The frames of a film, and at the right of each what the denoiser takes x0 to be there."""
+    space = run.experiment.method.space
+    hats = [replace(drawn, x=np.asarray(space.from_model(x0_hat))) for x0_hat in drawn.x0_hat]
+    at_right = [picture(run.experiment, hat) for hat in hats]
+    return [
+        np.concatenate(pair, axis=1) for pair in zip(film(run, run.experiment.sampler, drawn), at_right, strict=False)
+    ]

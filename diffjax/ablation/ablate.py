@@ -9,8 +9,8 @@ from pathlib import Path
 from diffjax.ablation import ledger, local, slurm
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment, read
+from diffjax.ablation.markdown import markdown
 from diffjax.ablation.plan import Task, tasks
-from diffjax.ablation.report import markdown
 from diffjax.ablation.work import set_aside, state_of, work
 from diffjax.errors import UserError
 from diffjax.progress import aside

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffjax.ablation.table import Table, Where
+from diffjax.ablation.table import Axis, Table, Where
 
 STATUSES = ("done", "failed", "part failed", "running", "not run")
 
@@ -48,6 +48,18 @@ class Cells:
     def better(self, quantity: str) -> str:
         """Whether "less" or "more" of it is better; "" if neither."""
         return next(q.better for q in self.table.quantities if q.name == quantity)
+
+    def rows(self) -> list[str]:
+        """The labels of the rows that this budget has, in the table's order."""
+        return self._labels(self.table.rows)
+
+    def columns(self) -> list[str]:
+        """Likewise of the columns; [""] of a table that has none."""
+        return self._labels(self.table.columns) if self.table.columns else [""]
+
+    def _labels(self, axis: Axis) -> list[str]:
+        here = {cell.where[axis.name] for cell in self.cells}
+        return [label for label in axis.labels if label in here]
 
     def lines(self, along: str, fixed: Where, over: Sequence[str] = ()) -> list[list[Where]]:
         """The places of this budget as lines along one axis, in the table's order, where the other axes are fixed."""

@@ -1,93 +1,45 @@
-"""A table as Markdown: the paper's cells beside ours, what became of its claims, and how ours were made."""
+"""The command `report`: what the ledger has, as Markdown and as a page."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-from diffjax.ablation.cells import Cell, Cells
-from diffjax.ablation.experiment import Experiment
-from diffjax.ablation.ledger import stale
-from diffjax.ablation.plan import Task
-from diffjax.ablation.table import MARKS, Quantity, Where
+from diffjax.ablation import ledger
+from diffjax.ablation.cells import Cells
+from diffjax.ablation.experiment import Experiment, read
+from diffjax.ablation.markdown import markdown
+from diffjax.ablation.page import write
+from diffjax.ablation.plan import Task, tasks
+from diffjax.errors import UserError
 
+HERE = Path("experiments")  # where the tables are, from the repository's root
+README = """# Experiments
 
-def markdown(experiment: Experiment, budget: str, cells: Cells, plan: Sequence[Task]) -> str:
-    """The report of one budget."""
-    about, paper = experiment.about.splitlines()[0], experiment.paper
-    parts = [f"## {experiment.name}", about, f"*{budget}: {experiment.budget(budget).what}*"]
-    parts += [_table(quantity, cells, experiment.budget(budget).measures, plan) for quantity in paper.quantities]
-    parts += [_claims(experiment, cells), _made(cells, plan)]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _table(quantity: Quantity, cells: Cells, measures: Any, plan: Sequence[Task]) -> str:
-    """One quantity: a row for each of the table's, ours and the paper's cell in each column."""
-    if quantity.name not in measures:
-        return ""
-    paper = cells.table
-    here = [dict(cell.where) for cell in cells.cells]
-    columns = paper.columns.labels if paper.columns else ("",)
-    shown = [c for c in columns if any(not c or place[paper.columns.name] == c for place in here)]
-    heads = [f"{paper.columns.name} {c}" if c else "ours" for c in shown]
-    head = f"| {paper.rows.name} | " + " | ".join(f"{h} | paper" for h in heads) + " |"
-    lines = [head, "|" + "---|" * (1 + 2 * len(shown))]
-    for row in paper.rows.labels:
-        if not any(place[paper.rows.name] == row for place in here):
-            continue
-        entries = []
-        for column in shown:
-            where: Where = {paper.rows.name: row} | ({paper.columns.name: column} if column else {})
-            entries += [said(cells.at(where), quantity.name, plan), published(paper.published(quantity.name, where))]
-        lines.append(f"| {row} | " + " | ".join(entries) + " |")
-    name = f"{quantity.name}{f' ({quantity.unit})' if quantity.unit else ''}"
-    source = f"paper [{quantity.mark}: {MARKS[quantity.mark]}]: {paper.source}"
-    return f"**{name}**, ours by `{measures[quantity.name]}`; {source}.\n\n" + "\n".join(lines)
+One file for each published table: its numbers with their sources, the claims made of it, and a grid for each budget.
+`python launch.py ablate experiments/X.py --budget=hour` runs one, `python launch.py report` writes this page from the
+ledger in `results/`. Published cells stand beside ours and are no comparison: data, networks and lengths differ. Claims
+are decided on our cells alone, by 95 % intervals over seeds.
+"""
 
 
-def said(cell: Cell, quantity: str, plan: Sequence[Task]) -> str:
-    """Our cell: the mean and spread over n seeds, or what stands in their place."""
-    if cell.status in ("not run", "failed") or quantity not in cell.values:
-        return cell.status
-    values, sd = cell.values[quantity], cell.sd(quantity)
-    spread = f" +- {sd:.2g}" if sd is not None else ""
-    marks = [f"n = {len(values)}"]
-    marks += [cell.status] if cell.status != "done" else []
-    marks += ["stale"] if stale(cell, plan) else []
-    return f"{cell.mean(quantity):.4g}{spread} ({', '.join(marks)})"
+def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
+    """What the ledger has of these experiments, of all by default, as Markdown.
+
+    All of them go into experiments/README.md as well; `out` is a page of its own. Raises UserError for a file that is
+    no experiment, and for an `out` that is no .html.
+    """
+    if out and out.suffix != ".html":
+        raise UserError(f"--out: {out} is written as a page; give it the ending .html")
+    files = [Path(path) for path in paths] or sorted(f for f in HERE.glob("*.py") if f.stem != "__init__")
+    sections = [section for file in files for section in _sections(read(file), root)]
+    text = README + "\n" + "\n\n".join(markdown(*section) for section in sections) + "\n"
+    if not paths:
+        (HERE / "README.md").write_text(text)
+    if out:
+        write(out, sections, root)
+    return text
 
 
-def published(value: Any) -> str:
-    if value is None:
-        return ""
-    return (
-        f"{value[0]:g} +- {value[1]:g}"
-        if isinstance(value, tuple)
-        else f"{value:g}"
-        if not isinstance(value, str)
-        else value
-    )
-
-
-def _claims(experiment: Experiment, cells: Cells) -> str:
-    lines = ["| claim | verdict | by |", "|---|---|---|"]
-    for claim in experiment.claims:
-        verdict = claim.verdict(cells)
-        lines.append(f"| {verdict.says} | **{verdict.verdict}** | {verdict.why.replace('|', '/')} |")
-    return "\n".join(lines) if experiment.claims else ""
-
-
-def _made(cells: Cells, plan: Sequence[Task]) -> str:
-    """On what, by which code, and how often something failed."""
-    made = [cell.provenance for cell in cells.cells if cell.provenance]
-    if not made:
-        return ""
-    devices = sorted({str(p["device"]) for p in made})
-    commits = sorted({str(p["commit"])[:10] for p in made})
-    failed = [cell.said for cell in cells.cells if "failed" in cell.status]
-    old = sum(stale(cell, plan) for cell in cells.cells)
-    said = f"Made on {', '.join(devices)}, commit {', '.join(commits)}."
-    said += (
-        f" {old} cells are stale: older code, or another config, made them; --rerun-stale does them again."
-        if old
-        else ""
-    )
-    return said + "".join(f"\n- {reason}" for reason in failed)
+def _sections(experiment: Experiment, root: Path) -> list[tuple[Experiment, str, Cells, list[Task]]]:
+    """The budgets of an experiment that the ledger has."""
+    kept = {name: ledger.cells_of(experiment, name) for name in experiment.budgets}
+    return [(experiment, name, cells, tasks(experiment.budget(name), root)) for name, cells in kept.items() if cells]

@@ -10,7 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
+from diffjax.draw import beside
 from diffjax.errors import Diverged
 from diffjax.evaluate import evaluate
 from diffjax.measures import Evidence, choose
@@ -21,6 +25,8 @@ from diffjax.workdir import Hold
 from diffjax.writer import write_json
 
 CODE = "code.json"  # in a run directory: the code it was trained by
+FILM = "film"  # likewise: x_t beside the predicted x0, step by step
+SHOWN, FRAMES = 16, 24  # samples in a film, and its frames at most
 
 
 class State(NamedTuple):
@@ -52,6 +58,8 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     if state_of(task, root).status != "trained":
         return
     with Hold(workdir):
+        if not (workdir / FILM).is_dir():
+            _film(workdir)
         for done, evaluation in enumerate(task.evaluations):
             if not evaluation.path(workdir).is_file():
                 say(f"measuring {done + 1} of {len(task.evaluations)}: {_place(evaluation)}")
@@ -67,6 +75,19 @@ def _train(task: Task, workdir: Path) -> None:
         write_json(workdir / CODE, {"code": "mixed"})  # begun by one, ended by another
     with contextlib.suppress(Diverged):  # the run has written down why: that is a result like any other
         train(config, workdir)
+
+
+def _film(workdir: Path) -> None:
+    """The way from noise to a few samples, as pictures, for whoever looks at the table; none of what draws at once."""
+    run = load(workdir)
+    if not run.experiment.method.generates:
+        return
+    drawn = run.experiment.generator(batch_size=SHOWN, trajectory=True).draw(run.ema, SHOWN, run.experiment.config.seed)
+    if drawn.x_t is None or drawn.x0_hat is None or not is_main():
+        return
+    frames = beside(run, drawn)
+    for number, i in enumerate(sorted({round(x) for x in np.linspace(0, len(frames) - 1, FRAMES)})):
+        pictures.save_png(workdir / FILM / f"{number:02}.png", frames[i])
 
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:

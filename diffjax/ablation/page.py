@@ -1,0 +1,136 @@
+"""The ledger as one self-contained page: tables, verdicts, curves, samples side by side, and the way from noise.
+
+Nothing is fetched: pictures are in the page. Curves, samples and films come from the run directories, where these are
+at hand; a page without them says so.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from diffjax.ablation.cells import Cells
+from diffjax.ablation.experiment import Experiment
+from diffjax.ablation.markdown import made, published, said
+from diffjax.ablation.plan import Task
+from diffjax.ablation.table import MARKS, Quantity, Where
+from diffjax.ablation.work import FILM
+
+MOST = 8  # runs whose curves, samples and films are shown
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:70rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
+th:first-child,td:first-child{text-align:left}.paper{color:#999}.claims td{text-align:left}
+.reproduced{color:#17703a}.contradicted{color:#b3261e}.undecided{color:#8a6d00}figure{display:inline-block;margin:.5rem}
+figcaption{font-size:13px;color:#555;max-width:22rem}img{image-rendering:pixelated;max-width:22rem}code{font-size:13px}
+"""
+SLIDE = """
+for(const film of document.querySelectorAll('.film')){const frames=JSON.parse(film.querySelector('script').textContent);
+const image=film.querySelector('img'),step=film.querySelector('input'),at=film.querySelector('output');
+step.max=frames.length-1;const show=()=>{image.src=frames[step.value];at.value=`${+step.value+1} of ${frames.length}`};
+step.oninput=show;step.value=frames.length-1;show()}
+"""
+Section = tuple[Experiment, str, Cells, Sequence[Task]]
+
+
+def write(path: Path, sections: Iterable[Section], root: Path) -> None:
+    """Writes the page, whole."""
+    body = "\n".join(_section(*section, root) for section in sections) or "<p>The ledger is empty.</p>"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>diffjax: experiments</title>'
+        f"<style>{STYLE}</style>"
+        f"<h1>Experiments</h1><p>Published cells stand beside ours and are no comparison: data, networks and lengths "
+        f"differ. Claims are decided on our cells alone, by 95&nbsp;% intervals over seeds.</p>{body}"
+        f"<script>{SLIDE}</script></html>\n"
+    )
+
+
+def _section(experiment: Experiment, budget: str, cells: Cells, plan: Sequence[Task], root: Path) -> str:
+    what, measures = experiment.budget(budget).what, experiment.budget(budget).measures
+    quantities = [q for q in experiment.paper.quantities if q.name in measures]
+    tables = "".join(_table(quantity, measures[quantity.name], cells, plan) for quantity in quantities)
+    shown = [task for task in plan if task.evaluations][:MOST]
+    return (
+        f"<section><h2>{_text(experiment.name)}</h2><p>{_text(experiment.about.splitlines()[0])}</p>"
+        f"<p><em>{budget}: {_text(what)}</em></p>{tables}{_claims(experiment, cells)}<p>{_text(made(cells, plan))}</p>"
+        f"{_runs(shown, root)}</section>"
+    )
+
+
+def _table(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task]) -> str:
+    paper, lines = cells.table, []
+    columns = cells.columns()
+    names = [f"{paper.columns.name} {column}" if column else "ours" for column in columns]
+    heads = "".join(f"<th>{_text(name)}<th class=paper>paper" for name in names)
+    for row in cells.rows():
+        entries = ""
+        for column in columns:
+            where: Where = {paper.rows.name: row} | ({paper.columns.name: column} if column else {})
+            entries += f"<td>{_text(said(cells.at(where), quantity.name, plan))}"
+            entries += f"<td class=paper>{_text(published(paper.published(quantity.name, where)))}"
+        lines.append(f"<tr><td>{_text(row)}{entries}")
+    caption = f"{quantity.name}, ours by {measure}; paper: {paper.source} ({quantity.mark}: {MARKS[quantity.mark]})"
+    return f"<table><caption>{_text(caption)}</caption><tr><th>{_text(paper.rows.name)}{heads}{''.join(lines)}</table>"
+
+
+def _claims(experiment: Experiment, cells: Cells) -> str:
+    rows = ""
+    for claim in experiment.claims:
+        verdict = claim.verdict(cells)
+        kind = "undecided" if verdict.verdict == "not decided" else verdict.verdict
+        rows += f"<tr><td>{_text(verdict.says)}<td class={kind}><b>{verdict.verdict}</b><td>{_text(verdict.why)}"
+    return f"<table class=claims><tr><th>claim<th>verdict<th>by{rows}</table>" if rows else ""
+
+
+def _runs(plan: Sequence[Task], root: Path) -> str:
+    there = [task for task in plan if task.workdir(root).is_dir()]
+    if not there:
+        return "<p>The runs are not at hand: no curves, samples or films.</p>"
+    return "".join(_figure(task, task.workdir(root)) for task in there)
+
+
+def _figure(task: Task, workdir: Path) -> str:
+    """A run's curve, its last picture, and its film."""
+    name = f"<code>{task.id}</code> {_text(task.source)}, seed {task.seed}"
+    parts = [_curve(workdir / "metrics.jsonl")]
+    samples = sorted((workdir / "samples").glob("*.png"))
+    if samples:
+        parts.append(f'<img alt="samples" src="{_inline(samples[-1])}">')
+    frames = sorted((workdir / FILM).glob("*.png"))
+    if frames:
+        sources = json.dumps([_inline(frame) for frame in frames])
+        parts.append(
+            f'<div class=film><img alt="x_t beside the predicted x0"><br><input type=range min=0 value=0 '
+            f'aria-label="step"> <output></output><script type="application/json">{sources}</script></div>'
+        )
+    return f"<figure>{''.join(parts)}<figcaption>{name}</figcaption></figure>"
+
+
+def _curve(path: Path, width: int = 340, height: int = 120) -> str:
+    """The logged losses against the step, each between its least and its greatest value."""
+    if not path.is_file():
+        return ""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    drawn = ""
+    for name, colour in (("loss", "#2a6fdb"), ("d_loss", "#b3261e"), ("g_loss", "#17703a")):
+        points = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
+        if len(points) < 2:
+            continue
+        low, high = min(y for _, y in points), max(y for _, y in points)
+        first, last = points[0][0], points[-1][0]
+        across, up = width / (last - first), (height - 30) / ((high - low) or 1)
+        spots = " ".join(f"{(x - first) * across:.1f},{height - 15 - (y - low) * up:.1f}" for x, y in points)
+        drawn += f'<polyline fill="none" stroke="{colour}" points="{spots}"/>'
+        label, line = f"{name} {low:.3g} .. {high:.3g}", 26 if name == "g_loss" else 12
+        drawn += f'<text x="2" y="{line}" fill="{colour}" font-size="11">{label}</text>'
+    return f'<svg role="img" aria-label="losses" width="{width}" height="{height}">{drawn}</svg><br>' if drawn else ""
+
+
+def _inline(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _text(words: object) -> str:
+    return html.escape(str(words))
