@@ -115,7 +115,7 @@ class Embedder:
         n, devices = len(images), self.layout.mesh.size
         size = -(-min(self.batch_size, n) // devices) * devices
         gathering, hashes = Gathering(n), []
-        for x, of_images in _ahead(images, size):
+        for x, of_images in read_ahead(images, size):
             gathering.add(self.batch(self._placed(x, size)), len(x))
             hashes += of_images
             told(gathering.features.done, n)
@@ -128,7 +128,7 @@ class Embedder:
         return jax.make_array_from_callback(padded.shape, self.layout.examples, lambda part: padded[part])
 
 
-def _ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, "n h w c"], list[bytes]]]:
+def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, "n h w c"], list[bytes]]]:
     """Batches in their order, with their images' hashes, read by threads before they are asked for.
 
     What a thread raises is raised in its batch's place; nothing more is read then.

@@ -33,6 +33,13 @@ def check_figures(text, *names):
 
 
 @pytest.mark.slow
+def test_a_folder_is_embedded_in_every_way_that_is_timed():
+    command = [sys.executable, "-m", "benchmarks.embed_folder", "--count=70", "--side=16", "--repeats=1"]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | FAIR)
+    assert not out.returncode and out.stdout.count("images/s") == 5, out.stdout + out.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_measures_us(name):
     check_figures(printed(name, "--only=ours"), "compile", *(("flops", "parameters") if "step" in name else ()))

@@ -92,7 +92,7 @@ def test_no_more_is_read_ahead_than_a_few_batches():
         read.append(indices[0])
         return IMAGES.take(indices)
 
-    for x, _ in embedding._ahead(Examples(50, take), 1):
+    for x, _ in embedding.read_ahead(Examples(50, take), 1):
         time.sleep(0.01)
         seen.append(x)
         assert len(read) <= len(seen) + embedding.AHEAD + 1

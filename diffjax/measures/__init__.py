@@ -5,8 +5,9 @@ that compare images do it by what a feature network sees, which stands after a c
 `eval.features` says; "fid" is "frechet:inception".
 
 contract   what a metric is given, and what it answers
-images, classes, points, likelihood   the metrics
-table      their names, what they are for, and what their scores are called
+images, neighbours, classes, points, likelihood   the metrics
+names      what those of images, and their scores, are called
+table      all of them: what they are for, and what their scores are called
 possible   what forbids one before anything is embedded
 choice     metrics chosen by name, with the networks and the judge that they need
 evidence   a trained experiment, judged;   files: anyone's images, compared

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from diffjax.errors import UserError
-from diffjax.measures import classes, images
+from diffjax.measures import classes
 from diffjax.measures.contract import Choice, Counts, Measuring
-from diffjax.measures.images import SHORT
+from diffjax.measures.names import SHORT, score_names
 from diffjax.measures.possible import check
 from diffjax.measures.table import BY_FEATURES, METRICS, is_stacked
 from diffjax.methods.classifier import Classifier
@@ -68,7 +68,7 @@ def by_features(names: Iterable[str], default: str) -> dict[str, Measuring]:
         name, features = full(given, default)
         if not features:
             raise UserError(f"--metrics: {given!r} is of a trained run; of images there are {', '.join(BY_FEATURES)}")
-        scores = images.names(name, features)
+        scores = score_names(name, features)
         found[f"{name}:{features}"] = Measuring(partial(BY_FEATURES[name], features=features), scores)
     return found
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from diffjax.data import StackedMNIST
-from diffjax.measures import classes, images, likelihood, points
+from diffjax.measures import classes, images, likelihood, neighbours, points
 from diffjax.measures.contract import Score
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.diffusion import Diffusion
@@ -16,7 +16,7 @@ class Measure(NamedTuple):
     """A metric, and what it is for: `needs` is said where `fits` finds that it makes no sense."""
 
     function: Callable[..., list[Score]]
-    names: Callable[[Experiment], tuple[str, ...]]  # of its scores; of those by features, `images.names` says them
+    names: Callable[[Experiment], tuple[str, ...]]  # of its scores; of those by features, `score_names` says them
     fits: Callable[[Experiment], bool]
     needs: str
     judged: bool = False  # by the classifier of `eval.classifier`
@@ -47,9 +47,9 @@ BY_FEATURES = {
     "frechet_infinity": images.frechet_infinity,
     "kid": images.kid,
     "kid_all_pairs": images.kid_all_pairs,
-    "prdc": images.prdc,
+    "prdc": neighbours.prdc,
     "inception_score": images.inception_score,
-    "memorisation": images.memorisation,
+    "memorisation": neighbours.memorisation,
 }
 METRICS = {
     **{
