@@ -17,10 +17,10 @@ from diffjax.ablation.claims import (
     least,
 )
 from diffjax.ablation.experiment import Budget
-from diffjax.ablation.grid import Grid, Run, setting, trained, vary
+from diffjax.ablation.grid import Grid, Run, computed, setting, trained, vary
 from diffjax.ablation.table import Axis, Quantity, Table
 
 __all__ = [
     "All", "AnyOf", "Axis", "Budget", "Claim", "Fails", "Grid", "Less", "Quantity", "Run", "Statement", "Table",
-    "Within", "decreases", "greatest", "increases", "least", "setting", "trained", "vary",
+    "Within", "computed", "decreases", "greatest", "increases", "least", "setting", "trained", "vary",
 ]  # fmt: skip

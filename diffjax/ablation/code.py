@@ -6,6 +6,7 @@ whose hash is no longer today's was made by older code, and is called stale.
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -28,12 +29,21 @@ def code_of(config: ConfigDict, metrics: tuple[str, ...] = ()) -> str:
     """Twelve hexadecimal digits for the code that trains and draws what a config says, and measures `metrics`."""
     modules = set(LOOP) | {component.__module__ for component in _components(config)}
     modules |= {METRICS[name].function.__module__ for name in metrics}
+    return _hash(modules)
+
+
+def code_of_file(path: str) -> str:
+    """Likewise for a file outside the package, with all that it imports of it."""
+    return _hash(_imports(Path(path)), _content(Path(path)))
+
+
+def _hash(modules: Iterable[str], *more: str) -> str:
     found: set[str] = set()
     for module in sorted(modules):
         _closure(module, found)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256("".join(more).encode())
     for module in sorted(found):
-        digest.update(f"{module}:{_content(module)}\n".encode())
+        digest.update(f"{module}:{_content(_file(module))}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -52,41 +62,36 @@ def _components(node: ConfigDict, path: str = "") -> list:
 
 def _closure(module: str, found: set[str]) -> None:
     """Adds a module of this package, and all those it imports, to `found`."""
-    if module in found or module.startswith(SILENT) or not module.startswith("diffjax.") or _file(module) is None:
+    if module in found or module.startswith(SILENT) or _file(module) is None:
         return
     found.add(module)
-    for imported in _imports(module):
+    for imported in _imports(_file(module)):
         _closure(imported, found)
 
 
+def _imports(path: Path) -> tuple[str, ...]:
+    """The modules of this package that a file imports; of `from package import name` also package.name."""
+    return _read(path.read_text())[0]
+
+
+def _content(path: Path) -> str:
+    """What a file says, without its comments, docstrings and layout."""
+    return _read(path.read_text())[1]
+
+
 @cache
-def _imports(module: str) -> tuple[str, ...]:
-    """The modules of this package that a module imports; of `from package import name` also package.name."""
-    names = []
-    for node in ast.walk(ast.parse(_file(module).read_text())):
+def _read(text: str) -> tuple[tuple[str, ...], str]:
+    tree, names = ast.parse(text), []
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    return tuple(name for name in names if name.startswith("diffjax."))
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tuple(name for name in names if name.startswith("diffjax.")), ast.unparse(tree)
 
 
 def _file(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split(".")[1:])
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
-
-
-@cache
-def _content(module: str) -> str:
-    """A hash of what a module says, without its comments, docstrings and layout."""
-    tree = ast.parse(_file(module).read_text())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            body.pop(0)
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

@@ -66,9 +66,9 @@ def read(path: str | Path) -> Experiment:
     for name, kind in (("PAPER", Table), ("CLAIMS", tuple), ("BUDGETS", dict)):
         if not isinstance(getattr(module, name, None), kind):
             raise UserError(f"{path}: defines no {name}, a {kind.__name__}")
-    experiment = Experiment(
-        path.stem, path, (module.__doc__ or "").strip(), module.PAPER, module.CLAIMS, module.BUDGETS
-    )
+    if not (module.__doc__ or "").strip():
+        raise UserError(f"{path}: has no docstring; its first line is the table's title")
+    experiment = Experiment(path.stem, path, module.__doc__.strip(), module.PAPER, module.CLAIMS, module.BUDGETS)
     _check(experiment)
     return experiment
 
@@ -83,5 +83,5 @@ def _check(experiment: Experiment) -> None:
             raise UserError(f"{experiment.path}: budget {name} measures {unknown[0]!r}, which is not in the table")
         for point in budget.grid:
             experiment.paper.check(point.where)
-            if not point.config:
-                raise UserError(f"{experiment.path}: budget {name} has no config for {dict(point.where)}")
+            if bool(point.config) == bool(point.compute):
+                raise UserError(f"{experiment.path}: budget {name} has no config for {dict(point.where)}, or two")

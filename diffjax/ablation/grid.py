@@ -34,13 +34,18 @@ class Point:
     config: str = ""  # FILE.py[:VARIANT]
     seed: int | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)  # {"sampler.eta": 0.0}; a value may be a Run
+    compute: Callable[..., Mapping[str, float]] | None = None  # instead of a config: a function of keys and seed
 
     def __mul__(self, other: "Point") -> "Point":
         if self.config and other.config:
             raise UserError(f"grid: {self.config} and {other.config} are two configs for one point; use + between them")
-        seed = other.seed if self.seed is None else self.seed
-        where = _together("the places", self.where, other.where)
-        return Point(where, self.config or other.config, seed, _together("the keys", self.keys, other.keys))
+        return Point(
+            _together("the places", self.where, other.where),
+            self.config or other.config,
+            other.seed if self.seed is None else self.seed,
+            _together("the keys", self.keys, other.keys),
+            self.compute or other.compute,
+        )
 
 
 def _together(what: str, first: Mapping, second: Mapping) -> dict:
@@ -80,6 +85,13 @@ def trained(config: str, seeds: int = 1, **keys: Any) -> Grid:
         raise UserError(f"grid: seeds={seeds} is not a number of runs; at least 1")
     laid = {_dotted(key): value for key, value in keys.items()}
     return Grid(tuple(Point(config=config, seed=seed, keys=laid) for seed in range(seeds)))
+
+
+def computed(function: Callable[..., Mapping[str, float]], seeds: int = 1) -> Grid:
+    """What needs no training: `function(seed, **keys) -> {score: value}`, in the experiment's own file."""
+    if seeds < 1:
+        raise UserError(f"grid: seeds={seeds} is not a number of draws; at least 1")
+    return Grid(tuple(Point(compute=function, seed=seed) for seed in range(seeds)))
 
 
 def vary(name: str, choices: Mapping[Any, Mapping[str, Any] | Grid]) -> Grid:

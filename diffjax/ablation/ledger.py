@@ -56,8 +56,7 @@ def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path) -> C
             continue
         kept = {name: content["provenance"].get(name) for name in ("commit", "device", "nfe", "weights", "step")}
         code[str(task.seed)] = [state.code, content["provenance"]["code"]]
-        said = {f"--config.{key}": value for key, value in evaluation.keys.items()}
-        provenance = kept | {"code": code, "command": task.command(), "measured with": said}
+        provenance = kept | {"code": code, "command": task.command(), "measured with": dict(evaluation.keys)}
     status = _status(len(parts), len(missing), len(failed))
     values = {name: {seed: metric.value for seed, metric in of.items()} for name, of in metrics.items() if of}
     for of in metrics.values():

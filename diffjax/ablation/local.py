@@ -75,7 +75,7 @@ class Progress:
 def doing(task: Task, root: Path) -> str:
     """What a running task is at: its step, or its measurements."""
     workdir = task.workdir(root)
-    if state_of(task, root).status == "trained":
+    if task.compute or state_of(task, root).status == "trained":
         done = sum(evaluation.path(workdir).is_file() for evaluation in task.evaluations)
         return f"measuring {done + 1} of {len(task.evaluations)}"
     path = workdir / "metrics.jsonl"

@@ -6,7 +6,7 @@ change it: the resolved config but for its paths, its intervals, the devices, an
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from diffjax import config as configs
-from diffjax.ablation.code import code_of
+from diffjax.ablation.code import code_of, code_of_file
 from diffjax.ablation.experiment import Budget
 from diffjax.ablation.grid import Point, Run
 from diffjax.ablation.table import Where
@@ -28,14 +28,14 @@ IRRELEVANT = ("train.keep", "train.profile", "data.data_dir")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One measurement of a trained run, for one place of the table."""
+    """One measurement of a trained run, or one computation, for one place of the table."""
 
     id: str  # of the sampler and the evaluation alone: two places that are measured alike share it
     where: Where
-    config: ConfigDict  # the run's, with the sampler and the evaluation of this place
     keys: Mapping[str, Any]  # what the place says of them: "sampler.steps": 10
-    checkpoint: int | None  # the step to measure; None: the last
     code: str  # of the code that draws and measures it
+    config: ConfigDict | None = None  # the run's, with the sampler and the evaluation of this place
+    checkpoint: int | None = None  # the step to measure; None: the last
 
     def path(self, workdir: Path) -> Path:
         """Where its numbers are written."""
@@ -44,14 +44,15 @@ class Evaluation:
 
 @dataclass
 class Task:
-    """One training run, the runs it needs, and everything that is measured of it."""
+    """One training run, the runs it needs, and everything that is measured of it; or a function and its arguments."""
 
     id: str
     seed: int
-    config: ConfigDict
     code: str  # of the code that computes it
-    source: str  # FILE.py[:VARIANT]
-    changes: Mapping[str, Any]  # training keys laid over it
+    config: ConfigDict | None = None
+    source: str = ""  # FILE.py[:VARIANT]
+    changes: Mapping[str, Any] = field(default_factory=dict)  # training keys laid over it
+    compute: Callable[..., Mapping[str, float]] | None = None
     needs: tuple["Task", ...] = ()
     evaluations: list[Evaluation] = field(default_factory=list)
 
@@ -59,7 +60,9 @@ class Task:
         return root / self.id
 
     def command(self) -> str:
-        """What trains it from the front door."""
+        """What trains it from the front door, or which function computes it."""
+        if self.compute:
+            return f"{self.compute.__name__} of the experiment's file, seed {self.seed}"
         words = [f"--config.{key}={_said(value)}" for key, value in self.changes.items()]
         return " ".join(["python launch.py train", f"--config={self.source}", *words, f"--workdir=DIR/{self.id}"])
 
@@ -68,9 +71,19 @@ def tasks(budget: Budget, root: Path) -> list[Task]:
     """The tasks of a budget, those that others need first. Raises UserError for a point whose config does not build."""
     plan: dict[str, Task] = {}
     for point in budget.grid:
-        task = _task(point, plan, root)
-        task.evaluations.append(_evaluation(point, plan, root))
+        if point.compute:
+            _computation(point, plan)
+        else:
+            _task(point, plan, root).evaluations.append(_evaluation(point, plan, root))
     return list(plan.values())
+
+
+def _computation(point: Point, plan: dict[str, Task]) -> None:
+    """Adds what needs no training: one task for each function and seed, whose code is that of its file."""
+    code, name = code_of_file(point.compute.__code__.co_filename), point.compute.__name__
+    identity = _hash({"function": f"{Path(point.compute.__code__.co_filename).stem}.{name}", "seed": point.seed})
+    task = plan.setdefault(identity, Task(identity, point.seed, code, source=name, compute=point.compute))
+    task.evaluations.append(Evaluation(_hash(dict(point.keys)), point.where, point.keys, code))
 
 
 def _evaluation(point: Point, plan: dict[str, Task], root: Path) -> Evaluation:
@@ -85,7 +98,7 @@ def _evaluation(point: Point, plan: dict[str, Task], root: Path) -> Evaluation:
     keys = {key: value for key, value in located.items() if key.startswith(LATER)}
     metrics = tuple(full(name, config.eval.features)[0] for name in config.eval.metrics)
     identity = _hash({**leaves, CHECKPOINT: checkpoint})
-    return Evaluation(identity, point.where, config, keys, checkpoint, code_of(config, metrics))
+    return Evaluation(identity, point.where, keys, code_of(config, metrics), config, checkpoint)
 
 
 def _seed(point: Point) -> dict[str, int]:
@@ -104,7 +117,7 @@ def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
     if identity not in plan:
         # Measured afterwards, as often as is asked; drawn from as the first point says, for the pictures.
         whole = laid(config, {**drawing, "eval.metrics": (), "eval.every": 0, "eval.best": ""})
-        plan[identity] = Task(identity, config.seed, whole, code_of(whole), point.config, located | seed)
+        plan[identity] = Task(identity, config.seed, code_of(whole), whole, point.config, located | seed)
     task = plan[identity]
     task.needs = tuple({need.id: need for need in [*task.needs, *needs]}.values())
     return task

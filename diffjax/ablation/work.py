@@ -17,7 +17,8 @@ from diffjax.ablation.plan import Evaluation, Task
 from diffjax.draw import beside
 from diffjax.errors import Diverged
 from diffjax.evaluate import evaluate
-from diffjax.measures import Evidence, choose
+from diffjax.measures import Evidence, Score, choose
+from diffjax.measures.report import record
 from diffjax.parallel import is_main
 from diffjax.run import elsewhere, load, read_config
 from diffjax.train import train
@@ -53,6 +54,9 @@ def state_of(task: Task, root: Path) -> State:
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     """Trains and measures. Raises UserError if the run is in another process's hands, or cannot be run as planned."""
     workdir = task.workdir(root)
+    if task.compute:
+        _compute(task, workdir, say)
+        return
     if state_of(task, root).status in ("not run", "begun"):
         _train(task, workdir)
     if state_of(task, root).status != "trained":
@@ -64,6 +68,22 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
             if not evaluation.path(workdir).is_file():
                 say(f"measuring {done + 1} of {len(task.evaluations)}: {_place(evaluation)}")
                 _measure(evaluation, workdir, say)
+
+
+def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
+    """What needs no training, each value as it comes."""
+    with Hold(workdir):
+        write_json(workdir / CODE, {"code": task.code})
+        for done, evaluation in enumerate(task.evaluations):
+            if evaluation.path(workdir).is_file():
+                continue
+            say(f"computing {done + 1} of {len(task.evaluations)}: {_place(evaluation)}")
+            values = task.compute(seed=task.seed, **evaluation.keys)
+            scores = [
+                Score(name, value, None, "computed by the experiment's file", {}) for name, value in values.items()
+            ]
+            record(scores, {"code": evaluation.code}, evaluation.path(workdir))
+        write_json(workdir / "result.json", {"status": "finished"})
 
 
 def _train(task: Task, workdir: Path) -> None:

@@ -239,3 +239,33 @@ def test_print_gives_a_line_for_each_run_that_is_missing(moons, tmp_path, capsys
     assert launch.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and all(line.startswith("python launch.py ablate ") and "--run=" in line for line in lines)
+
+
+COMPUTED = """'Squares.'
+from diffjax.ablation import *
+PAPER = Table("nobody", Axis.of("x", (1, 2)), (Quantity("square", "D", (1, 4)),))
+CLAIMS = (Claim("squares grow", increases("square", along="x")),)
+def square(seed, x):
+    return {"value": x * x + 0.1 * seed}
+BUDGETS = {"hour": Budget("", computed(square, 3) * vary("x", {1: {"x": 1}, 2: {"x": 2}}), {"square": "value"}, 1)}
+"""
+
+
+def test_a_table_that_needs_no_training_is_computed(tmp_path, capsys):
+    (tmp_path / "experiments").mkdir()
+    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
+    path.write_text(COMPUTED)
+    experiment = read(path)
+    plan = tasks(experiment.budget("hour"), root)
+    assert len(plan) == 3
+    for task in plan:
+        work(task, root, quiet)
+    cells = finish(experiment, "hour", plan, root)
+    assert [dict(cell.values["square"]) for cell in cells.cells] == [
+        {0: 1.0, 1: 1.1, 2: 1.2},
+        {0: 4.0, 1: 4.1, 2: 4.2},
+    ]
+    assert "| squares grow | **reproduced** |" in capsys.readouterr().out
+    path.write_text(COMPUTED.replace("x * x", "x ** 3"))
+    finish(read(path), "hour", tasks(read(path).budget("hour"), root), root)
+    assert capsys.readouterr().out.count("stale)") == 2, "the function is part of the code"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffjax.ablation import Run, setting, trained, vary
+from diffjax.ablation import Run, computed, setting, trained, vary
 from diffjax.errors import UserError
 
 
@@ -53,3 +53,12 @@ def test_what_disagrees_is_refused_by_name():
 def test_a_run_that_others_need_is_named_by_its_config_and_keys():
     run = Run.of("configs/classifier.py:digits", train__steps=5)
     assert run == Run("configs/classifier.py:digits", (("train.steps", 5),))
+
+
+def test_what_needs_no_training_is_a_function_for_each_seed():
+    grid = computed(len, seeds=2) * vary("x", {1: {"x": 1}})
+    assert [(p.compute, p.seed, p.where, p.keys) for p in grid] == [
+        (len, seed, {"x": "1"}, {"x": 1}) for seed in (0, 1)
+    ]
+    with pytest.raises(UserError, match="seeds=0"):
+        computed(len, seeds=0)
