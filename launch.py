@@ -322,6 +322,9 @@ def main(words: list[str]) -> int:
     except Diverged as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 3
+    except BrokenPipeError:  # whoever read what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         where = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError):

@@ -68,7 +68,7 @@ def on_digits(c, **network):
     c.train.update(steps=1_000, batch_size=128, log_every=100, sample_every=500, checkpoint_every=500)
     c.optim.update(learning_rate=2e-3, warmup=12_800.0, decay="cosine", decay_images=0.0)
     c.ema = component("ema", "half_life", images=25_000.0)
-    c.eval.update(metrics=("frechet_pixels",), num=1_438)
+    c.eval.update(metrics=("frechet_pixels",), num=1_438, reference="heldout")
     return c
 
 

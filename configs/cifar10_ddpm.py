@@ -18,7 +18,7 @@ def get_config(variant="cifar10"):
     c.optim.update(learning_rate=2e-4, clip_norm=1.0, warmup=5_000 * 128.0)
     c.ema = base.decay_per_step(0.9999, 128)
     c.sampler = component("sampler", "ancestral", steps=1_000, variance=variance, clip=True)
-    c.eval.update(metrics=("frechet_pixels",), num=10_000)
+    c.eval.update(metrics=("fid",), num=50_000, reference="train")
     if small:
         base.on_digits(c)
         c.sampler.update(steps=200)

@@ -23,5 +23,5 @@ def get_config(variant="cifar10"):
     c.optim.update(learning_rate=1e-3, warmup=10_000_000.0)
     c.ema = component("ema", "half_life", images=500_000.0, ramp=0.05)
     c.sampler = component("sampler", "heun", steps=18)
-    c.eval.update(metrics=("frechet_pixels",), num=10_000)
+    c.eval.update(metrics=("fid",), num=50_000, reference="train")
     return base.on_digits(c) if small else c

@@ -21,5 +21,5 @@ def get_config(variant="cifar10"):
     c.optim.update(learning_rate=5e-4, warmup=45_000 * 256.0, decay="linear", decay_images=391_000 * 256.0)
     c.ema = base.decay_per_step(0.9999, 256)
     c.sampler = component("sampler", "adaptive", solver="dopri5")
-    c.eval.update(metrics=("frechet_pixels",), num=10_000)
+    c.eval.update(metrics=("fid",), num=50_000, reference="train")
     return base.on_digits(c, head_dim=16) if small else c

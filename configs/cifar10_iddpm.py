@@ -32,7 +32,7 @@ def get_config(variant="cifar10"):
     c.ema = base.decay_per_step(0.9999, 128)
     c.sampler = component("sampler", "ancestral", steps=4_000, clip=True)
     c.sampler.variance = "large" if objective == "simple" else "learned"
-    c.eval.update(metrics=("frechet_pixels",), num=10_000)
+    c.eval.update(metrics=("fid",), num=50_000, reference="train")
     if small:
         base.on_digits(c, head_dim=16)
         c.sampler.update(steps=200)

@@ -24,7 +24,7 @@ def get_config(variant="cifar10"):
     c.sampler = component("sampler", "predictor_corrector", steps=1_000)
     if kind:
         c.sampler = component("sampler", "euler_maruyama", steps=1_000)
-    c.eval.update(metrics=("frechet_pixels",), num=10_000)
+    c.eval.update(metrics=("fid",), num=50_000, reference="train")
     if small:
         base.on_digits(c)
         c.sampler.update(steps=200)

@@ -24,7 +24,7 @@ def get_config(variant="cifar10"):
     c.optim.update(learning_rate=2e-4, b2=0.99, weight_decay=0.01, warmup=100 * 128.0)
     c.ema = base.decay_per_step(0.9999, 128)
     c.sampler = component("sampler", "ancestral", steps=1_000)
-    c.eval.update(metrics=("frechet_pixels", "vlb"), num=10_000)
+    c.eval.update(metrics=("fid", "vlb"), num=50_000, reference="train")
     if small:
         base.on_digits(c, multipliers=(1,), blocks=3, attention=())
         c.sampler.update(steps=200)

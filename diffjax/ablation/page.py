@@ -12,9 +12,8 @@ from pathlib import Path
 
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
-from diffjax.ablation.markdown import made, published, said
+from diffjax.ablation.layout import Sheet, made, sheets
 from diffjax.ablation.plan import Task
-from diffjax.ablation.table import MARKS, Quantity, Where
 from diffjax.ablation.work import FILM
 
 MOST = 8  # runs whose curves, samples and films are shown
@@ -47,32 +46,25 @@ def write(path: Path, sections: Iterable[Section], root: Path) -> None:
     )
 
 
-def _section(experiment: Experiment, budget: str, cells: Cells, plan: Sequence[Task], root: Path) -> str:
-    what, measures = experiment.budget(budget).what, experiment.budget(budget).measures
-    quantities = [q for q in experiment.paper.quantities if q.name in measures]
-    tables = "".join(_table(quantity, measures[quantity.name], cells, plan) for quantity in quantities)
-    shown = [task for task in plan if task.evaluations][:MOST]
+def _section(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], root: Path) -> str:
+    budget = experiment.budget(name)
+    tables = "".join(_table(sheet) for sheet in sheets(cells, budget.measures, plan))
+    lines = "".join(f"<p>{_text(line)}</p>" for line in made(cells, plan))
+    shown = [task for task in plan if task.evaluations and not task.compute][:MOST]
     return (
         f"<section><h2>{_text(experiment.name)}</h2><p>{_text(experiment.about.splitlines()[0])}</p>"
-        f"<p><em>{budget}: {_text(what)}</em></p>{tables}{_claims(experiment, cells)}<p>{_text(made(cells, plan))}</p>"
-        f"{_runs(shown, root)}</section>"
+        f"<p><em>{name}: {_text(budget.what)}</em></p>{tables}{_claims(experiment, cells)}{lines}"
+        f"{_runs(shown, root) if shown else ''}</section>"
     )
 
 
-def _table(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task]) -> str:
-    paper, lines = cells.table, []
-    columns = cells.columns()
-    names = [f"{paper.columns.name} {column}" if column else "ours" for column in columns]
-    heads = "".join(f"<th>{_text(name)}<th class=paper>paper" for name in names)
-    for row in cells.rows():
-        entries = ""
-        for column in columns:
-            where: Where = {paper.rows.name: row} | ({paper.columns.name: column} if column else {})
-            entries += f"<td>{_text(said(cells.at(where), quantity.name, plan))}"
-            entries += f"<td class=paper>{_text(published(paper.published(quantity.name, where)))}"
-        lines.append(f"<tr><td>{_text(row)}{entries}")
-    caption = f"{quantity.name}, ours by {measure}; paper: {paper.source} ({quantity.mark}: {MARKS[quantity.mark]})"
-    return f"<table><caption>{_text(caption)}</caption><tr><th>{_text(paper.rows.name)}{heads}{''.join(lines)}</table>"
+def _table(sheet: Sheet) -> str:
+    def row(tag: str, entries: Sequence[str]) -> str:
+        kinds = [" class=paper" if paper else "" for paper in sheet.papers]
+        return "<tr>" + "".join(f"<{tag}{kind}>{_text(e)}" for kind, e in zip(kinds, entries, strict=True))
+
+    body = row("th", sheet.heads) + "".join(row("td", entries) for entries in sheet.rows)
+    return f"<table><caption>{_text(sheet.caption)}</caption>{body}</table>"
 
 
 def _claims(experiment: Experiment, cells: Cells) -> str:

@@ -87,7 +87,7 @@ def test_a_table_is_run_kept_and_read_again(finished, capsys):
     written = json.loads(ledger.place_of(experiment).read_text())["budgets"]["hour"]
     assert written["claims"][0]["verdict"] in ("reproduced", "contradicted", "not decided")
     shown = capsys.readouterr().out
-    assert "n = 2" in shown and "nobody 2020, table 0" in shown and "unstable" in shown
+    assert "over 2 seeds" in shown and "nobody 2020, table 0" in shown and "unstable" in shown
     assert "stale" not in shown
 
 

@@ -8,8 +8,9 @@ import pytest
 import launch
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.experiment import read
+from diffjax.ablation.layout import published
 from diffjax.ablation.ledger import keep
-from diffjax.ablation.markdown import markdown, published
+from diffjax.ablation.markdown import markdown
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.report import report
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
@@ -39,7 +40,8 @@ def kept(moons, tmp_path):  # noqa: F811
 
 def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
     text = markdown(kept[0], "hour", kept[2], kept[1])
-    assert "| 0.0 | 1.1 +- 0.14 (n = 2) | 1 | 0.55 +- 0.071 (n = 2) | 0.5 |" in text
+    assert "| eta | steps 2 | paper | steps 4 | paper |" in text and "mean +- spread over 2 seeds" in text
+    assert "| 0.0 | 1.1 +- 0.14 | 1 | 0.55 +- 0.071 | 0.5 |" in text
     assert "| 1.0 | failed | unstable | 2 (n = 1, part failed) |  |" in text
     assert "nobody 2020, table 0" in text and "[D: derived" in text and "abcdef0123" in text
     assert "- seed 0 failed: <collapsed>" in text

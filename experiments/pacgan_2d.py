@@ -1,0 +1,108 @@
+"""PacGAN on mixtures of Gaussians: modes, quality and balance by how many samples are judged as one (Lin et al. 2018).
+
+Ring of 8 (radius 1, sigma 0.01) and grid of 25 (4 apart in {-4, .., 4}^2 by 2, sigma 0.05); a sample is of high quality
+within 3 sigma of the nearest mean, and one such sample finds a mode. "oracle" is a perfect sampler, drawn as often: its
+high quality is 1 - exp(-4.5) = 0.9889, and more would be a collapse of variance. "r1" is ours: R1, averaged weights.
+"""
+
+import numpy as np
+
+from diffjax.ablation import All, Axis, Budget, Claim, Less, Quantity, Table, Within, computed, trained, vary
+from diffjax.data.toy2d import Toy2D
+from diffjax.metrics import mode_report
+
+GAMES = ("GAN", "PacGAN2", "PacGAN3", "PacGAN4", "ALI", "r1", "oracle")
+MIXTURES = ("ring", "grid")
+
+PAPER = Table(
+    source="Lin et al. 2018, arXiv 1712.04086, 10 trials of 400 epochs",
+    rows=Axis("game", GAMES),
+    columns=Axis("mixture", MIXTURES),
+    quantities=(
+        Quantity(
+            "modes",
+            "A",
+            (((6.3, 0.5), 17.3), (7.9, 23.8), (7.8, 24.6), (7.8, 24.8), (6.6, 24.1), (None, None), (8, 25)),
+            better="more",
+        ),
+        Quantity(
+            "high quality",
+            "A",
+            ((0.982, 0.948), (0.956, 0.913), (0.977, 0.942), (0.959, 0.936), (0.976, 0.957), (None, None),
+             (0.9889, 0.9889)),
+            better="more",
+            unit="share of samples",
+        ),
+        Quantity(
+            "reverse KL",
+            "A",
+            ((0.45, 0.70), (0.07, 0.13), (0.10, 0.06), (0.07, 0.04), (0.36, 0.14), (None, None), (None, None)),
+            unit="nats",
+        ),
+    ),
+)  # fmt: skip
+
+
+def packing_helps(quantity, sign):
+    """Two samples judged as one against one, on both mixtures."""
+    places = [({"game": "GAN", "mixture": m}, {"game": "PacGAN2", "mixture": m}) for m in MIXTURES]
+    return All(tuple(Less(quantity, *(pair if sign > 0 else reversed(pair))) for pair in places))
+
+
+CLAIMS = (
+    Claim("Packing two samples finds more modes", packing_helps("modes", 1)),
+    Claim("Packing two samples evens out the modes: less reverse KL", packing_helps("reverse KL", -1)),
+    Claim("Packing two samples finds all modes of the ring",
+          Within("modes", {"game": "PacGAN2", "mixture": "ring"}, low=7.5)),
+    Claim("R1 finds all modes of both mixtures (ours)",
+          All((Within("modes", {"game": "r1", "mixture": "ring"}, low=7.5),
+               Within("modes", {"game": "r1", "mixture": "grid"}, low=24.5)))),
+)  # fmt: skip
+
+
+def perfect(seed, mixture, num):
+    """As many exact samples."""
+    source, rng = Toy2D(mixture), np.random.default_rng(seed)
+    means = source.modes[rng.integers(len(source.modes), size=num)]
+    return mode_report(means + source.sigma * rng.normal(size=means.shape), source.modes, source.sigma)
+
+
+def grid(variants, seeds, **keys):
+    """{row: variant of configs/gan_ring.py and gan_grid.py}, and the oracle."""
+    rows = {
+        game: vary("mixture", {m: trained(f"configs/gan_{m}.py:{variant}", seeds, **keys) for m in MIXTURES})
+        for game, variant in variants.items()
+    }
+    num = keys.get("eval__num", 2_500)
+    oracle = vary("mixture", {m: {"mixture": m, "num": num} for m in MIXTURES})
+    return vary("game", rows) + computed(perfect, seeds) * vary("game", {"oracle": {}}) * oracle
+
+
+PACKED = {"GAN": "pac1", "PacGAN2": "pac2", "PacGAN3": "pac3", "PacGAN4": "pac4"}
+MEASURES = {"modes": "modes", "high quality": "high_quality", "reverse KL": "reverse_kl"}
+BUDGETS = {
+    "minute": Budget(
+        "smoke test: 200 steps",
+        grid({"GAN": "pac1", "PacGAN2": "pac2"}, 1, train__steps=200, eval__metrics=("modes",)),
+        MEASURES,
+        hours=0.1,
+    ),
+    "hour": Budget(
+        "PacGAN's protocol for 20 of its 400 epochs (r1: 20,000 steps of 256), 2,500 samples",
+        grid({**PACKED, "r1": "r1"}, 3, eval__metrics=("modes",)),
+        MEASURES,
+        hours=1,
+    ),
+    "day": Budget(
+        "PacGAN's protocol for 100 epochs, 2,500 samples",
+        grid(PACKED, 3, train__steps=100_000, eval__metrics=("modes",)),
+        MEASURES,
+        hours=6,
+    ),
+    "paper": Budget(
+        "the paper's: 400 epochs, 10 trials, 2,500 samples",
+        grid({game: f"paper_{variant}" for game, variant in PACKED.items()}, 10, eval__metrics=("modes",)),
+        MEASURES,
+        hours=24,
+    ),
+}
