@@ -99,7 +99,7 @@ def bridge(**changes: str):
         "method.discriminator.minibatch_std": "2", "method.process.timesteps": "2", "sampler.steps": "2",
         "method.lazy": "3", "method.conditional": "true", "train.batch_size": "16", "train.sample_every": "0",
         "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
-        "optim.generator.decay_images": "320", "optim.discriminator.decay_images": "320",  # the same rates at any length
+        "optim.generator.decay_images": "320", "optim.discriminator.decay_images": "320",  # for any length
     }  # fmt: skip
     return changed("configs/ddgan_cifar10.py:digits", small, changes)
 
