@@ -118,6 +118,8 @@ class Less(Statement):
         name = f"{self.quantity} at {_name(self.low)} < at {_name(self.high)}"
         if early := _without_numbers(low, high, cells.better(self.quantity)):
             return Finding(early.holds, f"{name}: {early.why}")
+        if any(self.quantity not in cell.values for cell in (low, high)):
+            return Finding(None, f"{name}: this budget does not measure {self.quantity}")
         differing = differences(low.protocols[self.quantity], high.protocols[self.quantity])
         if differing:
             return Finding(None, f"{name}: measured under different protocols, {', '.join(differing)}")
@@ -145,6 +147,8 @@ class Within(Statement):
         name = f"{self.quantity} at {_name(self.where)} in [{self.low:g}, {self.high:g}]"
         if cell.status != "done":
             return Finding(False if cell.status == "failed" else None, f"{name}: {cell.said}")
+        if self.quantity not in cell.values:
+            return Finding(None, f"{name}: this budget does not measure {self.quantity}")
         values = list(cell.values[self.quantity].values())
         if len(values) < 2:
             return Finding(None, f"{name}: one seed has no interval")

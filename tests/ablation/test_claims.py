@@ -153,6 +153,13 @@ def test_what_was_not_run_or_failed_in_part_decides_nothing():
         assert Fails(at(other)).decide(of).holds is None
 
 
+def test_a_quantity_that_a_budget_does_not_measure_decides_nothing():
+    of = cells({(0, 10): [1.0, 1.1], (1, 10): [2.0, 2.1]})
+    for statement in (Less("IS", at(0), at(1)), Within("IS", at(0), low=0.0), increases("IS", along="eta")):
+        found = statement.decide(of)
+        assert found.holds is None and "does not measure IS" in found.why
+
+
 def test_different_protocols_are_never_compared():
     of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.2]}, protocol=lambda eta: {"generated": 100 + eta})
     found = Less("FID", at(0), at(1)).decide(of)
