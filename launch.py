@@ -41,9 +41,9 @@ def parser() -> Parser:
     )
     commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
-    def command(name: str, about: str, **options) -> Parser:
+    def command(name: str, about: str, epilog: str = EPILOG, **options) -> Parser:
         return commands.add_parser(
-            name, help=about, description=about[0].upper() + about[1:] + ".", epilog=EPILOG, allow_abbrev=False,
+            name, help=about, description=about[0].upper() + about[1:] + ".", epilog=epilog, allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter, **options,
         )  # fmt: skip
 
@@ -109,7 +109,9 @@ def parser() -> Parser:
     prepare = command("prepare", "download and prepare the TFDS data set of a config; needs the extra `prepare`")
     prepare.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="whose data set")
 
-    table = command("ablate", "run the table of a paper at a budget, continue it, and print it beside the paper's")
+    table = command(
+        "ablate", "run the table of a paper at a budget, continue it, and print it beside the paper's", epilog=""
+    )
     table.add_argument("experiment", metavar="experiments/X.py", help="the table")
     table.add_argument("--budget", default="minute", metavar="minute|hour|day|paper", help="how long "
                        "it may take: minute (a smoke test, not kept), hour (2 cores), day (a GPU), paper")  # fmt: skip
@@ -122,7 +124,7 @@ def parser() -> Parser:
     table.add_argument("--rerun-stale", action="store_true", help="set aside what older code made, and run it again")
     table.add_argument("--run", metavar="ID", help="carry out one run of the table in this process, as backends do")
 
-    shown = command("report", "show what was reproduced: Markdown, and a page")
+    shown = command("report", "show what was reproduced: Markdown, and a page", epilog="")
     shown.add_argument("experiment", nargs="?", metavar="experiments/X.py", help="one table (all that there are)")
     shown.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")
     shown.add_argument(

@@ -33,6 +33,8 @@ def ablate(
     Runs live in `root`, each in a directory of its own, named by what it is: an ablation can be stopped, moved to
     another machine, and merged with another by copying its directories.
     """
+    if slots < 0:
+        raise UserError(f"--slots: {slots} is not a number of processes; at least 1, or 0 for what this machine has")
     experiment = read(path)
     plan = tasks(experiment.budget(budget), root)
     if rerun_stale:

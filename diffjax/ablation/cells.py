@@ -7,8 +7,6 @@ from typing import Any
 
 from diffjax.ablation.table import Axis, Table, Where
 
-STATUSES = ("done", "failed", "part failed", "running", "not run")
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -16,7 +14,7 @@ class Cell:
 
     where: Where
     runs: Mapping[int, str] = field(default_factory=dict)  # seed -> the run's id
-    status: str = "not run"
+    status: str = "not run"  # or "running" (some seeds are there), "done", "failed", "part failed"
     said: str = ""  # why it is not done
     values: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # quantity -> seed -> value
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # quantity -> how it was measured

@@ -201,6 +201,7 @@ def test_mistakes_are_one_line(moons, tmp_path, capsys):
         (None, [str(tmp_path / "nowhere.py")], "there is no file"),
         (None, [str(moons), "--budget=week"], "--budget: 'week' is unknown; it is one of minute, hour, day"),
         (None, [str(moons), "--budget=paper"], "'paper' has no grid"),
+        (None, [str(moons), "--slots=-3"], "--slots: -3 is not a number of processes"),
         (None, [str(moons), "--budget=minute", "--run=abc"], "--run: 'abc' is no run"),
         (None, [str(moons), "--budget=minute", "--config.seed=1"], "--config.seed"),
         ("x = 1 /", [str(broken)], "broken.py raised SyntaxError"),
