@@ -1,0 +1,88 @@
+"""What is done to the images that the discriminator sees, in the loss and in the penalties."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from diffjax.adversarial import R1, R2
+from diffjax.augment import Ada, Augment
+from diffjax.data.space import Space
+from diffjax.methods.game import Latent
+from diffjax.methods.method import keys_of
+from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
+from diffjax.models.r3gan import R3GANGenerator
+from tests.methods.games import KEY, TINY_R3GAN, Judge, gan, start
+
+
+class Halved(Augment):
+    """Images at half their contrast, so that a gradient with respect to the image before is half of that after."""
+
+    def strength(self, history, seen):
+        return jnp.ones(())
+
+    def __call__(self, x, keys, p):
+        return 0.5 * x
+
+
+def test_penalties_are_taken_through_the_augmentation_to_the_image_before_it():
+    images = Space("images", (8, 8, 1))
+    networks = {
+        "generator": partial(DcganGenerator, width=4, latent=3),
+        "discriminator": partial(DcganDiscriminator, width=4),
+    }
+    method = gan(images, augment=Halved(), penalty=R1(gamma=1.0), optimizer=optax.sgd(0.0), **networks)
+    state, batch, step = start(method)
+    metrics = step(state, batch)[1]
+    D, x = method.critic(), images.to_model(batch["x"][0])
+    gradient = jax.grad(lambda x: D.apply(state.params["discriminator"], 0.5 * x).sum())(x)
+    np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, (1, 2, 3))), rtol=1e-5)
+    expected = D.apply(state.params["discriminator"], 0.5 * x).mean()
+    np.testing.assert_allclose(metrics["d_real"], expected, rtol=1e-4, atol=1e-7)
+
+
+class Dimmed(Augment):
+    """Each image at a contrast of its own."""
+
+    def strength(self, history, seen):
+        return jnp.ones(())
+
+    def __call__(self, x, keys, p):
+        return x * jax.vmap(jax.random.uniform)(keys).reshape(-1, 1, 1, 1)
+
+
+def test_r2_sees_the_generated_images_as_the_loss_does():
+    """Huang et al. 2024, in their code: both are of one forward pass of the augmented images."""
+    images = Space("images", (8, 8, 1))
+    networks = {"generator": partial(R3GANGenerator, **TINY_R3GAN), "discriminator": Judge}
+    method = gan(images, augment=Dimmed(), penalty=R2(gamma=1.0), optimizer=optax.sgd(0.0), **networks)
+    state, batch, step = start(method)
+    metrics = step(state, batch)[1]
+    position = {"position": batch["position"][0]}
+    play, _, _, fake_keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(
+        keys_of(jax.random.fold_in(KEY, 0), 0, position)
+    )
+    x = method.make(method.generator).apply(state.params["generator"], Latent()(play, 64))
+    judge = partial(method.critic().apply, state.params["discriminator"])
+    np.testing.assert_allclose(metrics["d_fake"], judge(Dimmed()(x, fake_keys, 1.0)).mean(), rtol=1e-4)
+    gradient = jax.grad(lambda x: judge(Dimmed()(x, fake_keys, 1.0)).sum())(x)
+    np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, (1, 2, 3))), rtol=1e-4)
+
+
+def test_the_probability_of_augmentation_follows_the_signs_and_is_part_of_the_state():
+    images = Space("images", (8, 8, 1))
+    networks = {
+        "generator": partial(DcganGenerator, width=4, latent=3),
+        "discriminator": partial(DcganDiscriminator, width=4),
+    }
+    method = gan(images, augment=Ada(every=2, images=80.0), **networks)
+    state, batch, step = start(method)
+    probabilities = [float(state.extra["augment"]["p"])]
+    for _ in range(4):
+        state, metrics = step(state, batch)
+        probabilities.append(float(state.extra["augment"]["p"]))
+    assert metrics["augment_p"] == probabilities[3]  # what the last step used
+    steps = np.abs(np.diff(probabilities))
+    assert steps[0] == steps[2] == 0 and set(np.round(steps[[1, 3]], 5)) <= {0.0, 0.2}  # 16 images of 80
