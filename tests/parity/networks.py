@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `parity`")
 F = torch.nn.functional
+
 KEY = jax.random.key(0)
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 FORMATS = {"dtype": "float32", "param_dtype": "float32"}

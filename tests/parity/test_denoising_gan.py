@@ -8,21 +8,9 @@ import pytest
 from diffjax.models.denoising_gan import DenoisingDiscriminator
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from tests.parity.networks import (
-    CLOSE,
-    KEY,
-    Weights,
-    normal,
-    randomised,
-    to_numpy,
-    to_torch,
-    torch_down,
-)
+from tests.parity.networks import CLOSE, KEY, F, Weights, normal, randomised, to_numpy, to_torch, torch, torch_down
 
-torch = pytest.importorskip("torch", reason="needs the extra `parity`")
 pytestmark = pytest.mark.parity
-
-F = torch.nn.functional
 
 
 def test_the_discriminator_of_denoising_gans():

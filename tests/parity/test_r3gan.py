@@ -12,20 +12,19 @@ from tests.parity.networks import (
     CLOSE,
     FORMATS,
     KEY,
+    F,
     Weights,
     check_both,
     normal,
     randomised,
     to_numpy,
     to_torch,
+    torch,
     torch_down,
     torch_up,
 )
 
-torch = pytest.importorskip("torch", reason="needs the extra `parity`")
 pytestmark = pytest.mark.parity
-
-F = torch.nn.functional
 
 
 def torch_block(weights, x, name, groups):

@@ -6,12 +6,9 @@ import pytest
 from diffjax.models.resgan import BigGANDiscriminator, BigGANGenerator, ResDiscriminator, ResGenerator
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from tests.parity.networks import KEY, Weights, check_both, normal, randomised
+from tests.parity.networks import KEY, F, Weights, check_both, normal, randomised, torch
 
-torch = pytest.importorskip("torch", reason="needs the extra `parity`")
 pytestmark = pytest.mark.parity
-
-F = torch.nn.functional
 
 
 def torch_attention(weights, x, name):

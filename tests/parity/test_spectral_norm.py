@@ -6,18 +6,9 @@ import numpy as np
 import pytest
 
 from diffjax.models.norms import SpectralConv, SpectralDense
-from tests.parity.networks import (
-    CLOSE,
-    KEY,
-    normal,
-    to_numpy,
-    to_torch,
-)
+from tests.parity.networks import CLOSE, KEY, normal, to_numpy, to_torch, torch
 
-torch = pytest.importorskip("torch", reason="needs the extra `parity`")
 pytestmark = pytest.mark.parity
-
-F = torch.nn.functional
 
 
 @pytest.mark.parametrize("kind", ["conv", "dense"])

@@ -12,19 +12,18 @@ from diffjax.precision import Precision
 from tests.parity.networks import (
     CLOSE,
     KEY,
+    F,
     Weights,
     check_both,
     filter_of_pixels,
     normal,
     to_numpy,
     to_torch,
+    torch,
     torch_up,
 )
 
-torch = pytest.importorskip("torch", reason="needs the extra `parity`")
 pytestmark = pytest.mark.parity
-
-F = torch.nn.functional
 
 
 def torch_activate(x):
