@@ -1,11 +1,21 @@
 """Every test runs with eight virtual CPU devices, and with the shapes of the public mathematics checked."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Compiling is most of what these tests do, and their arrays are tiny: LLVM need not optimise.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The same small programs are compiled again and again, by workers and by the processes that tests start: all share what
+# one has compiled, and the next session starts with nothing.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="diffjax-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"])
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax  # noqa: E402  (after the flags it reads)
 import pytest  # noqa: E402
