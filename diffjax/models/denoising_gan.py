@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from diffjax.errors import UserError
 from diffjax.models.embeddings import timestep_embedding
 from diffjax.models.labels import LabelledLogit
-from diffjax.models.layers import conv, dense, downsample
+from diffjax.models.layers import conv, dense, downsample, initial
 from diffjax.models.norms import minibatch_deviation
 from diffjax.models.presets import NCSNpp
 from diffjax.models.sizes import check_counts, check_halvings, check_images
@@ -110,7 +110,10 @@ class DenoisingDiscriminator(nn.Module):
             h = DownBlock(m * self.width, halve=i > 0, act=act, name=f"block_{i}", **kwargs)(h, time)
         h = minibatch_deviation(h, self.minibatch_std, self.is_initializing())
         h = act(conv(self.width * self.multipliers[-1], variance=0.0, name="last", **kwargs)(h))
-        logit = LabelledLogit(self.num_classes, self.precision, outputs=self.outputs, name="logit")
+        # As large as other layers' weights: of two that begin near zero, one after the other, neither would ever grow.
+        logit = LabelledLogit(
+            self.num_classes, self.precision, outputs=self.outputs, initial=initial(1.0), name="logit"
+        )
         return logit(h.sum((1, 2)), label)
 
 

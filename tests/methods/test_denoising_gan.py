@@ -171,6 +171,16 @@ def test_the_papers_networks_have_48_and_13_million_parameters():
     assert sum(leaf.size for leaf in jax.tree.leaves(of_d["params"])) == 12_741_633
 
 
+def test_a_discriminators_logit_hears_its_last_layer_though_that_begins_at_zero():
+    """Their product would stay near zero for good if both began there: a saddle, which Adam's noise does not leave."""
+    discriminator = DenoisingDiscriminator((8, 8, 1), 0, Precision(), Axis(), width=64, multipliers=(1, 2), embedding=8)
+    x = jnp.zeros((1, 8, 8, 1))
+    params = discriminator.init(jax.random.key(0), x, x, jnp.zeros(1))["params"]
+    assert not params["last"]["kernel"].any()
+    spread = jnp.std(params["logit"]["logit"]["kernel"])  # Glorot's, as that of the paper's code: 2 / (128 + 1)
+    np.testing.assert_allclose(spread, (2 / 129) ** 0.5, rtol=0.15)
+
+
 def test_the_chain_meets_the_vp_process_whose_steps_it_takes(x64):
     """Xiao et al. 2021, appendix B.1: alpha at step n is that of the continuous process at t_n, relative to t_min."""
     vp, t_min = VPLinear(), 1e-3
