@@ -108,14 +108,18 @@ def loop(
     trace = Trace(workdir / "profile", config.profile)
     for step in range(done + 1, config.steps + 1):
         last, values = step == config.steps, {}
+        logging = due(step, config.log_every) or last
         trace.before(step - done)
         carry, metrics = compiled(carry, next(stream), key)
         trace.after(step - done, metrics, last)
+        if step == done + 1 and not logging:  # it was also compiled: a speed is of the steps after it
+            jax.block_until_ready(metrics)
+            logged, logged_at = step, time.monotonic()
         in_flight.append(metrics)
         if len(in_flight) > IN_FLIGHT:
             jax.block_until_ready(in_flight.popleft())
 
-        if due(step, config.log_every) or last:
+        if logging:
             values = window.read(carry["window"])
             if bad := first_bad_step(carry["state"]):
                 return not_finite(bad, logged_values, checkpoints)

@@ -45,7 +45,7 @@ def test_every_metric_of_images_gives_the_scores_that_it_names(classifier):
 @pytest.mark.parametrize(
     ("names", "model", "changes"),
     [
-        (("energy", "vlb", "likelihood_ode", "denoising_error"), tiny.points, {}),
+        (("energy", "nfe", "vlb", "likelihood_ode", "denoising_error"), tiny.points, {}),
         (("modes",), tiny.points, {"data__name": "toy2d:ring"}),
         (("K", "vlb"), tiny.chain, {}),
         (("K",), tiny.chain, {"data__name": "toy2d:swiss_roll"}),

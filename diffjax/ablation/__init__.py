@@ -18,9 +18,9 @@ from diffjax.ablation.claims import (
 )
 from diffjax.ablation.experiment import Budget
 from diffjax.ablation.grid import Grid, Run, computed, setting, trained, vary
-from diffjax.ablation.table import Axis, Quantity, Table
+from diffjax.ablation.table import Axis, Marked, Quantity, Table
 
 __all__ = [
-    "All", "AnyOf", "Axis", "Budget", "Claim", "Fails", "Grid", "Less", "Quantity", "Run", "Statement", "Table",
-    "Within", "computed", "decreases", "greatest", "increases", "least", "setting", "trained", "vary",
+    "All", "AnyOf", "Axis", "Budget", "Claim", "Fails", "Grid", "Less", "Marked", "Quantity", "Run", "Statement",
+    "Table", "Within", "computed", "decreases", "greatest", "increases", "least", "setting", "trained", "vary",
 ]  # fmt: skip

@@ -88,7 +88,10 @@ def trained(config: str, seeds: int = 1, **keys: Any) -> Grid:
 
 
 def computed(function: Callable[..., Mapping[str, float]], seeds: int = 1) -> Grid:
-    """What needs no training: `function(seed, **keys) -> {score: value}`, in the experiment's own file."""
+    """What needs no training: `function(seed, **keys) -> {score: value}`, in the experiment's own file.
+
+    A key that is a Run is made first, and the function is given its directory.
+    """
     if seeds < 1:
         raise UserError(f"grid: seeds={seeds} is not a number of draws; at least 1")
     return Grid(tuple(Point(compute=function, seed=seed) for seed in range(seeds)))

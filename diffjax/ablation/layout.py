@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.ledger import stale
 from diffjax.ablation.plan import Task
-from diffjax.ablation.table import MARKS, Quantity, Where
+from diffjax.ablation.table import MARKS, Marked, Quantity, Where
 
 
 class Sheet(NamedTuple):
@@ -65,7 +65,9 @@ def said(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str
 
 
 def published(value: Any) -> str:
-    """A published cell as it was published: a number, a number and its spread, a word, or nothing."""
+    """A published cell as it was published: a number, a number and its spread, a word, or nothing; and its own mark."""
+    if isinstance(value, Marked):
+        return f"{published(value.value)} [{value.mark}]"
     if value is None or isinstance(value, str):
         return value or ""
     return f"{value[0]:g} +- {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"

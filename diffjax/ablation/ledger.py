@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diffjax.ablation.cells import Cell, Cells
+from diffjax.ablation.cost import cost_of
 from diffjax.ablation.experiment import Budget, Experiment
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.ablation.work import state_of
@@ -49,7 +50,7 @@ def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path) -> C
             missing.append(f"seed {task.seed} was not run")
             continue
         content = json.loads(path.read_text())
-        scores = {score["name"]: score for score in content["metrics"]}
+        scores = cost_of(task.workdir(root)) | {score["name"]: score for score in content["metrics"]}
         reason = _into(metrics, task.seed, scores, budget.measures)
         if reason:
             failed.append(f"seed {task.seed}: {reason}")

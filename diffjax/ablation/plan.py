@@ -72,18 +72,22 @@ def tasks(budget: Budget, root: Path) -> list[Task]:
     plan: dict[str, Task] = {}
     for point in budget.grid:
         if point.compute:
-            _computation(point, plan)
+            _computation(point, plan, root)
         else:
             _task(point, plan, root).evaluations.append(_evaluation(point, plan, root))
     return list(plan.values())
 
 
-def _computation(point: Point, plan: dict[str, Task]) -> None:
-    """Adds what needs no training: one task for each function and seed, whose code is that of its file."""
+def _computation(point: Point, plan: dict[str, Task], root: Path) -> None:
+    """Adds what needs no training of its own: one task for each function and seed, whose code is that of its file."""
     code, name = code_of_file(point.compute.__code__.co_filename), point.compute.__name__
     identity = _hash({"function": f"{Path(point.compute.__code__.co_filename).stem}.{name}", "seed": point.seed})
+    needs = [_needed(value, plan, root) for value in point.keys.values() if isinstance(value, Run)]
     task = plan.setdefault(identity, Task(identity, point.seed, code, source=name, compute=point.compute))
-    task.evaluations.append(Evaluation(_hash(dict(point.keys)), point.where, point.keys, code))
+    task.needs = _once(*task.needs, *needs)
+    located = {key: _located(value, plan, root) for key, value in point.keys.items()}
+    is_what = {key: _identity(value) for key, value in point.keys.items()}
+    task.evaluations.append(Evaluation(_hash(is_what), point.where, located, code))
 
 
 def _evaluation(point: Point, plan: dict[str, Task], root: Path) -> Evaluation:
@@ -119,8 +123,13 @@ def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
         whole = laid(config, {**drawing, "eval.metrics": (), "eval.every": 0, "eval.best": ""})
         plan[identity] = Task(identity, config.seed, code_of(whole), whole, point.config, located | seed)
     task = plan[identity]
-    task.needs = tuple({need.id: need for need in [*task.needs, *needs]}.values())
+    task.needs = _once(*task.needs, *needs)
     return task
+
+
+def _once(*tasks: Task) -> tuple[Task, ...]:
+    """Each of them once, in their order."""
+    return tuple({task.id: task for task in tasks}.values())
 
 
 def _needed(run: Run, plan: dict[str, Task], root: Path) -> Task:

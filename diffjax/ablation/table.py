@@ -30,6 +30,18 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Marked:
+    """A published cell that one is surer, or less sure, of than of the rest of its quantity."""
+
+    value: Any
+    mark: str  # a letter of MARKS
+
+    def __post_init__(self):
+        if self.mark not in MARKS:
+            raise UserError(f"experiment: the mark of {self.value}, {self.mark!r}, is not one of {', '.join(MARKS)}")
+
+
+@dataclass(frozen=True)
 class Quantity:
     """One published quantity: its cells row by row, as numbers or as words ("unstable"); None where there is none."""
 
@@ -81,7 +93,7 @@ class Table:
             yield dict(zip(names, labels, strict=True))
 
     def published(self, quantity: str, where: Where) -> Any:
-        """What was published there: a number, a (mean, spread) pair, a word, or None."""
+        """What was published there: a number, a (mean, spread) pair, a word, or None; or one of them, Marked."""
         (found,) = (q for q in self.quantities if q.name == quantity)
         i = self.rows.labels.index(where[self.rows.name])
         j = self.columns.labels.index(where[self.columns.name]) if self.columns else 0

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from diffjax.data import StackedMNIST
-from diffjax.measures import classes, images, likelihood, neighbours, points
+from diffjax.measures import calls, classes, images, likelihood, neighbours, points
 from diffjax.measures.contract import Score
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.diffusion import Diffusion
@@ -56,6 +56,7 @@ METRICS = {
         n: Measure(function, _always(), _generates_images, "a generator of images")
         for n, function in BY_FEATURES.items()
     },
+    "nfe": Measure(calls.nfe, _always("nfe"), lambda e: e.method.generates, "a generator"),
     "modes": Measure(
         points.modes,
         _always("modes", "high_quality", "reverse_kl"),

@@ -252,6 +252,24 @@ BUDGETS = {"hour": Budget("", computed(square, 3) * vary("x", {1: {"x": 1}, 2: {
 """
 
 
+def test_a_function_may_need_a_run_whose_directory_it_is_given(tmp_path):
+    """Whose place on disk is no part of what it is."""
+    path = tmp_path / "squares.py"
+    text = COMPUTED.replace("(seed, x)", "(seed, x, judge)").replace("computed(square, 3)", (
+        'computed(square, 3) * setting(judge=Run.of("configs/classifier.py:digits", train__steps=2))'))  # fmt: skip
+    path.write_text(text)
+    judge, *computing = tasks(read(path).budget("hour"), tmp_path / "runs")
+    assert judge.source == "configs/classifier.py:digits" and not judge.evaluations and len(computing) == 3
+    for task in computing:
+        assert task.needs == (judge,)
+        assert {e.keys["judge"] for e in task.evaluations} == {str(tmp_path / "runs" / judge.id)}
+    _, *elsewhere = tasks(read(path).budget("hour"), tmp_path / "elsewhere")
+    assert [e.id for e in elsewhere[0].evaluations] == [e.id for e in computing[0].evaluations]
+    path.write_text(text.replace("train__steps=2", "train__steps=3"))
+    _, *another = tasks(read(path).budget("hour"), tmp_path / "runs")
+    assert not {e.id for e in another[0].evaluations} & {e.id for e in computing[0].evaluations}
+
+
 def test_a_table_that_needs_no_training_is_computed(tmp_path, capsys):
     (tmp_path / "experiments").mkdir()
     path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"

@@ -13,6 +13,8 @@ from diffjax.ablation.ledger import keep
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.report import report
+from diffjax.ablation.table import Marked
+from diffjax.errors import UserError
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 
 VALUES = {("0.0", "2"): {0: 1.0, 1: 1.2}, ("0.0", "4"): {0: 0.5, 1: 0.6}, ("1.0", "4"): {0: 2.0}}
@@ -49,6 +51,9 @@ def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
 
 def test_published_cells_are_printed_as_they_were_published():
     assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.1", "unstable", ""]
+    assert published(Marked(3.77, "M")) == "3.77 [M]"
+    with pytest.raises(UserError, match="the mark of 3.77, 'Z', is not one of A"):
+        Marked(3.77, "Z")
 
 
 def test_the_page_is_whole_escaped_and_fetches_nothing(kept, moons, tmp_path, capsys):  # noqa: F811

@@ -1,0 +1,27 @@
+"""What training cost, from what the run wrote down of itself."""
+
+import json
+
+import pytest
+
+from diffjax.ablation.cost import cost_of
+
+
+def test_training_time_is_that_of_the_logged_speeds_and_nothing_else(tmp_path):
+    """1,000 images at 100 a second and 3,000 at 300: 20 seconds, whatever else the run spent its minute on."""
+    lines = [
+        {"step": 10, "images": 1000, "seconds": 40.0, "images_per_second": 100.0},
+        {"step": 20, "images": 2000, "seconds": 50.0, "eval/fid": 3.0},  # an evaluation between two log lines
+        {"step": 40, "images": 4000, "seconds": 60.0, "images_per_second": 300.0},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert cost_of(tmp_path) == {}, "a run without a config"
+    (tmp_path / "config.json").write_text(json.dumps({"device": "1 x cpu", "cores": 2}))
+    cost = cost_of(tmp_path)
+    assert cost["training_seconds"]["value"] == pytest.approx(20)
+    assert cost["images_per_second"]["value"] == pytest.approx(200)
+    assert all(score["protocol"] == {"device": "1 x cpu", "cores": 2} for score in cost.values())
+
+
+def test_what_was_not_trained_has_no_cost(tmp_path):
+    assert cost_of(tmp_path) == {}
