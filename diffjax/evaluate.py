@@ -18,6 +18,7 @@ from diffjax.state import TrainState
 from diffjax.writer import Writer
 
 SHOWN = {"images": 64, "points": 2_000, "categories": 48}  # samples in a picture
+CONTRAST = 64.0  # greys for a standard deviation of continuous pixels: two of them reach from black to white
 
 
 class Watch(NamedTuple):
@@ -34,7 +35,8 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     if experiment.method.generates:
 
         def draw(state: TrainState, step: int) -> dict[str, float]:
-            num = min(SHOWN[experiment.method.space.kind], config.eval.num)
+            space = experiment.method.space
+            num = min(SHOWN["images" if space.pictured else space.kind], config.eval.num)
             drawn = experiment.own_generator.draw(state.averaged, num, seed=config.seed)
             if parallel.is_main():
                 image = picture(experiment, drawn)
@@ -118,4 +120,7 @@ def picture(experiment: Experiment, drawn: Drawn) -> np.ndarray:
         return pictures.grid(drawn.x)
     if space.kind == "categories":
         return pictures.rows(drawn.x.reshape(len(drawn.x), -1), space.values)
+    if space.pictured:
+        greys = np.nan_to_num(127.5 + CONTRAST * space.to_model(drawn.x))
+        return pictures.grid(np.clip(np.round(greys), 0, 255).astype(np.uint8))
     return pictures.scatter(drawn.x, experiment.source.split("heldout").arrays()["x"][:2000])

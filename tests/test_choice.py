@@ -20,7 +20,7 @@ from tests import tiny
 from tests.test_launch import one_line
 from tests.test_measures import evidence, scores
 
-OF_DIGITS = ("classifier", "inception_score:classifier", *(f"{name}:pixels" for name in BY_FEATURES))
+OF_DIGITS = ("classifier", "parzen", "inception_score:classifier", *(f"{name}:pixels" for name in BY_FEATURES))
 
 
 @pytest.fixture(scope="module")

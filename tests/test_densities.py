@@ -115,3 +115,16 @@ def test_a_gan_has_no_density():
     experiment = Experiment.of(tiny.gan())
     with pytest.raises(UserError, match="gan says nothing"):
         densities.bound(experiment, {}, {"x": np.zeros((1, 8, 8, 1), np.uint8)})
+
+
+def test_k_of_patches_is_told_in_bits_a_pixel_and_stays_below_the_first_steps_noise():
+    """Of 4x4 patches; L_null is that of one standard normal a pixel."""
+    small = {"data.size": "4", "data.num_train": "2000", "data.num_heldout": "64", "parallel.devices": "1"}
+    small |= {"method.network.channels": "4", "method.network.multipliers": "(1,)", "method.network.attention": "()"}
+    small |= {"method.process.timesteps": "6", "sampler.steps": "6", "eval.batch_size": "64"}
+    config = tiny.changed("configs/sohl_dickstein.py:dead_leaves", small, {})
+    found, first = scores(config, "K"), config.method.process.beta_first
+    np.testing.assert_allclose(found["K"].at_best, -0.5 * np.log2(2 * np.pi * np.e * first), rtol=1e-5)
+    np.testing.assert_allclose(found["L_null"].value, -0.5 * np.log2(2 * np.pi * np.e), atol=0.3)  # of so few patches
+    assert found["K"].value < found["K"].at_best
+    assert found["K"].protocol["unit"] == "bits/pixel in standardised units"

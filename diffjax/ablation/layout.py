@@ -20,29 +20,34 @@ class Sheet(NamedTuple):
 
 
 def sheets(cells: Cells, measures: Mapping[str, str], plan: Sequence[Task]) -> list[Sheet]:
-    """A sheet for each quantity that is measured. Columns in which nothing was published have none of the paper's."""
+    """A sheet for each quantity that is measured. Columns in which nothing was published have none of the paper's.
+
+    Rows and columns in which a quantity is neither measured nor published are left out of its sheet.
+    """
     return [_sheet(q, measures[q.name], cells, plan) for q in cells.table.quantities if q.name in measures]
 
 
 def _sheet(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task]) -> Sheet:
     paper = cells.table
-    usual = Counter(len(cell.values.get(quantity.name, ())) for cell in cells.cells).most_common(1)[0][0]
+    numbers = [len(cell.values[quantity.name]) for cell in cells.cells if quantity.name in cell.values]
+    usual = Counter(numbers).most_common(1)[0][0] if numbers else 0
     heads, papers, columns = [paper.rows.name], [False], [list(cells.rows())]
     for column in cells.columns():
         places: list[Where] = [
             {paper.rows.name: row} | ({paper.columns.name: column} if column else {}) for row in cells.rows()
         ]
-        heads.append(f"{paper.columns.name} {column}" if column else "ours")
-        papers.append(False)
-        columns.append([said(cells.at(where), quantity.name, plan, usual) for where in places])
+        ours = [said(cells.at(where), quantity.name, plan, usual) for where in places]
         theirs = [published(paper.published(quantity.name, where)) for where in places]
+        if any(ours) or any(theirs):
+            heads.append(f"{paper.columns.name} {column}" if column else "ours")
+            papers.append(False)
+            columns.append(ours)
         if any(theirs):
             heads.append("paper")
             papers.append(True)
             columns.append(theirs)
-    return Sheet(
-        _caption(quantity, measure, usual, paper.source), heads, [*map(list, zip(*columns, strict=True))], papers
-    )
+    rows = [list(row) for row in zip(*columns, strict=True) if any(row[1:])]
+    return Sheet(_caption(quantity, measure, usual, paper.source), heads, rows, papers)
 
 
 def _caption(quantity: Quantity, measure: str, usual: int, source: str) -> str:
@@ -53,8 +58,13 @@ def _caption(quantity: Quantity, measure: str, usual: int, source: str) -> str:
 
 
 def said(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:
-    """Our cell: the mean and spread over its seeds, whose number is said where it is not the usual one."""
-    if cell.status in ("not run", "failed") or quantity not in cell.values:
+    """Our cell: the mean and spread over its seeds, whose number is said where it is not the usual one.
+
+    Nothing where there is no cell, or where it does not measure this.
+    """
+    if not cell.runs or (cell.status == "done" and quantity not in cell.values):
+        return ""
+    if quantity not in cell.values:
         return cell.status
     values, sd = cell.values[quantity], cell.sd(quantity)
     spread = f" +- {sd:.2g}" if sd is not None else ""

@@ -24,18 +24,26 @@ SMOKE = "minute"  # the budget that is never kept
 
 
 def collect(experiment: Experiment, budget: Budget, tasks: Iterable[Task], root: Path) -> Cells:
-    """The cells of a budget as the run directories have them now."""
+    """The cells of a budget as the run directories have them now.
+
+    A place may leave a quantity unmeasured, but not all of them may: raises UserError for a score that nothing gives.
+    """
     by_place: dict[tuple, list[tuple[Task, Evaluation]]] = {}
     for task in tasks:
         for evaluation in task.evaluations:
             by_place.setdefault(tuple(sorted(evaluation.where.items())), []).append((task, evaluation))
     order = [tuple(sorted(where.items())) for where in experiment.paper.places()]
-    found = [_cell(budget, by_place[place], root) for place in order if place in by_place]
+    given: set[str] = set()
+    found = [_cell(budget, by_place[place], root, given) for place in order if place in by_place]
+    for quantity, name in budget.measures.items():
+        if name not in given and all(cell.status == "done" for cell in found):
+            there = ", ".join(sorted(given))
+            raise UserError(f"experiment: measures {quantity} by {name!r}, which was not measured; there are {there}")
     return Cells(experiment.paper, found)
 
 
-def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path) -> Cell:
-    """One place, of all its seeds."""
+def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path, given: set[str]) -> Cell:
+    """One place, of all its seeds; adds the names of all its scores to `given`."""
     where = parts[0][1].where
     metrics: dict[str, dict[int, Metric]] = {name: {} for name in budget.measures}
     runs, missing, failed, provenance, code = {}, [], [], {}, {}
@@ -51,6 +59,7 @@ def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path) -> C
             continue
         content = json.loads(path.read_text())
         scores = cost_of(task.workdir(root)) | {score["name"]: score for score in content["metrics"]}
+        given.update(scores)
         reason = _into(metrics, task.seed, scores, budget.measures)
         if reason:
             failed.append(f"seed {task.seed}: {reason}")
@@ -70,11 +79,10 @@ def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path) -> C
 
 
 def _into(metrics: dict, seed: int, scores: Mapping[str, dict], measures: Mapping[str, str]) -> str:
-    """Puts one seed's scores where they belong; why not, if one is missing or no number."""
+    """Puts one seed's scores where they belong, those that there are; why not, if one is no number."""
     for quantity, name in measures.items():
         if name not in scores:
-            given = ", ".join(scores)
-            raise UserError(f"experiment: measures {quantity} by {name!r}, which was not measured; there are {given}")
+            continue
         value = float(scores[name]["value"])
         if not math.isfinite(value):
             return f"{name} is {value}: {scores[name]['meaning']}"

@@ -1,5 +1,6 @@
 """Data sources and the one pipeline. A source is chosen by name (`data.name`); its fields are its hyper-parameters."""
 
+from diffjax.data.dead_leaves import DeadLeaves
 from diffjax.data.digits import Digits
 from diffjax.data.folder import Folder
 from diffjax.data.heartbeat import Heartbeat
@@ -12,11 +13,11 @@ from diffjax.data.toy2d import Toy2D
 
 SOURCES = {
     "digits": Digits, "stacked_mnist": StackedMNIST, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder,
-    "heartbeat": Heartbeat,
+    "heartbeat": Heartbeat, "dead_leaves": DeadLeaves,
 }  # fmt: skip
 FAMILIES = (Toy2D, TFDS, Folder)  # named with a member: "toy2d:ring", "tfds:mnist", "folder:/path"
 
 __all__ = [
-    "FAMILIES", "SOURCES", "TFDS", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Source", "Space",
-    "StackedMNIST", "Stream", "Toy2D", "prepare",
+    "FAMILIES", "SOURCES", "TFDS", "DeadLeaves", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Source",
+    "Space", "StackedMNIST", "Stream", "Toy2D", "prepare",
 ]  # fmt: skip

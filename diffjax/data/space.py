@@ -9,6 +9,7 @@ import numpy as np
 @dataclass(frozen=True)
 class Space:
     """Images are stored as uint8 0..255 and modelled in [-1, 1]; points, stored as float32, are modelled standardised.
+    Points may lie on a grid of pixels, as images of continuous greys do.
 
     The map is affine, x_model = (x_stored - shift) / scale, so that a density in one unit is known in the other.
     Categories, stored as uint8 0..values - 1, are modelled as what they are, integers.
@@ -21,6 +22,11 @@ class Space:
     scale: float = 127.5
     class_names: tuple[str, ...] = ()
     values: int = 0  # of each entry, where they are categories
+
+    @property
+    def pictured(self) -> bool:
+        """Whether an example is something to look at by itself."""
+        return self.kind != "categories" and len(self.shape) == 3
 
     @property
     def stored(self):

@@ -63,7 +63,12 @@ METRICS = {
         lambda e: getattr(e.source, "kind", "") in ("ring", "grid"),
         "a mixture with known modes (toy2d:ring or toy2d:grid)",
     ),
-    "energy": Measure(points.energy, _always("energy_distance"), lambda e: e.method.space.kind == "points", "points"),
+    "energy": Measure(
+        points.energy,
+        _always("energy_distance"),
+        lambda e: e.method.space.kind == "points" and not e.method.space.pictured,
+        "points",
+    ),
     "classifier": Measure(
         classes.classifier,
         _always(*classes.OF_CLASSES),
@@ -94,6 +99,7 @@ METRICS = {
         lambda e: _gaussian(e) and not _chain(e),
         "a diffusion process in continuous time, such as vp_linear or edm",
     ),
+    "parzen": Measure(likelihood.parzen, _always(*likelihood.OF_PARZEN), _generates_images, "a generator of images"),
     "denoising_error": Measure(
         likelihood.denoising_error,
         _always(*likelihood.OF_ERRORS),

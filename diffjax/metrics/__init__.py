@@ -7,6 +7,7 @@ prdc             precision, recall, density and coverage, by each convention in 
 memorisation     nearest training images, AuthPct, the verdict next to held-out images
 modes            coverage of a mixture whose modes are known (ring, grid), with the row a perfect sampler gets
 energy           energy distance of two sets of points
+parzen           log likelihood by Gaussians around samples
 classes          what a classifier sees in samples: classes, balance, confidence; stacked MNIST's thousand modes
 protocol         Metric = number + protocol + provenance; which numbers may be compared; stable identifiers
 nearest, arrays  below them: k nearest neighbours, exact; features checked, and taken block by block
@@ -33,6 +34,7 @@ from diffjax.metrics.kid import AllPairsKID, SubsetKID, kid_of_all_pairs, kid_of
 from diffjax.metrics.memorisation import Memorisation, excess_copies, is_memorised, memorisation
 from diffjax.metrics.modes import expected_kl_to_uniform, kl_to_uniform, mode_report, oracle_row
 from diffjax.metrics.nearest import Neighbours, nearest, neighbours_within
+from diffjax.metrics.parzen import SIGMAS, Parzen, parzen
 from diffjax.metrics.prdc import CONVENTIONS, PRDC, Convention, expected_coverage, prdc
 from diffjax.metrics.protocol import Average, Metric, average, check_comparable, fingerprint
 from diffjax.metrics.statistics import is_statistics, load_statistics, save_statistics
@@ -40,6 +42,7 @@ from diffjax.metrics.statistics import is_statistics, load_statistics, save_stat
 __all__ = [
     "CONVENTIONS",
     "PRDC",
+    "SIGMAS",
     "SMALLEST_SUBSET",
     "AllPairsKID",
     "Average",
@@ -50,6 +53,7 @@ __all__ = [
     "Metric",
     "Moments",
     "Neighbours",
+    "Parzen",
     "SubsetKID",
     "average",
     "check_comparable",
@@ -78,6 +82,7 @@ __all__ = [
     "nearest",
     "neighbours_within",
     "oracle_row",
+    "parzen",
     "prdc",
     "save_statistics",
     "small_sample_warning",
