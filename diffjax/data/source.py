@@ -14,7 +14,9 @@ import numpy as np
 from diffjax.data.space import Space
 from diffjax.errors import UserError
 
-Batch = dict[str, np.ndarray]  # "x": [n, *shape] uint8 or float32 (stored units), "label": [n] int32, 0 if unlabelled
+# "x": [n, *shape] uint8 or float32 (stored units), "label": [n] int32, 0 if unlabelled; where the space says so also
+# "caption": [n, bytes] uint8, as `diffjax.data.text` encodes it.
+Batch = dict[str, np.ndarray]
 ORIENTATION = 0x0112  # the EXIF tag
 ONLY_BY = {"La": "LA", "LAB": "RGB"}  # modes from which Pillow knows a single way
 THREADS = min(8, os.cpu_count() or 1)  # small images spend half their time in Python's lock: more threads slow them

@@ -21,6 +21,8 @@ class Space:
     scale: float = 127.5
     class_names: tuple[str, ...] = ()
     values: int = 0  # of each entry, where they are categories
+    caption: int = 0  # bytes of a caption; 0: no captions
+    prompts: tuple[str, ...] = ()  # captions to draw by where none are asked for
 
     @property
     def stored(self):
