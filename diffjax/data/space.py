@@ -25,6 +25,12 @@ class Space:
     prompts: tuple[str, ...] = ()  # captions to draw by where none are asked for
 
     @property
+    def beside(self) -> dict[str, tuple[tuple[int, ...], type]]:
+        """What comes with every example: the shape and the type of each, by the name it has in a batch."""
+        captions = {"caption": ((self.caption,), jnp.uint8)} if self.caption else {}
+        return {"label": ((), jnp.int32)} | captions
+
+    @property
     def stored(self):
         """The type in which examples are stored."""
         return jnp.float32 if self.kind == "points" else jnp.uint8

@@ -1,7 +1,7 @@
 """Whether pictures of shapes show what their captions say, read from the pixels: no network judges.
 
 A pixel is of the palette's nearest colour. Pixels of one colour that hang together are a thing, of the shape and size
-whose stencil, laid over them at its best place, shares most of what either covers; and nothing readable below `OVERLAP`.
+whose stencil, laid over them at its best place, shares most of what either covers; of none where that is too little.
 On rendered scenes the reading is exact. Whatever is drawn gets one: noise reads as many things, or none.
 """
 
@@ -64,9 +64,8 @@ class Judgement:
     @property
     def wrong(self) -> tuple[str, ...]:
         """The attributes of what is there that are not as they were wanted. Of a thing too few, the count alone."""
-        return tuple(
-            a for a in ATTRIBUTES if any(answer.attribute == a and _differs(answer) for answer in self.answers)
-        )
+        different = {answer.attribute for answer in self.answers if answer.seen not in (answer.wanted, MISSING)}
+        return tuple(attribute for attribute in ATTRIBUTES if attribute in different)
 
 
 @dataclass(frozen=True)
@@ -118,10 +117,6 @@ def _answers(scene: Scene, chosen: tuple[Seen | None, ...]) -> tuple[Answer, ...
     for relation, one, other in zip(scene.relations, chosen, chosen[1:], strict=False):
         answers.append(Answer("relation", relation, relation_of(one, other) if one and other else MISSING))
     return tuple(answers)
-
-
-def _differs(answer: Answer) -> bool:
-    return answer.seen not in (answer.wanted, MISSING)
 
 
 def relation_of(one: Seen, other: Seen) -> str:

@@ -14,7 +14,7 @@ from diffjax.data.shapes.scene import BACKGROUNDS, COLOURS, RELATIONS, SIZES, Sc
 
 UNITS = 16  # of the image's side
 FEWEST, MOST = 16, 4096  # places tried at once for each scene; the most crowded fits in one of some thousands
-TRIES = 500_000  # about as many in all, as fewer and fewer scenes are left
+TRIES = 100_000  # about as many in all, as fewer and fewer scenes are left
 
 
 @lru_cache
