@@ -54,10 +54,10 @@ class Examples:
         return whole
 
 
-def in_memory(x: np.ndarray, label: np.ndarray) -> Examples:
-    """Examples that are already arrays."""
-    label = label.astype(np.int32)
-    return Examples(len(x), lambda indices: {"x": x[indices], "label": label[indices]})
+def in_memory(x: np.ndarray, label: np.ndarray, **beside: np.ndarray) -> Examples:
+    """Examples that are already arrays; what comes `beside` x and the label, such as captions, by its name."""
+    arrays = {"x": x, "label": label.astype(np.int32)} | beside
+    return Examples(len(x), lambda indices: {name: array[indices] for name, array in arrays.items()})
 
 
 class Source(Protocol):
@@ -99,6 +99,13 @@ class Synthetic:
 def check_split(name: str) -> None:
     if name not in ("train", "heldout"):
         raise UserError(f"split: {name!r} is unknown; it is 'train' or 'heldout'")
+
+
+def check_template(caption: str, *names: str) -> None:
+    """Raises UserError unless a source's field `caption` is a sentence with a place for a class, "", or of `names`."""
+    if caption and caption not in names and "{}" not in caption:
+        said = f"has no {{}} for the name of the class, as 'a picture of a {{}}' has{', nor is it ' * bool(names)}"
+        raise UserError(f"data.caption: {caption!r} {said}{', '.join(names)}")
 
 
 def check_fraction(heldout: float) -> None:

@@ -8,6 +8,9 @@ from jaxtyping import UInt8
 
 from diffjax.errors import UserError
 
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGIT_NAMES = tuple("0123456789")
+
 
 def encode(texts: Iterable[str], length: int) -> UInt8[np.ndarray, "n {length}"]:
     """Each text's bytes, in Unicode's composed form (NFC), without spaces around it: [n, length], 0 after the last.
@@ -40,6 +43,16 @@ def fits(text: str, length: int) -> bool:
 def longest(texts: Iterable[str]) -> int:
     """The bytes of the longest of them, at least 1."""
     return max((len(_bytes(text)) for text in texts), default=1) or 1
+
+
+def sentences(template: str, class_names: Iterable[str]) -> list[str]:
+    """A caption for each class: the template with the class's name in place of {}, spelled out if it is a digit."""
+    return [template.replace("{}", DIGITS[int(name)] if name in DIGIT_NAMES else name) for name in class_names]
+
+
+def distinct(texts: Iterable[str], most: int = 64) -> tuple[str, ...]:
+    """The first texts that differ, to draw by where none is asked for; ("",) if there are none."""
+    return tuple(dict.fromkeys(texts))[:most] or ("",)
 
 
 def _bytes(text: str) -> bytes:
