@@ -62,6 +62,8 @@ def parser() -> Parser:
     sample.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="what to draw, for a model with "
                         "captions (those of its data); given several times, each in turn, a row each")  # fmt: skip
     sample.add_argument("--negative", metavar="TEXT", help="what to be guided away from, with a --guidance above 1")
+    sample.add_argument("--attention", action="store_true", help="a film, --out=FILE.gif, of where in the image each "
+                        "word is attended to")  # fmt: skip
     sample.add_argument("--guidance", type=float, metavar="S", help="D_u + S (D_c - D_u): 1 is the conditional model")
     sample.add_argument("--batch", type=int, default=0, help="samples drawn at once (eval.batch_size; of a photo 16)")
 
@@ -159,7 +161,7 @@ def sample(arguments, overrides):
     words = Words(tuple(arguments.prompt), arguments.negative)
     run = opened(arguments, overrides)
     a = arguments
-    draw(run, a.out, a.num, a.seed, a.label, a.guidance, a.batch, request, words)
+    draw(run, a.out, a.num, a.seed, a.label, a.guidance, a.batch, request, words, a.attention)
 
 
 def evaluate(arguments, overrides):

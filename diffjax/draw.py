@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from diffjax import attention as attentive
 from diffjax import parallel, pictures
 from diffjax.data.text import decode
 from diffjax.edits import Request, plan
@@ -33,11 +34,12 @@ def draw(
     batch: int,
     request: Request = Request(),  # noqa: B008  (frozen, and empty)
     words: Words = Words(),  # noqa: B008
+    attention: bool = False,
 ) -> None:
     """Draws `num` samples and writes them to `out`, whose ending says how. Raises UserError for what cannot be.
 
     Where they edit a photo, pictures and films show it first, as the model sees it; archives and folders do not. Of
-    prompts, a picture or film has a row for each.
+    prompts, a picture or film has a row for each; with `attention` the film shows where each word is attended to.
     """
     experiment, method = run.experiment, run.experiment.method
     path = Path(out)
@@ -62,6 +64,8 @@ def draw(
     if words.given:
         spec = words.checked(method, spec)
     asked = method.asked(spec, label, words.prompt)
+    if attention:
+        attentive.check(run, out)
     if request.image is not None:
         spec, shown, said = plan(request, run, spec)
         batch = batch or min(EDITS_AT_ONCE, experiment.config.eval.batch_size)
@@ -90,6 +94,8 @@ def draw(
     if kind == ".npz":
         beside = {"caption": np.array(decode(drawn.label))} if method.reads else {"label": drawn.label}
         np.savez(path, x=drawn.x, **beside)
+    elif attention:
+        pictures.save_gif(path, attentive.film(run, spec, drawn), FILM_SECONDS)
     elif kind == ".png":
         pictures.save_png(path, show(after(shown, drawn)))
     else:

@@ -8,6 +8,7 @@ from PIL import Image
 
 import diffjax
 import launch
+from diffjax import attention
 from diffjax.data import Shapes
 from diffjax.data.text import decode, encode
 from diffjax.measures import words
@@ -72,6 +73,20 @@ def test_guidance_and_a_negative_prompt_change_what_is_drawn_and_scale_one_does_
     assert (three != plain).any() and (away != three).any()
 
 
+def test_a_film_shows_where_each_word_is_attended_to(run, tmp_path):
+    drawn(run, tmp_path, "x.gif", "--attention", f"--prompt={BLUE}", num=2)
+    with Image.open(tmp_path / "x.gif") as film:
+        assert film.n_frames == 2 and film.size[0] > 7 * 56  # a step each; x_t and six words
+    opened = diffjax.load(run)
+    method, captions = opened.experiment.method, encode([BLUE, ""], 65)
+    shares = np.asarray(method.attention(opened.ema, np.zeros((2, 16, 16, 3), np.float32), np.float32(0.5), captions))
+    np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-5)
+    assert (shares[1, ..., 1:] == 0).all()  # nothing but the token that begins it
+    words_there = attention.words_of(captions[0])
+    assert [word for word, _ in words_there] == BLUE.split() and words_there[1][1] == slice(3, 8)
+    assert attention.words_of(captions[1]) == []
+
+
 @pytest.mark.slow
 def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, tmp_path):
     Image.fromarray(np.full((16, 16, 3), (255, 0, 0), np.uint8)).save(tmp_path / "photo.png")
@@ -87,6 +102,7 @@ def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, tmp_path):
     [
         (["--guidance=-1"], "sampler.guidance.scale: -1.0 is negative"),
         (["--negative=red"], "--negative: nothing is guided away from it; give a --guidance other than 1"),
+        (["--attention"], "--attention: is a film, and"),
         (["--label=1"], "--label: 1 given, but this model was trained without labels"),
         (["--prompt=a\0b"], "has a zero byte"),
         (["--prompt=a\udce9"], "is not UTF-8"),

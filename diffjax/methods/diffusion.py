@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Array
 
 from diffjax import models
 from diffjax.augment import EdmAugment, NoAugment
@@ -247,6 +248,27 @@ class Diffusion(Method):
             return denoiser
         guided = spec.guidance(denoiser, self.null, process)
         return guidance.clip_x0(guided) if spec.clip else guided
+
+    def attention(self, variables: dict, x_t: Array, t: Array, label: Array) -> Array:
+        """To which byte of its caption each pixel attends: x_t [b, h, w, c], t [], captions [b, n] -> [b, h, w, 1 + n].
+
+        The mean over heads and layers, each layer's map enlarged to the image's size; the first is of no byte. They add
+        up to 1 over the last axis.
+        """
+        process, t = self.process_of(variables), jnp.broadcast_to(t, len(x_t))
+        shown = self._beside(self.target.input(x_t, t, process))
+        _, kept = self.make(self.network).apply(
+            variables["denoiser"], shown, self.clock(process, t), label, mutable="intermediates"
+        )
+        b, height, width, _ = x_t.shape
+
+        def enlarged(weights):  # [b, heads, pixels, 1 + n] of a grid whose cells are squares of the image's pixels
+            side = round((height * width / weights.shape[2]) ** 0.5)
+            grid = weights.mean(axis=1).reshape(b, height // side, width // side, -1)
+            return grid.repeat(side, axis=1).repeat(side, axis=2)
+
+        layers = [enlarged(weights) for weights in jax.tree.leaves(kept["intermediates"])]
+        return sum(layers) / len(layers)
 
     def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
         process = self.process_of(variables)

@@ -67,6 +67,8 @@ def _check_labels(game: Any) -> None:
         raise UserError("method.conditional: true, but the data set has no labels; it must be false")
     if game.auxiliary and not game.conditional:
         raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes; method.conditional must be true")
+    if game.auxiliary and game.reads:
+        raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes, and captions are shown here; use 0")
     if game.packing > 1 and game.conditional:
         raise UserError(f"method.packing: {game.packing} examples have no label in common; use 1, or no labels")
 

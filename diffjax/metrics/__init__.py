@@ -8,6 +8,7 @@ memorisation     nearest training images, AuthPct, the verdict next to held-out 
 modes            coverage of a mixture whose modes are known (ring, grid), with the row a perfect sampler gets
 energy           energy distance of two sets of points
 classes          what a classifier sees in samples: classes, balance, confidence; stacked MNIST's thousand modes
+alignment        whether scenes of shapes show what their captions say; imported by itself, as it knows their grammar
 protocol         Metric = number + protocol + provenance; which numbers may be compared; stable identifiers
 nearest, arrays  below them: k nearest neighbours, exact; features checked, and taken block by block
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from diffjax.errors import UserError
 from diffjax.models.embeddings import TimeAndLabel, positions_2d
-from diffjax.models.layers import Dropout, attend, dense
+from diffjax.models.layers import Dropout, attend, attention, dense
 from diffjax.models.text import NoText, Text
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -65,7 +65,9 @@ class Block(nn.Module):
                 dense(width, name=f"text_{name}", **kwargs)(h).reshape(b, h.shape[1], self.heads, -1)
                 for name, h in (("q", x), ("k", text.tokens), ("v", text.tokens))
             )
-            read = attend(q, k, v, text.mask).reshape(b, n, width)
+            weights = attention(q, k, text.mask)
+            self.sow("intermediates", "attention", weights)
+            read = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(b, n, width)
             x = x + dense(width, variance=0.0, name="text_out", **kwargs)(read)
 
         h = norm(x) * (1 + scale_2) + shift_2

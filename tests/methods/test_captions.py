@@ -1,4 +1,4 @@
-"""Diffusion by captions: hidden at their rate, guided towards them and away from others."""
+"""Models by captions: hidden at their rate, guided towards them and away from others; both players of a GAN read."""
 
 from functools import partial
 
@@ -16,7 +16,10 @@ from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion
 from diffjax.models import MLP, TextTransformer, UNet
+from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
+from diffjax.models.mlp_gan import MlpGenerator
 from diffjax.precision import Precision
+from tests.methods import games
 
 SPACE = Space("points", (2,), shift=0.0, scale=1.0, caption=8, prompts=("red", "blue"))
 PROMPTS = ("red", "", "blue")
@@ -104,3 +107,56 @@ def test_what_cannot_be_read_or_guided_is_one_line():
     with pytest.raises(UserError, match="a classifier tells labels"):
         labelled = Space("points", (2,), num_classes=2, caption=8)
         method(labelled).check_sampler(DDIM(guidance=partial(guidance.classifier, other=None)))
+
+
+WORDED = Space("images", (8, 8, 1), caption=8, prompts=("red", "blue"))
+
+
+def reading_game(**fields):
+    text = partial(TextTransformer, width=8, heads=1, depth=1, window=3)
+    players = {
+        "generator": partial(DcganGenerator, width=4, latent=4, text=text),
+        "discriminator": partial(DcganDiscriminator, width=4, text=text),
+    }
+    return games.gan(WORDED, conditional=True, **players | fields)
+
+
+def test_both_players_read_and_learn_to_read():
+    game = reading_game()
+    captions = jnp.asarray(encode(["red", "blue", "", "é"] * 4, 8)).reshape(2, 8, 8)
+    batch = games.batches(game) | {"caption": captions}
+    before = jax.jit(game.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(partial(game.step, axis=games.Axis()))(before, batch, games.KEY)
+    for player, where in (("generator", "labelled"), ("discriminator", "logit")):
+        readers = (state.params[player]["params"][where]["text"] for state in (before, after))
+        assert games.moved(*readers)
+    keys = jax.random.split(jax.random.key(1), 2)
+    one, other = (
+        game.sample(after.params, game.samplers["generator"](), keys, jnp.asarray(encode(texts, 8))).x0
+        for texts in (["red", "red"], ["red", "blue"])
+    )
+    np.testing.assert_array_equal(one[0], other[0])
+    assert (one[1] != other[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"generator": MlpGenerator}, "method.generator: MlpGenerator reads no captions"),
+        ({"discriminator": DcganDiscriminator}, "method.discriminator.text: none, but there are captions to read"),
+        ({"auxiliary": 1.0}, "method.auxiliary: 1.0 asks for classes, and captions are shown here"),
+        ({"conditional": False}, "method.generator.text: there is nothing to read"),
+    ],
+)
+def test_a_game_that_cannot_read_is_one_line(fields, said):
+    with pytest.raises(UserError, match=said):
+        reading_game(**fields)
+
+
+def test_captions_shown_where_only_labels_can_be_is_one_line():
+    for player, network, way in (
+        ("generator", DcganGenerator, "batch_norm"),
+        ("discriminator", DcganDiscriminator, "concat"),
+    ):
+        with pytest.raises(UserError, match=f"method.{player}.conditioning: '{way}' is for labels"):
+            network((8, 8, 1), 0, Precision(), None, conditioning=way, text=TextTransformer)
