@@ -59,6 +59,11 @@ def parser() -> Parser:
     sample.add_argument("--num", type=int, default=64, help="how many (64); sample i is the same whatever their number")
     sample.add_argument("--seed", type=int, default=0, help="another seed draws other samples (0)")
     sample.add_argument("--label", type=int, help="the class to draw, for a model with labels (each in turn)")
+    sample.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="what to draw, for a model with "
+                        "captions (those of its data); given several times, each in turn, a row each")  # fmt: skip
+    sample.add_argument("--negative", metavar="TEXT", help="what to be guided away from, with a --guidance above 1")
+    sample.add_argument("--attention", action="store_true", help="a film, --out=FILE.gif, of where in the image each "
+                        "word is attended to")  # fmt: skip
     sample.add_argument("--guidance", type=float, metavar="S", help="D_u + S (D_c - D_u): 1 is the conditional model")
     sample.add_argument("--batch", type=int, default=0, help="samples drawn at once (eval.batch_size; of a photo 16)")
 
@@ -150,12 +155,13 @@ def train(arguments, overrides):
 def sample(arguments, overrides):
     from diffjax.draw import draw
     from diffjax.edits import Request
+    from diffjax.words import Words
 
     request = Request(**{field: getattr(arguments, field) for field in Request.__dataclass_fields__})
+    words = Words(tuple(arguments.prompt), arguments.negative)
     run = opened(arguments, overrides)
-    draw(
-        run, arguments.out, arguments.num, arguments.seed, arguments.label, arguments.guidance, arguments.batch, request
-    )
+    a = arguments
+    draw(run, a.out, a.num, a.seed, a.label, a.guidance, a.batch, request, words, a.attention)
 
 
 def evaluate(arguments, overrides):

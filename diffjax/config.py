@@ -28,6 +28,7 @@ TABLES: dict[str, dict[str, Callable]] = {
     "data": data.SOURCES,
     "method": methods.METHODS,
     "network": models.NETWORKS,
+    "text": models.TEXTS,
     "generator": models.NETWORKS,
     "discriminator": models.NETWORKS,
     "process": diffusion.PROCESSES,

@@ -160,7 +160,7 @@ def _in_batches(
 
     `name` tells it from the experiment's other programs: with everything that it closes over.
     """
-    layout, labelled = experiment.layout, getattr(experiment.method, "conditional", False)
+    layout, labels = experiment.layout, experiment.method.shown(data)
     size = -(-experiment.config.eval.batch_size // layout.mesh.size) * layout.mesh.size
     key = jax.random.fold_in(jax.random.key(seed), 3)  # a role of its own, after "init", "step" and "draw"
 
@@ -175,7 +175,7 @@ def _in_batches(
     for first in range(0, count, size):
         index = np.arange(first, first + size)
         rows = np.minimum(index, count - 1)
-        label = place(data["label"][rows]) if labelled else None
+        label = None if labels is None else place(labels[rows])
         out = compiled(variables, place(data["x"][rows]), label, key, place(index))
         parts.append(jax.tree.map(lambda leaf, real=count - first: np.asarray(leaf)[:real], out))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(float), *parts)

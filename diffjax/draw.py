@@ -1,18 +1,24 @@
 """The command `sample`: a trained run drawn from, to a picture, a film, an archive or a folder."""
 
+import textwrap
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from diffjax import attention as attentive
 from diffjax import parallel, pictures
+from diffjax.data.text import decode
 from diffjax.edits import Request, plan
 from diffjax.errors import UserError
 from diffjax.evaluate import picture
-from diffjax.run import Run
+from diffjax.run import Experiment, Run
 from diffjax.sampling import Drawn
+from diffjax.words import Words
 
 FILM_SECONDS = 4.0
 EDITS_AT_ONCE = 16  # they are few, and may cost hundreds of network calls: no waiting for a larger batch's padding
@@ -27,10 +33,13 @@ def draw(
     guidance: float | None,
     batch: int,
     request: Request = Request(),  # noqa: B008  (frozen, and empty)
+    words: Words = Words(),  # noqa: B008
+    attention: bool = False,
 ) -> None:
     """Draws `num` samples and writes them to `out`, whose ending says how. Raises UserError for what cannot be.
 
-    Where they edit a photo, pictures and films show it first, as the model sees it; archives and folders do not.
+    Where they edit a photo, pictures and films show it first, as the model sees it; archives and folders do not. Of
+    prompts, a picture or film has a row for each; with `attention` the film shows where each word is attended to.
     """
     experiment, method = run.experiment, run.experiment.method
     path = Path(out)
@@ -52,15 +61,21 @@ def draw(
         if not hasattr(method, "with_guidance"):
             raise UserError(f"--guidance: a {experiment.config.method.name} has no guidance")
         spec = method.with_guidance(spec, guidance)
+    if words.given:
+        spec = words.checked(method, spec)
+    asked = method.asked(spec, label, words.prompt)
+    if attention:
+        attentive.check(run, out)
     if request.image is not None:
         spec, shown, said = plan(request, run, spec)
         batch = batch or min(EDITS_AT_ONCE, experiment.config.eval.batch_size)
         if parallel.is_main():
             print("\n".join(said))
+    show = partial(rows_of, words.prompt, experiment) if words.prompt else partial(picture, experiment)
     generator = experiment.generator(spec, batch_size=batch, trajectory=kind == ".gif")
 
     if not parallel.is_main():  # every process draws; one writes
-        list(generator.batches(run.ema, num, seed, label))
+        list(generator.batches(run.ema, num, seed, asked))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "/":
@@ -68,20 +83,23 @@ def draw(
             raise UserError("--out: a folder is for images; other data go to .npz, or to a picture as .png")
         path.mkdir(exist_ok=True)
         done = 0
-        for part, _ in generator.batches(run.ema, num, seed, label):
+        for part, _ in generator.batches(run.ema, num, seed, asked):
             for image, name in zip(part.x, range(done, num), strict=False):
                 pictures.save_png(path / f"{name:06}.png", image)
             done += len(part.x)
             print(f"{done:,}/{num:,}", flush=True)
         print(f"wrote {num} images to {path}/")
         return
-    drawn = generator.draw(run.ema, num, seed, label)
+    drawn = generator.draw(run.ema, num, seed, asked)
     if kind == ".npz":
-        np.savez(path, x=drawn.x, label=drawn.label)
+        beside = {"caption": np.array(decode(drawn.label))} if method.reads else {"label": drawn.label}
+        np.savez(path, x=drawn.x, **beside)
+    elif attention:
+        pictures.save_gif(path, attentive.film(run, spec, drawn), FILM_SECONDS)
     elif kind == ".png":
-        pictures.save_png(path, picture(experiment, after(shown, drawn)))
+        pictures.save_png(path, show(after(shown, drawn)))
     else:
-        pictures.save_gif(path, film(run, spec, drawn, shown), FILM_SECONDS)
+        pictures.save_gif(path, film(run, spec, drawn, shown, show), FILM_SECONDS)
     if drawn.not_finite:
         print(f"{drawn.not_finite} of them are not finite: this model, or this sampler, is broken")
     print(f"wrote {num} samples ({drawn.nfe} network calls each) to {path}")
@@ -92,7 +110,21 @@ def after(shown: np.ndarray | None, drawn: Drawn) -> Drawn:
     return drawn if shown is None else replace(drawn, x=np.concatenate([shown, drawn.x]))
 
 
-def film(run: Run, spec: Any, drawn: Drawn, shown: np.ndarray | None = None) -> list[np.ndarray]:
+def rows_of(prompts: tuple[str, ...], experiment: Experiment, drawn: Drawn) -> np.ndarray:
+    """A row of samples for each prompt, the prompt at its left; what is shown before them is a row of its own."""
+    before, k = len(drawn.x) - len(drawn.label), len(prompts)
+    columns = max(before, -(-len(drawn.label) // k))
+    groups = [drawn.x[:before]] * bool(before) + [drawn.x[before + i :: k] for i in range(k)]
+    tiles = np.full((len(groups), columns, *drawn.x.shape[1:]), 255, np.uint8)
+    for row, images in zip(tiles, groups, strict=True):
+        row[: len(images)] = images
+    names = ["given"] * bool(before) + [textwrap.fill(prompt, 28) for prompt in prompts]
+    return pictures.grid(tiles.reshape(-1, *drawn.x.shape[1:]), columns=columns, rows=names)
+
+
+def film(
+    run: Run, spec: Any, drawn: Drawn, shown: np.ndarray | None = None, show: Callable | None = None
+) -> list[np.ndarray]:
     """Noise becoming data: x_t at every step, brought to the data's own spread, and last the samples themselves."""
     if drawn.x_t is None:
         raise UserError("--out: a film needs a sampler that goes step by step; this one draws at once (use .png)")
@@ -107,7 +139,8 @@ def film(run: Run, spec: Any, drawn: Drawn, shown: np.ndarray | None = None) -> 
         spread = np.asarray(jnp.sqrt(process.alpha(times) ** 2 + (process.sigma(times) / std) ** 2))
         frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
     stored = [replace(drawn, x=np.asarray(space.from_model(frame))) for frame in frames] + [drawn]
-    return [picture(experiment, after(shown, each)) for each in stored]
+    show = show or partial(picture, experiment)
+    return [show(after(shown, each)) for each in stored]
 
 
 def beside(run: Run, drawn: Drawn) -> list[np.ndarray]:

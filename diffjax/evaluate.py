@@ -1,5 +1,6 @@
 """Watching a run: a flat list of (name, every, function), looks at the state just reached; and their pictures."""
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 from diffjax import parallel, pictures
 from diffjax.config import flatten
 from diffjax.data import Space
+from diffjax.data.text import decode
 from diffjax.errors import UserError
 from diffjax.measures import Choice, Evidence, Score, choose
 from diffjax.measures.report import measure, record, table
@@ -113,9 +115,17 @@ def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.nd
     return pictures.grid(drawn.x[np.concatenate([of[:columns] for of in chosen])], columns=columns, rows=names)
 
 
+def captioned(drawn: Drawn, most: int = 32) -> np.ndarray:
+    """The first samples, each above the caption that it was drawn by."""
+    captions = [textwrap.fill(text, 18) or '""' for text in decode(drawn.label[:most])]
+    return pictures.grid(drawn.x[:most], columns=min(8, len(captions)), captions=captions)
+
+
 def picture(experiment: Experiment, drawn: Drawn) -> np.ndarray:
     """Samples as a person wants to see them: a grid of images, rows of categories, or points over the real ones."""
     space = experiment.method.space
+    if space.kind == "images" and experiment.method.reads:
+        return captioned(drawn)
     if space.kind == "images":
         return pictures.grid(drawn.x)
     if space.kind == "categories":

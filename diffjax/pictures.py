@@ -32,7 +32,7 @@ def grid(
     """A sheet of n images, row by row, [n, h, w, c] with c = 1 or 3 -> RGB.
 
     columns: 0 makes the sheet nearly square. upscale: whole factor, pixels stay squares; 0 enlarges small images only.
-    captions: a line under each image; rows: a line left of each row. Raises UserError when shapes or counts do not fit.
+    captions: lines under each image; rows: lines left of each row. Raises UserError when shapes or counts do not fit.
     """
     tiles = _rgb(images, 4)
     n, h, w, _ = tiles.shape
@@ -48,9 +48,9 @@ def grid(
     h, w = h * upscale, w * upscale
 
     font = _font(max(11, min(16, w // 5)))
-    under = round(1.5 * font.size) if captions else 0
-    left = round(max((font.getlength(text) for text in rows), default=-font.size) + font.size)
-    wide = round(max((font.getlength(text) for text in captions), default=0)) + 4 if captions else 0
+    under = round(1.5 * font.size * max(1 + text.count("\n") for text in captions)) if captions else 0
+    left = round(max((_length(font, text) for text in rows), default=-font.size) + font.size)
+    wide = round(max((_length(font, text) for text in captions), default=0)) + 4 if captions else 0
     pitch_x, pitch_y = max(w, wide) + padding, h + under + padding
     sheet = Image.new("RGB", (left + columns * pitch_x + padding, lines * pitch_y + padding), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -63,6 +63,11 @@ def grid(
     for line, text in enumerate(rows):
         draw.text((left - font.size / 2, padding + line * pitch_y + h / 2), text, INK, font, anchor="rm")
     return np.asarray(sheet)
+
+
+def _length(font: ImageFont.FreeTypeFont, text: str) -> float:
+    """The pixels that the longest line of a text takes."""
+    return max(font.getlength(line) for line in text.split("\n"))
 
 
 def rows(sequences: UInt8[ArrayLike, "n d"], values: int, cell: int = 14) -> UInt8[np.ndarray, "height width 3"]:

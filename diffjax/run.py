@@ -1,7 +1,7 @@
 """A run: a config turned into the objects it names, and a run directory opened again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -78,8 +78,10 @@ class Experiment:
     def init(self, key: jax.Array) -> TrainState:
         """The state before step 1. Traceable, so that its shapes can be had without the arrays."""
         shape = (self.method.batches_per_step, 1)
-        x = jnp.zeros((*shape, *self.method.space.shape), self.method.space.stored)
-        batch = {"x": x, "label": jnp.zeros(shape, jnp.int32), "position": jnp.zeros(shape, jnp.int32)}
+        space = self.method.space
+        beside = {name: jnp.zeros((*shape, *own), kind) for name, (own, kind) in space.beside.items()}
+        x = jnp.zeros((*shape, *space.shape), space.stored)
+        batch = {"x": x, "position": jnp.zeros(shape, jnp.int32)} | beside
         return self.method.init(key, batch).tracking(self.method.ema)
 
     def initial_state(self, shapes: TrainState, warm: TrainState | None = None) -> TrainState:
@@ -224,9 +226,16 @@ class Run:
         """E[x0 | x_t] by the averaged weights: `run.denoiser(x_t, t, label).x0`, for a diffusion model."""
         return self.experiment.method.denoiser(self.ema)
 
-    def sample(self, num: int, seed: int = 0, label: int | None = None, **options: Any) -> Drawn:
-        """`num` samples in stored units (uint8 for images); `trajectory=True` keeps the way there."""
-        return self.experiment.generator(**options).draw(self.ema, num, seed, label)
+    def sample(
+        self, num: int, seed: int = 0, label: int | None = None, prompts: Sequence[str] = (), **options: Any
+    ) -> Drawn:
+        """`num` samples in stored units (uint8 for images), of a label, or of each of the prompts in turn.
+
+        `trajectory=True` keeps the way there.
+        """
+        generator = self.experiment.generator(**options)
+        asked = self.experiment.method.asked(generator.spec, label, prompts)
+        return generator.draw(self.ema, num, seed, asked)
 
 
 def load(

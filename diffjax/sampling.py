@@ -19,7 +19,7 @@ class Drawn:
     """Samples in stored units (uint8 for images) with their labels (-1: none); the films' frames where asked for."""
 
     x: np.ndarray
-    label: np.ndarray
+    label: np.ndarray  # [n], or the bytes of their captions, [n, bytes]
     nfe: int
     not_finite: int = 0  # samples with a NaN or an infinity somewhere; as uint8 they would pass for images
     x_t: np.ndarray | None = None  # [steps, n, ...] in model units
@@ -30,8 +30,9 @@ class Drawn:
 class Generator:
     """Sample i is a function of (variables, sampler, seed, label_i, i) alone: not of how many are asked for.
 
-    Every batch has the same size, the last one padded, so that one compiled program draws them all. Labels that are not
-    given run through the classes: i modulo their number.
+    Every batch has the same size, the last one padded, so that one compiled program draws them all. `asked` [k] or
+    [k, bytes] are labels or captions to draw by: sample i is of number i modulo k. Where they are not given they are
+    what `method.asked` says: all classes, or the data's own prompts.
     """
 
     method: Method
@@ -62,25 +63,25 @@ class Generator:
         return self.method.draws_by_label(self.spec)
 
     def batches(
-        self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None
+        self, variables: dict[str, Tree], num: int, seed: int, asked: np.ndarray | None = None
     ) -> Iterator[tuple[Drawn, jax.Array]]:
         """`num` samples, `batch_size` at a time; beside them the whole padded batch, stored units, still on device."""
         key = jax.random.fold_in(jax.random.key(seed), 2)  # the role "draw", after "init" and "step"
-        classes = max(self.method.space.num_classes, 1)
+        asked = self.method.asked(self.spec) if asked is None else asked
         for first in range(0, num, self.batch_size):
             index = np.arange(first, first + self.batch_size)
-            labels = np.asarray(index % classes if label is None else np.full_like(index, label), np.int32)
-            drawn = self._compiled(variables, key, self._place(index), self._place(labels) if self.labelled else None)
+            labels = None if asked is None else asked[index % len(asked)]
+            drawn = self._compiled(variables, key, self._place(index), None if labels is None else self._place(labels))
             real = slice(0, min(self.batch_size, num - first))
             x = self.method.space.from_model(drawn.x0)
             film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]
-            shown = labels[real] if self.labelled else np.full(real.stop, -1, np.int32)
+            shown = np.full(real.stop, -1, np.int32) if labels is None else labels[real]
             bad = ~np.asarray(jnp.isfinite(drawn.x0).all(axis=tuple(range(1, drawn.x0.ndim))))[real]
             yield Drawn(np.asarray(x)[real], shown, int(jnp.max(drawn.nfe)), int(bad.sum()), *film), x
 
-    def draw(self, variables: dict[str, Tree], num: int, seed: int, label: int | None = None) -> Drawn:
+    def draw(self, variables: dict[str, Tree], num: int, seed: int, asked: np.ndarray | None = None) -> Drawn:
         """All `num` samples at once."""
-        return together(num, (part for part, _ in self.batches(variables, num, seed, label)))
+        return together(num, (part for part, _ in self.batches(variables, num, seed, asked)))
 
 
 def together(num: int, parts: Iterable[Drawn]) -> Drawn:

@@ -180,9 +180,9 @@ def batch_shapes(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of what one step is fed."""
     method = experiment.method
     per_step = (method.batches_per_step, method.batch_size)
-    whole = jax.ShapeDtypeStruct(per_step, jnp.int32)
+    beside = {name: jax.ShapeDtypeStruct((*per_step, *own), kind) for name, (own, kind) in method.space.beside.items()}
     x = jax.ShapeDtypeStruct((*per_step, *method.space.shape), method.space.stored)
-    return {"x": x, "label": whole, "position": whole}
+    return {"x": x, "position": jax.ShapeDtypeStruct(per_step, jnp.int32)} | beside
 
 
 def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:

@@ -60,6 +60,18 @@ def digits(**changes: str):
     return changed("configs/digits.py:conditional", small, changes)
 
 
+def shapes(**changes: str):
+    """Diffusion on scenes of shapes with a UNet of one level that reads captions, a few features wide."""
+    small = {
+        "data.num_train": "64", "data.num_heldout": "16", "method.network.channels": "4",
+        "method.network.multipliers": "(1,)", "method.network.attention": "()", "method.network.head_dim": "0",
+        "method.network.text.width": "8", "method.network.text.heads": "1", "optim.warmup": "0.0",
+        "train.batch_size": "8", "train.sample_every": "0", "eval.num": "8", "eval.batch_size": "8",
+        "parallel.devices": "1", "sampler.name": "ddim", "sampler.steps": "2", "sampler.guidance.name": "none",
+    }  # fmt: skip
+    return changed("configs/shapes.py", small, changes)
+
+
 def gan(**changes: str):
     """A DCGAN on the digits, small, with batch normalisation."""
     small = {

@@ -5,6 +5,7 @@ from diffjax.data.digits import Digits
 from diffjax.data.folder import Folder
 from diffjax.data.heartbeat import Heartbeat
 from diffjax.data.pipeline import Order, Stream
+from diffjax.data.shapes import Shapes
 from diffjax.data.source import Examples, Source
 from diffjax.data.space import Space
 from diffjax.data.stacked_mnist import StackedMNIST
@@ -13,11 +14,11 @@ from diffjax.data.toy2d import Toy2D
 
 SOURCES = {
     "digits": Digits, "stacked_mnist": StackedMNIST, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder,
-    "heartbeat": Heartbeat, "dead_leaves": DeadLeaves,
+    "heartbeat": Heartbeat, "dead_leaves": DeadLeaves, "shapes": Shapes,
 }  # fmt: skip
 FAMILIES = (Toy2D, TFDS, Folder)  # named with a member: "toy2d:ring", "tfds:mnist", "folder:/path"
 
 __all__ = [
-    "FAMILIES", "SOURCES", "TFDS", "DeadLeaves", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Source",
+    "FAMILIES", "SOURCES", "TFDS", "DeadLeaves", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Shapes", "Source",
     "Space", "StackedMNIST", "Stream", "Toy2D", "prepare",
 ]  # fmt: skip

@@ -5,8 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
-from diffjax.data.source import Examples, check_fraction, check_split, in_memory, random
+from diffjax.data.source import Examples, check_fraction, check_split, check_template, in_memory, random
 from diffjax.data.space import Space
+from diffjax.data.text import DIGIT_NAMES, encode, longest, sentences
 
 
 @dataclass(frozen=True)
@@ -15,16 +16,20 @@ class Digits:
 
     heldout: float = 0.2  # fraction of each class kept out of training
     split_seed: int = 0  # which ones
+    caption: str = ""  # a sentence for each, {} its name spelled out, such as "a handwritten {}"; "": none
 
     flip = False  # a mirrored digit is none
 
     def __post_init__(self):
         check_fraction(self.heldout)
+        check_template(self.caption)
         random(self.split_seed, field="data.split_seed")
 
     @property
     def space(self) -> Space:
-        return Space("images", (8, 8, 1), num_classes=10, class_names=tuple("0123456789"))
+        texts = tuple(sentences(self.caption, DIGIT_NAMES))
+        caption = {"caption": longest(texts), "prompts": texts} if self.caption else {}
+        return Space("images", (8, 8, 1), num_classes=10, class_names=DIGIT_NAMES, **caption)
 
     def split(self, name: str) -> Examples:
         check_split(name)
@@ -41,4 +46,10 @@ class Digits:
             generator = random(self.split_seed, digit, field="data.split_seed")
             of_class = generator.permutation(np.flatnonzero(label == digit))
             kept_out[of_class[: round(self.heldout * len(of_class))]] = True
-        return {"train": in_memory(x[~kept_out], label[~kept_out]), "heldout": in_memory(x[kept_out], label[kept_out])}
+        captions = encode(self.space.prompts, self.space.caption)[label] if self.caption else None
+
+        def part(chosen):
+            beside = {} if captions is None else {"caption": captions[chosen]}
+            return in_memory(x[chosen], label[chosen], **beside)
+
+        return {"train": part(~kept_out), "heldout": part(kept_out)}

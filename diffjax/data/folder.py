@@ -7,11 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from diffjax.data.source import ORIENTATION, Examples, check_fraction, check_size, check_split, random, read_image
+from diffjax.data.source import (
+    ORIENTATION,
+    Examples,
+    check_fraction,
+    check_size,
+    check_split,
+    check_template,
+    random,
+    read_image,
+)
 from diffjax.data.space import Space
+from diffjax.data.text import decode, distinct, encode, longest, sentences
 from diffjax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+TEXT_FILES = ".txt"
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -20,8 +31,8 @@ class Folder:
     """The PNG, JPEG and WebP images under `path`; sub-folders that hold some are the classes, sorted by name.
 
     `read_image` says how a picture of any mode and size is brought to one form. Hidden files and folders do not count.
-    Raises UserError when the folder is missing, unreadable or empty, has images both in and beside sub-folders, or when
-    images differ in size and `size` is 0.
+    Raises UserError when the folder is missing, unreadable or empty, has images both in and beside sub-folders, when
+    images differ in size and `size` is 0, or a caption is missing or not UTF-8.
     """
 
     path: str
@@ -30,11 +41,18 @@ class Folder:
     heldout: float = 0.1  # fraction kept out of training
     split_seed: int = 0  # which ones
     flip: bool = False  # training sees mirrored twins too
+    caption: str = (
+        ""  # ".txt": the file beside each image, a.txt of a.png; or a sentence with {} for its class; "": none
+    )
+    caption_bytes: int = 128  # of a file's UTF-8 that are read, at most; a longer caption is cut
 
     def __post_init__(self):
         check_size(self.size)
         check_fraction(self.heldout)
         random(self.split_seed, field="data.split_seed")
+        check_template(self.caption, TEXT_FILES)
+        if self.caption_bytes < 1:
+            raise UserError(f"data.caption_bytes: {self.caption_bytes} is not a number of bytes; at least 1")
         if self.channels not in (1, 3):
             raise UserError(f"data.channels: {self.channels} is not 1 (grey) or 3 (RGB)")
 
@@ -42,16 +60,21 @@ class Folder:
     def space(self) -> Space:
         height, width = (self.size, self.size) if self.size else self._common_size()
         classes = self._classes
-        return Space("images", (height, width, self.channels), num_classes=len(classes), class_names=classes)
+        caption = {"caption": self._captions.shape[1], "prompts": self._prompts} if self.caption else {}
+        return Space("images", (height, width, self.channels), len(classes), class_names=classes, **caption)
 
     def split(self, name: str) -> Examples:
         check_split(name)
+        chosen = self._chosen(name)
+        if not len(chosen):
+            raise UserError(f"data.heldout: {self.heldout} of {len(self.files)} images leaves none for {name!r}")
+        return self._read(chosen)
+
+    def _chosen(self, name: str) -> np.ndarray:
+        """Which files are of a split."""
         shuffled = random(self.split_seed, field="data.split_seed").permutation(len(self.files))
         count = round(self.heldout * len(shuffled))
-        chosen = np.sort(shuffled[:count] if name == "heldout" else shuffled[count:])
-        if not len(chosen):
-            raise UserError(f"data.heldout: {self.heldout} of {len(shuffled)} images leaves none for {name!r}")
-        return self._read(chosen)
+        return np.sort(shuffled[:count] if name == "heldout" else shuffled[count:])
 
     def everything(self) -> Examples:
         """All images, of both splits."""
@@ -65,7 +88,8 @@ class Folder:
             x = np.empty((len(files), *shape), np.uint8)
             for pixels, file in zip(x, files, strict=True):
                 pixels[...] = read_image(file, self.channels, self.size, str(file))
-            return {"x": x, "label": self._labels[chosen[indices]]}
+            beside = {"caption": self._captions[chosen[indices]]} if self.caption else {}
+            return {"x": x, "label": self._labels[chosen[indices]]} | beside
 
         return Examples(len(chosen), take)
 
@@ -110,6 +134,28 @@ class Folder:
         number = {name: i for i, name in enumerate(self._classes)}
         return np.array([number[self._class_of(file)] for file in self.files], np.int32)
 
+    @cached_property
+    def _texts(self) -> list[str]:
+        """The caption of every file."""
+        if self.caption != TEXT_FILES:
+            if not self._classes:
+                raise UserError(f"data.caption: {self.caption!r} names classes, and 'folder:{self.path}' has none")
+            of_class = sentences(self.caption, self._classes)
+            return [of_class[label] for label in self._labels]
+        lacking = [file for file in self.files if not file.with_suffix(TEXT_FILES).is_file()]
+        if lacking:
+            where = f"{lacking[0]} has no {lacking[0].stem}{TEXT_FILES} beside it"
+            raise UserError(f"data.caption: {where}; {len(lacking)} of {len(self.files)} images have no caption")
+        return [_caption(file.with_suffix(TEXT_FILES)) for file in self.files]
+
+    @cached_property
+    def _captions(self) -> np.ndarray:
+        return encode(self._texts, min(longest(self._texts), self.caption_bytes))
+
+    @property
+    def _prompts(self) -> tuple[str, ...]:
+        return distinct(decode(self._captions[self._chosen("heldout")]))
+
     def _common_size(self) -> tuple[int, int]:
         """(height, width) that all images share, upright; reads their headers only."""
         first = _header(self.files[0])
@@ -118,6 +164,17 @@ class Folder:
                 (h0, w0), (h, w) = first, size
                 raise UserError(f"data.size: 0, but {self.files[0]} is {w0}x{h0} and {file} is {w}x{h}; give a size")
         return first
+
+
+def _caption(file: Path) -> str:
+    try:
+        text = " ".join(file.read_text("utf-8-sig").split())
+        longest([text])
+    except UnicodeDecodeError as error:
+        raise UserError(f"data.caption: {file} is not UTF-8 (byte {error.start + 1}); save it as UTF-8") from error
+    except UserError as error:
+        raise UserError(f"data.caption: {file}: {str(error).removeprefix('prompt: ')}") from error
+    return text
 
 
 def _header(file: Path) -> tuple[int, int]:

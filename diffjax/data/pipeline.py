@@ -52,10 +52,11 @@ def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
 class Stream:
     """Iterates over the training batches from `start_step` on, placed on the devices as `layout.batch`.
 
-    A batch holds "x" [m, B, *shape] in stored units (uint8 or float32), and int32 [m, B] "label" and "position", the
-    place 0..B-1 in the global batch; m = `batches_per_step`, B = `batch_size`. Up to `resident_bytes` the split is kept
-    on the devices, beyond that threads read it ahead, each process its own share. Both give the same bits.
-    Nothing waits for the device. Raises UserError when the devices cannot share B, or an image is damaged.
+    A batch holds "x" [m, B, *shape] in stored units (uint8 or float32), what comes beside it (int32 [m, B] "label"; see
+    `Space`), and "position", the place 0..B-1 in the global batch; m = `batches_per_step`, B = `batch_size`. Up to
+    `resident_bytes` the split is kept on the devices, beyond that threads read it ahead, each process its own share.
+    Both give the same bits. Nothing waits for the device. Raises UserError when the devices cannot share B, or an image
+    is damaged.
     """
 
     def __init__(

@@ -14,7 +14,9 @@ import numpy as np
 from diffjax.data.space import Space
 from diffjax.errors import UserError
 
-Batch = dict[str, np.ndarray]  # "x": [n, *shape] uint8 or float32 (stored units), "label": [n] int32, 0 if unlabelled
+# "x": [n, *shape] uint8 or float32 (stored units), "label": [n] int32, 0 if unlabelled; where the space says so also
+# "caption": [n, bytes] uint8, as `diffjax.data.text` encodes it.
+Batch = dict[str, np.ndarray]
 ORIENTATION = 0x0112  # the EXIF tag
 ONLY_BY = {"La": "LA", "LAB": "RGB"}  # modes from which Pillow knows a single way
 THREADS = min(8, os.cpu_count() or 1)  # small images spend half their time in Python's lock: more threads slow them
@@ -52,10 +54,10 @@ class Examples:
         return whole
 
 
-def in_memory(x: np.ndarray, label: np.ndarray) -> Examples:
-    """Examples that are already arrays."""
-    label = label.astype(np.int32)
-    return Examples(len(x), lambda indices: {"x": x[indices], "label": label[indices]})
+def in_memory(x: np.ndarray, label: np.ndarray, **beside: np.ndarray) -> Examples:
+    """Examples that are already arrays; what comes `beside` x and the label, such as captions, by its name."""
+    arrays = {"x": x, "label": label.astype(np.int32)} | beside
+    return Examples(len(x), lambda indices: {name: array[indices] for name, array in arrays.items()})
 
 
 class Source(Protocol):
@@ -97,6 +99,13 @@ class Synthetic:
 def check_split(name: str) -> None:
     if name not in ("train", "heldout"):
         raise UserError(f"split: {name!r} is unknown; it is 'train' or 'heldout'")
+
+
+def check_template(caption: str, *names: str) -> None:
+    """Raises UserError unless a source's field `caption` is a sentence with a place for a class, "", or of `names`."""
+    if caption and caption not in names and "{}" not in caption:
+        said = f"has no {{}} for the name of the class, as 'a picture of a {{}}' has{', nor is it ' * bool(names)}"
+        raise UserError(f"data.caption: {caption!r} {said}{', '.join(names)}")
 
 
 def check_fraction(heldout: float) -> None:

@@ -22,6 +22,14 @@ class Space:
     scale: float = 127.5
     class_names: tuple[str, ...] = ()
     values: int = 0  # of each entry, where they are categories
+    caption: int = 0  # bytes of a caption; 0: no captions
+    prompts: tuple[str, ...] = ()  # captions to draw by where none are asked for
+
+    @property
+    def beside(self) -> dict[str, tuple[tuple[int, ...], type]]:
+        """What comes with every example: the shape and the type of each, by the name it has in a batch."""
+        captions = {"caption": ((self.caption,), jnp.uint8)} if self.caption else {}
+        return {"label": ((), jnp.int32)} | captions
 
     @property
     def pictured(self) -> bool:

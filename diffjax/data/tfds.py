@@ -5,7 +5,7 @@ import difflib
 import importlib.util
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 
 from diffjax.data.source import Examples, check_size, check_split, read_image
 from diffjax.data.space import Space
+from diffjax.data.text import distinct, encode, longest, sentences
 from diffjax.errors import UserError
 
+SHOWN = 64  # captions of the held-out split that samples are drawn by where none are asked for
 HELDOUT_PERCENT = 10  # of the training split, its end, where the data set has neither "test" nor "validation"
 
 
@@ -33,9 +35,13 @@ class TFDS:
     heldout: str = ""  # TFDS split; "": "test", or "validation", or the last 10 % of `train`
     image: str = "image"  # name of the image feature
     label: str = "label"  # name of the class feature; "": no labels, nor are there any where it does not exist
+    caption: str = ""  # name of a text feature; or a sentence with {} for the class, "a handwritten {}"; "": none
+    caption_bytes: int = 128  # of a text feature's UTF-8 that are read; a longer caption is cut
 
     def __post_init__(self):
         check_size(self.size)
+        if self.caption_bytes < 1:
+            raise UserError(f"data.caption_bytes: {self.caption_bytes} is not a number of bytes; at least 1")
 
     @property
     def directory(self) -> str | None:
@@ -62,15 +68,48 @@ class TFDS:
         elif None in sides:
             raise UserError(f"data.size: 0, but the images of 'tfds:{self.dataset}' differ in size; give data.size")
         names = tuple(label.names or ()) if label else ()
-        return Space("images", (*sides, channels), num_classes=label.num_classes if label else 0, class_names=names)
+        space = Space("images", (*sides, channels), num_classes=label.num_classes if label else 0, class_names=names)
+        return replace(space, **self._words(known, names)) if self.caption else space
 
-    def split(self, name: str) -> Examples:
+    def _words(self, known: dict, names: tuple[str, ...]) -> dict[str, Any]:
+        """The space's fields about captions: of a feature, or of the classes' names."""
+        from tensorflow_datasets import features
+
+        if self._is_template:
+            if not names:
+                raise UserError(f"data.caption: {self.caption!r} names classes, and 'tfds:{self.dataset}' has none")
+            texts = tuple(sentences(self.caption, names))
+            return {"caption": longest(texts), "prompts": texts}
+        if not isinstance(known.get(self.caption), features.Text):
+            has = f"'tfds:{self.dataset}' has {', '.join(known)}"
+            raise UserError(f"data.caption: {self.caption!r} is no text feature, nor a sentence with {{}}; {has}")
+        source = self._builder.as_data_source(self._names()["heldout"], decoders=self._encoded)
+        some = source.__getitems__(list(range(min(SHOWN, len(source)))))
+        return {"caption": self.caption_bytes, "prompts": distinct(self._text(example) for example in some)}
+
+    @property
+    def _is_template(self) -> bool:
+        return "{}" in self.caption
+
+    @property
+    def _encoded(self) -> dict[str, Any]:
+        """Images are left encoded: TFDS would decode with OpenCV where there is one, to other pixels."""
         from tensorflow_datasets import decode
 
+        return {self.image: decode.SkipDecoding()}
+
+    def _text(self, example: dict) -> str:
+        """An example's caption. Raises UserError if it is not UTF-8."""
+        text = example[self.caption]
+        try:
+            return " ".join((text.decode() if isinstance(text, bytes) else str(text)).split())
+        except UnicodeDecodeError as error:
+            raise UserError(f"data.caption: {text!r} of 'tfds:{self.dataset}' is not UTF-8") from error
+
+    def split(self, name: str) -> Examples:
         check_split(name)
-        shape, classes = self.space.shape, self.space.num_classes
-        encoded = {self.image: decode.SkipDecoding()}  # TFDS would decode with OpenCV where there is one: other pixels
-        source = self._builder.as_data_source(self._names()[name], decoders=encoded)
+        shape, classes, length = self.space.shape, self.space.num_classes, self.space.caption
+        source = self._builder.as_data_source(self._names()[name], decoders=self._encoded)
 
         def take(indices):
             found = source.__getitems__([int(i) for i in indices])  # one read for all: half the time of one by one
@@ -79,7 +118,11 @@ class TFDS:
                 title = f"example {indices[i]} of 'tfds:{self.dataset}'"
                 x[i] = read_image(example[self.image], shape[-1], self.size, title)
                 label[i] = example[self.label] if classes else 0
-            return {"x": x, "label": label}
+            if not length:
+                return {"x": x, "label": label}
+            by_class = self._is_template
+            texts = [self.space.prompts[i] for i in label] if by_class else [self._text(example) for example in found]
+            return {"x": x, "label": label, "caption": encode(texts, length)}
 
         return Examples(len(source), take)
 

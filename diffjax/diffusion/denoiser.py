@@ -17,7 +17,10 @@ class Prediction(NamedTuple):
 
 
 class Denoiser(NamedTuple):
-    """`denoise(x_t [b, ...], t [b] or [], label [b] or None) -> Prediction`, and the network calls one use costs."""
+    """`denoise(x_t [b, ...], t [b] or [], label [b, ...] or None) -> Prediction`, and the network calls one use costs.
+
+    A label is whatever the model is conditioned on: a class [b], or a caption's bytes [b, n].
+    """
 
     predict: Callable[..., Prediction]
     calls: int | Callable[[Time], Array] = 1  # the same at every t, or a function of t

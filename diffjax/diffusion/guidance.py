@@ -1,7 +1,8 @@
 """Guidance: functions from denoiser to denoiser. Each says how many network calls its denoiser costs.
 
-A component takes the denoiser and `null`, the label that means "no label". Those that wrap another guidance name it in
-their own field `guidance`; those that need a second model are handed it as `other`, from the run directory `run`.
+A component takes the denoiser and `null`, the label that means "no label": a number, or an array if it is a caption.
+Those that wrap another guidance name it in their own field `guidance`; those that need a second model are handed it as
+`other`, from the run directory `run`.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -17,16 +19,23 @@ from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.diffusion.process import Batch, Process, Time, along
 from diffjax.errors import UserError
 
-Guidance = Callable[[Denoiser, int, Process], Denoiser]
+Null = int | Array | np.ndarray
+Guidance = Callable[[Denoiser, Null, Process], Denoiser]
 
 
-def none(denoiser: Denoiser, null: int, process: Process) -> Denoiser:
+def everyone(null: Null, count: int) -> Array:
+    """A label for `count` examples: [count], or [count, ...]."""
+    null = jnp.asarray(null)
+    return jnp.broadcast_to(null, (count, *null.shape))
+
+
+def none(denoiser: Denoiser, null: Null, process: Process) -> Denoiser:
     """The conditional model as it is."""
     return denoiser
 
 
 def classifier_free(
-    denoiser: Denoiser, null: int, process: Process, *, scale: float = 1.0, rescale: float = 0.0
+    denoiser: Denoiser, null: Null, process: Process, *, scale: float = 1.0, rescale: float = 0.0
 ) -> Denoiser:
     """D_u + s (D_c - D_u) with s = `scale`: 1 the conditional model, 0 the unconditional (Ho & Salimans 2022, eq. 6).
 
@@ -40,13 +49,13 @@ def classifier_free(
         return denoiser
 
     def unconditional(x_t, t, label):
-        return denoiser(x_t, t, jnp.full(len(x_t), null))
+        return denoiser(x_t, t, everyone(null, len(x_t)))
 
     def guided(x_t, t, label):
         # Both halves in one call of twice the batch: the same work, half the launches.
         twice = jnp.concatenate([x_t, x_t])
         times = jnp.tile(jnp.broadcast_to(t, len(x_t)), 2)
-        labels = jnp.concatenate([label, jnp.full_like(label, null)])
+        labels = jnp.concatenate([label, everyone(null, len(x_t)).astype(label.dtype)])
         both = denoiser(twice, times, labels)
         conditional, unconditional = jnp.split(both.x0, 2)
         x0 = extrapolate(conditional, unconditional, scale)
@@ -78,7 +87,7 @@ def extrapolate(better: Batch, worse: Batch, scale: float) -> Batch:
 
 def interval(
     denoiser: Denoiser,
-    null: int,
+    null: Null,
     process: Process,
     *,
     low: float = 0.19,
@@ -108,7 +117,7 @@ def interval(
 
 
 def autoguidance(
-    denoiser: Denoiser, null: int, process: Process, other: Denoiser, *, scale: float = 2.0, run: str = ""
+    denoiser: Denoiser, null: Null, process: Process, other: Denoiser, *, scale: float = 2.0, run: str = ""
 ) -> Denoiser:
     """D_w + s (D - D_w), with D_w = `other` a worse version of the same model (Karras et al. 2024b, eq. 4).
 
@@ -124,7 +133,7 @@ def autoguidance(
 
 
 def classifier(
-    denoiser: Denoiser, null: int, process: Process, other: Callable, *, scale: float = 1.0, run: str = ""
+    denoiser: Denoiser, null: Null, process: Process, other: Callable, *, scale: float = 1.0, run: str = ""
 ) -> Denoiser:
     """score + s grad log p(label | x_t), which adds s (sigma^2 / alpha) grad to x0 (Dhariwal & Nichol 2021, eq. 10-14).
 
@@ -138,7 +147,7 @@ def classifier(
             said = other(x, jnp.broadcast_to(t, len(x)))
             return scale * jnp.take_along_axis(said, label[:, None], axis=1)[:, 0]
 
-        return multiplied(denoiser, process, log_prob)(x_t, t, jnp.full(len(x_t), null))
+        return multiplied(denoiser, process, log_prob)(x_t, t, everyone(null, len(x_t)))
 
     return Denoiser(predict, denoiser.calls)
 
@@ -160,7 +169,7 @@ def multiplied(denoiser: Denoiser, process: Process, log_r: Callable[[Batch, Tim
 
 
 def dynamic_threshold(
-    denoiser: Denoiser, null: int, process: Process, *, percentile: float = 0.995, guidance: Guidance = classifier_free
+    denoiser: Denoiser, null: Null, process: Process, *, percentile: float = 0.995, guidance: Guidance = classifier_free
 ) -> Denoiser:
     """Each estimate of x0 clipped to its own `percentile` of |x0|, p, and divided by p, where p > 1.
 
@@ -210,6 +219,30 @@ def with_scale(guidance: Guidance, scale: float) -> Guidance:
     return partial(func, **fields | ({"scale": scale} if inner is None else {"guidance": with_scale(inner, scale)}))
 
 
+def scale_of(guidance: Guidance) -> float:
+    """The scale of the innermost guidance; 1 where there is none."""
+    func, fields = _parts(guidance)
+    inner = _wrapped(func, fields)
+    default = getattr(func, "__kwdefaults__", None) or {}
+    return scale_of(inner) if inner is not None else fields.get("scale", default.get("scale", 1.0))
+
+
+def negative(
+    denoiser: Denoiser, null: Null, process: Process, *, instead: Null, guidance: Guidance = classifier_free
+) -> Denoiser:
+    """`guidance` away from the label `instead`, and not from none: D_n + s (D_c - D_n), a negative prompt."""
+    return guidance(denoiser, instead, process)
+
+
+def with_null(guidance: Guidance, null: Null) -> Guidance:
+    """The same guidance with another label in place of "no label", next to the denoiser whatever wraps it."""
+    func, fields = _parts(guidance)
+    inner = _wrapped(func, fields)
+    if inner is None:
+        return partial(negative, guidance=guidance, instead=null)
+    return partial(func, **fields | {"guidance": with_null(inner, null)})
+
+
 def with_other(guidance: Guidance, opened: Callable[[Callable, str], Any]) -> Guidance:
     """The same guidance with the second model it needs, `opened(guidance's function, its run)`; as it is if none."""
     func, fields = _parts(guidance)
@@ -229,7 +262,7 @@ def _wrapped(func: Callable, fields: dict[str, Any]) -> Guidance | None:
 
 
 NEED_OTHER = (autoguidance, classifier)
-WRAP = (interval, dynamic_threshold)
+WRAP = (interval, dynamic_threshold, negative)
 
 
 def _not_negative(field: str, value: float) -> None:

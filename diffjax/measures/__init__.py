@@ -5,7 +5,7 @@ that compare images do it by what a feature network sees, which stands after a c
 `eval.features` says; "fid" is "frechet:inception".
 
 contract   what a metric is given, and what it answers
-images, neighbours, classes, points, likelihood, calls   the metrics
+images, neighbours, classes, points, words, likelihood, calls   the metrics
 names      what those of images, and their scores, are called
 table      all of them: what they are for, and what their scores are called
 possible   what forbids one before anything is embedded

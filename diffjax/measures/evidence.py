@@ -51,7 +51,11 @@ class Evidence:
     def drawn_protocol(self) -> dict[str, Any]:
         """What that of a metric of samples begins with: which data, how many samples, and of which labels."""
         labelled, classes = self.experiment.own_generator.labelled, self.experiment.method.space.num_classes
-        return self.data_protocol | {"generated": self.num, "labels": f"i modulo {classes}" if labelled else "none"}
+        labels = f"i modulo {classes}" if labelled else "none"
+        if self.experiment.method.reads:
+            prompts = self.experiment.method.space.prompts
+            labels = f"prompt i modulo {len(prompts)} of {m.fingerprint(list(prompts))}"
+        return self.data_protocol | {"generated": self.num, "labels": labels}
 
     @property
     def lack_of_classes(self) -> str:

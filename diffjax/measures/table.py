@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from diffjax.data import StackedMNIST
-from diffjax.measures import calls, classes, images, likelihood, neighbours, points
+from diffjax.data import Shapes, StackedMNIST
+from diffjax.measures import calls, classes, images, likelihood, neighbours, points, words
 from diffjax.measures.contract import Score
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.diffusion import Diffusion
@@ -34,6 +34,10 @@ def is_stacked(e: Experiment) -> bool:
     return isinstance(e.source, StackedMNIST)
 
 
+def _draws_shapes_by_words(e: Experiment) -> bool:
+    return isinstance(e.source, Shapes) and e.method.generates and e.method.reads
+
+
 def _gaussian(e: Experiment) -> bool:
     return isinstance(e.method, Diffusion)
 
@@ -57,6 +61,12 @@ METRICS = {
         for n, function in BY_FEATURES.items()
     },
     "nfe": Measure(calls.nfe, _always("nfe"), lambda e: e.method.generates, "a generator"),
+    "alignment": Measure(
+        words.alignment,
+        words.of_alignment,
+        _draws_shapes_by_words,
+        "a model of shapes that is shown captions (method.conditional)",
+    ),
     "modes": Measure(
         points.modes,
         _always("modes", "high_quality", "reverse_kl"),

@@ -77,10 +77,10 @@ class DenoisingGAN(GAN):
         factor, variance = self.process.transition(s, t)
         x_t = along(factor, x0) * x_s + along(jnp.sqrt(variance), x0) * normal(keys.x_t, x0)
 
-        beside, label = {"x_t": x_t, "t": self.clock(self.process, t)}, batch["label"]
+        beside, label = {"x_t": x_t, "t": self.clock(self.process, t)}, self.shown(batch)
         x0_hat, stats = self.generate(generator, keys.z, axis, **beside, **self.cond("generator", label))
         fake = self.step_back(x0_hat, x_t, s, t, keys.fake)
-        return Round(x_s, fake, beside | self.cond("discriminator", label), (x0, x0_hat), label, stats)
+        return Round(x_s, fake, beside | self.cond("discriminator", label), (x0, x0_hat), batch["label"], stats)
 
     def step_back(self, x0: Array, x_t: Array, s: Array, t: Array, keys: Key[Array, "b"]) -> Array:
         """x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Array
 
 from diffjax import models
 from diffjax.augment import EdmAugment, NoAugment
+from diffjax.data.text import encode
 from diffjax.diffusion import (
     EDM,
     SAMPLERS,
@@ -68,8 +70,8 @@ class Diffusion(Method):
     low_discrepancy: bool = False  # one draw of t shared by the batch, evenly spread (Kingma et al. 2021, I.1)
     clock: Callable = clock.log_noise  # the number by which the network is told t
     network: Callable[..., nn.Module] = models.UNet
-    conditional: bool = False  # show the network the labels
-    label_dropout: float = 0.1  # share of labels hidden in training, so that classifier-free guidance can be used
+    conditional: bool = False  # show the network the labels; the captions, where the data have some
+    label_dropout: float = 0.1  # share of either hidden in training, so that classifier-free guidance can be used
     augment: NoAugment | EdmAugment = NoAugment()  # of training images; the network is told what was done
     super_resolution: int = 0  # show it the image reduced by this factor (SR3, Saharia et al. 2021), as often; 0: no
 
@@ -77,8 +79,8 @@ class Diffusion(Method):
     samplers: ClassVar = SAMPLERS
 
     def __post_init__(self):
-        if self.conditional and not self.space.num_classes:
-            raise UserError("method.conditional: the data set has no labels; it must be false")
+        if self.conditional and not self.space.num_classes and not self.space.caption:
+            raise UserError("method.conditional: the data set has no labels, nor captions; it must be false")
         if not 0 <= self.label_dropout <= 1:
             raise UserError(f"method.label_dropout: {self.label_dropout} is not a probability")
         if self.reverse_variance.outputs == 2 and not self.process.steps:
@@ -88,6 +90,7 @@ class Diffusion(Method):
                 "method.weighting: a learned schedule would move to wherever another loss is small; it must be vlb"
             )
         self.times.init(self.process.steps)  # its own checks, before anything runs
+        self.check_text("network")
         self._check_augment()
         self._check_super_resolution()
 
@@ -127,7 +130,7 @@ class Diffusion(Method):
 
     def init(self, key, batch):
         x = self.space.to_model(batch["x"][0, :1])
-        label = batch["label"][0, :1] if self.conditional else None
+        label = self.shown(jax.tree.map(lambda x: x[0, :1], batch))
         variables = self.make(self.network).init(key, self._beside(x), jnp.ones(1, x.dtype), label)
         key_process, key_weighting = jax.random.split(jax.random.fold_in(key, SHARED))
         learned = {"process": self.process.init(key_process), "weighting": self.weighting.init(key_weighting)}
@@ -149,7 +152,7 @@ class Diffusion(Method):
                 keys_of(key, state.step, batch)
             )
             x0, told = self._changed(self.space.to_model(batch["x"]), change)
-            label = self._hidden(batch["label"], hide)
+            label = self._hidden(self.shown(batch), hide)
             reduced = self._reduced(x0, hide)
             process = self.process_of({"denoiser": variables})
             loss_of = denoising_loss(self._parts(process), self.weighting, self.decoder)
@@ -204,11 +207,11 @@ class Diffusion(Method):
         return x0, {"hints": hints}
 
     def _hidden(self, label, keys):
-        """Labels, with a share replaced by the one that means "no label"; None for a network that sees none."""
-        if not self.conditional:
+        """Labels or captions, with a share replaced by what means "none"; None for a network that sees none."""
+        if label is None:
             return None
         hidden = jax.vmap(lambda key: jax.random.bernoulli(key, self.label_dropout))(keys)
-        return jnp.where(hidden, self.space.num_classes, label)
+        return jnp.where(jnp.expand_dims(hidden, range(1, label.ndim)), self.null, label)
 
     def _reduced(self, x0, keys):
         """The small images, enlarged again, with a share replaced by grey; None for a network that sees none."""
@@ -236,15 +239,36 @@ class Diffusion(Method):
             t = jnp.broadcast_to(t, len(x_t))
             shown = self._beside(self.target.input(x_t, t, process), image)
             if self.conditional and label is None:
-                label = jnp.full(len(x_t), self.space.num_classes)
+                label = guidance.everyone(self.null, len(x_t))
             output = network.apply(variables["denoiser"], shown, self.clock(process, t), label)
             return self._parts(process).prediction(output, x_t, t)
 
         denoiser = Denoiser(predict)
         if spec is None:
             return denoiser
-        guided = spec.guidance(denoiser, self.space.num_classes, process)
+        guided = spec.guidance(denoiser, self.null, process)
         return guidance.clip_x0(guided) if spec.clip else guided
+
+    def attention(self, variables: dict, x_t: Array, t: Array, label: Array) -> Array:
+        """To which byte of its caption each pixel attends: x_t [b, h, w, c], t [], captions [b, n] -> [b, h, w, 1 + n].
+
+        The mean over heads and layers, each layer's map enlarged to the image's size; the first is of no byte. They add
+        up to 1 over the last axis.
+        """
+        process, t = self.process_of(variables), jnp.broadcast_to(t, len(x_t))
+        shown = self._beside(self.target.input(x_t, t, process))
+        _, kept = self.make(self.network).apply(
+            variables["denoiser"], shown, self.clock(process, t), label, mutable="intermediates"
+        )
+        b, height, width, _ = x_t.shape
+
+        def enlarged(weights):  # [b, heads, pixels, 1 + n] of a grid whose cells are squares of the image's pixels
+            side = round((height * width / weights.shape[2]) ** 0.5)
+            grid = weights.mean(axis=1).reshape(b, height // side, width // side, -1)
+            return grid.repeat(side, axis=1).repeat(side, axis=2)
+
+        layers = [enlarged(weights) for weights in jax.tree.leaves(kept["intermediates"])]
+        return sum(layers) / len(layers)
 
     def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
         process = self.process_of(variables)
@@ -254,12 +278,14 @@ class Diffusion(Method):
         return spec(process, self.denoiser(variables, spec).given(label), x, grid, walk, trajectory)
 
     def draws_by_label(self, spec):
-        return self.conditional or guidance.innermost(spec.guidance) is guidance.classifier
+        return super().draws_by_label(spec) or guidance.innermost(spec.guidance) is guidance.classifier
 
     def check_sampler(self, spec):
         kind = guidance.innermost(spec.guidance)
         if kind is guidance.classifier and not self.space.num_classes:
             raise UserError("sampler.guidance.name: the data set has no labels for a classifier to tell")
+        if kind is guidance.classifier and self.reads:
+            raise UserError("sampler.guidance.name: a classifier tells labels, and this model is asked by captions")
         if kind is guidance.classifier_free or (kind is guidance.classifier and self.conditional):
             self._check_guidance("sampler.guidance.name")
         if spec.clip and self.space.kind != "images":
@@ -297,3 +323,12 @@ class Diffusion(Method):
         if guidance.innermost(spec.guidance) in (guidance.none, guidance.classifier_free):
             self._check_guidance("--guidance")
         return replace(spec, guidance=guidance.with_scale(spec.guidance, scale))
+
+    def with_negative(self, spec: Sampler, prompt: str) -> Sampler:
+        """`spec` guided away from a prompt, and not from the empty one; an error where nothing is guided."""
+        if not self.reads:
+            raise UserError("--negative: this model was trained without captions")
+        if guidance.innermost(spec.guidance) is not guidance.classifier_free or guidance.scale_of(spec.guidance) == 1:
+            raise UserError("--negative: nothing is guided away from it; give a --guidance other than 1, such as 3")
+        null = encode([prompt], self.space.caption)[0]
+        return replace(spec, guidance=guidance.with_null(spec.guidance, null))

@@ -53,7 +53,7 @@ class GAN(Method):
     path_length_every: int = 4  # that comes every so many steps, as much stronger, as an update of G's own
     simultaneous: bool = False  # the generator answers the discriminator as it was before this step
     packing: int = 1  # examples that the discriminator judges as one (PacGAN)
-    conditional: bool = False  # show both networks the labels (Mirza & Osindero 2014)
+    conditional: bool = False  # show both networks the labels (Mirza & Osindero 2014), or captions where there are any
     auxiliary: float = 0.0  # weight of naming the class, which D then does instead of being shown it (ACGAN); 0: none
     clip_weights: float = 0.0  # D's weights are cut to +- this after every update (WGAN); 0: not
 
@@ -112,7 +112,8 @@ class GAN(Method):
 
     def init(self, key, batch):
         g_key, d_key = jax.random.split(key)
-        x, label = self.space.to_model(batch["x"][0, :1]), batch["label"][0, :1]
+        first = jax.tree.map(lambda x: x[0, :1], batch)
+        x, label = self.space.to_model(first["x"]), self.shown(first)
         generator, beside = self.make(self.generator), self.beside(x)
         z, packed = jnp.zeros((1, generator.latent), x.dtype), pack(jnp.repeat(x, self.packing, axis=0), self.packing)
         variables = {
@@ -271,9 +272,10 @@ class GAN(Method):
         return {}
 
     def play(self, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis) -> Round:
-        """Real examples beside G(z), each with its own z and the same label."""
-        fake, stats = self.generate(generator, keys, axis, **self.cond("generator", batch["label"]))
-        real, cond = self.space.to_model(batch["x"]), self.cond("discriminator", batch["label"])
+        """Real examples beside G(z), each with its own z and the same label, or caption."""
+        label = self.shown(batch)
+        fake, stats = self.generate(generator, keys, axis, **self.cond("generator", label))
+        real, cond = self.space.to_model(batch["x"]), self.cond("discriminator", label)
         return Round(real, fake, cond, (real, fake), batch["label"], stats)
 
     def generate(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **cond: Array) -> tuple[Array, Tree]:
@@ -287,8 +289,8 @@ class GAN(Method):
         takes = "keys" in inspect.signature(kind_of(self.generator).__call__).parameters
         return {"keys": fold_in(keys, OWN)} if takes else {}
 
-    def cond(self, player: str, label: Array) -> dict[str, Array]:
-        """The label, where there is one for the networks to see, and the discriminator is not to find it out."""
+    def cond(self, player: str, label: Array | None) -> dict[str, Array]:
+        """The label or caption, where the networks are to see one, and the discriminator is not to find it out."""
         finds_out = player == "discriminator" and self.auxiliary
         return {"label": label} if self.conditional and not finds_out else {}
 
@@ -301,5 +303,8 @@ class GAN(Method):
         return Samples(generator.apply(variables["generator"], spec(noise, generator.latent), **cond), nfe=1)
 
     def _drawn(self, keys: Key[Array, "b"]) -> Array:
-        """Labels, all equally likely."""
-        return jax.vmap(lambda key: jax.random.randint(key, (), 0, max(self.space.num_classes, 1)))(keys)
+        """Labels, or prompts of the data's, all equally likely."""
+        known = self.asked(None)
+        count = 1 if known is None else len(known)
+        number = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(keys)
+        return number if known is None else jnp.asarray(known)[number]

@@ -1,24 +1,31 @@
 """What the loop expects of a method, and what every method is given by the run."""
 
 import abc
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 import optax
 from flax import linen as nn
 from jaxtyping import Array, Key
 
 from diffjax.data.space import Space
+from diffjax.data.text import encode
 from diffjax.ema import Average
+from diffjax.errors import UserError
+from diffjax.models.text import NoText
 from diffjax.optim import Adam
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from diffjax.state import TrainState, Tree
 
-Batch = dict[str, Array]  # "x" [m, b, ...] as stored, "label" [m, b], "position" [m, b]: the place in the global batch
+# "x" [m, b, ...] as stored, "label" [m, b], perhaps "caption" [m, b, bytes]; "position" [m, b]: the place in the global
+# batch. What a network is shown of it besides x, a label or a caption, goes by the name of "label" all the way.
+Batch = dict[str, Array]
 Metrics = dict[str, Array]
 
 
@@ -75,9 +82,21 @@ class Method(abc.ABC):
 
         `known` is what this method says otherwise.
         """
-        num_classes = self.space.num_classes if self.sees_labels else 0
+        num_classes = self.space.num_classes if self.sees_labels and not self.reads else 0
         fields = {"shape": self.space.shape, "num_classes": num_classes, "precision": self.precision, "axis": axis}
         return network(**fields | known)
+
+    def check_text(self, slot: str) -> None:
+        """Raises UserError unless the network at this slot has an encoder of captions, where it is shown any."""
+        parameters = inspect.signature(network := getattr(self, slot)).parameters
+        encoder = parameters["text"].default if "text" in parameters else NoText()
+        if self.reads and "text" not in parameters:
+            name = getattr(network, "func", network).__name__
+            raise UserError(f"method.{slot}: {name} reads no captions; unet does; or take method.conditional=false")
+        if self.reads and isinstance(encoder, NoText):
+            raise UserError(f"method.{slot}.text: none, but there are captions to read; take transformer")
+        if not self.reads and not isinstance(encoder, NoText):
+            raise UserError(f"method.{slot}.text: there is nothing to read (data, or method.conditional); take none")
 
     def complaint(self, values: dict[str, float]) -> str:
         """What is wrong with a run that logs these values, in a few words; "" while it is healthy."""
@@ -94,12 +113,39 @@ class Method(abc.ABC):
 
     @property
     def sees_labels(self) -> bool:
-        """Whether the networks are shown the labels."""
+        """Whether the networks are shown the labels, or the captions."""
         return getattr(self, "conditional", True)
+
+    @property
+    def reads(self) -> bool:
+        """Whether they are shown captions, in place of labels."""
+        return bool(getattr(self, "conditional", False) and self.space.caption)
+
+    def shown(self, batch: Batch) -> Array | None:
+        """What the networks are shown of a batch besides its examples: captions, labels or nothing."""
+        if not getattr(self, "conditional", False):
+            return None
+        return batch["caption" if self.reads else "label"]
+
+    @property
+    def null(self) -> np.ndarray | int:
+        """What stands for "no label"; the empty caption for "no caption"."""
+        return np.zeros(self.space.caption, np.uint8) if self.reads else self.space.num_classes
 
     def draws_by_label(self, spec: Any) -> bool:
         """Whether a sample of a given label can be asked for."""
-        return bool(getattr(self, "conditional", False))
+        return bool(getattr(self, "conditional", False)) and not self.reads
+
+    def asked(self, spec: Any, label: int | None = None, prompts: Sequence[str] = ()) -> np.ndarray | None:
+        """What to draw by, each in turn: prompts, as the networks read them, a label, or nothing at all (None).
+
+        Where none is given, the data's own prompts, or every label there is.
+        """
+        if self.reads:
+            return encode(prompts or self.space.prompts, self.space.caption)
+        if not self.draws_by_label(spec):
+            return None
+        return np.arange(self.space.num_classes, dtype=np.int32) if label is None else np.array([label], np.int32)
 
     def check_sampler(self, spec: Any) -> None:  # noqa: B027  (most can do whatever their samplers ask)
         """Raises UserError when this method cannot be drawn from as a sampler component asks."""

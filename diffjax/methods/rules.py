@@ -16,6 +16,8 @@ def check(game: Any) -> None:
     _check_player(game, "discriminator", {"x", "label", "train"}, "outputs" if game.auxiliary else "")
     _check_updates(game)
     _check_labels(game)
+    for player in ("generator", "discriminator"):
+        game.check_text(player)
     _check_augment(game)
 
 
@@ -61,10 +63,12 @@ def _check_updates(game: Any) -> None:
 
 
 def _check_labels(game: Any) -> None:
-    if game.conditional and not game.space.num_classes:
+    if game.conditional and not game.space.num_classes and not game.space.caption:
         raise UserError("method.conditional: true, but the data set has no labels; it must be false")
     if game.auxiliary and not game.conditional:
         raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes; method.conditional must be true")
+    if game.auxiliary and game.reads:
+        raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes, and captions are shown here; use 0")
     if game.packing > 1 and game.conditional:
         raise UserError(f"method.packing: {game.packing} examples have no label in common; use 1, or no labels")
 

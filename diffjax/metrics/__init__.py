@@ -9,6 +9,7 @@ modes            coverage of a mixture whose modes are known (ring, grid), with 
 energy           energy distance of two sets of points
 parzen           log likelihood by Gaussians around samples
 classes          what a classifier sees in samples: classes, balance, confidence; stacked MNIST's thousand modes
+alignment        whether scenes of shapes show what their captions say; imported by itself, as it knows their grammar
 protocol         Metric = number + protocol + provenance; which numbers may be compared; stable identifiers
 nearest, arrays  below them: k nearest neighbours, exact; features checked, and taken block by block
 

@@ -10,18 +10,21 @@ starts nearly deaf.
 """
 
 from functools import partial
+from typing import Any
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from diffjax.models import labels
 from diffjax.models.labels import LabelledLatent, LabelledLogit
 from diffjax.models.layers import upsample
 from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
 from diffjax.models.sizes import check_counts, stages_for
+from diffjax.models.text import NoText
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
+Label = Int[Array, "b"] | UInt8[Array, "b n"] | None  # a class, or a caption
 INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4
 
 
@@ -46,15 +49,17 @@ class DcganGenerator(nn.Module):
     latent: int = 64  # dimensions of z; the paper has 100
     width: int = 32  # channels of the largest feature maps, twice as many at each halving; the paper has 128
     conditioning: str = "concat"  # where labels are shown; or "batch_norm"
+    text: Any = NoText()  # the encoder of captions, for data and methods that show any
 
     def __post_init__(self):
         super().__post_init__()
         labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
+        labels.check_reading("generator", self.text, self.conditioning, "concat")
         check_counts("generator", self, latent=1, width=1)
         stages_for("generator", self)
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
+    def __call__(self, z: Float[Array, "b latent"], label: Label = None, train: bool = False) -> Array:
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
         conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=INITIAL, **formats)
         norm = partial(
@@ -70,7 +75,7 @@ class DcganGenerator(nn.Module):
         stages, (height, width) = stages_for("generator", self)
         channels = [self.width * 2**i for i in reversed(range(stages + 1))]
 
-        h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, beside)
+        h = LabelledLatent(self.num_classes, self.precision, self.text, name="labelled")(z, beside)
         h = nn.Dense(height * width * channels[0], use_bias=False, kernel_init=INITIAL, name="project", **formats)(h)
         h = h.reshape(-1, height, width, channels[0])
         h = nn.relu(norm(name="norm_0")(h, condition))
@@ -98,17 +103,19 @@ class DcganDiscriminator(nn.Module):
     norm: str = "none"  # before each leaky ReLU but the first; or "batch", the paper's, which no penalty goes with
     spectral_norm: bool = False  # of every layer (Miyato et al. 2018)
     conditioning: str = "projection"  # where labels are shown; or "concat"
+    text: Any = NoText()  # the encoder of captions, one of its own
     minibatch_std: int = 0  # images whose differences are shown to the last convolution; 0: none
 
     def __post_init__(self):
         super().__post_init__()
         labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
+        labels.check_reading("discriminator", self.text, self.conditioning, "projection")
         labels.check_choice("discriminator.norm", self.norm, ("none", "batch"))
         check_counts("discriminator", self, width=1)
         stages_for("discriminator", self)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
+    def __call__(self, x: Float[Array, "b h w c"], label: Label = None, train: bool = False) -> Array:
         formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
         plain = self.norm == "none"
         kernel_init = nn.initializers.he_normal() if plain else INITIAL
@@ -124,6 +131,7 @@ class DcganDiscriminator(nn.Module):
             h = h if plain or not i else norm(name=f"norm_{i}")(h)
             h = nn.leaky_relu(h, self.slope)
         logit = LabelledLogit(
-            self.num_classes, self.precision, outputs=self.outputs, spectral_norm=self.spectral_norm, name="logit"
-        )
+            self.num_classes, self.precision, outputs=self.outputs, spectral_norm=self.spectral_norm, text=self.text,
+            name="logit",
+        )  # fmt: skip
         return logit(h.reshape(len(h), -1), None if concat else label, train)

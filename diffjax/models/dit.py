@@ -4,11 +4,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from diffjax.errors import UserError
 from diffjax.models.embeddings import TimeAndLabel, positions_2d
-from diffjax.models.layers import Dropout, attend, dense
+from diffjax.models.layers import Dropout, attend, attention, dense
+from diffjax.models.text import NoText, Text
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -38,6 +39,7 @@ class Block(nn.Module):
 
     x [b, n, width], condition [b, width] already through its swish -> [b, n, width]. The six shifts, scales and gates
     are dense in the condition and start at 0, so that a fresh block is the identity (Peebles & Xie 2022, section 3.2).
+    Between the two, with a text, x + out(attention from x to its tokens), out 0 at first (Chen et al. 2024, PixArt).
     """
 
     heads: int
@@ -47,7 +49,7 @@ class Block(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, x, condition, keys):
+    def __call__(self, x, condition, keys, text: Text | None = None):
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         b, n, width = x.shape
         modulation = dense(6 * width, variance=0.0, name="condition", **kwargs)(condition)[:, None]
@@ -57,6 +59,16 @@ class Block(nn.Module):
         q, k, v = (dense(width, name=name, **kwargs)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
         h = dense(width, name="out", **kwargs)(attend(q, k, v).reshape(b, n, width))
         x = x + gate_1 * Dropout(self.dropout, name="dropout_1")(h, keys)
+
+        if text is not None:
+            q, k, v = (
+                dense(width, name=f"text_{name}", **kwargs)(h).reshape(b, h.shape[1], self.heads, -1)
+                for name, h in (("q", x), ("k", text.tokens), ("v", text.tokens))
+            )
+            weights = attention(q, k, text.mask)
+            self.sow("intermediates", "attention", weights)
+            read = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(b, n, width)
+            x = x + dense(width, variance=0.0, name="text_out", **kwargs)(read)
 
         h = norm(x) * (1 + scale_2) + shift_2
         h = nn.gelu(dense(int(width * self.mlp_ratio), name="mlp_1", **kwargs)(h), approximate=True)
@@ -72,6 +84,8 @@ class DiT(nn.Module):
     positions, `depth` adaLN-Zero blocks, a modulated linear layer. The paper's sizes (width, depth, heads) are
     S (384, 12, 6), B (768, 12, 12), L (1024, 24, 16), XL (1152, 28, 16); the defaults suit 8x8 digits. It departs from
     the paper in that labels and the layers of t start at the size they have in the other networks here, not at 0.02.
+    With a `text` encoder the label is a caption, uint8 [b, n]: what is pooled of it joins the time, and every block
+    attends to its tokens.
 
     Raises UserError when patches do not tile the image, or a field makes no sense.
     """
@@ -88,6 +102,7 @@ class DiT(nn.Module):
     mlp_ratio: float = 4.0  # hidden features of a block's perceptron / width
     embedding: int = 256  # sines and cosines of t
     dropout: float = 0.0  # fraction of activations dropped at the end of each branch; none in the paper
+    text: Any = NoText()  # the encoder of captions, for data and methods that show any
     remat: bool = False  # recompute each block in the backward pass: memory of one block, a third more time
 
     def __post_init__(self):
@@ -114,7 +129,7 @@ class DiT(nn.Module):
         self,
         x: Float[Array, "b h w k"],
         t: Float[Array, "b"],
-        label: Int[Array, "b"] | None = None,
+        label: Int[Array, "b"] | UInt8[Array, "b n"] | None = None,
         keys: Key[Array, "b"] | None = None,
     ) -> Float[Array, "b h w outputs*c"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
@@ -123,12 +138,17 @@ class DiT(nn.Module):
         height, width, channels = self.shape
 
         embedding = TimeAndLabel(self.embedding, self.width, self.num_classes, params, "open", name="embedding")
-        condition = nn.silu(embedding(t, label)).astype(compute)  # every block begins with it: once is enough
+        condition, text = embedding(t, label), None
+        if not isinstance(self.text, NoText):
+            text = self.text(self.precision, name="text")(label)
+            told = dense(self.width, dtype=params, param_dtype=params, name="text_pooled")
+            condition = condition + told(text.pooled)
+        condition = nn.silu(condition).astype(compute)  # every block begins with it: once is enough
         h = dense(self.width, name="input", **kwargs)(to_patches(x.astype(compute), self.patch))
         h = h + positions_2d(height // self.patch, width // self.patch, self.width).astype(compute)
         for i in range(self.depth):
             block = Transform(self.heads, self.mlp_ratio, self.dropout, name=f"block_{i}", **kwargs)
-            h = block(h, condition, keys)
+            h = block(h, condition, keys, text)
 
         # The end runs in the parameters' format: a loss is a small difference, and one thin layer costs little.
         kwargs = {"dtype": params, "param_dtype": params}

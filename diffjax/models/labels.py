@@ -4,15 +4,20 @@ A generator has the label's embedding beside z ("concat", Mirza & Osindero 2014)
 after its batch normalisations ("batch_norm", `norms.ConditionalBatchNorm`). A discriminator has an inner product of its
 features with the label's embedding in its logit ("projection", Miyato & Koyama 2018), or the label beside the image,
 one-hot ("concat"). As an auxiliary classifier (Odena et al. 2017) it says the label instead: `outputs`.
+
+With an encoder of captions the label is a caption, and a linear map of what is pooled of it stands for its embedding.
 """
+
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import nn as functions
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from diffjax.errors import UserError
 from diffjax.models.norms import Layers
+from diffjax.models.text import NoText
 from diffjax.precision import Precision
 
 GENERATOR = ("concat", "batch_norm")
@@ -23,6 +28,14 @@ def check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raises UserError unless a field of a network is one of what is allowed."""
     if value not in allowed:
         raise UserError(f"method.{field}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def check_reading(player: str, text: Any, conditioning: str, needed: str) -> None:
+    """Raises UserError where captions would be shown in a way that is for labels only."""
+    if not isinstance(text, NoText) and conditioning != needed:
+        raise UserError(
+            f"method.{player}.conditioning: {conditioning!r} is for labels; captions are shown by {needed!r}"
+        )
 
 
 def beside(x: Float[Array, "b *space c"], label: Int[Array, "b"] | None, num_classes: int) -> Array:
@@ -43,9 +56,17 @@ class LabelledLatent(nn.Module):
 
     num_classes: int
     precision: Precision
+    text: Any = NoText()
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None) -> Array:
+    def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | UInt8[Array, "b n"] | None) -> Array:
+        if label is not None and not isinstance(self.text, NoText):
+            params = self.precision.params
+            pooled = self.text(self.precision, name="text")(label).pooled
+            embedded = nn.Dense(z.shape[-1], dtype=self.precision.compute, param_dtype=params, name="embed_text")(
+                pooled
+            )
+            return jnp.concatenate([z, embedded], axis=-1)
         if label is None or not self.num_classes:
             return z
         embed = nn.Embed(
@@ -72,16 +93,21 @@ class LabelledLogit(nn.Module):
     outputs: int = 1
     spectral_norm: bool = False
     initial: nn.initializers.Initializer | None = None  # of the weights; None: normal, of size `scale`
+    text: Any = NoText()
 
     @nn.compact
     def __call__(
-        self, h: Float[Array, "b n"], label: Int[Array, "b"] | None, train: bool = False
+        self, h: Float[Array, "b n"], label: Int[Array, "b"] | UInt8[Array, "b k"] | None, train: bool = False
     ) -> Float[Array, "b"] | Float[Array, "b outputs"]:
         params = self.precision.params
         layers, h = Layers(self.spectral_norm, train, params, params), h.astype(params)
         initial = self.initial or nn.initializers.normal(self.scale)
         logits = layers.dense(1, kernel_init=initial, name="logit")(h)[:, 0]
-        if label is not None and self.num_classes:
+        if label is not None and not isinstance(self.text, NoText):
+            pooled = self.text(self.precision, name="text")(label).pooled.astype(params)
+            embedded = layers.dense(h.shape[-1], kernel_init=initial, name="embed_text")(pooled)
+            logits += jnp.sum(embedded * h, axis=-1)
+        elif label is not None and self.num_classes:
             embed = layers.embed(self.num_classes, h.shape[-1], embedding_init=initial, name="embed")
             logits += jnp.sum(embed(label) * h, axis=-1)
         if self.outputs > 1:

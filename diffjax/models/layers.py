@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 ZERO = nn.initializers.zeros_init()
 
@@ -146,11 +146,23 @@ def _filter(x, axis, taps, edges, stride=1):
     return sum(tap / sum(taps) * lax.slice_in_dim(x, j, j + end, stride, axis) for j, tap in enumerate(taps))
 
 
-def attend(q: Float[Array, "b q h d"], k: Float[Array, "b k h d"], v: Float[Array, "b k h d"]) -> Array:
-    """softmax(q k^T / sqrt(d)) v for each head h: [b, q, h, d], in the format of v (Vaswani et al. 2017, eq. 1)."""
-    at_least = jnp.promote_types(v.dtype, jnp.float32)
+def attention(
+    q: Float[Array, "b q h d"], k: Float[Array, "b k h d"], mask: Bool[Array, "b k"] | None = None
+) -> Float[Array, "b h q k"]:
+    """softmax(q k^T / sqrt(d)) for each head h, over the keys that `mask` leaves; there must be one."""
+    at_least = jnp.promote_types(k.dtype, jnp.float32)
     logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k, preferred_element_type=at_least)
-    return jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(logits).astype(v.dtype), v)
+    return nn.softmax(logits if mask is None else jnp.where(mask[:, None, None], logits, -jnp.inf))
+
+
+def attend(
+    q: Float[Array, "b q h d"],
+    k: Float[Array, "b k h d"],
+    v: Float[Array, "b k h d"],
+    mask: Bool[Array, "b k"] | None = None,
+) -> Float[Array, "b q h d"]:
+    """softmax(q k^T / sqrt(d)) v for each head h: [b, q, h, d], in the format of v (Vaswani et al. 2017, eq. 1)."""
+    return jnp.einsum("bhqk,bkhd->bqhd", attention(q, k, mask).astype(v.dtype), v)
 
 
 class SelfAttention(nn.Module):
@@ -182,4 +194,37 @@ class SelfAttention(nn.Module):
             dense(c, self.variance, name=name, **kwargs)(pixels).reshape(b, -1, c // d, d) for name in ("q", "k", "v")
         )
         seen = attend(q, k, v).reshape(x.shape)
+        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(seen)) * self.skip_scale
+
+
+class CrossAttention(nn.Module):
+    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale, q linear in groupnorm(x), k and v in tokens of a text.
+
+    x [b, h, w, c], tokens [b, n, k], of which `mask` [b, n] says which there are -> [b, h, w, c]. As `SelfAttention`,
+    with another's tokens in place of the pixels' own (Rombach et al. 2022, eq. 3). Where the collection "intermediates"
+    is asked for, it holds the weights [b, heads, h w, n].
+    """
+
+    head_dim: int = 0  # channels of a head; 0: all
+    final_scale: float = 0.0  # size of the initial out, relative to Glorot's
+    skip_scale: float = 1.0
+    groups: int = 0
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], tokens: Float[Array, "b n k"], mask: Bool[Array, "b n"]
+    ) -> Float[Array, "b h w c"]:
+        b, height, width, c = x.shape
+        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        pixels = GroupNorm(self.groups, self.eps, name="norm", **kwargs)(x).reshape(b, height * width, c)
+        q, k, v = (
+            dense(c, name=name, **kwargs)(h).reshape(b, h.shape[1], -1, self.head_dim or c)
+            for name, h in (("q", pixels), ("k", tokens), ("v", tokens))
+        )
+        weights = attention(q, k, mask)
+        self.sow("intermediates", "attention", weights)
+        seen = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(x.shape)
         return (x + dense(c, self.final_scale**2, name="out", **kwargs)(seen)) * self.skip_scale

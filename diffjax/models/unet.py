@@ -1,15 +1,17 @@
 """One UNet, with the switches that tell DDPM's, DDPM++, NCSN++, ADM and VDM's apart."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from diffjax.errors import UserError
 from diffjax.models.blocks import MODULATIONS, ResidualBlock
 from diffjax.models.embeddings import FREQUENCIES, LABELS, TimeAndLabel, with_fourier_features
-from diffjax.models.layers import GroupNorm, SelfAttention, blur, conv, downsample, upsample
+from diffjax.models.layers import CrossAttention, GroupNorm, SelfAttention, blur, conv, dense, downsample, upsample
+from diffjax.models.text import NoText
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -33,6 +35,8 @@ class UNet(nn.Module):
     -> [b, h, w, outputs * c] in the parameters' format, the first c channels the first number of each; exactly 0 before
     training if `final_scale` is. x may have more channels than `shape` says: the image that one conditions on. A
     `style` modulates every norm of the residual blocks; `hints` are told as the time is. The usual is without either.
+    With a `text` encoder the label is a caption, uint8 [b, n]: what is pooled of it joins the time, and pixels that
+    attend to each other attend to its tokens afterwards.
 
     On 32x32x3 the defaults are the paper's network, 35.7M parameters; presets.py holds other papers'. VDM's on CIFAR-10
     has multipliers (1,), blocks 32, attention () and fourier_features (7, 8) (Kingma et al. 2021, appendix B), and adds
@@ -65,6 +69,7 @@ class UNet(nn.Module):
     encoder: str = "standard"  # "skip" or "residual": each level also sees the input, at its size (Song et al. 2021)
     decoder: str = "standard"  # "skip": the output is a sum over levels, each enlarged (ibid.)
     frequencies: str = "closed"  # of t: "closed" 1 .. 1/10000 (DDPM), "open" without its end (ADM), "random" (NCSN++)
+    text: Any = NoText()  # the encoder of captions, for data and methods that show any
     labels: str = "late"  # join t "late", after its dense layers (ADM), or "early", before them (DDPM++)
     fourier_features: tuple[int, ...] = ()  # exponents n: sin and cos of 2^n pi x beside the input; VDM (7, 8)
     skip_scale: float = 1.0  # what a sum of two branches is multiplied by; sqrt(1/2) in DDPM++ and NCSN++
@@ -132,7 +137,7 @@ class UNet(nn.Module):
         self,
         x: Float[Array, "b h w k"],
         t: Float[Array, "b"],
-        label: Int[Array, "b"] | None = None,
+        label: Int[Array, "b"] | UInt8[Array, "b n"] | None = None,
         keys: Key[Array, "b"] | None = None,
         style: Float[Array, "b z"] | None = None,
         hints: Float[Array, "b k"] | None = None,
@@ -141,9 +146,8 @@ class UNet(nn.Module):
         kwargs = {"dtype": compute, "param_dtype": params}
         norms = {"groups": self.groups, "eps": self.eps}
         sums = {"skip_scale": self.skip_scale, "final_scale": self.final_scale}
-        Residual, Attention = (
-            (nn.remat(ResidualBlock), nn.remat(SelfAttention)) if self.remat else (ResidualBlock, SelfAttention)
-        )
+        blocks = ResidualBlock, SelfAttention, CrossAttention
+        Residual, Attention, Reading = map(nn.remat, blocks) if self.remat else blocks
         residual = partial(
             Residual,
             dropout=self.dropout,
@@ -153,12 +157,20 @@ class UNet(nn.Module):
             **norms,
             **kwargs,
         )
-        attend = partial(Attention, head_dim=self.head_dim, variance=self.qkv_variance, **sums, **norms, **kwargs)
+        attention = partial(Attention, head_dim=self.head_dim, variance=self.qkv_variance, **sums, **norms, **kwargs)
+        text = None if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
+
+        def attend(h, name, **own):
+            h = attention(**own, name=name)(h)
+            if text is None:
+                return h
+            read = partial(Reading, head_dim=self.head_dim, **sums, **norms, **kwargs)
+            return read(name=f"{name}_text")(h, text.tokens, text.mask)
 
         def block(h, level, name, attended=True):
             h = residual(self.channels * self.multipliers[level], name=name)(h, condition, keys, style)
             attended = attended and h.shape[1] in self.attention
-            return attend(name=f"{name}_attention")(h) if attended else h
+            return attend(h, f"{name}_attention") if attended else h
 
         def change(h, way, name):
             if self.resample != "conv":
@@ -190,7 +202,11 @@ class UNet(nn.Module):
         )
         if self.hints and hints is None:
             hints = jnp.zeros((len(x), self.hints))  # nothing was done
-        condition = nn.silu(embedding(t, label, hints)).astype(compute)  # every block begins with it: once is enough
+        condition = embedding(t, label, hints)
+        if text is not None:
+            told = dense(condition.shape[-1], dtype=params, param_dtype=params, name="text_pooled")
+            condition = condition + told(text.pooled)
+        condition = nn.silu(condition).astype(compute)  # every block begins with it: once is enough
         levels = range(len(self.multipliers))
 
         aux = with_fourier_features(x, self.fourier_features).astype(compute)
@@ -208,7 +224,7 @@ class UNet(nn.Module):
 
         h = residual(h.shape[-1], name="middle_1")(h, condition, keys, style)
         if self.middle_attention != "none":
-            h = attend(normalised=self.middle_attention == "normalised", name="middle_attention")(h)
+            h = attend(h, "middle_attention", normalised=self.middle_attention == "normalised")
         h = residual(h.shape[-1], name="middle_2")(h, condition, keys, style)
 
         seen = 0

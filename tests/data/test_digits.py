@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from diffjax.data import Digits
+from diffjax.data.text import decode
 from diffjax.errors import UserError
 
 
@@ -48,3 +49,13 @@ def test_a_wrong_hyper_parameter_is_named(wrong):
 def test_an_unknown_split_is_an_error():
     with pytest.raises(UserError, match="'train' or 'heldout'"):
         Digits().split("test")
+
+
+def test_digits_are_called_by_their_names():
+    source = Digits(caption="a handwritten {}")
+    batch, plain = source.split("train").arrays(), Digits().split("train").arrays()
+    assert decode(batch["caption"][:50]) == [source.space.prompts[label] for label in batch["label"][:50]]
+    assert source.space.prompts[7] == "a handwritten seven" and source.space.caption == len("a handwritten seven")
+    np.testing.assert_array_equal(batch["x"], plain["x"])  # nothing else changes
+    with pytest.raises(UserError, match="data.caption: 'a digit' has no {} for the name of the class"):
+        Digits(caption="a digit")

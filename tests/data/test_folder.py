@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from diffjax.data import Folder
+from diffjax.data.text import decode
 from diffjax.errors import UserError
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
@@ -197,3 +198,57 @@ def test_too_few_images_to_hold_any_out_is_said_when_they_are_asked_for(tmp_path
 def test_a_wrong_hyper_parameter_is_named(wrong, tmp_path):
     with pytest.raises(UserError, match=f"data.{next(iter(wrong))}"):
         Folder(str(tmp_path), **wrong)
+
+
+def captioned(folder, texts):
+    """A picture and a caption file for each text; None: no file."""
+    for i, text in enumerate(texts):
+        Image.new("RGB", (4, 4)).save(folder / f"{i}.png")
+        if text is not None:
+            (folder / f"{i}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return Folder(str(folder), heldout=0.5, caption=".txt")
+
+
+def test_a_file_beside_each_image_is_its_caption(tmp_path):
+    texts = ["a house\n by the sea", "été", "", "\ufeffwith a mark", "y" * 200, "été"]
+    source = captioned(tmp_path, texts)
+    read = decode(source.everything().arrays()["caption"])
+    assert read == ["a house by the sea", "été", "", "with a mark", "y" * 128, "été"] and source.space.caption == 128
+    held = decode(source.split("heldout").arrays()["caption"])
+    assert source.space.prompts == tuple(dict.fromkeys(held)) and len(held) == 3
+    assert Folder(str(tmp_path), caption="").space.caption == 0  # nobody asked for them
+
+
+def test_a_sentence_about_the_class_is_a_caption_too(tmp_path):
+    for name in ("cat", "7"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "x.png")
+    source = Folder(str(tmp_path), caption="a picture of a {}", heldout=0.5)
+    assert decode(source.everything().arrays()["caption"]) == ["a picture of a seven", "a picture of a cat"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["a", None, None], "1.png has no 1.txt beside it; 2 of 3 images have no caption"),
+        (["a", b"caf\xe9"], "1.txt is not UTF-8 \\(byte 4\\); save it as UTF-8"),
+        (["a", b"a\0b"], "1.txt: .* has a zero byte"),
+    ],
+)
+def test_a_caption_that_cannot_be_read_is_named(texts, said, tmp_path):
+    with pytest.raises(UserError, match=f"data.caption: .*{said}"):
+        _ = captioned(tmp_path, texts).space
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"caption": ".caption"}, "has no {} for the name of the class"),
+        ({"caption": "a {}"}, "names classes, and"),
+        ({"caption": ".txt", "caption_bytes": 0}, "data.caption_bytes: 0"),
+    ],
+)
+def test_captions_that_cannot_be_are_said(options, said, tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=said):
+        _ = Folder(str(tmp_path), **options).space

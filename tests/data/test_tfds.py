@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from diffjax.data import TFDS, Digits, prepare
+from diffjax.data.text import decode
 from diffjax.errors import UserError
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR", Path(__file__).parents[3] / "shared" / "data" / "tfds"))
@@ -19,7 +21,7 @@ needs_mnist = pytest.mark.skipif(not (PREPARED / "mnist").is_dir(), reason="no p
 FEATURE = "tensorflow_datasets.core.features"
 
 
-def write_set(data_dir, splits, shape=(4, 4, 3), labelled=True, form="array_record"):
+def write_set(data_dir, splits, shape=(4, 4, 3), labelled=True, form="array_record", said=None):
     """A data set "tiny", as `download_and_prepare(file_format="array_record")` leaves it. `splits`: {name: images}."""
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
@@ -33,6 +35,8 @@ def write_set(data_dir, splits, shape=(4, 4, 3), labelled=True, form="array_reco
     if labelled:
         name = f"{FEATURE}.class_label_feature.ClassLabel"
         features["label"] = {"pythonClassName": name, "classLabel": {"numClasses": "3"}}
+    if said:  # a text feature, whose bytes are these for every image
+        features["said"] = {"pythonClassName": f"{FEATURE}.text_feature.Text", "text": {}}
     tree = {"pythonClassName": f"{FEATURE}.features_dict.FeaturesDict", "featuresDict": {"features": features}}
     (folder / "features.json").write_text(json.dumps(tree))
     template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -50,6 +54,8 @@ def write_set(data_dir, splits, shape=(4, 4, 3), labelled=True, form="array_reco
             feature = {"image": tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[png.getvalue()]))}
             if labelled:
                 feature["label"] = tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=[i % 3]))
+            if said:
+                feature["said"] = tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[said[i]]))
             example = tf_example_pb2.Example(features=tf_feature_pb2.Features(feature=feature))
             writer.write(example.SerializeToString())
         writer.close()
@@ -165,3 +171,45 @@ def test_pillow_and_tfds_decode_mnist_alike():
     for i in range(50):
         np.testing.assert_array_equal(ours["x"][i], theirs[i]["image"])
         assert ours["label"][i] == theirs[i]["label"]
+
+
+def test_a_text_feature_is_the_caption_and_so_is_a_sentence_about_the_class(tmp_path):
+    said = [b"Ein  Haus\n", "été".encode(), b""]
+    data_dir = write_set(tmp_path, {"train": pictures(3), "test": pictures(2, seed=1)}, said=said)
+    source = TFDS("tiny", data_dir, caption="said", caption_bytes=8)
+    assert decode(source.split("train").arrays()["caption"]) == ["Ein Haus", "été", ""]
+    assert source.space.caption == 8 and source.space.prompts == ("Ein Haus", "été")
+    by_class = TFDS("tiny", data_dir, caption="class {}")
+    assert by_class.space.prompts == ("class zero", "class one", "class two")  # unnamed classes go by their numbers
+    assert decode(by_class.split("heldout").arrays()["caption"]) == ["class zero", "class one"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"caption": "label"},
+            "data.caption: 'label' is no text feature, nor a sentence with {}; 'tfds:tiny' has image",
+        ),
+        ({"caption": "a {}", "label": ""}, "data.caption: 'a {}' names classes, and 'tfds:tiny' has none"),
+        ({"caption": "said", "caption_bytes": 0}, "data.caption_bytes: 0 is not a number of bytes"),
+    ],
+)
+def test_captions_that_cannot_be_are_named(options, said, tmp_path):
+    data_dir = write_set(tmp_path, {"train": pictures(1), "test": pictures(1)}, said=[b"house"])
+    with pytest.raises(UserError, match=re.escape(said)):
+        _ = TFDS("tiny", data_dir, **options).space
+
+
+def test_a_text_feature_that_is_not_utf_8_is_named(tmp_path):
+    data_dir = write_set(tmp_path, {"train": pictures(1), "test": pictures(1)}, said=[b"\xe9t"])
+    with pytest.raises(UserError, match="data.caption: .* of 'tfds:tiny' is not UTF-8"):
+        _ = TFDS("tiny", data_dir, caption="said").space
+
+
+@needs_mnist
+def test_mnist_says_its_digits_in_words():
+    source = TFDS("mnist", str(PREPARED), caption="a handwritten {}")
+    batch = source.split("heldout").take(np.arange(50))
+    assert decode(batch["caption"]) == [source.space.prompts[label] for label in batch["label"]]
+    assert source.space.prompts[7] == "a handwritten seven" and source.space.num_classes == 10

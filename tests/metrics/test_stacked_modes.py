@@ -42,7 +42,7 @@ def scores(drawn, judge):
     config = SimpleNamespace(data=component("data", "stacked_mnist", base="digits"))
     whole = Drawn(drawn, np.full(len(drawn), -1), nfe=1)
     generator = SimpleNamespace(batches=lambda variables, num, seed: [(whole, None)], labelled=False)
-    method = SimpleNamespace(space=SOURCE.space)
+    method = SimpleNamespace(space=SOURCE.space, reads=False)
     experiment = SimpleNamespace(source=SOURCE, method=method, config=config, own_generator=generator)
     evidence = measures.Evidence(experiment, SimpleNamespace(averaged={}), len(drawn), 0, measures.Choice(judge=judge))
     return {score.name: score for score in measures.METRICS["stacked_modes"].function(evidence)}

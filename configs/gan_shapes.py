@@ -1,0 +1,27 @@
+"""Text to image by a GAN: a DCGAN with R1 on scenes of shapes, both players reading the caption.
+
+The generator has what is pooled of it beside z, the discriminator a projection onto it. Variants as in shapes.py:
+"16_two" (the default), "32_one" and so on, without networks.
+"""
+
+from configs import base, shapes
+from diffjax.config import component
+
+
+def get_config(variant="16_two"):
+    if variant.endswith("_dit"):
+        raise ValueError(f"no variant {variant!r}; SIZE_OBJECTS, such as 16_two")
+    c = base.get_config()
+    c.data = shapes.get_config(variant).data
+    c.method = component("method", "gan", generator="dcgan_generator", discriminator="dcgan_discriminator")
+    c.method.conditional = True
+    for player in (c.method.generator, c.method.discriminator):
+        player.width = 64
+        player.text = component("text", "transformer", depth=1)
+    c.method.penalty.gamma = 1.0
+    c.train.update(steps=10_000, batch_size=64, log_every=200, sample_every=1_000, checkpoint_every=1_000)
+    c.optim.update(learning_rate=5e-4, b1=0.0, b2=0.99, decay="cosine")  # both networks
+    c.ema.update(images=20_000.0)
+    c.sampler = component("sampler", "generator")
+    c.eval.update(metrics=("alignment",), num=512)
+    return c

@@ -1,0 +1,81 @@
+"""What a scene of shapes may hold, and the sentences that say it; `Scene.caption` and `parse` undo each other.
+
+a large red circle on white
+a large red circle above a small blue square on black
+a large red circle above a small blue square which is left of a small green triangle on grey
+three small blue squares on white
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from diffjax.errors import UserError
+
+SIZES = {"small": 4, "large": 7}  # sides, in sixteenths of the image's
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
+SHAPES = ("circle", "square", "triangle")
+BACKGROUNDS = {"black": (0, 0, 0), "grey": (128, 128, 128), "white": (255, 255, 255)}
+RELATIONS = {"above": (1, 0), "below": (-1, 0), "left of": (0, 1), "right of": (0, -1)}  # (down, right) to the second
+NUMBERS = {2: "two", 3: "three"}
+ATTRIBUTES = ("count", "shape", "colour", "size", "relation", "background")
+
+
+class Thing(NamedTuple):
+    """One shape, by the words for it."""
+
+    size: str
+    colour: str
+    shape: str
+
+    def __str__(self) -> str:
+        return " ".join(self)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One to three things on a background: each in a relation to the next, or, without relations, all of them alike."""
+
+    things: tuple[Thing, ...]
+    relations: tuple[str, ...]
+    background: str
+
+    @property
+    def caption(self) -> str:
+        """The sentence that means it."""
+        if self.counted:
+            what = f"{NUMBERS[len(self.things)]} {self.things[0]}s"
+        else:
+            what = f"a {self.things[0]}"
+            for i, (relation, thing) in enumerate(zip(self.relations, self.things[1:], strict=True)):
+                what += f"{' which is' if i else ''} {relation} a {thing}"
+        return f"{what} on {self.background}"
+
+    @property
+    def counted(self) -> bool:
+        """Whether it says how many there are, and not where."""
+        return len(self.things) > 1 and not self.relations
+
+
+def parse(caption: str) -> Scene:
+    """The scene that a caption means. Raises UserError for a sentence that is none of these."""
+    if found := _COUNTED.fullmatch(caption):
+        number, *thing, background = found.groups()
+        count = next(count for count, word in NUMBERS.items() if word == number)
+        return Scene((Thing(*thing),) * count, (), background)
+    if found := _CHAIN.fullmatch(caption):
+        *words, background = found.groups()
+        things = tuple(Thing(*words[i : i + 3]) for i in (0, 4, 8) if words[i])
+        return Scene(things, tuple(filter(None, (words[3], words[7]))), background)
+    raise UserError(f"caption: {caption!r} is no sentence about shapes, such as {_EXAMPLE!r}")
+
+
+def _any(words) -> str:
+    return f"({'|'.join(words)})"
+
+
+_EXAMPLE = "a large red circle above a small blue square on white"
+_THING = f"{_any(SIZES)} {_any(COLOURS)} {_any(SHAPES)}"
+_SECOND, _THIRD = (f" {which}{_any(RELATIONS)} a {_THING}" for which in ("", "which is "))
+_CHAIN = re.compile(f"a {_THING}(?:{_SECOND}(?:{_THIRD})?)? on {_any(BACKGROUNDS)}")
+_COUNTED = re.compile(f"{_any(NUMBERS.values())} {_THING}s on {_any(BACKGROUNDS)}")

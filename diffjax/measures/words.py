@@ -1,0 +1,46 @@
+"""Whether what was drawn is what was asked for, in words: of scenes of shapes, which can be read exactly."""
+
+import numpy as np
+
+from diffjax.data.shapes import ATTRIBUTES, parse
+from diffjax.data.text import decode
+from diffjax.measures.contract import Score
+from diffjax.measures.evidence import Evidence
+from diffjax.metrics.alignment import Alignment
+from diffjax.metrics.alignment import alignment as judged
+from diffjax.run import Experiment
+
+RENDERED = 200  # held-out scenes, read to see what the checker gives real ones
+
+
+def of_alignment(e: Experiment) -> tuple[str, ...]:
+    """The names of the scores: of captions such as training saw, and of those with things that it never saw."""
+    attributes = [a for a in ATTRIBUTES if a != "relation" or max(e.source.objects) > 1]
+    names = [f"alignment_{name}" for name in ("exact", *attributes)]
+    return (*names, *(f"{name}_heldout" for name in names)) if e.source.held_pairs else tuple(names)
+
+
+def alignment(e: Evidence) -> list[Score]:
+    """The share of samples that show exactly what their caption says, and each attribute's share of right answers."""
+    source, captions = e.experiment.source, decode(e.drawn.label)
+    unseen = np.array([source.is_held_out(parse(caption)) for caption in captions])
+    real = source.split("heldout")
+    batch = real.take(np.arange(min(RENDERED, len(real))))
+    floor = judged(decode(batch["caption"]), batch["x"])
+    scores = []
+    for ending, chosen in (("", ~unseen), ("_heldout", unseen)):
+        if chosen.any():
+            found = judged(np.array(captions)[chosen], e.drawn.x[chosen])
+            scores += _scores(found, floor, ending, e.drawn_protocol | {"captions": found.count})
+    return scores
+
+
+def _scores(found: Alignment, floor: Alignment, ending: str, protocol: dict) -> list[Score]:
+    whole = f"{floor.count} rendered scenes; here of {found.count} samples"
+    scores = [Score(f"alignment_exact{ending}", found.exact, floor.exact, whole, protocol)]
+    for attribute in (a for a in ATTRIBUTES if a in found.attributes):
+        said = found.mistakes(attribute)
+        means = f"rendered scenes{f'; here {said}' if said else ''}"
+        value, best = found.attributes[attribute], floor.attributes.get(attribute)
+        scores.append(Score(f"alignment_{attribute}{ending}", value, best, means, protocol))
+    return scores

@@ -1,0 +1,95 @@
+"""How a network reads a caption: bytes become a few numbers for the whole of it, and some for each byte to attend to.
+
+A caption is uint8 [b, n], zero after its last byte (`diffjax.data.text`). What an encoder gives does not depend on how
+many zeros there are. A token that begins every caption is never hidden, so that the empty one, which means "no
+caption", has something to say too.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, UInt8
+
+from diffjax.errors import UserError
+from diffjax.models.embeddings import timestep_embedding
+from diffjax.models.layers import attend, dense
+from diffjax.precision import Precision
+
+
+class Text(NamedTuple):
+    """A caption as a network has read it."""
+
+    pooled: Float[Array, "b k"]  # of the whole
+    tokens: Float[Array, "b n k"]
+    mask: Bool[Array, "b n"]  # the tokens that are there
+
+
+@dataclass(frozen=True)
+class NoText:
+    """The network is shown no captions."""
+
+
+class TextTransformer(nn.Module):
+    """Bytes, each beside its neighbours, through a small transformer: caption [b, n] -> `Text` with n + 1 tokens.
+
+    Byte embeddings and sines of their places, a convolution over `window` bytes, in which words can form, and `depth`
+    blocks x + attention(norm(x)), x + perceptron(norm(x)) (Vaswani et al. 2017; norms before, Xiong et al. 2020). The
+    first token, which is no byte, is what is pooled (Devlin et al. 2019).
+    """
+
+    precision: Precision
+    width: int = 64  # features of a token
+    depth: int = 2  # blocks
+    heads: int = 4  # of attention
+    mlp_ratio: float = 2.0  # hidden features of a block's perceptron / width
+    window: int = 7  # bytes
+
+    def __post_init__(self):
+        super().__post_init__()
+        for field, low in (("width", 4), ("depth", 0), ("heads", 1), ("window", 1)):
+            if getattr(self, field) < low:
+                raise UserError(f"text.{field}: {getattr(self, field)} must be at least {low}")
+        if self.width % self.heads:
+            raise UserError(f"text.heads: {self.heads} does not divide the width {self.width}")
+        if self.mlp_ratio * self.width < 1:
+            raise UserError(f"text.mlp_ratio: {self.mlp_ratio} must be positive")
+
+    @nn.compact
+    def __call__(self, caption: UInt8[Array, "b n"]) -> Text:
+        compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
+        kwargs = {"dtype": compute, "param_dtype": params}
+        b, n = caption.shape
+        there = caption > 0
+        rows = nn.initializers.normal(1.0)  # as long as sines and cosines, about
+        h = nn.Embed(256, self.width, embedding_init=rows, name="bytes", **kwargs)(caption.astype(jnp.int32))
+        h = jnp.where(there[..., None], h, 0)
+        h = h + nn.Conv(self.width, (self.window,), name="window", **kwargs)(h)
+        h = h + timestep_embedding(jnp.arange(n, dtype=params), self.width, frequencies="open").astype(compute)
+        begin = self.param("begin", rows, (self.width,), params).astype(compute)
+        h = jnp.concatenate([jnp.broadcast_to(begin, (b, 1, self.width)), h], axis=1)
+        mask = jnp.concatenate([jnp.ones((b, 1), bool), there], axis=1)
+        for i in range(self.depth):
+            h = _Block(self.heads, self.mlp_ratio, name=f"block_{i}", **kwargs)(h, mask)
+        h = nn.LayerNorm(name="norm", **kwargs)(h)
+        return Text(h[:, 0], h, mask)
+
+
+class _Block(nn.Module):
+    heads: int
+    mlp_ratio: float
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n k"], mask: Bool[Array, "b n"]) -> Float[Array, "b n k"]:
+        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        b, n, width = x.shape
+        h = nn.LayerNorm(name="norm_1", **kwargs)(x)
+        q, k, v = (dense(width, name=name, **kwargs)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
+        x = x + dense(width, name="out", **kwargs)(attend(q, k, v, mask).reshape(b, n, width))
+        h = nn.gelu(
+            dense(int(width * self.mlp_ratio), name="mlp_1", **kwargs)(nn.LayerNorm(name="norm_2", **kwargs)(x))
+        )
+        return x + dense(width, name="mlp_2", **kwargs)(h)

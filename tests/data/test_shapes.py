@@ -1,0 +1,99 @@
+"""Scenes of shapes: sentences and scenes mean each other, pixels are where relations say, splits share no held pair."""
+
+import numpy as np
+import pytest
+
+from diffjax.data import Shapes
+from diffjax.data.shapes import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, parse, place, render
+from diffjax.data.text import decode
+from diffjax.errors import UserError
+
+FEW = {"num_train": 600, "num_heldout": 200}
+EVERY = FEW | {"objects": (1, 2, 3), "counted": 0.3}
+
+
+def scenes_of(source, split):
+    return [parse(caption) for caption in decode(source.split(split).arrays()["caption"])]
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a large red circle on white",
+        "a large red circle above a small blue square on black",
+        "a small green square right of a small green square which is below a large yellow triangle on grey",
+        "three small blue squares on white",
+    ],
+)
+def test_a_caption_and_its_scene_mean_each_other(caption):
+    assert parse(caption).caption == caption
+
+
+@pytest.mark.parametrize("caption", ["", "a red circle on white", "two large red circle on white", "a cat on white"])
+def test_other_sentences_mean_no_scene(caption):
+    with pytest.raises(UserError, match="no sentence about shapes"):
+        parse(caption)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_pixels_are_where_the_sentence_says(size):
+    scene = Scene((Thing("large", "red", "circle"), Thing("small", "blue", "square")), ("above",), "grey")
+    for corners in place([scene] * 50, size, np.random.RandomState(0)):
+        image = render(scene, corners, size)
+        of = {name: np.argwhere((image == colour).all(axis=-1)) for name, colour in (COLOURS | BACKGROUNDS).items()}
+        assert len(of["red"]) + len(of["blue"]) + len(of["grey"]) == size**2
+        assert len(of["blue"]) == (size // 4) ** 2 and np.ptp(of["red"], axis=0).max() + 1 == 7 * size // 16
+        assert of["red"][:, 0].max() + 1 < of["blue"][:, 0].min()  # a gap between them
+        down, right = np.abs(of["blue"].mean(axis=0) - of["red"].mean(axis=0))
+        assert down >= 2 * right
+
+
+def test_the_same_seed_draws_the_same_scenes_and_another_seed_others():
+    one, again, other = (Shapes(seed=seed, **EVERY).split("train").arrays() for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one["x"], again["x"])
+    np.testing.assert_array_equal(one["caption"], again["caption"])
+    assert (one["caption"] != other["caption"]).any(axis=1).mean() > 0.9
+
+
+def test_training_never_sees_a_held_out_pair_and_every_held_out_scene_has_one():
+    source = Shapes(**EVERY)
+    assert len(source.held_out) == 2 and len({word for pair in source.held_out for word in pair}) == 4
+    assert not any(map(source.is_held_out, scenes_of(source, "train")))
+    assert all(map(source.is_held_out, scenes_of(source, "heldout")))
+    of_training = {(thing.colour, thing.shape) for scene in scenes_of(source, "train") for thing in scene.things}
+    assert len(of_training) == len(COLOURS) * len(SHAPES) - 2  # everything else it sees, every word among them
+
+
+def test_everything_is_drawn_as_often_and_counted_scenes_at_their_share():
+    scenes = scenes_of(Shapes(**EVERY | {"num_train": 3000}), "train")
+    for count in (1, 2, 3):
+        of = [scene for scene in scenes if len(scene.things) == count]
+        np.testing.assert_allclose(len(of) / 3000, 1 / 3, atol=0.04)
+        if count > 1:
+            np.testing.assert_allclose(np.mean([scene.counted for scene in of]), 0.3, atol=0.06)
+    np.testing.assert_allclose(np.mean([scene.things[0].size == "large" for scene in scenes]), 0.5, atol=0.04)
+    assert {scene.background for scene in scenes} == set(BACKGROUNDS) and set(SIZES) == {"small", "large"}
+
+
+def test_prompts_are_by_turns_of_training_and_held_out_and_captions_fit():
+    source = Shapes(**EVERY)
+    space, shown = source.space, [parse(prompt) for prompt in source.space.prompts]
+    assert not any(map(source.is_held_out, shown[::2])) and all(map(source.is_held_out, shown[1::2]))
+    captions = source.split("train").arrays()["caption"]
+    assert captions.shape == (600, space.caption) and max(map(len, space.prompts)) <= space.caption
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"size": 28}, "data.size: 28"),
+        ({"objects": (4,)}, "data.objects"),
+        ({"objects": ()}, "data.objects"),
+        ({"counted": 1.5}, "data.counted: 1.5"),
+        ({"held_pairs": 4}, "data.held_pairs: 4"),
+        ({"num_train": 0}, "data.num_train: 0"),
+    ],
+)
+def test_numbers_that_make_no_scenes_are_refused(fields, said):
+    with pytest.raises(UserError, match=said):
+        Shapes(**fields)

@@ -1,0 +1,162 @@
+"""Models by captions: hidden at their rate, guided towards them and away from others; both players of a GAN read."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from diffjax.data.space import Space
+from diffjax.data.text import encode
+from diffjax.diffusion import DDIM, guidance
+from diffjax.ema import HalfLife
+from diffjax.errors import UserError
+from diffjax.methods import Diffusion
+from diffjax.models import MLP, TextTransformer, UNet
+from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
+from diffjax.models.mlp_gan import MlpGenerator
+from diffjax.precision import Precision
+from tests.methods import games
+
+SPACE = Space("points", (2,), shift=0.0, scale=1.0, caption=8, prompts=("red", "blue"))
+PROMPTS = ("red", "", "blue")
+
+
+class Counting(nn.Module):
+    """A network that answers with what the bytes of a caption add up to, and nothing else."""
+
+    shape: tuple
+    num_classes: int
+    precision: Precision
+    axis: object
+    text: object = None
+
+    @nn.compact
+    def __call__(self, x, t, label=None, keys=None):
+        assert self.num_classes == 0
+        scale = self.param("scale", nn.initializers.ones_init(), ())
+        return jnp.zeros_like(x) + scale * label.sum(axis=1, keepdims=True) / 1000
+
+
+def method(space=SPACE, **fields):
+    given = {
+        "space": space, "precision": Precision(), "optimizers": {"denoiser": optax.sgd(0.1)}, "ema": HalfLife(),
+        "batch_size": 64, "accumulate": 1, "network": partial(Counting, text=TextTransformer), "conditional": True,
+    }  # fmt: skip
+    return Diffusion(**given | fields)
+
+
+def denoised(made, spec, prompts=PROMPTS):
+    captions = jnp.asarray(encode(prompts, 8))
+    variables = {"denoiser": {"params": {"scale": jnp.ones(())}}}
+    return made.denoiser(variables, spec)(jnp.ones((len(prompts), 2)), jnp.float32(0.5), captions).x0
+
+
+def test_captions_are_hidden_at_the_stated_rate_and_otherwise_left_alone():
+    captions = jnp.asarray(encode(["red"] * 4000, 8))
+    shown = np.asarray(method(label_dropout=0.2)._hidden(captions, jax.random.split(jax.random.key(0), 4000)))
+    hidden = (shown == 0).all(axis=1)
+    np.testing.assert_allclose(hidden.mean(), 0.2, atol=4 * np.sqrt(0.16 / 4000))
+    np.testing.assert_array_equal(shown[~hidden], captions[: (~hidden).sum()])
+
+
+def test_at_guidance_scale_one_the_model_is_the_conditional_one_and_at_zero_the_empty_prompts():
+    made = method()
+    plain = denoised(made, DDIM())
+    np.testing.assert_array_equal(denoised(made, made.with_guidance(DDIM(), 1.0)), plain)
+    np.testing.assert_array_equal(denoised(made, made.with_guidance(DDIM(), 0.0)), denoised(made, DDIM(), [""] * 3))
+
+
+def test_a_negative_prompt_takes_the_place_of_the_empty_one():
+    """D_n + s (D_c - D_n)."""
+    made = method()
+    guided = made.with_guidance(DDIM(), 3.0)
+    wanted, unwanted = denoised(made, DDIM()), denoised(made, DDIM(), ["green"] * 3)
+    negative = denoised(made, made.with_negative(guided, "green"))
+    np.testing.assert_allclose(negative, unwanted + 3 * (wanted - unwanted), rtol=1e-5)
+    np.testing.assert_array_equal(denoised(made, made.with_negative(guided, "")), denoised(made, guided))
+    # It stays beside the denoiser, whatever wraps the guidance.
+    wrapped = made.with_negative(DDIM(guidance=partial(guidance.interval, guidance=guided.guidance)), "green")
+    assert guidance.outermost(wrapped.guidance) is guidance.interval
+    assert guidance.innermost(wrapped.guidance) is guidance.classifier_free
+
+
+def test_samples_are_asked_for_by_prompts_or_the_datas_own():
+    made = method()
+    np.testing.assert_array_equal(made.asked(DDIM()), encode(["red", "blue"], 8))
+    np.testing.assert_array_equal(made.asked(DDIM(), None, PROMPTS), encode(PROMPTS, 8))
+    assert not made.draws_by_label(DDIM()) and method(conditional=False, network=MLP).asked(DDIM()) is None
+
+
+def test_what_cannot_be_read_or_guided_is_one_line():
+    images = Space("images", (8, 8, 1), caption=8)
+    for fields, said in (
+        ({"network": MLP}, "method.network: MLP reads no captions; unet does"),
+        ({"space": images, "network": UNet}, "method.network.text: none, but there are captions to read"),
+        ({"conditional": False}, "method.network.text: there is nothing to read"),
+    ):
+        with pytest.raises(UserError, match=said):
+            method(**fields)
+    made = method()
+    for spec in (DDIM(), made.with_guidance(DDIM(), 1.0)):
+        with pytest.raises(UserError, match="--negative: nothing is guided away from it"):
+            made.with_negative(spec, "green")
+    with pytest.raises(UserError, match="a classifier tells labels"):
+        labelled = Space("points", (2,), num_classes=2, caption=8)
+        method(labelled).check_sampler(DDIM(guidance=partial(guidance.classifier, other=None)))
+
+
+WORDED = Space("images", (8, 8, 1), caption=8, prompts=("red", "blue"))
+
+
+def reading_game(**fields):
+    text = partial(TextTransformer, width=8, heads=1, depth=1, window=3)
+    players = {
+        "generator": partial(DcganGenerator, width=4, latent=4, text=text),
+        "discriminator": partial(DcganDiscriminator, width=4, text=text),
+    }
+    return games.gan(WORDED, conditional=True, **players | fields)
+
+
+def test_both_players_read_and_learn_to_read():
+    game = reading_game()
+    captions = jnp.asarray(encode(["red", "blue", "", "é"] * 4, 8)).reshape(2, 8, 8)
+    batch = games.batches(game) | {"caption": captions}
+    before = jax.jit(game.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(partial(game.step, axis=games.Axis()))(before, batch, games.KEY)
+    for player, where in (("generator", "labelled"), ("discriminator", "logit")):
+        readers = (state.params[player]["params"][where]["text"] for state in (before, after))
+        assert games.moved(*readers)
+    keys = jax.random.split(jax.random.key(1), 2)
+    one, other = (
+        game.sample(after.params, game.samplers["generator"](), keys, jnp.asarray(encode(texts, 8))).x0
+        for texts in (["red", "red"], ["red", "blue"])
+    )
+    np.testing.assert_array_equal(one[0], other[0])
+    assert (one[1] != other[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"generator": MlpGenerator}, "method.generator: MlpGenerator reads no captions"),
+        ({"discriminator": DcganDiscriminator}, "method.discriminator.text: none, but there are captions to read"),
+        ({"auxiliary": 1.0}, "method.auxiliary: 1.0 asks for classes, and captions are shown here"),
+        ({"conditional": False}, "method.generator.text: there is nothing to read"),
+    ],
+)
+def test_a_game_that_cannot_read_is_one_line(fields, said):
+    with pytest.raises(UserError, match=said):
+        reading_game(**fields)
+
+
+def test_captions_shown_where_only_labels_can_be_is_one_line():
+    for player, network, way in (
+        ("generator", DcganGenerator, "batch_norm"),
+        ("discriminator", DcganDiscriminator, "concat"),
+    ):
+        with pytest.raises(UserError, match=f"method.{player}.conditioning: '{way}' is for labels"):
+            network((8, 8, 1), 0, Precision(), None, conditioning=way, text=TextTransformer)

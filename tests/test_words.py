@@ -1,0 +1,153 @@
+"""Words at the front door: a model of shapes is trained, drawn from by prompts, edits by them, and is measured."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import diffjax
+import launch
+from diffjax import attention
+from diffjax.data import Shapes
+from diffjax.data.text import decode, encode
+from diffjax.measures import words
+from diffjax.sampling import Drawn
+from diffjax.train import train
+from tests import tiny
+from tests.test_launch import one_line
+
+RED, BLUE = "a large red circle above a small blue square on white", "a small blue square on black"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny trained run that reads captions."""
+    workdir = tmp_path_factory.mktemp("shapes")
+    result = train(tiny.shapes(train__steps=4), workdir)
+    assert 0 <= result["metrics"]["eval/alignment_exact"] <= 1  # what is watched in training
+    assert "eval/alignment_colour_heldout" in result["metrics"]
+    return workdir
+
+
+def drawn(run, tmp_path, out, *options, num=6):
+    assert launch.main(["sample", f"--workdir={run}", f"--num={num}", f"--out={tmp_path}/{out}", *options]) == 0
+    return np.load(tmp_path / out) if out.endswith("npz") else np.asarray(Image.open(tmp_path / out))
+
+
+def test_prompts_are_drawn_in_turn_whatever_else_is_asked_for(run, tmp_path, capsys):
+    both = drawn(run, tmp_path, "both.npz", f"--prompt={RED}", f"--prompt={BLUE}")
+    assert both["caption"].tolist() == [RED, BLUE] * 3 and both["x"].shape == (6, 16, 16, 3)
+    one = drawn(run, tmp_path, "one.npz", f"--prompt={RED}", num=5)
+    np.testing.assert_array_equal(one["x"][::2], both["x"][::2])  # sample i is of (prompt, seed, i)
+    assert (one["x"][1] != both["x"][1]).any()
+    again = diffjax.load(run).sample(6, prompts=(RED, BLUE))
+    np.testing.assert_array_equal(again.x, both["x"])
+    own = drawn(run, tmp_path, "own.npz")
+    assert tuple(own["caption"]) == diffjax.load(run).experiment.method.space.prompts[:6]
+
+
+def test_empty_foreign_and_long_prompts_are_drawn_and_it_is_said_what_is_read(run, tmp_path, capsys):
+    texts = ["", "круг", RED * 3]
+    captions = drawn(run, tmp_path, "x.npz", *(f"--prompt={text}" for text in texts), num=3)["caption"]
+    assert captions[:2].tolist() == texts[:2] and texts[2].startswith(captions[2]) and len(captions[2]) == 65
+    assert "is longer than the 65 bytes that this model reads: 'a large red" in capsys.readouterr().out
+
+
+def test_a_picture_has_a_row_for_each_prompt_and_shows_a_photo_first(run, tmp_path):
+    one, two = (drawn(run, tmp_path, "x.png", *(f"--prompt={p}" for p in prompts)) for prompts in ([RED], [RED, BLUE]))
+    assert one.shape[0] < two.shape[0] and one.shape[1] > two.shape[1]  # a row of six, two rows of three
+    Image.fromarray(np.full((30, 40, 3), 255, np.uint8)).save(tmp_path / "photo.png")
+    edit = (f"--image={tmp_path}/photo.png", "--strength=0.5", f"--prompt={RED}")
+    shown = drawn(run, tmp_path, "y.png", *edit)
+    assert shown.shape[0] > one.shape[0]
+    assert drawn(run, tmp_path, "y.npz", *edit)["caption"].tolist() == [RED] * 6
+
+
+def test_guidance_and_a_negative_prompt_change_what_is_drawn_and_scale_one_does_not(run, tmp_path):
+    ways = {"plain": [], "one": ["--guidance=1"], "three": ["--guidance=3"], "away": ["--guidance=3", "--negative=red"]}
+    plain, one, three, away = (
+        drawn(run, tmp_path, f"{way}.npz", f"--prompt={RED}", *words)["x"] for way, words in ways.items()
+    )
+    np.testing.assert_array_equal(plain, one)
+    assert (three != plain).any() and (away != three).any()
+
+
+def test_a_film_shows_where_each_word_is_attended_to(run, tmp_path):
+    drawn(run, tmp_path, "x.gif", "--attention", f"--prompt={BLUE}", num=2)
+    with Image.open(tmp_path / "x.gif") as film:
+        assert film.n_frames == 2 and film.size[0] > 7 * 56  # a step each; x_t and six words
+    opened = diffjax.load(run)
+    method, captions = opened.experiment.method, encode([BLUE, ""], 65)
+    shares = np.asarray(method.attention(opened.ema, np.zeros((2, 16, 16, 3), np.float32), np.float32(0.5), captions))
+    np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-5)
+    assert (shares[1, ..., 1:] == 0).all()  # nothing but the token that begins it
+    words_there = attention.words_of(captions[0])
+    assert [word for word, _ in words_there] == BLUE.split() and words_there[1][1] == slice(3, 8)
+    assert attention.words_of(captions[1]) == []
+
+
+@pytest.mark.slow
+def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, tmp_path):
+    Image.fromarray(np.full((16, 16, 3), (255, 0, 0), np.uint8)).save(tmp_path / "photo.png")
+    Image.fromarray(np.repeat(np.arange(16) >= 8, 16).reshape(16, 16)).save(tmp_path / "mask.png")
+    edit = (f"--image={tmp_path}/photo.png", f"--mask={tmp_path}/mask.png", "--resamples=1")
+    red, blue = (drawn(run, tmp_path, f"{p}.npz", *edit, f"--prompt={p}")["x"] for p in ("red", "blue"))
+    assert (red[:, :8] == (255, 0, 0)).all() and (blue[:, :8] == (255, 0, 0)).all()
+    assert (red[:, 8:] != blue[:, 8:]).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--guidance=-1"], "sampler.guidance.scale: -1.0 is negative"),
+        (["--negative=red"], "--negative: nothing is guided away from it; give a --guidance other than 1"),
+        (["--attention"], "--attention: is a film, and"),
+        (["--label=1"], "--label: 1 given, but this model was trained without labels"),
+        (["--prompt=a\0b"], "has a zero byte"),
+        (["--prompt=a\udce9"], "is not UTF-8"),
+    ],
+)
+def test_what_cannot_be_said_is_one_line(options, said, run, tmp_path, capsys):
+    assert said in one_line(capsys, "sample", f"--workdir={run}", f"--out={tmp_path}/x.png", *options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--config=configs/shapes.py:17_two"], "no variant '17_two'; SIZE_OBJECTS, such as 16_two"),
+        (["--config=configs/shapes.py", "--config.data.size=20"], "data.size: 20 is not one of 16, 32, 64"),
+        (["--config=configs/shapes.py", "--config.data.objects=4"], "data.objects: (4,) must be numbers from 1 to 3"),
+        (["--config=configs/shapes.py", "--config.method.network.text.name=none"], "method.network.text: none, but"),
+        (["--config=configs/shapes.py", "--config.method.conditional=false"], "method.network.text: there is nothing"),
+        (["--config=configs/digits.py", "--config.method.network.text.name=transformer"], "there is nothing to read"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(options, said, capsys):
+    assert said in one_line(capsys, "train", "--dry-run", *options)
+
+
+def test_prompts_for_a_model_without_text_are_one_line(tmp_path, capsys):
+    train(tiny.points(train__steps=1, eval__metrics="()"), tmp_path / "points")
+    for option, said in (("--prompt=red", "--prompt: 'red'"), ("--negative=red", "--negative: 'red'")):
+        words = ["sample", f"--workdir={tmp_path}/points", f"--out={tmp_path}/x.png", option]
+        assert f"{said} given, but this model was trained without captions" in one_line(capsys, *words)
+    assert "needs a model of shapes" in one_line(
+        capsys, "evaluate", f"--workdir={tmp_path}/points", "--metrics=alignment"
+    )
+
+
+def test_alignment_is_of_seen_and_held_out_captions_apart():
+    source = Shapes(num_train=20, num_heldout=20)
+    batches = [source.split(split).take(np.arange(10)) for split in ("train", "heldout")]
+    x, captions = (np.concatenate([batch[name] for batch in batches]) for name in ("x", "caption"))
+    captions[15:] = encode([RED] * 5, source.space.caption)  # of training, and not what is there
+    evidence = SimpleNamespace(
+        experiment=SimpleNamespace(source=source), drawn=Drawn(x, captions, 1), drawn_protocol={"generated": 20}
+    )
+    scores = {score.name: score for score in words.alignment(evidence)}
+    assert tuple(scores) == words.of_alignment(evidence.experiment)
+    assert scores["alignment_exact"].value == 10 / 15 and scores["alignment_exact_heldout"].value == 1
+    assert scores["alignment_exact"].at_best == 1 and scores["alignment_exact"].protocol["captions"] == 15
+    assert decode(captions[15:]) == [RED] * 5 and " as " in scores["alignment_shape"].meaning
