@@ -19,6 +19,6 @@ SOURCES = {
 FAMILIES = (Toy2D, TFDS, Folder)  # named with a member: "toy2d:ring", "tfds:mnist", "folder:/path"
 
 __all__ = [
-    "FAMILIES", "SOURCES", "TFDS", "DeadLeaves", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Shapes", "Source",
-    "Space", "StackedMNIST", "Stream", "Toy2D", "prepare",
+    "FAMILIES", "SOURCES", "TFDS", "DeadLeaves", "Digits", "Examples", "Folder", "Heartbeat", "Order", "Shapes",
+    "Source", "Space", "StackedMNIST", "Stream", "Toy2D", "prepare",
 ]  # fmt: skip
