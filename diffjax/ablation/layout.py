@@ -41,7 +41,10 @@ def _sheet(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task])
             papers.append(True)
             columns.append(theirs)
     return Sheet(
-        _caption(quantity, measure, usual, paper.source), heads, [*map(list, zip(*columns, strict=True))], papers
+        _caption(quantity, measure, usual, paper.source if any(papers) else ""),
+        heads,
+        [*map(list, zip(*columns, strict=True))],
+        papers,
     )
 
 
@@ -49,11 +52,18 @@ def _caption(quantity: Quantity, measure: str, usual: int, source: str) -> str:
     unit = f" ({quantity.unit})" if quantity.unit else ""
     over = f"mean +- spread over {usual} seeds" if usual > 1 else "one seed"
     ours = f"{quantity.name}{unit}: ours by {measure}, {over}"
+    if not source:
+        return f"{ours}; nothing was published"
     return f"{ours}; paper: {source} [{quantity.mark}: {MARKS[quantity.mark]}]"
 
 
 def said(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:
-    """Our cell: the mean and spread over its seeds, whose number is said where it is not the usual one."""
+    """Our cell: the mean and spread over its seeds, whose number is said where it is not the usual one.
+
+    Nothing, where the budget has no run for it.
+    """
+    if cell.status == "not run" and not cell.runs:
+        return ""
     if cell.status in ("not run", "failed") or quantity not in cell.values:
         return cell.status
     values, sd = cell.values[quantity], cell.sd(quantity)
