@@ -47,13 +47,15 @@ def _sheet(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task])
             papers.append(True)
             columns.append(theirs)
     rows = [list(row) for row in zip(*columns, strict=True) if any(row[1:])]
-    return Sheet(_caption(quantity, measure, usual, paper.source), heads, rows, papers)
+    return Sheet(_caption(quantity, measure, usual, paper.source if any(papers) else ""), heads, rows, papers)
 
 
 def _caption(quantity: Quantity, measure: str, usual: int, source: str) -> str:
     unit = f" ({quantity.unit})" if quantity.unit else ""
     over = f"mean +- spread over {usual} seeds" if usual > 1 else "one seed"
     ours = f"{quantity.name}{unit}: ours by {measure}, {over}"
+    if not source:
+        return f"{ours}; nothing was published"
     return f"{ours}; paper: {source} [{quantity.mark}: {MARKS[quantity.mark]}]"
 
 

@@ -8,7 +8,7 @@ import pytest
 import launch
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.experiment import read
-from diffjax.ablation.layout import published
+from diffjax.ablation.layout import published, said
 from diffjax.ablation.ledger import keep
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.plan import tasks
@@ -52,6 +52,7 @@ def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
 def test_published_cells_are_printed_as_they_were_published():
     assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.1", "unstable", ""]
     assert published(Marked(3.77, "M")) == "3.77 [M]"
+    assert said(Cell({}), "distance", []) == "" and said(Cell({}, {0: "abc"}), "distance", []) == "not run"
     with pytest.raises(UserError, match="the mark of 3.77, 'Z', is not one of A"):
         Marked(3.77, "Z")
 
