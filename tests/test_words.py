@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,9 +13,13 @@ import launch
 from diffjax import attention
 from diffjax.data import Shapes
 from diffjax.data.text import decode, encode
-from diffjax.measures import words
+from diffjax.draw import rows_of
+from diffjax.errors import UserError
+from diffjax.measures import choose, words
+from diffjax.run import Experiment
 from diffjax.sampling import Drawn
 from diffjax.train import train
+from diffjax.words import Words
 from tests import tiny
 from tests.test_launch import one_line
 
@@ -35,35 +41,33 @@ def drawn(run, tmp_path, out, *options, num=6):
     return np.load(tmp_path / out) if out.endswith("npz") else np.asarray(Image.open(tmp_path / out))
 
 
-def test_prompts_are_drawn_in_turn_whatever_else_is_asked_for(run, tmp_path, capsys):
-    both = drawn(run, tmp_path, "both.npz", f"--prompt={RED}", f"--prompt={BLUE}")
-    assert both["caption"].tolist() == [RED, BLUE] * 3 and both["x"].shape == (6, 16, 16, 3)
+def test_prompts_are_drawn_in_turn_long_empty_and_foreign_ones_too(run, tmp_path, capsys):
+    texts = [RED, "", "круг", f"{RED} and nothing else at all"]
+    several = drawn(run, tmp_path, "several.npz", *(f"--prompt={text}" for text in texts), num=8)
+    assert several["caption"].tolist() == [RED, "", "круг", f"{RED} and nothing"] * 2
+    assert f"is longer than the 65 bytes that this model reads: '{RED} and nothing'" in capsys.readouterr().out
     one = drawn(run, tmp_path, "one.npz", f"--prompt={RED}", num=5)
-    np.testing.assert_array_equal(one["x"][::2], both["x"][::2])  # sample i is of (prompt, seed, i)
-    assert (one["x"][1] != both["x"][1]).any()
-    again = diffjax.load(run).sample(6, prompts=(RED, BLUE))
-    np.testing.assert_array_equal(again.x, both["x"])
-    own = drawn(run, tmp_path, "own.npz")
-    assert tuple(own["caption"]) == diffjax.load(run).experiment.method.space.prompts[:6]
+    np.testing.assert_array_equal(one["x"][::4], several["x"][::4])  # sample i is of (prompt, seed, i) alone
+    assert one["x"].shape == (5, 16, 16, 3) and (one["x"][1] != several["x"][1]).any()
 
 
-def test_empty_foreign_and_long_prompts_are_drawn_and_it_is_said_what_is_read(run, tmp_path, capsys):
-    texts = ["", "круг", RED * 3]
-    captions = drawn(run, tmp_path, "x.npz", *(f"--prompt={text}" for text in texts), num=3)["caption"]
-    assert captions[:2].tolist() == texts[:2] and texts[2].startswith(captions[2]) and len(captions[2]) == 65
-    assert "is longer than the 65 bytes that this model reads: 'a large red" in capsys.readouterr().out
+def test_a_picture_has_a_row_for_each_prompt_and_shows_a_photo_first():
+    experiment = SimpleNamespace()  # its samples are shown as they are
+    x = np.zeros((7, 16, 16, 3), np.uint8)
+    one, two = (rows_of(prompts, experiment, Drawn(x, np.zeros((7, 8)), 1)) for prompts in ((RED,), (RED, BLUE)))
+    with_photo = rows_of((RED,), experiment, Drawn(x, np.zeros((6, 8)), 1))
+    assert one.shape[0] < two.shape[0] == with_photo.shape[0]  # one row; two rows; a row for the photo, and one
+    assert one.shape[1] - two.shape[1] == 3 * 66  # seven columns, or four
 
 
-def test_a_picture_has_a_row_for_each_prompt_and_shows_a_photo_first(run, tmp_path):
-    one, two = (drawn(run, tmp_path, "x.png", *(f"--prompt={p}" for p in prompts)) for prompts in ([RED], [RED, BLUE]))
-    assert one.shape[0] < two.shape[0] and one.shape[1] > two.shape[1]  # a row of six, two rows of three
+def test_a_photo_is_edited_by_a_prompt(run, tmp_path, capsys):
     Image.fromarray(np.full((30, 40, 3), 255, np.uint8)).save(tmp_path / "photo.png")
     edit = (f"--image={tmp_path}/photo.png", "--strength=0.5", f"--prompt={RED}")
-    shown = drawn(run, tmp_path, "y.png", *edit)
-    assert shown.shape[0] > one.shape[0]
-    assert drawn(run, tmp_path, "y.npz", *edit)["caption"].tolist() == [RED] * 6
+    assert drawn(run, tmp_path, "x.npz", *edit, num=2)["caption"].tolist() == [RED] * 2
+    assert "photo.png (40x30, RGB): its middle 30x30 cut out, reduced to 16x16" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_guidance_and_a_negative_prompt_change_what_is_drawn_and_scale_one_does_not(run, tmp_path):
     ways = {"plain": [], "one": ["--guidance=1"], "three": ["--guidance=3"], "away": ["--guidance=3", "--negative=red"]}
     plain, one, three, away = (
@@ -78,12 +82,13 @@ def test_a_film_shows_where_each_word_is_attended_to(run, tmp_path):
     with Image.open(tmp_path / "x.gif") as film:
         assert film.n_frames == 2 and film.size[0] > 7 * 56  # a step each; x_t and six words
     opened = diffjax.load(run)
-    method, captions = opened.experiment.method, encode([BLUE, ""], 65)
-    shares = np.asarray(method.attention(opened.ema, np.zeros((2, 16, 16, 3), np.float32), np.float32(0.5), captions))
+    captions = encode([BLUE, ""], 65)
+    x_t, t = jnp.zeros((2, 16, 16, 3)), jnp.float32(0.5)
+    shares = np.asarray(jax.jit(opened.experiment.method.attention)(opened.ema, x_t, t, captions))
     np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-5)
     assert (shares[1, ..., 1:] == 0).all()  # nothing but the token that begins it
-    words_there = attention.words_of(captions[0])
-    assert [word for word, _ in words_there] == BLUE.split() and words_there[1][1] == slice(3, 8)
+    there = attention.words_of(captions[0])
+    assert [word for word, _ in there] == BLUE.split() and there[1][1] == slice(3, 8)
     assert attention.words_of(captions[1]) == []
 
 
@@ -128,14 +133,13 @@ def test_what_cannot_be_trained_is_one_line(options, said, capsys):
     assert said in one_line(capsys, "train", "--dry-run", *options)
 
 
-def test_prompts_for_a_model_without_text_are_one_line(tmp_path, capsys):
-    train(tiny.points(train__steps=1, eval__metrics="()"), tmp_path / "points")
-    for option, said in (("--prompt=red", "--prompt: 'red'"), ("--negative=red", "--negative: 'red'")):
-        words = ["sample", f"--workdir={tmp_path}/points", f"--out={tmp_path}/x.png", option]
-        assert f"{said} given, but this model was trained without captions" in one_line(capsys, *words)
-    assert "needs a model of shapes" in one_line(
-        capsys, "evaluate", f"--workdir={tmp_path}/points", "--metrics=alignment"
-    )
+def test_words_for_a_model_without_text_are_one_line():
+    experiment = Experiment.of(tiny.points(eval__metrics="()"))
+    for asked, said in ((Words(("red",)), "--prompt: 'red'"), (Words((), "red"), "--negative: 'red'")):
+        with pytest.raises(UserError, match=f"{said} given, but this model was trained without captions"):
+            asked.checked(experiment.method, experiment.sampler)
+    with pytest.raises(UserError, match="'alignment' needs a model of shapes that is shown captions"):
+        choose(("alignment",), experiment)
 
 
 def test_alignment_is_of_seen_and_held_out_captions_apart():

@@ -1,12 +1,15 @@
 """Scenes of shapes: sentences and scenes mean each other, pixels are where relations say, splits share no held pair."""
 
+import jax
 import numpy as np
 import pytest
 
-from diffjax.data import Shapes
+from diffjax.data import Shapes, Stream
 from diffjax.data.shapes import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, parse, place, render
 from diffjax.data.text import decode
 from diffjax.errors import UserError
+from diffjax.metrics.alignment import alignment
+from diffjax.parallel import layout
 
 FEW = {"num_train": 600, "num_heldout": 200}
 EVERY = FEW | {"objects": (1, 2, 3), "counted": 0.3}
@@ -97,3 +100,13 @@ def test_prompts_are_by_turns_of_training_and_held_out_and_captions_fit():
 def test_numbers_that_make_no_scenes_are_refused(fields, said):
     with pytest.raises(UserError, match=said):
         Shapes(**fields)
+
+
+@pytest.mark.parametrize("resident_bytes", [2**31, 0], ids=["resident", "streamed"])
+def test_captions_stay_with_their_pictures_on_every_path_and_device(resident_bytes):
+    source = Shapes(num_train=40, num_heldout=1)
+    stream = Stream(source, 0, 8, 2, layout(), resident_bytes=resident_bytes)
+    batch = jax.device_get([next(stream) for _ in range(2)])
+    x, captions = (np.concatenate([step[name] for step in batch]) for name in ("x", "caption"))
+    assert captions.shape == (4, 8, source.space.caption)
+    assert alignment(decode(captions.reshape(32, -1)), x.reshape(32, 16, 16, 3)).exact == 1
