@@ -9,6 +9,7 @@ from diffjax.ablation.claims import (
     Claim,
     Fails,
     Less,
+    Near,
     Statement,
     Within,
     decreases,
@@ -21,6 +22,7 @@ from diffjax.ablation.grid import Grid, Run, computed, setting, trained, vary
 from diffjax.ablation.table import Axis, Marked, Quantity, Table
 
 __all__ = [
-    "All", "AnyOf", "Axis", "Budget", "Claim", "Fails", "Grid", "Less", "Marked", "Quantity", "Run", "Statement",
-    "Table", "Within", "computed", "decreases", "greatest", "increases", "least", "setting", "trained", "vary",
+    "All", "AnyOf", "Axis", "Budget", "Claim", "Fails", "Grid", "Less", "Marked", "Near", "Quantity", "Run",
+    "Statement", "Table", "Within", "computed", "decreases", "greatest", "increases", "least", "setting", "trained",
+    "vary",
 ]  # fmt: skip

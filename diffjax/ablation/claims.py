@@ -114,23 +114,31 @@ class Less(Statement):
     high: Where
 
     def decide(self, cells, level=LEVEL):
-        low, high = cells.at(self.low), cells.at(self.high)
         name = f"{self.quantity} at {_name(self.low)} < at {_name(self.high)}"
-        if early := _without_numbers(low, high, cells.better(self.quantity)):
-            return Finding(early.holds, f"{name}: {early.why}")
-        if any(self.quantity not in cell.values for cell in (low, high)):
-            return Finding(None, f"{name}: this budget does not measure {self.quantity}")
-        differing = differences(low.protocols[self.quantity], high.protocols[self.quantity])
-        if differing:
-            return Finding(None, f"{name}: measured under different protocols, {', '.join(differing)}")
-        first, second = low.values[self.quantity], high.values[self.quantity]
-        paired = low.runs == high.runs
-        between = _paired(first, second, level) if paired else _welch(first, second, level)
-        if between is None:
-            return Finding(None, f"{name}: one seed has no interval")
-        lowest, highest = between
-        said = f"{name}: difference {_interval(lowest, highest)}{' (paired)' if paired else ''}"
-        return Finding(_side(lowest, highest), said)
+        between = _difference(cells, self.quantity, self.low, self.high, name, level)
+        return between if isinstance(between, Finding) else Finding(_side(*between.ends), between.said)
+
+
+@dataclass(frozen=True)
+class Near(Statement):
+    """`quantity` at one place differs from that at another by at most this share of the other's mean.
+
+    Equivalence: it holds when the whole interval of the difference lies within, and not because none was found.
+    """
+
+    quantity: str
+    one: Where
+    other: Where
+    share: float
+
+    def decide(self, cells, level=LEVEL):
+        name = f"{self.quantity} at {_name(self.one)} within {self.share:.0%} of that at {_name(self.other)}"
+        between = _difference(cells, self.quantity, self.one, self.other, name, level, ordered=False)
+        if isinstance(between, Finding):
+            return between
+        (lowest, highest), most = between.ends, self.share * abs(cells.at(self.other).mean(self.quantity))
+        holds = True if -most <= lowest and highest <= most else False if highest < -most or lowest > most else None
+        return Finding(holds, f"{between.said}, to lie in {_interval(-most, most)}")
 
 
 @dataclass(frozen=True)
@@ -228,6 +236,32 @@ class _Extreme(Statement):
 
 
 # ---------------------------------------------------------------------------------------------------------- intervals
+
+
+class _Between(NamedTuple):
+    """The interval of a difference, and how it is said."""
+
+    ends: tuple[float, float]
+    said: str
+
+
+def _difference(
+    cells: Cells, quantity: str, low: Where, high: Where, name: str, level: float, ordered: bool = True
+) -> _Between | Finding:
+    """The interval of high - low; or the finding, where no numbers decide. A failure decides what is `ordered`."""
+    first, second = cells.at(low), cells.at(high)
+    if early := _without_numbers(first, second, cells.better(quantity) if ordered else ""):
+        return Finding(early.holds, f"{name}: {early.why}")
+    if any(quantity not in cell.values for cell in (first, second)):
+        return Finding(None, f"{name}: this budget does not measure {quantity}")
+    differing = differences(first.protocols[quantity], second.protocols[quantity])
+    if differing:
+        return Finding(None, f"{name}: measured under different protocols, {', '.join(differing)}")
+    paired = first.runs == second.runs
+    between = (_paired if paired else _welch)(first.values[quantity], second.values[quantity], level)
+    if between is None:
+        return Finding(None, f"{name}: one seed has no interval")
+    return _Between(between, f"{name}: difference {_interval(*between)}{' (paired)' if paired else ''}")
 
 
 def _without_numbers(low: Cell, high: Cell, better: str) -> Finding | None:

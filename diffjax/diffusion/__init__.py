@@ -101,6 +101,7 @@ GUIDANCE = {
     "autoguidance": guidance.autoguidance,
     "classifier": guidance.classifier,
     "dynamic_threshold": guidance.dynamic_threshold,
+    "rounded": guidance.rounded,
 }
 
 __all__ = [

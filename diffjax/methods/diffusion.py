@@ -297,8 +297,9 @@ class Diffusion(Method):
     def _check_learned_variance(self, spec: Sampler) -> None:
         if self.reverse_variance.outputs == 1:
             raise UserError("sampler.variance: this model has learned none (method.reverse_variance); small or large")
-        if guidance.outermost(spec.guidance) is guidance.interval:
-            raise UserError("sampler.variance: 'learned' is not known under guidance by interval; small or large")
+        if guidance.outermost(spec.guidance) in (guidance.interval, guidance.rounded):
+            name = guidance.outermost(spec.guidance).__name__
+            raise UserError(f"sampler.variance: 'learned' is not known under guidance by {name}; small or large")
 
     def _check_grid(self, spec: Sampler) -> None:
         if isinstance(self.process, LearnedTable) and getattr(spec.grid, "func", spec.grid) in (karras, log_snr):

@@ -11,6 +11,7 @@ from diffjax.ablation import (
     Claim,
     Fails,
     Less,
+    Near,
     Quantity,
     Table,
     Within,
@@ -58,6 +59,17 @@ def test_one_is_less_when_the_interval_of_the_differences_says_so():
 def test_networks_of_their_own_are_not_paired_and_then_the_same_numbers_decide_nothing():
     apart = cells({(0, 10): [1.0, 2.0, 3.0], (1, 10): [1.5, 2.6, 3.4]}, runs=lambda eta, steps: f"{eta}-")
     assert verdict(Less("FID", at(0), at(1)), apart) == "not decided"
+
+
+def test_two_places_are_near_only_where_the_whole_interval_lies_within():
+    of = cells({(0, 10): [10.0, 12.0, 14.0], (1, 10): [10.1, 12.1, 14.2], (2, 10): [20.0, 22.0, 24.1]})
+    assert verdict(Near("FID", at(1), at(0), share=0.1), of) == "reproduced"  # paired: 0.13 +- 0.14 of 12
+    assert verdict(Near("FID", at(1), at(0), share=0.01), of) == "not decided"
+    assert verdict(Near("FID", at(2), at(0), share=0.1), of) == "contradicted"
+    apart = cells({(0, 10): [10.0, 12.0, 14.0], (1, 10): [10.1, 12.1, 14.2]}, runs=lambda eta, steps: f"{eta}-")
+    assert verdict(Near("FID", at(1), at(0), share=0.1), apart) == "not decided"  # too noisy to tell is not near
+    failed = Cells(TABLE, [of.cells[0], Cell(at(1), {0: "a"}, "failed", "seed 0 failed")])
+    assert verdict(Near("FID", at(1), at(0), share=0.1), failed) == "not decided"
 
 
 def test_intervals_are_scipys():

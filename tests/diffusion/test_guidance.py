@@ -100,6 +100,20 @@ def test_dynamic_thresholding_divides_by_the_percentile_where_it_is_above_one():
     np.testing.assert_allclose(held(x0, T).x0, [x0[0], [0.25, -1.0, 1.0, 0.5]])  # of the second the 2/3 quantile is 2
 
 
+def test_rounded_times_keep_the_networks_eps_of_the_nearest_time_and_change_nothing_at_the_times_themselves():
+    process, exact = VPLinear(), mixture().denoiser(VPLinear())
+    coarse = guidance.rounded(exact, NULL, process, steps=10)
+    np.testing.assert_allclose(coarse(X, T, LABEL).x0, exact(X, T, LABEL).x0, rtol=1e-12)
+    between, nearest = jnp.asarray(0.33), jnp.asarray(0.3)
+    eps = process.eps(exact(X, nearest, LABEL).x0, X, nearest)
+    found = coarse(X, between, LABEL).x0
+    np.testing.assert_allclose(process.eps(found, X, between), eps, rtol=1e-9)
+    assert np.abs(found - exact(X, between, LABEL).x0).max() > 0.01
+    first, early = jnp.asarray(0.1), jnp.asarray(0.01)  # 0 is no time that a network is told
+    eps = process.eps(exact(X, first, LABEL).x0, X, first)
+    np.testing.assert_allclose(process.eps(coarse(X, early, LABEL).x0, X, early), eps, rtol=1e-9)
+
+
 def test_static_clipping_holds_every_estimate_to_the_datas_range():
     answers = Denoiser(lambda x_t, t, label=None: Prediction(jnp.asarray([[-3.0], [0.5]])))
     np.testing.assert_array_equal(guidance.clip_x0(answers)(X[:2], T).x0, [[-1], [0.5]])
@@ -134,6 +148,7 @@ def test_a_second_model_is_handed_to_the_guidance_that_needs_one():
         ("classifier_free", {"rescale": 1.5}),
         ("interval", {"low": 2.0}),
         ("dynamic_threshold", {"percentile": 0.0}),
+        ("rounded", {"steps": 0}),
         ("autoguidance", {"scale": -0.5, "other": Denoiser(lambda *_: None)}),
     ],
 )

@@ -96,6 +96,16 @@ def euler(w, x, noise=0.0):
     return x
 
 
+def reverse_flow(w, x):
+    """Song et al. 2021, eq. 48 (VP); the last step is x0."""
+    for i in range(w.steps):
+        beta = 1 - (w.alpha[i] / w.alpha[i + 1]) ** 2
+        score = -w.eps(x, w.alpha[i], w.sigma[i]) / w.sigma[i]
+        step = (2 - np.sqrt(1 - beta)) * x + beta * score / 2
+        x = step if w.sigma[i + 1] > 0 else w.x0(x, w.alpha[i], w.sigma[i])
+    return x
+
+
 def reverse_diffusion(w, x, corrector=0, snr=0.0, norms=True):
     """Song et al. 2021, algorithms 3 and 5 (VP)."""
     for i in range(w.steps):
@@ -276,6 +286,7 @@ CASES = {
     "euler": (Euler(), euler, VP),
     "euler_maruyama": (EulerMaruyama(), lambda w, x: euler(w, x, 1.0), VP),
     "reverse_diffusion": (ReverseDiffusion(), reverse_diffusion, TABLE),
+    "probability_flow": (PredictorCorrector(predictor="probability_flow", corrector_steps=0), reverse_flow, TABLE),
     "predictor_corrector": (
         PredictorCorrector(corrector_steps=2),
         lambda w, x: reverse_diffusion(w, x, 2, 0.16),

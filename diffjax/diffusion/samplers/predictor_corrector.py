@@ -35,7 +35,25 @@ class ReverseDiffusion(Sampler):
         return Step(mean + along(std, x_t) * normal(key, x_t), x0_hat, denoise.cost(t))
 
 
-PREDICTORS = {"ancestral": Ancestral(), "reverse_diffusion": ReverseDiffusion(), "euler_maruyama": EulerMaruyama()}
+class ProbabilityFlow(Sampler):
+    """x_s = (2 - a) x_t + v score / 2: reverse diffusion's step of the ODE (Song et al. 2021, eq. 47-48).
+
+    Only as a predictor; alone it is `euler` by another name. The step to sigma = 0 is x0 itself.
+    """
+
+    def step(self, process, denoise, x_t, t, s, key, memory=()):
+        x0_hat = denoise(x_t, t).x0
+        factor, variance = process.transition(s, t)
+        score = -process.eps(x0_hat, x_t, t) / along(process.sigma(t), x_t)
+        x_s = along(2 - factor, x_t) * x_t + along(variance / 2, x_t) * score
+        inside = (process.alpha(t) > 0) & (process.sigma(s) > 0)
+        return Step(jnp.where(inside, x_s, along(process.alpha(s), x_t) * x0_hat), x0_hat, denoise.cost(t))
+
+
+PREDICTORS = {
+    "ancestral": Ancestral(), "ancestral_large": Ancestral(variance="large"), "reverse_diffusion": ReverseDiffusion(),
+    "euler_maruyama": EulerMaruyama(), "probability_flow": ProbabilityFlow(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +67,7 @@ class PredictorCorrector(Sampler):
     """
 
     steps: int = 1000
-    predictor: str = "reverse_diffusion"  # or "ancestral", "euler_maruyama"; "none": annealed Langevin dynamics alone
+    predictor: str = "reverse_diffusion"  # one of PREDICTORS; "none": annealed Langevin dynamics alone
     corrector_steps: int = 1
     snr: float = 0.16  # the paper's r for VE on CIFAR-10; 0.01 for VP
     step_size: str = "norms"  # or "level": sigma in place of |noise| / |score|, which it is about in many dimensions
