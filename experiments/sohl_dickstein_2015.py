@@ -3,9 +3,9 @@
 K is a lower bound on the log likelihood, higher is better: bits a point, a sequence or a pixel, of data of unit
 variance (heartbeat: as it is), not of 8-bit pixels. K - L_null is what it gains on an isotropic Gaussian (heartbeat:
 independent bits). "learned" are betas learned with the network, "start" the betas where that begins, "erasing" those
-that take the same share of the signal away at every step, which the paper has for binary data; the first, under which K
-sees the data, is always the same. "truth" is the true log likelihood: log2(1/5) of a heartbeat; of the roll minus the
-entropy of points whose noise has a deviation of 0.00368, which the paper does not state; of Parzen windows what as
+that take the same share of the signal away at every step, which the paper has for binary data; the first, under which
+K sees the data, is always the same. "truth" is the true log likelihood: log2(1/5) of a heartbeat; of the roll minus
+the entropy of points whose noise has a deviation of 0.00368, which the paper does not state; of Parzen windows what as
 many training images get as there are samples. That of dead leaves is not known. The paper states neither their noise
 nor their radii: ours are in diffjax/data/dead_leaves.py.
 
