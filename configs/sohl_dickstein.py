@@ -87,5 +87,7 @@ def get_config(variant="swiss_roll"):
         c.ema.update(images=200_000.0)
         c.eval.update(num=10_000)
     if leaves:
-        c.data.update(num_heldout=500, size=32 if large else 8)
+        c.data.update(num_heldout=500)
+    if leaves and large:  # larger discs and fewer patches, for it takes a hundred thousand operations to draw one
+        c.data.update(size=32, radius_min=2.0, radius_max=32.0, num_train=20_000)
     return c

@@ -60,7 +60,7 @@ def grid(size, seeds, lengths, **keys):
 
 
 def betas(process, T):
-    """Linear betas that end in as much noise as 1,000 steps do (section 3.2 of the paper's appendix, and its code)."""
+    """Linear betas that end in as much noise as 1,000 steps do, as the released code scales them."""
     return {f"{process}.beta_start": 0.1 / T, f"{process}.beta_end": 20.0 / T}
 
 

@@ -3,10 +3,11 @@
 K is a lower bound on the log likelihood, higher is better: bits a point, a sequence or a pixel, of data of unit
 variance (heartbeat: as it is), not of 8-bit pixels. K - L_null is what it gains on an isotropic Gaussian (heartbeat:
 independent bits). "learned" are betas learned with the network, "start" the betas where that begins, "erasing" those
-that take the same share of the signal away at every step, which the paper has for binary data. "truth" is the true log
-likelihood: log2(1/5) of a heartbeat; of the roll minus the entropy of points whose noise has a deviation of 0.00368,
-which the paper does not state; of Parzen windows what as many training images get as there are samples. That of dead
-leaves is not known. The paper states neither their noise nor their radii: ours are in diffjax/data/dead_leaves.py.
+that take the same share of the signal away at every step, which the paper has for binary data; the first, under which
+K sees the data, is always the same. "truth" is the true log likelihood: log2(1/5) of a heartbeat; of the roll minus
+the entropy of points whose noise has a deviation of 0.00368, which the paper does not state; of Parzen windows what as
+many training images get as there are samples. That of dead leaves is not known. The paper states neither their noise
+nor their radii: ours are in diffjax/data/dead_leaves.py.
 
 K of bark and CIFAR-10 is not measured. The CIFAR-10 numbers are the corrected ones; 11.895 and 18.037 were withdrawn.
 Parzen windows are in bits; what the paper quotes of other models is Goodfellow et al. 2014, in nats, times 1 / ln 2.
@@ -85,8 +86,8 @@ CLAIMS = (
     Claim("The heartbeat is learned to within 0.1 bits of the truth, -2.3219",
           Within("K", BEAT("erasing"), low=-2.4219, high=-2.3219)),
     Claim("Learning the betas raises K (ours: the paper learns them, and compares nothing)",
-          All(tuple(Less("K", row(other), row("learned"))
-                    for row in (ROLL, LEAVES) for other in ("start", "erasing")))),
+          All(tuple(Less("K", data(other), data("learned"))
+                    for data in (ROLL, LEAVES) for other in ("start", "erasing")))),
     Claim("Parzen windows put the diffusion below an adversarial net",
           Less("Parzen", MNIST("learned"), MNIST("adversarial net"))),
 )  # fmt: skip
@@ -152,7 +153,7 @@ BUDGETS = {
             {"learned": "", "erasing": "_erasing"},
             {"swiss roll": FEW, "binary heartbeat": FEW, "dead leaves": FEW | TINY, "MNIST": SHORT | TINY},
             num=100,
-        ).where(lambda at: at["model"] != "erasing" or at["data"] != "dead leaves"),
+        ).where(lambda at: at["model"] != "erasing" or at["data"] == "binary heartbeat"),
         MEASURES,
         hours=0.1,
     ),

@@ -80,6 +80,9 @@ def look_up(values: np.ndarray | Array, t: Time) -> Time:
 def ddpm_linear(*, timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Table:
     """Betas linear in n (Ho et al. 2020, section 4). For other T Improved DDPM scales both ends by 1000 / T."""
     _check(timesteps)
+    for name, beta in (("beta_start", beta_start), ("beta_end", beta_end)):
+        if not 0 < beta < 1:
+            raise UserError(f"method.process.{name}: {beta:g} does not lie between 0 and 1")
     return Table(tuple(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64).tolist()))
 
 

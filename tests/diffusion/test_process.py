@@ -188,6 +188,7 @@ def test_the_log_snr_of_a_fresh_learned_table_falls_evenly_from_that_of_its_firs
     ("make", "field"),
     [
         (lambda: table(betas=(0.1, 1.0)), "betas"),
+        (lambda: ddpm_linear(timesteps=8, beta_end=2.5), "beta_end"),
         (lambda: table(betas=()), "betas"),
         (lambda: ddpm_linear(timesteps=0), "timesteps"),
         (lambda: LearnedTable(timesteps=1), "timesteps"),
