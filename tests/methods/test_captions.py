@@ -118,7 +118,7 @@ def reading_game(**fields):
         "generator": partial(DcganGenerator, width=4, latent=4, text=text),
         "discriminator": partial(DcganDiscriminator, width=4, text=text),
     }
-    return games.gan(WORDED, conditional=True, **players | fields)
+    return games.gan(WORDED, **{"conditional": True} | players | fields)
 
 
 def test_both_players_read_and_learn_to_read():
