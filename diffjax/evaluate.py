@@ -112,10 +112,13 @@ def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.nd
 
 
 def picture(experiment: Experiment, drawn: Drawn) -> np.ndarray:
-    """Samples as a person wants to see them: a grid of images, rows of categories, or points over the real ones."""
+    """Samples as a person wants to see them: a grid of images, rows of categories, or points over the real ones.
+
+    Of points in space the first two coordinates are shown.
+    """
     space = experiment.method.space
     if space.kind == "images":
         return pictures.grid(drawn.x)
     if space.kind == "categories":
         return pictures.rows(drawn.x.reshape(len(drawn.x), -1), space.values)
-    return pictures.scatter(drawn.x, experiment.source.split("heldout").arrays()["x"][:2000])
+    return pictures.scatter(drawn.x[:, :2], experiment.source.split("heldout").arrays()["x"][:2000, :2])
