@@ -189,9 +189,9 @@ def draw(arguments, overrides) -> Picture:
         f" {-np.mean(Gaussians(name).log_density(back.x[0])) / np.log(2):.3f} bits",
     ]
     for pair, values in distances.items():
-        lost = TIMES[np.argmax(np.array(values) < 0.01)]
+        half, lost = len(TIMES) // 2, TIMES[np.argmax(np.array(values) < 0.01)]
         facts.append(
-            f"total variation of {' and '.join(pair)}: {values[0]:.3f} at t = 0, {values[20]:.3f} at t = 0.5,"
+            f"total variation of {' and '.join(pair)}: {values[0]:.3f} at t = 0, {values[half]:.3f} at t = {TIMES[half]:.2g},"
             f" below 0.01 from t = {lost:.3g}"
         )
     other = densities["pair" if name != "pair" else "streak"]
