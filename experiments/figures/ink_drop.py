@@ -191,8 +191,8 @@ def draw(arguments, overrides) -> Picture:
     for pair, values in distances.items():
         half, lost = len(TIMES) // 2, TIMES[np.argmax(np.array(values) < 0.01)]
         facts.append(
-            f"total variation of {' and '.join(pair)}: {values[0]:.3f} at t = 0, {values[half]:.3f} at t = {TIMES[half]:.2g},"
-            f" below 0.01 from t = {lost:.3g}"
+            f"total variation of {' and '.join(pair)}: {values[0]:.3f} at t = 0, {values[half]:.3f} at"
+            f" t = {TIMES[half]:.2g}, below 0.01 from t = {lost:.3g}"
         )
     other = densities["pair" if name != "pair" else "streak"]
     sigmas = [moments(process, t)[1] for t in TIMES]
