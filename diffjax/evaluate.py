@@ -122,7 +122,10 @@ def captioned(drawn: Drawn, most: int = 32) -> np.ndarray:
 
 
 def picture(experiment: Experiment, drawn: Drawn) -> np.ndarray:
-    """Samples as a person wants to see them: a grid of images, rows of categories, or points over the real ones."""
+    """Samples as a person wants to see them: a grid of images, rows of categories, or points over the real ones.
+
+    Of points in space the first two coordinates are shown.
+    """
     space = experiment.method.space
     if space.kind == "images" and experiment.method.reads:
         return captioned(drawn)
@@ -131,6 +134,7 @@ def picture(experiment: Experiment, drawn: Drawn) -> np.ndarray:
     if space.kind == "categories":
         return pictures.rows(drawn.x.reshape(len(drawn.x), -1), space.values)
     if space.pictured:
-        greys = np.nan_to_num(127.5 + CONTRAST * space.to_model(drawn.x))
-        return pictures.grid(np.clip(np.round(greys), 0, 255).astype(np.uint8))
-    return pictures.scatter(drawn.x, experiment.source.split("heldout").arrays()["x"][:2000])
+        greys = 127.5 + CONTRAST * space.to_model(drawn.x)
+        shown = np.where(np.isfinite(greys), greys, 0).clip(0, 255).round()  # what is no number is black, and counted
+        return pictures.grid(shown.astype(np.uint8))
+    return pictures.scatter(drawn.x[:, :2], experiment.source.split("heldout").arrays()["x"][:2000, :2])

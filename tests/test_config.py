@@ -25,7 +25,8 @@ PAPERS = {
 }  # fmt: skip
 CONFIGS = [
     "configs/digits.py", "configs/digits.py:conditional", "configs/digits.py:ddpm", "configs/toy2d.py",
-    "configs/toy2d.py:ring", "configs/toy2d.py:grid", "configs/toy2d.py:moons", "configs/mnist.py",
+    "configs/gaussians.py", "configs/gaussians.py:winged", "configs/toy2d.py:ring", "configs/toy2d.py:grid",
+    "configs/toy2d.py:moons", "configs/mnist.py",
     "configs/mnist.py:ddpm", "configs/classifier.py", "configs/classifier.py:digits_noisy", "configs/gan_ring.py",
     "configs/gan_grid.py", "configs/gan_ring.py:pac2", "configs/gan_grid.py:paper_pac4", "configs/gan_digits.py",
     "configs/gan_mnist.py", "configs/ddgan_grid.py", "configs/gan_stacked_mnist.py",

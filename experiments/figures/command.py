@@ -1,0 +1,98 @@
+"""What the pictures' commands share: flags, training by the project's own loop, files, and errors of one line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from diffjax.errors import Diverged, UserError
+from experiments.figures import style
+from launch import Parser, set_up, split_overrides
+
+EPILOG = """Networks are trained first, by the project's own loop, in run directories under --workdir: a finished run is
+reused, a stopped one continued. --config.train.steps=500 and the like change their configs, as with launch.py train.
+"""
+
+
+class Picture(NamedTuple):
+    """What a command makes: a picture, the frames of a film (uint8 [h, w, 3]), and what was measured on the way."""
+
+    still: np.ndarray
+    frames: Sequence[np.ndarray]
+    seconds: float  # that the film lasts
+    facts: Sequence[str]
+
+
+Overrides = Sequence[tuple[str, str]]
+Draw = Callable[[argparse.Namespace, Overrides], Picture]
+
+
+def main(
+    name: str, about: str, draw: Draw, words: Sequence[str], more: Callable[[Parser], None] = lambda parser: None
+) -> int:
+    """Carries out one picture's command, and returns its exit status: 2 for a user's mistake, 3 for a run gone bad.
+
+    `more` adds flags of its own.
+    """
+    parser = Parser(
+        f"python -m experiments.figures.{name}",
+        description=about,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/figures"), metavar="DIR",
+                        help=f"where {name}.png and {name}.gif go (runs/figures)")  # fmt: skip
+    parser.add_argument("--workdir", type=Path, default=Path("runs/figures") / name, metavar="DIR",
+                        help=f"where what is trained lives (runs/figures/{name})")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn, not of the training (0)")
+    more(parser)
+    try:
+        rest, overrides = split_overrides(words)
+        arguments = parser.parse_args(rest)
+        if not 0 <= arguments.seed < 2**32:
+            raise UserError(f"--seed: {arguments.seed} is not between 0 and 2^32 - 1")
+        style.check()
+        set_up()
+        _save(name, arguments.out, draw(arguments, overrides))
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except Diverged as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _save(name: str, out: Path, picture: Picture) -> None:
+    from diffjax.pictures import save_gif, save_png
+
+    for fact in picture.facts:
+        print(fact)
+    try:
+        save_png(out / f"{name}.png", picture.still)
+        save_gif(out / f"{name}.gif", picture.frames, picture.seconds)
+    except OSError as error:
+        raise UserError(f"--out: cannot write to {out} ({error.strerror})") from error
+    print(f"wrote {out / name}.png and {out / name}.gif")
+
+
+def config_of(path: str, overrides: Overrides = (), **changes):
+    """A config file's config with `changes` (double underscores stand for dots) and then the user's overrides."""
+    from diffjax import config as configs
+
+    own = [(key.replace("__", "."), str(value)) for key, value in changes.items()]
+    return configs.override(configs.load(path), [*own, *overrides])
+
+
+def trained(config, workdir: Path):
+    """The run of `config` in `workdir`, trained to its end, or as far as that is still to do."""
+    from diffjax.run import load
+    from diffjax.train import train
+
+    if train(config, workdir)["status"] == "stopped":
+        raise UserError(f"stopped; the same command continues the run in {workdir}")
+    return load(workdir)

@@ -1,0 +1,183 @@
+"""The game of a GAN on points: a forger learns to draw like the data from a policeman who learns to tell them apart.
+
+The generator as it plays, not averaged; the discriminator's verdict on every place, sigmoid(D), from 0 (forged) to 1
+(real) with 1/2 where it cannot tell; and both losses, up to each moment. Where nothing can be told apart any more, they
+are 2 log 2 and log 2 (Goodfellow et al. 2014). Two moons instead of the ring: --config.data.name=toy2d:moons
+--workdir=runs/figures/moons.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from diffjax.data.toy2d import KINDS, Toy2D
+from diffjax.errors import UserError
+from experiments.figures import style
+from experiments.figures.command import Picture, config_of, main, trained
+
+STEPS, MOMENTS = 4_000, 50  # of the game; in the film
+# Wider modes, and a tenth of the penalty, than configs/gan_ring.py: the policeman's opinions can then be seen.
+OWN = {"train__steps": STEPS, "train__keep": 2 * MOMENTS, "train__sample_every": 0, "method__penalty__gamma": 0.1}
+NOISE = 0.05  # of the data, in stored units; the ring has a radius of 1
+SHOWN = (0.0, 0.1, 0.35, 1.0)  # moments of the still picture, as shares of the film
+SAMPLES, DATA = 500, 1_000  # points drawn
+COUNTED = 2_500  # samples in which modes are counted
+CELLS = 81  # a side, of the discriminator's map
+EVEN = {"d_loss": 2 * np.log(2), "g_loss": np.log(2)}  # where D says 1/2 of everything
+NAMES = {"d_loss": "policeman", "g_loss": "forger"}
+COLOURS = {"d_loss": style.blue, "g_loss": style.orange}
+DASHES = {"d_loss": "-", "g_loss": "--"}
+
+
+class Moment(NamedTuple):
+    """The game after a step."""
+
+    step: int
+    samples: np.ndarray  # [COUNTED, 2], stored units
+    verdict: np.ndarray  # [CELLS, CELLS] sigmoid(D), over the view
+
+
+class Game(NamedTuple):
+    """What all pictures of a game have in common."""
+
+    data: np.ndarray  # [DATA, 2]
+    view: tuple[float, float, float, float]
+    losses: dict[str, np.ndarray]  # by name, and "step"
+    even: bool  # whether the losses have the values EVEN when nothing can be told apart
+
+
+def moments(run, view, seed: int) -> list[Moment]:
+    """The game at every checkpoint that was kept."""
+    from diffjax.checkpoint import Checkpoints
+
+    experiment = run.experiment
+    method, generator = experiment.method, experiment.generator(batch_size=COUNTED)
+    axes = (np.linspace(*view[2 * i : 2 * i + 2], CELLS) for i in (0, 1))
+    places = method.space.to_model(np.stack(np.meshgrid(*axes), -1).reshape(-1, 2).astype(np.float32))
+    judge = jax.jit(lambda variables: jax.nn.sigmoid(method.critic().apply(variables, places)))
+
+    shapes = experiment.layout.place(jax.eval_shape(experiment.init, jax.random.key(0)))
+    found = []
+    with Checkpoints(run.workdir / "checkpoints", read_only=True) as checkpoints:
+        for step in checkpoints.steps():
+            networks = checkpoints.restore(step, state=shapes)["state"].params
+            x = generator.draw(networks, COUNTED, seed).x
+            found.append(Moment(step, x, np.asarray(judge(networks["discriminator"])).reshape(CELLS, CELLS)))
+    return found
+
+
+def losses(path: Path) -> dict[str, np.ndarray]:
+    """As logged: each the mean since the line before."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [line for line in lines if "d_loss" in line]
+    return {name: np.array([line[name] for line in lines]) for name in ("step", *EVEN)}
+
+
+# ------------------------------------------------------------------------------------------------------------ drawing
+
+
+def draw_samples(axes, game: Game, moment: Moment) -> None:
+    style.bare(axes, game.view)
+    axes.scatter(*game.data.T, s=5, color=style.blue, linewidths=0)
+    axes.scatter(*moment.samples[:SAMPLES].T, s=4, color=style.orange, alpha=0.6, linewidths=0)
+
+
+def draw_verdict(axes, game: Game, moment: Moment):
+    style.bare(axes, game.view)
+    colours = style.two_sides(style.orange, style.blue)
+    levels = np.linspace(0, 1, 21)
+    x, y = (np.linspace(*game.view[2 * i : 2 * i + 2], CELLS) for i in (0, 1))
+    return axes.contourf(x, y, moment.verdict, levels, cmap=colours)
+
+
+def draw_losses(axes, game: Game, until: int) -> None:
+    seen = game.losses["step"] <= until
+    for name in EVEN:
+        if game.even:
+            axes.axhline(EVEN[name], color=COLOURS[name], linewidth=0.8, linestyle=":")
+        axes.plot(game.losses["step"][seen], game.losses[name][seen], DASHES[name], color=COLOURS[name])
+    top = max(game.losses[name].max() for name in EVEN)
+    axes.set(xlim=(0, game.losses["step"][-1]), ylim=(0, 1.08 * top), xlabel="step", ylabel="loss (nats)")
+    for name, said in NAMES.items():
+        height = EVEN[name] if game.even else game.losses[name][-1]
+        axes.annotate(said, (game.losses["step"][-1], height), (-2, -5), textcoords="offset points", ha="right",
+                      va="top", color=COLOURS[name])  # fmt: skip
+
+
+def still(game: Game, all_moments: list[Moment]) -> np.ndarray:
+    shown = [all_moments[round(share * (len(all_moments) - 1))] for share in SHOWN]
+    figure = style.figure(height=5.9)
+    above, below = figure.subfigures(2, 1, height_ratios=[1.75, 1])
+    axes = above.subplots(2, len(shown))
+    for column, moment in enumerate(shown):
+        draw_samples(axes[0, column], game, moment)
+        verdict = draw_verdict(axes[1, column], game, moment)
+        axes[0, column].set_title(f"step {moment.step:,}")
+    axes[0, 0].set_ylabel("data (blue),\nforgeries (orange)")
+    axes[1, 0].set_ylabel("the policeman's\nmap, sigmoid(D)")
+    bar = above.colorbar(verdict, ax=axes, ticks=[0, 0.5, 1], shrink=0.6, aspect=16)
+    bar.ax.set_yticklabels(["0 forged", "1/2", "1 real"])
+    bar.outline.set_visible(False)
+
+    curves = below.subplots()
+    draw_losses(curves, game, shown[-1].step)
+    for moment in shown:
+        curves.axvline(moment.step, color=style.rule, linewidth=1, zorder=0)
+    return style.pixels(figure, style.STILL)
+
+
+def frame(game: Game, moment: Moment) -> np.ndarray:
+    figure = style.figure(height=3.1)
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 0.95])
+    draw_samples(left, game, moment)
+    draw_verdict(middle, game, moment)
+    draw_losses(right, game, moment.step)
+    left.set_title(f"step {moment.step:,}: data, forgeries")
+    middle.set_title("the policeman: real, forged")
+    right.set_title("losses")
+    return style.pixels(figure, style.FILM)
+
+
+def around(data: np.ndarray) -> tuple[float, float, float, float]:
+    """A square view of the data, with room around it for forgeries."""
+    middle, half = (data.max(0) + data.min(0)) / 2, 0.75 * np.ptp(data, axis=0).max()
+    return (middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half)
+
+
+def draw(arguments, overrides) -> Picture:
+    path = "configs/gan_ring.py"
+    every = max(1, config_of(path, overrides, **OWN).train.steps // MOMENTS)
+    overrides = [("data.noise", str(NOISE)), *overrides]
+    config = config_of(path, overrides, **OWN, train__checkpoint_every=every, train__log_every=every)
+    if not config.data.name.startswith("toy2d:") or config.method.name != "gan" or config.method.packing > 1:
+        raise UserError("--config: the game is of single points in the plane; data.name=toy2d:..., method.packing=1")
+    run = trained(config, arguments.workdir / config.data.name.removeprefix("toy2d:"))
+    data = run.experiment.source.split("heldout").arrays()["x"][:DATA]
+    even = config.method.loss.name == "non_saturating"
+    game = Game(data, around(data), losses(run.workdir / "metrics.jsonl"), even)
+    found = moments(run, game.view, arguments.seed)
+    return Picture(still(game, found), [frame(game, moment) for moment in found], 8.0, facts(run, game, found))
+
+
+def facts(run, game: Game, found: list[Moment]) -> list[str]:
+    source, said = run.experiment.source, []
+    for share in SHOWN:
+        moment = found[round(share * (len(found) - 1))]
+        line = f"step {moment.step:,}: sigmoid(D) from {moment.verdict.min():.2f} to {moment.verdict.max():.2f}"
+        if isinstance(source, Toy2D) and KINDS[source.kind].modes:
+            from diffjax.metrics import mode_report
+
+            report = mode_report(moment.samples, source.modes, source.sigma)
+            line += f"; {report['modes']:.0f} of {len(source.modes)} modes, {report['high_quality']:.1%} within 3 sigma"
+        said.append(line)
+    last = {name: values[-1] for name, values in game.losses.items()}
+    said.append(f"last losses: D {last['d_loss']:.3f} (2 log 2 = 1.386), G {last['g_loss']:.3f} (log 2 = 0.693)")
+    return said
+
+
+if __name__ == "__main__":
+    sys.exit(main("forger_and_policeman", __doc__, draw, sys.argv[1:]))

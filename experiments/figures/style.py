@@ -1,0 +1,81 @@
+"""How all pictures look: one palette, one font, few lines; colours that a colour-blind eye tells apart.
+
+Matplotlib is imported when the first figure is made, so that a machine without it hears what to install.
+"""
+
+import numpy as np
+
+from diffjax.errors import UserError
+from diffjax.pictures import BLUE, GREY, INK, PAPER, RULE
+
+WIDTH = 8.0  # inches, of every picture
+STILL, FILM = 150, 100  # dots per inch: 1200 and 800 pixels wide
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+paper, ink, rule, grey, blue = map(_hex, (PAPER, INK, RULE, GREY, BLUE))
+orange = "#d55e00"  # vermillion and bluish green of Okabe and Ito (2008), made to be told apart from blue by all
+green = "#009e73"
+
+LOOK = {
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "legend.fontsize": 8, "legend.frameon": False, "figure.facecolor": paper, "axes.facecolor": paper,
+    "savefig.facecolor": paper, "text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": grey, "xtick.color": ink,
+    "ytick.color": ink, "axes.titlelocation": "left", "axes.titlecolor": ink, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.linewidth": 0.8, "lines.linewidth": 1.8, "figure.constrained_layout.use": True,
+    "grid.color": rule, "grid.linewidth": 0.6,
+}  # fmt: skip
+
+
+def check() -> None:
+    """Raises UserError where matplotlib is missing: before anything is trained."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UserError("matplotlib: the pictures are drawn with it; pip install -e '.[figures]'") from error
+
+
+def figure(height: float):
+    """An empty figure, WIDTH inches by `height`."""
+    check()
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update(LOOK)
+    return Figure(figsize=(WIDTH, height))
+
+
+def pixels(figure, dpi: int) -> np.ndarray:
+    """A figure as a picture: uint8 [height, width, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def shades(colour: str):
+    """Colours from paper to `colour`, for what is 0 or more."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shades", [paper, colour])
+
+
+def two_sides(low: str, high: str):
+    """Colours from `low` through paper to `high`, for what has a middle."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("two_sides", [low, paper, high])
+
+
+def bare(axes, reach: tuple[float, float, float, float] | None = None) -> None:
+    """Axes without numbers, in a thin frame, one unit as long in both directions: for what has a place, no unit."""
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    if reach:
+        axes.set(xlim=reach[:2], ylim=reach[2:])
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=rule)
