@@ -96,8 +96,8 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "stacks of 8x8 digits, 10,000 steps of 64, narrow networks, 26,000 samples",
-        grid("digits_", 3, 26_000, Run.of("configs/classifier.py:digits"), "digits"),
+        "stacks of 8x8 digits, 5,000 steps of 64, narrow networks, 26,000 samples",
+        grid("digits_", 3, 26_000, Run.of("configs/classifier.py:digits"), "digits", train__steps=5_000),
         MEASURES,
         hours=2,
     ),

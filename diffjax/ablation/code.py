@@ -21,7 +21,7 @@ LOOP = ("diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diff
         "diffjax.data.pipeline", "diffjax.measures.evidence")  # fmt: skip
 SILENT = (  # what changes no number, or imports everything
     "diffjax.config", "diffjax.run", "diffjax.pictures", "diffjax.writer", "diffjax.progress", "diffjax.workdir",
-    "diffjax.errors", "diffjax.checkpoint", "diffjax.measures.report",
+    "diffjax.errors", "diffjax.checkpoint", "diffjax.measures.report", "diffjax.ablation",
 )  # fmt: skip
 
 

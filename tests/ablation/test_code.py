@@ -33,6 +33,16 @@ def test_what_is_imported_counts(file):
     assert not any(module.startswith(("diffjax.adversarial", "diffjax.config", "diffjax.writer")) for module in found)
 
 
+def test_how_tables_are_planned_and_shown_changes_no_number(monkeypatch):
+    """An experiment's functions are in a file that imports the ablations; what they compute with counts, these not."""
+    path, content = "experiments/samplers_on_oracle.py", code._content
+    before = code.code_of_file(path)
+    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.parent.name == "ablation" else content(p))
+    assert code.code_of_file(path) == before
+    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "oracle.py" else content(p))
+    assert code.code_of_file(path) != before
+
+
 def test_a_change_in_the_games_leaves_diffusion_as_it_was(monkeypatch):
     diffusion, game = (configs.load(f"configs/{name}.py") for name in ("digits", "gan_digits"))
     before = code.code_of(diffusion), code.code_of(game)
