@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffjax import attention as attentive
 from diffjax import parallel, pictures
 from diffjax.data.text import decode
+from diffjax.diffusion import normal
 from diffjax.edits import Request, plan
 from diffjax.errors import UserError
 from diffjax.evaluate import picture
@@ -133,14 +135,55 @@ def film(
     if space.kind == "categories":
         frames = drawn.x_t
     else:
-        process = run.process
-        times = spec.grid(process, spec.steps)[:-1]
-        std = 0.5 if space.kind == "images" else 1.0  # of the data, about; every frame is brought to the same
-        spread = np.asarray(jnp.sqrt(process.alpha(times) ** 2 + (process.sigma(times) / std) ** 2))
-        frames = [drawn.x_t[i] / spread[i] for i in range(len(times))]
+        times = spec.grid(run.process, spec.steps)[:-1]
+        frames = [x_t / spread_at(run, t) for x_t, t in zip(drawn.x_t, times, strict=True)]
     stored = [replace(drawn, x=np.asarray(space.from_model(frame))) for frame in frames] + [drawn]
     show = show or partial(picture, experiment)
     return [show(after(shown, each)) for each in stored]
+
+
+def spread_at(run: Run, t: float) -> float:
+    """By how much wider x_t is than the data, about: divided by it, x_t can be shown as they are."""
+    t = jnp.asarray(t, jnp.result_type(float))
+    std = 0.5 if run.experiment.method.space.kind == "images" else 1.0  # of the data, about
+    return float(jnp.hypot(run.process.alpha(t), run.process.sigma(t) / std))
+
+
+class Noised(NamedTuple):
+    """x_t = alpha x0 + sigma eps and both its parts, in stored units [n, ...], brought to the spread of the data.
+
+    The third is the sum of the other two about their middle, grey of images, but for rounding and clipping.
+    """
+
+    image: np.ndarray
+    noise: np.ndarray
+    x_t: np.ndarray
+
+
+def noised(run: Run, x0: np.ndarray, eps: np.ndarray, t: float) -> Noised:
+    """Examples x0 [n, ...] at t in (0, 1], under noise eps, both in model units."""
+    t = jnp.asarray(t, jnp.result_type(float))
+    parts = (run.process.alpha(t) * x0, run.process.sigma(t) * eps)
+    space, spread = run.experiment.method.space, spread_at(run, t)
+    return Noised(*(np.asarray(space.from_model(part / spread)) for part in (*parts, parts[0] + parts[1])))
+
+
+def times_of(run: Run, count: int) -> list[tuple[int, int]]:
+    """`count` steps k, or as many as there are, and all steps T: the times k / T of a forward film, from 1 / T to 1."""
+    steps = run.process.steps or 1000
+    return [(int(k), steps) for k in sorted({round(k) for k in np.linspace(1, steps, count)})]
+
+
+def forward(run: Run, num: int, count: int, seed: int) -> dict[tuple[int, int], np.ndarray]:
+    """How `num` held-out examples are destroyed: frames by time (k, T), what is left of them, the noise, and x_t."""
+    space = run.experiment.method.space
+    data = run.experiment.source.split("heldout").take(np.arange(num))
+    x0 = jnp.asarray(space.to_model(data["x"]))
+    eps, shown = normal(jax.random.key(seed), x0), {}
+    for k, steps in times_of(run, count):
+        parts = [Drawn(part, data["label"], 0) for part in noised(run, x0, eps, k / steps)]
+        shown[k, steps] = np.concatenate([picture(run.experiment, part) for part in parts], axis=1)
+    return shown
 
 
 def beside(run: Run, drawn: Drawn) -> list[np.ndarray]:

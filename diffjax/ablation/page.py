@@ -14,7 +14,7 @@ from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.layout import Sheet, made, sheets
 from diffjax.ablation.plan import Task
-from diffjax.ablation.work import FILM
+from diffjax.ablation.work import FILM, FORWARD
 
 MOST = 8  # runs whose curves, samples and films are shown
 STYLE = """
@@ -28,7 +28,7 @@ figcaption{font-size:13px;color:#555;max-width:22rem}img{image-rendering:pixelat
 SLIDE = """
 for(const film of document.querySelectorAll('.film')){const frames=JSON.parse(film.querySelector('script').textContent);
 const image=film.querySelector('img'),step=film.querySelector('input'),at=film.querySelector('output');
-step.max=frames.length-1;const show=()=>{image.src=frames[step.value];at.value=`${+step.value+1} of ${frames.length}`};
+step.max=frames.length-1;const show=()=>{[at.value,image.src]=frames[step.value]};
 step.oninput=show;step.value=frames.length-1;show()}
 """
 Section = tuple[Experiment, str, Cells, Sequence[Task]]
@@ -91,14 +91,24 @@ def _figure(task: Task, workdir: Path) -> str:
     samples = sorted((workdir / "samples").glob("*.png"))
     if samples:
         parts.append(f'<img alt="samples" src="{_inline(samples[-1])}">')
+    noising = sorted((workdir / FORWARD).glob("*.png"))
+    said = [f"t = {int(k)} of {steps}" for k, _, steps in (frame.stem.split("_") for frame in noising)]
+    parts.append(_film("forward: what is left of the data + noise = x_t", noising, said))
     frames = sorted((workdir / FILM).glob("*.png"))
-    if frames:
-        sources = json.dumps([_inline(frame) for frame in frames])
-        parts.append(
-            f'<div class=film><img alt="x_t beside the predicted x0"><br><input type=range min=0 value=0 '
-            f'aria-label="step"> <output></output><script type="application/json">{sources}</script></div>'
-        )
+    said = [f"{i + 1} of {len(frames)}" for i in range(len(frames))]
+    parts.append(_film("backward: x_t beside the predicted x0", frames, said))
     return f"<figure>{''.join(parts)}<figcaption>{name}</figcaption></figure>"
+
+
+def _film(title: str, frames: Sequence[Path], said: Sequence[str]) -> str:
+    """Pictures with a slider, and what is `said` of each beside it; nothing where there are none."""
+    if not frames:
+        return ""
+    sources = json.dumps([(words, _inline(frame)) for words, frame in zip(said, frames, strict=True)])
+    return (
+        f'<div class=film>{_text(title)}<br><img alt="{_text(title)}"><br><input type=range min=0 value=0 '
+        f'aria-label="{_text(title)}"> <output></output><script type="application/json">{sources}</script></div>'
+    )
 
 
 def _curve(path: Path, width: int = 340, height: int = 120) -> str:

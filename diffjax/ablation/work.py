@@ -14,11 +14,12 @@ import numpy as np
 
 from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
-from diffjax.draw import beside
+from diffjax.draw import beside, forward
 from diffjax.errors import Diverged
 from diffjax.evaluate import evaluate
 from diffjax.measures import Evidence, Score, choose
 from diffjax.measures.report import record
+from diffjax.methods import Diffusion
 from diffjax.parallel import is_main
 from diffjax.run import elsewhere, load, read_config
 from diffjax.train import train
@@ -27,6 +28,7 @@ from diffjax.writer import write_json
 
 CODE = "code.json"  # in a run directory: the code it was trained by
 FILM = "film"  # likewise: x_t beside the predicted x0, step by step
+FORWARD = "forward"  # likewise: what is left of real examples, the noise, and their sum x_t, at time k of T: k_of_T.png
 SHOWN, FRAMES = 16, 24  # samples in a film, and its frames at most
 
 
@@ -98,10 +100,16 @@ def _train(task: Task, workdir: Path) -> None:
 
 
 def _film(workdir: Path) -> None:
-    """The way from noise to a few samples, as pictures, for whoever looks at the table; none of what draws at once."""
+    """The way from a few examples to noise and from noise to samples, as pictures, for whoever looks at the table.
+
+    None of what draws at once.
+    """
     run = load(workdir)
     if not run.experiment.method.generates:
         return
+    if isinstance(run.experiment.method, Diffusion) and is_main():
+        for (k, steps), frame in forward(run, SHOWN, FRAMES, run.experiment.config.seed).items():
+            pictures.save_png(workdir / FORWARD / f"{k:04}_of_{steps}.png", frame)
     drawn = run.experiment.generator(batch_size=SHOWN, trajectory=True).draw(run.ema, SHOWN, run.experiment.config.seed)
     if drawn.x_t is None or drawn.x0_hat is None or not is_main():
         return

@@ -64,6 +64,8 @@ def test_the_page_is_whole_escaped_and_fetches_nothing(kept, moons, tmp_path, ca
     (run / "samples" / "00000014.png").write_bytes(b"picture")
     for frame in range(3):
         (run / "film" / f"{frame:02}.png").write_bytes(b"frame")
+    (run / "forward").mkdir()
+    (run / "forward" / "0250_of_1000.png").write_bytes(b"frame")
     lines = [{"step": step, "loss": 1.0 / step} for step in (5, 10, 14)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = tmp_path / "page.html"
@@ -74,7 +76,9 @@ def test_the_page_is_whole_escaped_and_fetches_nothing(kept, moons, tmp_path, ca
     assert page.addresses and all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert {"table", "svg", "polyline", "input"} <= page.tags
     assert "&lt;collapsed&gt;" in out.read_text() and "<collapsed>" not in out.read_text()
-    assert len(json.loads(page.data)) == 3
+    forward, film = (json.loads(data) for data in page.data)
+    assert [said for said, _ in forward] == ["t = 250 of 1000"]
+    assert [said for said, _ in film] == ["1 of 3", "2 of 3", "3 of 3"]
 
 
 def test_without_runs_a_page_says_so_and_other_endings_are_refused(kept, moons, tmp_path, capsys):  # noqa: F811
@@ -89,7 +93,7 @@ class Page(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.tags, self.addresses, self.data, self.inside = set(), [], "", False
+        self.tags, self.addresses, self.data, self.inside = set(), [], [], False
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
@@ -100,4 +104,4 @@ class Page(HTMLParser):
         self.inside = False
 
     def handle_data(self, data):
-        self.data += data if self.inside else ""
+        self.data += [data] if self.inside else []

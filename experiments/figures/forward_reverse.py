@@ -1,0 +1,186 @@
+"""An image drowns in noise, and a trained model brings another one back, step by step.
+
+Forward, t = 1 .. 1000 of 1000: what is left of a real image, alpha x0, and the noise added to it, sigma eps, are x_t.
+Backward: x_t on its way from noise to a sample, beside what the model takes x0 to be at that time. Everything at one t
+is drawn at one contrast, that of the data, so that the parts add up. --workdir=DIR shows any finished diffusion run of
+images; --config=FILE.py trains one.
+"""
+
+import sys
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffjax import pictures
+from diffjax.draw import Noised, noised
+from diffjax.errors import UserError
+from experiments.figures import style
+from experiments.figures.command import Picture, config_of, main, trained
+
+CONFIG = "configs/digits.py:ddpm"
+# Where nothing is left of the image, eps says nothing of it, and x0 made of eps is wild; v says x0 at every t. Half of
+# the config's steps are enough to see digits.
+OWN = {"method__target__name": "v", "train__steps": 500, "train__sample_every": 0}
+SHOWN = (0.001, 0.25, 0.5, 0.75, 1.0)  # times of the still picture; of a table, its nearest steps
+FRAMES = 16  # of the film, either way
+IMAGES = 4  # in the film
+
+
+class Step(NamedTuple):
+    """A reverse step, stored units [n, ...]: the x0 that is predicted there, and the noise that is the rest of x_t."""
+
+    t: float
+    x0: np.ndarray
+    noise: np.ndarray
+    x_t: np.ndarray
+
+
+def forward(run, times, seed: int) -> list[Noised]:
+    """Held-out images under one noise, at `times`."""
+    space = run.experiment.method.space
+    x0 = jnp.asarray(space.to_model(run.experiment.source.split("heldout").take(np.arange(IMAGES))["x"]))
+    eps = jax.random.normal(jax.random.key(seed), x0.shape, x0.dtype)
+    return [noised(run, x0, eps, t) for t in times]
+
+
+def backward(run, seed: int) -> tuple[list[Step], np.ndarray]:
+    """The reverse steps, and the samples [n, ...] they end in."""
+    spec, space = run.experiment.sampler, run.experiment.method.space
+    drawn = run.sample(IMAGES, seed, trajectory=True, batch_size=IMAGES)
+    if drawn.x_t is None or drawn.x0_hat is None:
+        raise UserError(f"sampler.name: {run.experiment.config.sampler.name!r} goes no way that could be shown")
+    steps = []
+    for t, x_t, x0 in zip(np.asarray(spec.grid(run.process, spec.steps)), drawn.x_t, drawn.x0_hat, strict=False):
+        eps = run.process.eps(jnp.asarray(x0), jnp.asarray(x_t), jnp.asarray(t))
+        parts = noised(run, x0, np.asarray(eps), t)
+        steps.append(Step(float(t), np.asarray(space.from_model(x0)), parts.noise, parts.x_t))
+    return steps, drawn.x
+
+
+def nearest(steps: list[Step]) -> list[Step]:
+    """Of each of SHOWN the nearest step."""
+    return [steps[np.abs(np.array([step.t for step in steps]) - t).argmin()] for t in SHOWN]
+
+
+# ------------------------------------------------------------------------------------------------------------ drawing
+
+
+def draw_images(axes, images: np.ndarray) -> None:
+    """A square sheet of images [n, h, w, c]."""
+    gap = max(1, images.shape[1] // 8) if len(images) > 1 else 0
+    axes.imshow(pictures.grid(images, padding=gap, upscale=1), interpolation="nearest")
+    style.bare(axes)
+    for spine in axes.spines.values():
+        spine.set(visible=False)
+
+
+def named(run, t: float) -> str:
+    """t as a step of the table, or of 1000."""
+    steps = run.process.steps or 1000
+    return f"{t * steps:.0f} of {steps}" if t * steps >= 0.5 else f"{t * steps:.1g} of {steps}"
+
+
+def coefficients(run, t: float) -> str:
+    t = jnp.float32(t)
+    return f"{float(run.process.alpha(t)):.2f} x₀ + {float(run.process.sigma(t)):.2f} ε"
+
+
+def still(run, times, shown: list[Noised], steps: list[Step]) -> np.ndarray:
+    figure = style.figure(height=8.6)
+    above, below = figure.subfigures(2, 1, height_ratios=[3.15, 2.1], hspace=0.04)
+    rows = above.subplots(3, len(times))
+    for column, (t, parts) in enumerate(zip(times, shown, strict=True)):
+        for row, part in enumerate((parts.image, parts.noise, parts.x_t)):
+            draw_images(rows[row, column], part[:1])
+        rows[0, column].set_title(f"t = {named(run, t)}", loc="center")
+        rows[2, column].set_xlabel(coefficients(run, t))
+    for row, name in enumerate(("what is left\nof the image", "+ the noise\nadded", "= x$_t$,\nthe image at t")):
+        rows[row, 0].set_ylabel(name)
+    above.suptitle("Forward: the image drowns →", x=0.01, ha="left", fontsize=11, color=style.ink)
+
+    rows = below.subplots(2, len(steps))
+    for column, step in enumerate(steps):
+        draw_images(rows[0, column], step.x_t[:1])
+        draw_images(rows[1, column], step.x0[:1])
+        rows[0, column].set_title(f"t = {named(run, step.t)}", loc="center")
+    rows[0, 0].set_ylabel("x$_t$,\nthe image at t")
+    rows[1, 0].set_ylabel("the x₀ that\nis predicted")
+    below.suptitle("← Backward: the learned reverse brings one up", x=0.01, ha="left", fontsize=11, color=style.ink)
+    return style.pixels(figure, style.STILL)
+
+
+def frame(heading: str, sheets: dict[str, np.ndarray]) -> np.ndarray:
+    figure = style.figure(height=3.2)
+    columns = figure.subplots(1, 3)
+    for axes, (title, images) in zip(columns, sheets.items(), strict=True):
+        draw_images(axes, images)
+        axes.set_title(title, loc="center")
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=11, color=style.ink)
+    return style.pixels(figure, style.FILM)
+
+
+def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Real images drown; samples come up."""
+    count = run.process.steps or 1000
+    times = [k / count for k in sorted({round(k) for k in np.linspace(1, count, FRAMES)})]
+    frames = []
+    for t, parts in zip(times, forward(run, times, seed), strict=True):
+        names = ("what is left of the images", "+ noise added", "= x$_t$")
+        said = f"Forward, t = {named(run, t)}: x$_t$ = {coefficients(run, t)}"
+        frames.append(frame(said, dict(zip(names, parts, strict=True))))
+    for i in sorted({round(i) for i in np.linspace(0, len(steps) - 1, FRAMES)}):
+        step = steps[i]
+        seen = {"predicted x₀": step.x0, "predicted noise": step.noise, "x$_t$": step.x_t}
+        frames.append(frame(f"Backward, t = {named(run, step.t)}: the learned reverse", seen))
+    blank = np.asarray(run.experiment.method.space.from_model(np.zeros(samples.shape, np.float32)))
+    last = {"predicted x₀": samples, "predicted noise": blank, "x₀: samples": samples}
+    return [*frames, frame("Backward, t = 0", last)]
+
+
+def opened(arguments, overrides):
+    """A finished run, perhaps with another sampler, or one that is trained now."""
+    from diffjax import config as configs
+    from diffjax.run import elsewhere, load, read_config
+
+    if arguments.config:
+        return trained(config_of(arguments.config, overrides), arguments.workdir)
+    if not (arguments.workdir / "result.json").is_file():
+        return trained(config_of(CONFIG, overrides, **OWN), arguments.workdir)
+    for path, _ in overrides:
+        if not path.startswith("sampler."):
+            raise UserError(f"--config.{path}: {arguments.workdir} is trained; only sampler.* can be changed now")
+    return load(arguments.workdir, configs.override(elsewhere(read_config(arguments.workdir)), overrides))
+
+
+def draw(arguments, overrides) -> Picture:
+    from diffjax.methods import Diffusion
+
+    run = opened(arguments, overrides)
+    method = run.experiment.method
+    if not isinstance(method, Diffusion) or method.space.kind != "images":
+        raise UserError(f"--workdir: {arguments.workdir} is no diffusion model of images, but a"
+                        f" {run.experiment.config.method.name} of {method.space.kind}")  # fmt: skip
+    count = run.process.steps or 1000
+    times = [max(1, round(t * count)) / count for t in SHOWN]
+    steps, samples = backward(run, arguments.seed)
+    facts = [f"forward, t = {named(run, t)}: x_t = {coefficients(run, t)}" for t in times]
+    closest = [np.mean(np.abs(step.x0.astype(float) - samples)) for step in nearest(steps)]
+    facts += [
+        f"backward, t = {named(run, step.t)}: the predicted x0 is {grey:.1f} greys of 255 from the sample on average"
+        for step, grey in zip(nearest(steps), closest, strict=True)
+    ]
+    shown = forward(run, times, arguments.seed)
+    return Picture(
+        still(run, times, shown, nearest(steps)), film(run, steps, samples, arguments.seed), seconds=6.0, facts=facts
+    )
+
+
+def more(parser) -> None:
+    about = f"what to train where --workdir holds no finished run ({CONFIG}, with target v, 500 steps)"
+    parser.add_argument("--config", default="", metavar="FILE.py[:VARIANT]", help=about)
+
+
+if __name__ == "__main__":
+    sys.exit(main("forward_reverse", __doc__, draw, sys.argv[1:], more))

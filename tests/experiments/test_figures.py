@@ -1,0 +1,125 @@
+"""The pictures of the course: each command writes both of its files, from runs as short as can be."""
+
+import builtins
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffjax.data import Space
+from diffjax.diffusion import VPLinear
+from diffjax.draw import noised
+from experiments.figures import feature_space, forger_and_policeman, forward_reverse, ink_drop
+from experiments.figures.command import main
+
+POINTS = (
+    "--config.train.steps=4", "--config.train.batch_size=16", "--config.data.num_train=64",
+    "--config.data.num_heldout=64", "--config.parallel.devices=1", "--config.eval.num=64",
+    "--config.optim.decay=constant", "--config.eval.metrics=()",
+)  # fmt: skip
+DENOISER = ("--config.method.network.width=8", "--config.method.network.depth=1")
+PLAYERS = ("--config.method.generator.width=8", "--config.method.discriminator.width=8")
+
+
+def drawn(name, module, tmp_path, *words):
+    """The film's frames; what is printed goes the usual way."""
+    words = [f"--out={tmp_path}", f"--workdir={tmp_path / 'runs'}", *words]
+    status = main(name, module.__doc__, module.draw, words, getattr(module, "more", lambda parser: None))
+    assert status == 0
+    with Image.open(tmp_path / f"{name}.png") as still:
+        assert still.width == 1200
+    with Image.open(tmp_path / f"{name}.gif") as film:
+        assert film.width == 800
+        return film.n_frames
+
+
+@pytest.mark.slow
+def test_the_ink_drop(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ink_drop, "TIMES", ink_drop.TIMES[::20])
+    monkeypatch.setattr(ink_drop, "SHOWN", [0, 1, 2])
+    monkeypatch.setattr(ink_drop, "SAMPLES", 500)
+    words = (*POINTS, *DENOISER, "--config.sampler.steps=3", "--config.eval.batch_size=500")
+    assert drawn("ink_drop", ink_drop, tmp_path, *words) == 6  # three there, three back
+    assert "of N(0, I) 4.0942" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_forger_and_the_policeman(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(forger_and_policeman, "MOMENTS", 4)
+    monkeypatch.setattr(forger_and_policeman, "CELLS", 5)
+    monkeypatch.setattr(forger_and_policeman, "COUNTED", 50)
+    words = (*POINTS, *PLAYERS, "--config.eval.batch_size=64")
+    assert drawn("forger_and_policeman", forger_and_policeman, tmp_path, *words) == 4
+    assert "of 8 modes" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # two networks, two samplers and two likelihoods are compiled
+def test_the_feature_space(tmp_path, monkeypatch, capsys):
+    for name, small in (("CELLS", 4), ("ARROWS", 3), ("SAMPLES", 40), ("DRAWN", 20), ("IN_FILM", 20), ("LATENTS", 20),
+                        ("WEIGHTS", 5), ("POINTS", 4), ("WINGED", 50.0), ("FEWER", 2)):  # fmt: skip
+        monkeypatch.setattr(feature_space, name, small)
+    words = (*POINTS, *DENOISER, "--config.sampler.steps=3", "--config.eval.batch_size=40")
+    assert (
+        drawn("feature_space", feature_space, tmp_path, *words) == 4
+    )  # two of three steps, the last too late; of five latents each fourth
+    assert "171 cm, 74 kg: 9" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a network is compiled to be trained, and twice to be drawn from
+def test_forward_and_reverse_of_any_run_of_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(forward_reverse, "FRAMES", 3)
+    words = [word for word in POINTS if "data" not in word] + [
+        "--config.method.network.channels=4", "--config.method.network.multipliers=(1,)", "--config.sampler.steps=4",
+        "--config.eval.batch_size=64", "--config.train.sample_every=0",
+    ]  # fmt: skip
+    assert drawn("forward_reverse", forward_reverse, tmp_path, *words) == 7  # three there, three back, the samples
+    said = capsys.readouterr().out
+    assert "t = 1 of 1000: x_t = 1.00 x₀ + 0.01 ε" in said and "t = 1000 of 1000: x_t = 0.01 x₀ + 1.00 ε" in said
+    assert drawn("forward_reverse", forward_reverse, tmp_path, "--config.sampler.steps=2") == 6  # the finished run
+    workdir = f"--workdir={tmp_path / 'runs'}"
+    wrong = [workdir, "--config.train.steps=9"]
+    assert main("forward_reverse", "", forward_reverse.draw, wrong, forward_reverse.more) == 2
+    assert "only sampler.* can be changed" in capsys.readouterr().err
+
+
+def test_what_is_left_of_an_image_and_its_noise_add_up():
+    method = SimpleNamespace(space=Space("images", (8, 8, 1)))
+    run = SimpleNamespace(process=VPLinear(), experiment=SimpleNamespace(method=method))
+    x0, eps = np.random.RandomState(0).uniform(-0.5, 0.5, (2, 1, 8, 8, 1)).astype(np.float32)
+    for t in (0.001, 0.3, 1.0):
+        image, noise, x_t = (part.astype(float) - 127.5 for part in noised(run, x0, eps, t))
+        np.testing.assert_allclose(image + noise, x_t, atol=1.5)  # each of the three is rounded
+    np.testing.assert_allclose(noised(run, x0, eps, 1e-6).image, 127.5 * x0 + 127.5, atol=1)
+    np.testing.assert_allclose(noised(run, x0, eps, 1.0).noise, 127.5 * eps / 2 + 127.5, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config.data.name=digits"], "data.name: 'digits' is no drop; it is gaussians:splash"),
+        (["--config.train.step=4"], "train.step"),
+        (["--seed=-1"], "--seed: -1"),
+        (["--outt=x"], "did you mean --out?"),
+    ],
+)
+def test_a_mistake_is_one_line(words, said, capsys):
+    assert main("ink_drop", "", ink_drop.draw, words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("ink_drop: ") and said in lines[0]
+
+
+def test_without_matplotlib_it_is_said_what_to_install(tmp_path, monkeypatch, capsys):
+    real = builtins.__import__
+
+    def missing(name, *rest):
+        if name.partition(".")[0] == "matplotlib":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    assert main("ink_drop", "", ink_drop.draw, [f"--workdir={tmp_path / 'runs'}"]) == 2
+    assert "pip install -e '.[figures]'" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
