@@ -81,7 +81,7 @@ class TFDS:
             texts = tuple(sentences(self.caption, names))
             return {"caption": longest(texts), "prompts": texts}
         if not isinstance(known.get(self.caption), features.Text):
-            has = f"'tfds:{self.dataset}' has {', '.join(known)}"
+            has = f"'tfds:{self.dataset}' has {', '.join(sorted(known))}"
             raise UserError(f"data.caption: {self.caption!r} is no text feature, nor a sentence with {{}}; {has}")
         source = self._builder.as_data_source(self._names()["heldout"], decoders=self._encoded)
         some = source.__getitems__(list(range(min(SHOWN, len(source)))))

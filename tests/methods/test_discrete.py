@@ -163,7 +163,7 @@ def test_the_front_door_trains_measures_and_draws_heartbeats(tmp_path):
         ("sampler.steps=3000", "sampler.steps: 3000 is more than the 2000 steps of the kernel"),
         ("sampler.name=ddim", "sampler.name: 'ddim' cannot draw from a discrete_diffusion; use discrete_ancestral"),
         ("data.name=toy2d:ring", "method.name: 'discrete_diffusion' needs categories, and these data are points"),
-        ("eval.metrics=energy", "eval.metrics: 'energy' needs points; choose among bound"),
+        ("eval.metrics=energy", "eval.metrics: 'energy' needs points; choose among nfe, bound"),
     ],
 )
 def test_a_wrong_override_ends_in_one_line(change, message, tmp_path):
