@@ -91,6 +91,14 @@ def test_a_table_is_run_kept_and_read_again(finished, capsys):
     assert "stale" not in shown
 
 
+def test_a_run_leaves_films_of_both_ways(finished):
+    _, plan, root = finished
+    for task in plan:
+        forward = sorted(path.name for path in (task.workdir(root) / "forward").iterdir())
+        assert len(forward) == 24 and forward[0] == "0001_of_1000.png" and forward[-1] == "1000_of_1000.png"
+        assert any((task.workdir(root) / "film").iterdir())
+
+
 def test_what_is_there_is_not_done_again(finished):
     _, plan, root = finished
     times = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}

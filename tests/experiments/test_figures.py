@@ -61,9 +61,8 @@ def test_the_feature_space(tmp_path, monkeypatch, capsys):
                         ("WEIGHTS", 5), ("POINTS", 4), ("WINGED", 50.0), ("FEWER", 2)):  # fmt: skip
         monkeypatch.setattr(feature_space, name, small)
     words = (*POINTS, *DENOISER, "--config.sampler.steps=3", "--config.eval.batch_size=40")
-    assert (
-        drawn("feature_space", feature_space, tmp_path, *words) == 4
-    )  # two of three steps, the last too late; of five latents each fourth
+    # Two of the sampler's three steps, the last being too late to be shown, and of five latents each fourth.
+    assert drawn("feature_space", feature_space, tmp_path, *words) == 4
     assert "171 cm, 74 kg: 9" in capsys.readouterr().out
 
 
