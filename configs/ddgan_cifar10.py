@@ -43,6 +43,7 @@ def on_digits(c):
     c.method.generator.update(channels=32, multipliers=(1, 2), blocks=1, attention=(), latent=32, style=64, mapping=2)
     c.method.discriminator.update(width=32, multipliers=(1, 2, 2), embedding=32)
     c.train.update(steps=2_000, batch_size=64, log_every=200, sample_every=1_000, checkpoint_every=1_000)
+    # Not right yet: even so the generator outruns the discriminator, which falls towards chance (docs/gans.md).
     c.optim.generator.learning_rate, c.optim.discriminator.learning_rate = 1e-4, 5e-4
     c.ema = component("ema", "half_life", images=10_000.0)
     c.eval.update(metrics=("frechet_pixels",), num=1_438, reference="heldout")

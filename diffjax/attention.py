@@ -8,6 +8,7 @@ import numpy as np
 from diffjax import pictures
 from diffjax.data.text import decode
 from diffjax.errors import UserError
+from diffjax.films import spread_at
 from diffjax.methods import Diffusion
 from diffjax.run import Run
 from diffjax.sampling import Drawn
@@ -32,9 +33,8 @@ def film(run: Run, spec: Any, drawn: Drawn) -> list[np.ndarray]:
     A word's map is the share of attention that its bytes get, next to the most that they get in the film.
     """
     method, captions = run.experiment.method, drawn.label[:SHOWN]
-    process, space = run.process, method.space
-    compiled = jax.jit(method.attention)
-    times = spec.grid(process, spec.steps)[: len(drawn.x_t)]
+    compiled, space = jax.jit(method.attention), method.space
+    times = spec.grid(run.process, spec.steps)[: len(drawn.x_t)]
     words = [words_of(caption) for caption in captions]
     maps = [
         by_word(np.asarray(compiled(run.ema, x_t[:SHOWN], t, captions)), words)
@@ -44,8 +44,7 @@ def film(run: Run, spec: Any, drawn: Drawn) -> list[np.ndarray]:
     columns = 1 + max(map(len, words))
     frames = []
     for x_t, t, of_sample in zip(drawn.x_t, times, maps, strict=True):
-        scale = np.sqrt(float(process.alpha(t)) ** 2 + float(process.sigma(t)) ** 2)
-        seen = np.asarray(space.from_model(x_t[:SHOWN] / scale))
+        seen = np.asarray(space.from_model(x_t[:SHOWN] / spread_at(run, t)))
         tiles = np.full((len(words), columns, *seen.shape[1:3], 3), 255, np.uint8)
         names = [[""] * columns for _ in words]
         for row, (image, shares) in enumerate(zip(seen, of_sample, strict=True)):

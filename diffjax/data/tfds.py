@@ -108,7 +108,8 @@ class TFDS:
 
     def split(self, name: str) -> Examples:
         check_split(name)
-        shape, classes, length = self.space.shape, self.space.num_classes, self.space.caption
+        space = self.space
+        shape, classes, length = space.shape, space.num_classes, space.caption
         source = self._builder.as_data_source(self._names()[name], decoders=self._encoded)
 
         def take(indices):
@@ -121,7 +122,7 @@ class TFDS:
             if not length:
                 return {"x": x, "label": label}
             by_class = self._is_template
-            texts = [self.space.prompts[i] for i in label] if by_class else [self._text(example) for example in found]
+            texts = [space.prompts[i] for i in label] if by_class else [self._text(example) for example in found]
             return {"x": x, "label": label, "caption": encode(texts, length)}
 
         return Examples(len(source), take)

@@ -88,7 +88,8 @@ class Method(abc.ABC):
 
     def check_text(self, slot: str) -> None:
         """Raises UserError unless the network at this slot has an encoder of captions, where it is shown any."""
-        parameters = inspect.signature(network := getattr(self, slot)).parameters
+        network = getattr(self, slot)
+        parameters = inspect.signature(network).parameters
         encoder = parameters["text"].default if "text" in parameters else NoText()
         if self.reads and "text" not in parameters:
             name = getattr(network, "func", network).__name__
