@@ -99,7 +99,12 @@ def draw(
         pictures.save_gif(path, film(run, spec, drawn, shown, show), FILM_SECONDS)
     if drawn.not_finite:
         print(f"{drawn.not_finite} of them are not finite: this model, or this sampler, is broken")
-    print(f"wrote {num} samples ({drawn.nfe} network calls each) to {path}")
+    print(f"wrote {num} samples ({_calls(drawn.nfe)}) to {path}")
+
+
+def _calls(nfe: np.ndarray) -> str:
+    same = nfe.min() == nfe.max()
+    return f"{nfe[0]} network calls each" if same else f"{nfe.mean():.1f} network calls each, on average"
 
 
 def rows_of(prompts: tuple[str, ...], experiment: Experiment, drawn: Drawn) -> np.ndarray:

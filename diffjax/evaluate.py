@@ -90,7 +90,7 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
         "seed": evidence.seed,
         "weights": evidence.weights,
         "sampler": flatten(experiment.config.sampler),
-        "nfe": evidence.shown.nfe if evidence.has_drawn else 0,
+        "nfe": float(evidence.shown.nfe.mean()) if evidence.has_drawn else 0.0,
     }
     if parallel.is_main():
         written = record(scores, provenance, place or workdir / "evals")

@@ -78,7 +78,7 @@ def forward(run: Run, num: int, count: int, seed: int) -> dict[tuple[int, int], 
     x0 = jnp.asarray(space.to_model(data["x"]))
     eps, shown = normal(jax.random.key(seed), x0), {}
     for k, steps in times_of(run, count):
-        parts = [Drawn(part, data["label"], 0) for part in noised(run, x0, eps, k / steps)]
+        parts = [Drawn(part, data["label"], np.zeros(len(part), int)) for part in noised(run, x0, eps, k / steps)]
         shown[k, steps] = np.concatenate([picture(run.experiment, part) for part in parts], axis=1)
     return shown
 

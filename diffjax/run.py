@@ -16,7 +16,8 @@ from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
 from diffjax.config import build, plain
 from diffjax.diffusion import Process
-from diffjax.diffusion.guidance import classifier, with_other
+from diffjax.diffusion.guidance import classifier
+from diffjax.diffusion.nested import with_other
 from diffjax.ema import WIDEST, Power, network_of, reconstruct
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion, NoisyClassifier

@@ -20,7 +20,7 @@ class Drawn:
 
     x: np.ndarray
     label: np.ndarray  # [n], or the bytes of their captions, [n, bytes]
-    nfe: int
+    nfe: np.ndarray  # [n], network calls
     not_finite: int = 0  # samples with a NaN or an infinity somewhere; as uint8 they would pass for images
     x_t: np.ndarray | None = None  # [steps, n, ...] in model units
     x0_hat: np.ndarray | None = None
@@ -77,7 +77,7 @@ class Generator:
             film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]
             shown = np.full(real.stop, -1, np.int32) if labels is None else labels[real]
             bad = ~np.asarray(jnp.isfinite(drawn.x0).all(axis=tuple(range(1, drawn.x0.ndim))))[real]
-            yield Drawn(np.asarray(x)[real], shown, int(jnp.max(drawn.nfe)), int(bad.sum()), *film), x
+            yield Drawn(np.asarray(x)[real], shown, np.asarray(drawn.nfe)[real], int(bad.sum()), *film), x
 
     def draw(self, variables: dict[str, Tree], num: int, seed: int, asked: np.ndarray | None = None) -> Drawn:
         """All `num` samples at once."""
@@ -86,11 +86,12 @@ class Generator:
 
 def together(num: int, parts: Iterable[Drawn]) -> Drawn:
     """The `num` samples of all parts as one, each part given up when the next is drawn; films are joined at the end."""
-    x, label, films, nfe, not_finite = Rows(num), Rows(num), [], 0, 0
+    x, label, nfe, films, not_finite = Rows(num), Rows(num), Rows(num), [], 0
     for part in parts:
         x.add(part.x)
         label.add(part.label)
         films.append((part.x_t, part.x0_hat))
-        nfe, not_finite = part.nfe, not_finite + part.not_finite
+        nfe.add(part.nfe)
+        not_finite += part.not_finite
     film = [None if frames[0] is None else np.concatenate(frames, axis=1) for frames in zip(*films, strict=True)]
-    return Drawn(x.array, label.array, nfe, not_finite, *film)
+    return Drawn(x.array, label.array, nfe.array, not_finite, *film)

@@ -97,7 +97,7 @@ def error(seed, sampler, steps):
     process, mixture = problem()
     walk = jax.jit(lambda x, t: SAMPLERS[sampler][0](process, mixture.denoiser(process), x, t, jax.random.key(0)))
     end = walk(start(seed), times(process, steps))
-    return float(jnp.sqrt(jnp.mean(jnp.sum((end.x0 - solution(seed)) ** 2, axis=-1)))), int(end.nfe)
+    return float(jnp.sqrt(jnp.mean(jnp.sum((end.x0 - solution(seed)) ** 2, axis=-1)))), int(end.nfe.max())
 
 
 def measure(seed, sampler, steps):

@@ -89,7 +89,7 @@ class Replayed(measures.Evidence):
             name: Embedder(of, layout(devices=1))(in_memory(x, np.zeros(len(x))))
             for name, of in e.choice.extractors.items()
         }
-        self.__dict__["_sampled"] = (Drawn(x, np.full(len(x), -1), 1), {})
+        self.__dict__["_sampled"] = (Drawn(x, np.full(len(x), -1), np.ones(len(x), int)), {})
 
 
 def test_real_images_are_at_the_floor_and_noise_is_ranked():
@@ -156,9 +156,9 @@ def test_the_errors_of_an_untrained_denoiser_are_known():
 def test_each_class_has_a_row():
     labels = np.arange(40) % 10
     space = Digits().space
-    sheet = by_class(Drawn(np.zeros((40, 8, 8, 1), np.uint8), labels, 1), space)
+    sheet = by_class(Drawn(np.zeros((40, 8, 8, 1), np.uint8), labels, np.ones(40, int)), space)
     assert sheet.shape[0] > sheet.shape[1]  # ten rows of four
-    few = by_class(Drawn(np.zeros((5, 8, 8, 1), np.uint8), labels[:5], 1), space)
+    few = by_class(Drawn(np.zeros((5, 8, 8, 1), np.uint8), labels[:5], np.ones(5, int)), space)
     assert few.shape[0] < sheet.shape[0]  # those five that there are
 
 

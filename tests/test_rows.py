@@ -22,16 +22,18 @@ def test_of_samples_drawn_in_parts_no_part_outlives_the_next():
     def parts():
         for first in (0, 4, 8):
             label = np.arange(first, min(first + 4, 10))
-            part = Drawn(np.full((len(label), 2), first), label, nfe=7, not_finite=1, x_t=np.zeros((3, len(label), 2)))
+            x, nfe = np.full((len(label), 2), first), 7 + label
+            part = Drawn(x, label, nfe, not_finite=1, x_t=np.zeros((3, len(label), 2)))
             assert not any(ref() is not None for ref in alive[:-1])
             alive.append(weakref.ref(part.x))
             yield part
-            del part
+            del part, x
 
     drawn = together(10, parts())
     np.testing.assert_array_equal(drawn.label, np.arange(10))
     np.testing.assert_array_equal(drawn.x[:, 0], [0] * 4 + [4] * 4 + [8] * 2)
-    assert drawn.nfe == 7 and drawn.not_finite == 3 and drawn.x_t.shape == (3, 10, 2) and drawn.x0_hat is None
+    np.testing.assert_array_equal(drawn.nfe, 7 + np.arange(10))
+    assert drawn.not_finite == 3 and drawn.x_t.shape == (3, 10, 2) and drawn.x0_hat is None
 
 
 def test_a_few_stand_for_all_of_a_sorted_set():

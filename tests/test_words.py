@@ -54,8 +54,9 @@ def test_prompts_are_drawn_in_turn_long_empty_and_foreign_ones_too(run, tmp_path
 def test_a_picture_has_a_row_for_each_prompt_and_shows_a_photo_first():
     experiment = SimpleNamespace()  # its samples are shown as they are
     x = np.zeros((7, 16, 16, 3), np.uint8)
-    one, two = (rows_of(prompts, experiment, Drawn(x, np.zeros((7, 8)), 1)) for prompts in ((RED,), (RED, BLUE)))
-    with_photo = rows_of((RED,), experiment, Drawn(x, np.zeros((6, 8)), 1))
+    drawn = Drawn(x, np.zeros((7, 8)), np.ones(7, int))
+    one, two = (rows_of(prompts, experiment, drawn) for prompts in ((RED,), (RED, BLUE)))
+    with_photo = rows_of((RED,), experiment, Drawn(x, np.zeros((6, 8)), np.ones(6, int)))
     assert one.shape[0] < two.shape[0] == with_photo.shape[0]  # one row; two rows; a row for the photo, and one
     assert one.shape[1] > two.shape[1] + 2 * 66  # seven columns, or four
 

@@ -1,6 +1,6 @@
 """The mathematics of diffusion: a library that needs neither configs, nor data, nor networks."""
 
-from diffjax.diffusion import bound, clock, editing, grid, guidance, target, times, variance, weighting
+from diffjax.diffusion import bound, clock, editing, grid, guidance, nested, target, times, variance, weighting
 from diffjax.diffusion.continuous import EDM, VE, Flow, SubVP, VPCosine, VPLinear
 from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.diffusion.discrete import KERNELS
@@ -110,5 +110,5 @@ __all__ = [
     "EulerMaruyama", "Flow", "Heun", "LearnedLogSNR", "LearnedTable", "Parametrisation", "Prediction",
     "PredictorCorrector", "Process", "ReverseDiffusion", "Sampler", "Samples", "SubVP", "Table", "UniPC", "VPCosine",
     "VPLinear", "VPSteps", "along", "bound", "ddpm_cosine", "ddpm_linear", "denoising_loss", "editing", "end_terms",
-    "fold_in", "normal", "table",
+    "fold_in", "nested", "normal", "table",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.diffusion.guidance import clip_x0
 from diffjax.diffusion.noise import fold_in, normal
 from diffjax.diffusion.process import Batch, Process, along
-from diffjax.diffusion.samplers.sampler import Sampler, Samples
+from diffjax.diffusion.samplers.sampler import Sampler, Samples, no_calls
 from diffjax.errors import UserError
 
 Projector = Callable[[Array], Array]  # P, with P P = P and P = P^T; on one example [...] or on several [b, ...]
@@ -199,7 +199,7 @@ class SDEdit(Edit):
     def __call__(self, process, denoise, x, times, key, trajectory=False):
         if self.strength == 0:
             nothing = jnp.zeros((0, *x.shape), x.dtype) if trajectory else None
-            return Samples(jnp.broadcast_to(self.photo, x.shape).astype(x.dtype), jnp.int32(0), nothing, nothing)
+            return Samples(jnp.broadcast_to(self.photo, x.shape).astype(x.dtype), no_calls(x), nothing, nothing)
         if self.strength < 1:
             x += process.alpha(times[0]) * self.photo
         return self.sampler(process, denoise, x, times, key, trajectory)
@@ -240,11 +240,12 @@ class RePaint(Edit):
             done = self.sampler.step(process, denoise, x_t, t, s, key, self.sampler.memory(x_t))
             photo = jnp.broadcast_to(self.photo, x.shape).astype(x.dtype)
             known = process.corrupt(photo, normal(fold_in(key, KNOWN), x_t), s)
-            return jnp.where(self.known, known, done.x_s), done.x0_hat, done.calls
+            calls = jnp.broadcast_to(done.calls, len(x))
+            return jnp.where(self.known, known, done.x_s), done.x0_hat, calls
 
         def redo(x_t, x0_hat, t, s, key):
             factor, variance = process.transition(t, s)
-            return factor * x_t + jnp.sqrt(variance) * normal(key, x_t), x0_hat, jnp.int32(0)
+            return factor * x_t + jnp.sqrt(variance) * normal(key, x_t), x0_hat, no_calls(x)
 
         def body(carry, interval):
             x_t, x0_hat, nfe = carry
@@ -253,7 +254,7 @@ class RePaint(Edit):
             return (x_s, x0_hat, nfe + calls), (x_t, x0_hat) if trajectory else (None, None)
 
         intervals = (times[:-1], times[1:], jnp.arange(len(times) - 1))
-        (x0, _, nfe), (x_t, x0_hat) = lax.scan(body, (x, jnp.zeros_like(x), jnp.int32(0)), intervals)
+        (x0, _, nfe), (x_t, x0_hat) = lax.scan(body, (x, jnp.zeros_like(x), no_calls(x)), intervals)
         return Samples(jnp.where(self.known, self.photo, x0), nfe, x_t, x0_hat)
 
 

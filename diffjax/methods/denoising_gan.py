@@ -103,7 +103,7 @@ class DenoisingGAN(GAN):
             return self.step_back(x0, x_t, s, t, noise), (x_t, x0) if trajectory else (None, None)
 
         x, (x_t, x0_hat) = lax.scan(step, self.process.sigma(jnp.ones(())) * x, jnp.arange(steps, 0, -1))
-        return Samples(x, steps, x_t, x0_hat)
+        return Samples(x, jnp.full(len(x), steps), x_t, x0_hat)
 
 
 class RoundKeys(NamedTuple):

@@ -30,6 +30,7 @@ from diffjax.diffusion import (
     end_terms,
     fold_in,
     guidance,
+    nested,
     normal,
     weighting,
 )
@@ -278,10 +279,10 @@ class Diffusion(Method):
         return spec(process, self.denoiser(variables, spec).given(label), x, grid, walk, trajectory)
 
     def draws_by_label(self, spec):
-        return super().draws_by_label(spec) or guidance.innermost(spec.guidance) is guidance.classifier
+        return super().draws_by_label(spec) or nested.innermost(spec.guidance) is guidance.classifier
 
     def check_sampler(self, spec):
-        kind = guidance.innermost(spec.guidance)
+        kind = nested.innermost(spec.guidance)
         if kind is guidance.classifier and not self.space.num_classes:
             raise UserError("sampler.guidance.name: the data set has no labels for a classifier to tell")
         if kind is guidance.classifier and self.reads:
@@ -297,8 +298,8 @@ class Diffusion(Method):
     def _check_learned_variance(self, spec: Sampler) -> None:
         if self.reverse_variance.outputs == 1:
             raise UserError("sampler.variance: this model has learned none (method.reverse_variance); small or large")
-        if guidance.outermost(spec.guidance) in (guidance.interval, guidance.rounded):
-            name = guidance.outermost(spec.guidance).__name__
+        if nested.outermost(spec.guidance) in (guidance.interval, guidance.rounded):
+            name = nested.outermost(spec.guidance).__name__
             raise UserError(f"sampler.variance: 'learned' is not known under guidance by {name}; small or large")
 
     def _check_grid(self, spec: Sampler) -> None:
@@ -321,15 +322,15 @@ class Diffusion(Method):
 
     def with_guidance(self, spec: Sampler, scale: float) -> Sampler:
         """`spec` guided at this scale, classifier-free if it has none; an error where the model cannot be guided."""
-        if guidance.innermost(spec.guidance) in (guidance.none, guidance.classifier_free):
+        if nested.innermost(spec.guidance) in (guidance.none, guidance.classifier_free):
             self._check_guidance("--guidance")
-        return replace(spec, guidance=guidance.with_scale(spec.guidance, scale))
+        return replace(spec, guidance=nested.with_scale(spec.guidance, scale))
 
     def with_negative(self, spec: Sampler, prompt: str) -> Sampler:
         """`spec` guided away from a prompt, and not from the empty one; an error where nothing is guided."""
         if not self.reads:
             raise UserError("--negative: this model was trained without captions")
-        if guidance.innermost(spec.guidance) is not guidance.classifier_free or guidance.scale_of(spec.guidance) == 1:
+        if nested.innermost(spec.guidance) is not guidance.classifier_free or nested.scale_of(spec.guidance) == 1:
             raise UserError("--negative: nothing is guided away from it; give a --guidance other than 1, such as 3")
         null = encode([prompt], self.space.caption)[0]
-        return replace(spec, guidance=guidance.with_null(spec.guidance, null))
+        return replace(spec, guidance=nested.with_null(spec.guidance, null))

@@ -300,7 +300,8 @@ class GAN(Method):
         noise, choice = jax.vmap(jax.random.split, out_axes=1)(keys)
         cond = self.cond("generator", self._drawn(choice) if label is None else label) | self.own_keys(noise)
         cond |= {"psi": spec.psi} if self.styled else {}
-        return Samples(generator.apply(variables["generator"], spec(noise, generator.latent), **cond), nfe=1)
+        x0 = generator.apply(variables["generator"], spec(noise, generator.latent), **cond)
+        return Samples(x0, nfe=jnp.ones(len(x0), jnp.int32))
 
     def _drawn(self, keys: Key[Array, "b"]) -> Array:
         """Labels, or prompts of the data's, all equally likely."""

@@ -68,10 +68,10 @@ def test_strength_one_is_the_sampler_without_a_photo_and_strength_zero_the_photo
     plain = run(sampler, process, denoiser, n=5)
     whole = run(SDEdit.around(sampler, jnp.asarray(PHOTO), strength=1.0), process, denoiser, n=5)
     np.testing.assert_array_equal(whole.x0, plain.x0)
-    assert whole.nfe == plain.nfe
+    assert jnp.array_equal(whole.nfe, plain.nfe)
     none = run(SDEdit.around(sampler, jnp.asarray(PHOTO), strength=0.0), process, denoiser, n=5, trajectory=True)
     np.testing.assert_array_equal(none.x0, np.broadcast_to(PHOTO, (5, 2)))
-    assert none.nfe == 0 and none.x_t.shape == (0, 5, 2)
+    assert jnp.all(none.nfe == 0) and none.x_t.shape == (0, 5, 2)
 
 
 @pytest.mark.parametrize("process", [ddpm_linear(), VPLinear(), EDM(), Flow()], ids=lambda p: type(p).__name__)
@@ -80,7 +80,7 @@ def test_an_edit_starts_from_the_noised_photo_and_runs_its_share_of_the_steps(pr
     times = edit.grid(process, 10)
     np.testing.assert_allclose(times, grid.linear(process, 10)[6:])
     out = run(edit, process, mixture().denoiser(process), n=4000, trajectory=True)
-    assert out.nfe == 4
+    assert jnp.all(out.nfe == 4)
     alpha, sigma = process.alpha(times[0]), process.sigma(times[0])
     np.testing.assert_allclose(out.x_t[0].mean(axis=0), alpha * PHOTO, atol=4 * sigma / 4000**0.5)
     np.testing.assert_allclose(np.cov(out.x_t[0].T), sigma**2 * np.eye(2), atol=6 * sigma**2 / 4000**0.5)
@@ -137,7 +137,7 @@ def test_the_walk_goes_back_and_forth_as_repaints():
 
 def test_repaint_says_what_it_costs():
     out = run(RePaint.around(DDIM(steps=8), jnp.asarray(PHOTO), jnp.asarray(KNOWN), 3, 2), EDM(), correlated(EDM()), 3)
-    assert out.nfe == 8 + 2 * 2 * 3
+    assert jnp.all(out.nfe == 8 + 2 * 2 * 3)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_denoising_reaches_the_exact_posterior_as_steps_grow():
 
     def distance(steps):
         out = run(Denoise.around(slow_walk(steps), y, noise=noise), process, data.denoiser(process))
-        assert out.nfe == steps
+        assert jnp.all(out.nfe == steps)
         return energy_distance(np.asarray(out.x0), exact)
 
     assert distance(5) > 0.01 and distance(150) < 0.003
@@ -289,7 +289,7 @@ def test_super_resolution_keeps_the_small_image_and_null_space_alone_is_one_call
         edit = Posterior.around(Heun(steps=5), photo, project=project, iterations=iterations)
         out = run(edit, process, denoiser, n=3, shape=(4, 4, 1))
         np.testing.assert_allclose(project(out.x0), jnp.broadcast_to(project(photo), out.x0.shape), atol=1e-14)
-        assert out.nfe == 9 * (4 if iterations else 1)
+        assert jnp.all(out.nfe == 9 * (4 if iterations else 1))
 
 
 @pytest.mark.parametrize("call", [

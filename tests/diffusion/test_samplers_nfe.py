@@ -56,7 +56,7 @@ def walk(sampler, process, times, guide=guidance.none, n=1):
     made = []
     denoise = guide(counted(process, made), 2, process).given(jnp.zeros(n, jnp.int32))
     x = process.sigma(times[0]) * jax.random.normal(jax.random.key(0), (n, 1), times.dtype)
-    said = int(sampler(process, denoise, x, times, jax.random.key(1)).nfe)
+    said = int(sampler(process, denoise, x, times, jax.random.key(1)).nfe.max())
     jax.effects_barrier()
     return said, len(made)
 

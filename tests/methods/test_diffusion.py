@@ -142,7 +142,7 @@ def test_a_guidance_scale_of_one_is_the_conditional_model_and_of_zero_the_uncond
 
     np.testing.assert_array_equal(draw(1.0, label).x0, made.sample(variables, spec, keys, label).x0)
     np.testing.assert_array_equal(draw(0.0, label).x0, made.sample(variables, spec, keys, None).x0)
-    assert (draw(0.0, label).nfe, draw(1.0, label).nfe, draw(2.0, label).nfe) == (3, 3, 6)
+    assert [set(draw(scale, label).nfe.tolist()) for scale in (0.0, 1.0, 2.0)] == [{3}, {3}, {6}]
     # This network's answer depends on the label alone, so the sample is linear in the scale.
     expected = draw(0.0, label).x0 + 2 * (draw(1.0, label).x0 - draw(0.0, label).x0)
     np.testing.assert_allclose(draw(2.0, label).x0, expected, atol=1e-4)

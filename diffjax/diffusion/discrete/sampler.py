@@ -53,4 +53,4 @@ class DiscreteAncestral:
         noise = jnp.broadcast_to(jnp.asarray(process.noise, times.dtype), (len(keys), *shape, process.states))
         start = draw(fold_in(keys, self.steps), noise)
         x0, (x_t, x0_hat) = lax.scan(body, start, (times[:-1], times[1:], jnp.arange(self.steps)))
-        return Samples(x0, jnp.int32(self.steps), x_t, x0_hat)
+        return Samples(x0, jnp.full(len(x0), self.steps), x_t, x0_hat)

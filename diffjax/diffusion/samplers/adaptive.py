@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from diffjax.diffusion.samplers.sampler import Sampler, Step
+from diffjax.diffusion.samplers.sampler import Sampler, Step, no_calls
 from diffjax.errors import UserError
 
 SOLVERS = {"tsit5": "Tsit5", "dopri5": "Dopri5"}  # both of order five
@@ -17,8 +17,8 @@ STAGES = 6  # network calls a step, accepted or not, of either: seven stages, of
 class Adaptive(Sampler):
     """dx/dt = alpha' x0 + sigma' eps (Song et al. 2021, eq. 13) to within rtol and atol, for each example by itself.
 
-    A sample does not depend on its neighbours, but waits for the slowest of the batch, whose calls are counted: 6 a
-    step and 1 to begin with, for each of the grid's intervals (more than one serve only to look on). Guidance on an
+    A sample does not depend on its neighbours, though it waits for the slowest of the batch. Its own calls are counted:
+    6 a step and 1 to begin with, for each of the grid's intervals (more than one serve only to look on). Guidance on an
     interval is counted as if it were on at every time. The ODE ends where sigma / alpha is `level_min`, and the step
     from there to t = 0 is x0 itself. What needs more than `max_steps` becomes NaN. Raises UserError for a table.
     """
@@ -43,7 +43,7 @@ class Adaptive(Sampler):
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         end = process.time_of(jnp.asarray(-2 * jnp.log(self.level_min), x_t.dtype))
         end = jnp.where(process.sigma(s) > 0, s, jnp.clip(end, 1e-5, t))
-        x, taken = lax.cond(end < t, lambda: self._solve(process, denoise, x_t, t, end), lambda: (x_t, jnp.int32(0)))
+        x, taken = lax.cond(end < t, lambda: self._solve(process, denoise, x_t, t, end), lambda: (x_t, no_calls(x_t)))
         calls = taken * jnp.max(denoise.cost(jnp.linspace(t, end, 64)))
 
         def last():
@@ -53,7 +53,7 @@ class Adaptive(Sampler):
         return Step(x_s, x_s, calls)
 
     def _solve(self, process, denoise, x_t, t, s):
-        """x_s and the number of times that the network was asked."""
+        """x_s, and how often the network was asked for each example."""
         import diffrax  # a second to import, for this and the likelihood alone
 
         def velocity(x, t):
@@ -78,4 +78,4 @@ class Adaptive(Sampler):
             return jnp.where(arrived, solution.ys[0], jnp.nan), solution.stats["num_steps"]
 
         x_s, taken = jax.vmap(solve)(x_t, denoise.label)
-        return x_s, STAGES * jnp.max(taken).astype(jnp.int32) + 1
+        return x_s, STAGES * taken.astype(jnp.int32) + 1

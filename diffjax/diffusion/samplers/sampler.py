@@ -17,20 +17,20 @@ from diffjax.errors import UserError
 
 
 class Samples(NamedTuple):
-    """x0 [b, ...]; `nfe`, the network calls each sample cost; on request x_t and E[x0 | x_t] along it, [n, b, ...]."""
+    """x0 [b, ...]; `nfe` [b], the network calls each cost; on request x_t and E[x0 | x_t] along it, [n, b, ...]."""
 
     x0: Batch
-    nfe: Int[Array, ""]
+    nfe: Int[Array, "b"]
     x_t: Array | None = None
     x0_hat: Array | None = None
 
 
 class Step(NamedTuple):
-    """Where one step went: x_s, the E[x0 | x_t] it went by, the network calls it made, what it hands to the next."""
+    """Where one step went: x_s, the E[x0 | x_t] it went by, the network calls made, for all or each, and its memory."""
 
     x_s: Batch
     x0_hat: Batch
-    calls: Int[Array, ""]
+    calls: Int[Array, ""] | Int[Array, "b"]
     memory: Any = ()
 
 
@@ -84,8 +84,13 @@ class Sampler(abc.ABC):
             return (done.x_s, done.memory, nfe + done.calls), (x_t, done.x0_hat) if trajectory else (None, None)
 
         intervals = (times[:-1], times[1:], jnp.arange(len(times) - 1))
-        (x0, _, nfe), (x_t, x0_hat) = lax.scan(body, (x, walker.memory(x), jnp.int32(0)), intervals)
+        (x0, _, nfe), (x_t, x0_hat) = lax.scan(body, (x, walker.memory(x), no_calls(x)), intervals)
         return Samples(x0, nfe, x_t, x0_hat)
+
+
+def no_calls(x: Batch) -> Int[Array, "b"]:
+    """A count of network calls for each example, at its beginning."""
+    return jnp.zeros(len(x), jnp.int32)
 
 
 def not_negative(field: str, value: float, advice: str) -> None:
