@@ -99,6 +99,11 @@ def in_own_process(benchmark: Benchmark, name: str, arguments: argparse.Namespac
     return json.loads(out.stdout.splitlines()[-1])
 
 
+def share(r: Mapping[str, float], batch: int) -> float:
+    """Model FLOPs utilisation: how much of the FLOP/s that a large matrix product reaches on this device."""
+    return r["flops"] * batch / r["seconds"] / r["ceiling"] if r.get("ceiling") else MISSING
+
+
 def show(benchmark: Benchmark, batch: int, runs: dict[str, list[dict[str, float]]]) -> None:
     """The table. Ends the program if the contenders differ in what must be equal: they were not given the same work."""
     rows = {
@@ -107,16 +112,18 @@ def show(benchmark: Benchmark, batch: int, runs: dict[str, list[dict[str, float]
         "compile seconds": lambda r: r["compile"],
         "peak memory, MB": lambda r: r["peak"] / 1e6,
         "FLOPs an image": lambda r: r.get("flops", MISSING),
+        "TFLOP/s": lambda r: r.get("flops", MISSING) * batch / r["seconds"] / 1e12,
+        "share of the ceiling": lambda r: share(r, batch),
         "parameters": lambda r: r.get("parameters", MISSING),
     }
-    print(f"{'':18}" + "".join(f"{name:>16}" for name in runs))
+    print(f"{'':20}" + "".join(f"{name:>16}" for name in runs))
     different = []
     for row, read in rows.items():
         medians = [statistics.median(read(r) for r in results) for results in runs.values()]
         known = [median for median in medians if median == median]
         if not known:
             continue
-        line = f"{row:18}" + "".join(f"{m:16,.4g}" if m == m else f"{'-':>16}" for m in medians)
+        line = f"{row:20}" + "".join(f"{m:16,.4g}" if m == m else f"{'-':>16}" for m in medians)
         print(line + (f"   ratio {known[0] / known[1]:.2f}" if len(known) == 2 and known[1] else ""))
         if row in benchmark.equal and len(set(known)) > 1:
             different.append(f"{row}: {' and '.join(f'{value:,.0f}' for value in known)}; these must be equal")

@@ -84,7 +84,8 @@ def timed_step(method: Method, count: int) -> dict[str, float]:
     key = jax.random.key(0)
     parameters = sum(leaf.size for network in state.params.values() for leaf in jax.tree.leaves(network["params"]))
     began = time.perf_counter()
-    compiled = parallel.compile_step(method.step, layout, state).lower(state, batch, key).compile()
+    lowered = parallel.compile_step(method.step, layout, state).lower(state, batch, key)
+    compiled = lowered.compile()
     compiling = time.perf_counter() - began
     for step in range(WARM + count):
         if step == WARM:
@@ -93,8 +94,9 @@ def timed_step(method: Method, count: int) -> dict[str, float]:
         state, _ = compiled(state, batch, key)
     jax.block_until_ready(state)
     seconds = (time.perf_counter() - began) / count
-    flops = compiled.cost_analysis()["flops"] / method.batch_size
-    return {"seconds": seconds, "compile": compiling, "flops": flops, "parameters": parameters} | device_memory()
+    flops = lowered.cost_analysis()["flops"]  # once compiled, a GPU's convolutions are calls to a library
+    found = {"seconds": seconds, "compile": compiling, "flops": flops / method.batch_size, "parameters": parameters}
+    return found | device_memory() | {"ceiling": ceiling(method.precision.compute)}
 
 
 def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
@@ -141,6 +143,18 @@ def embed(size: Pictures, compute: str, count: int) -> dict[str, float]:
     seconds = (time.perf_counter() - began) / count
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     return {"seconds": seconds, "compile": max(first - seconds, 0.0), "parameters": parameters} | device_memory()
+
+
+def ceiling(compute: str, side: int = 8192) -> float:
+    """FLOP/s of a large matrix product of random numbers in this format: what the device gives at best. 0 on a CPU."""
+    if jax.devices()[0].platform == "cpu":
+        return 0.0
+    a, b = jax.random.normal(jax.random.key(0), (2, side, side), jnp.dtype(compute))
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready([product(a, b) for _ in range(3)])
+    began = time.perf_counter()
+    jax.block_until_ready([product(a, b) for _ in range(10)])
+    return 10 * 2 * side**3 / (time.perf_counter() - began)
 
 
 def device_memory() -> dict[str, float]:

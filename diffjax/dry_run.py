@@ -22,14 +22,15 @@ def dry_run(config: ConfigDict) -> str:
     layout = replace(experiment.layout, mode="jit")  # pmap runs the same program on each device
     shapes = carry_shapes(experiment)
     step = parallel.compile_step(window.windowed(experiment.method.step), layout, shapes)
-    compiled = step.lower(shapes, batch_shapes(experiment), jax.random.key(0)).compile()
-    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    lowered = step.lower(shapes, batch_shapes(experiment), jax.random.key(0))
+    # FLOPs of the program as lowered, for all devices: once compiled, a GPU's convolutions are calls to a library.
+    cost, memory = lowered.cost_analysis(), lowered.compile().memory_analysis()
     lines = [f"config       {config.method.name} on {config.data.name}"]
     for name, variables in shapes["state"].params.items():
         count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(variables["params"]))
         lines.append(f"parameters   {count:,} in the {name}")
     devices = layout.mesh.size
-    flops = cost.get("flops", float("nan")) * devices  # XLA counts one device's program
+    flops = cost.get("flops", float("nan"))
     images = config.train.batch_size
     lines += [
         f"step         {images:,} images on {devices} x {jax.devices()[0].device_kind}",
