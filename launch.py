@@ -118,8 +118,9 @@ def parser() -> Parser:
         "ablate", "run the table of a paper at a budget, continue it, and print it beside the paper's", epilog=""
     )
     table.add_argument("experiment", metavar="experiments/X.py", help="the table")
-    table.add_argument("--budget", default="minute", metavar="minute|hour|day|paper", help="how long "
-                       "it may take: minute (a smoke test, not kept), hour (2 cores), day (a GPU), paper")  # fmt: skip
+    table.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="how "
+                       "long it may take: minute (a smoke test, not kept), hour (2 cores), quarter (of an hour, a GPU), "
+                       "day (a GPU), paper")  # fmt: skip
     table.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="processes here, job "
                        "arrays, or one shell line for each run (local)")  # fmt: skip
     table.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")

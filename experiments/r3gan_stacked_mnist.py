@@ -85,6 +85,7 @@ def grid(size, seeds, num, judge, base="mnist", side=0, **keys):
     )
 
 
+QUARTER = 1_000  # steps that two games take in a quarter of an hour of one H100
 MEASURES = {"modes": "stacked_modes", "modes from 1 hit": "stacked_modes_single_hit", "KL": "stacked_kl"}
 BUDGETS = {
     "minute": Budget(
@@ -100,6 +101,14 @@ BUDGETS = {
         grid("digits_", 3, 26_000, Run.of("configs/classifier.py:digits"), "digits", train__steps=5_000),
         MEASURES,
         hours=2,
+    ),
+    "quarter": Budget(
+        f"28x28, {QUARTER:,} of the paper's 100,000 steps of 512, 26,000 samples, one seed",
+        grid("", 1, 26_000, Run.of("configs/classifier.py:mnist"), train__steps=QUARTER).where(
+            lambda at: at["game"] not in ("RpGAN + R1", "GAN + R1")
+        ),
+        MEASURES,
+        hours=0.25,
     ),
     "day": Budget(
         "28x28, 20,000 of the paper's 100,000 steps of 512, 26,000 samples",

@@ -14,7 +14,7 @@ from diffjax.ablation.grid import Grid
 from diffjax.ablation.table import Table
 from diffjax.errors import UserError
 
-BUDGETS = ("minute", "hour", "day", "paper")
+BUDGETS = ("minute", "hour", "quarter", "day", "paper")
 
 
 @dataclass(frozen=True)
