@@ -119,8 +119,8 @@ def parser() -> Parser:
     )
     table.add_argument("experiment", metavar="experiments/X.py", help="the table")
     table.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="how "
-                       "long it may take: minute (a smoke test, not kept), hour (2 cores), quarter (of an hour, a GPU), "
-                       "day (a GPU), paper")  # fmt: skip
+                       "long it may take: minute (a smoke test, not kept), hour (2 cores), quarter (of an hour, on a "
+                       "GPU), day (a GPU), paper")  # fmt: skip
     table.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="processes here, job "
                        "arrays, or one shell line for each run (local)")  # fmt: skip
     table.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")
