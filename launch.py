@@ -103,6 +103,8 @@ def parser() -> Parser:
                         "data source by name, or a file that --statistics made")  # fmt: skip
     images.add_argument("--split", choices=("train", "heldout"), help="of a data source (train)")
     images.add_argument("--weights", default="", metavar="FILE", help="the network's (the cache, or a download)")
+    images.add_argument("--precision", choices=("highest", "tensorfloat32", "default"), help="of its products on "
+                        "a GPU: tensorfloat32 is faster, and what PyTorch does (highest)")  # fmt: skip
     images.add_argument("--classifier", default="", metavar="DIR", help="the run whose features 'classifier' are")
     images.add_argument("--statistics", type=Path, metavar="FILE.npz", help="keep the reference's moments here")
     for drawing in (sample, evaluate):
@@ -177,7 +179,7 @@ def evaluate(arguments, overrides):
         return
     if arguments.workdir is None:
         raise UserError("--workdir: evaluate needs a run directory, or --samples and --reference")
-    for flag in ("statistics", "weights", "classifier", "split"):
+    for flag in ("statistics", "weights", "precision", "classifier", "split"):
         if getattr(arguments, flag):
             raise UserError(f"--{flag}: goes with --samples; of a run it is a key of its config")
     if arguments.out:
@@ -212,8 +214,8 @@ def compare(arguments, overrides):
         raise UserError(f"--config.{overrides[0][0]}: there is no run whose config it could be")
     scores = compare(
         arguments.samples, arguments.reference, tuple((arguments.metrics or "frechet").split(",")),
-        arguments.features or "inception", arguments.split or "train", arguments.weights, arguments.classifier,
-        out=arguments.out, keep=arguments.statistics,
+        arguments.features or "inception", arguments.split or "train", arguments.weights,
+        arguments.precision or "highest", arguments.classifier, out=arguments.out, keep=arguments.statistics,
     )  # fmt: skip
     if parallel.is_main():
         print(table(scores))

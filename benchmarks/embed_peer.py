@@ -10,11 +10,12 @@ import torch
 from torch_fidelity import FeatureExtractorInceptionV3
 
 from benchmarks.sizes import Pictures
-from benchmarks.torch_clock import device, parameters, timed
+from benchmarks.torch_clock import device, parameters, products, timed
 
 
 def embed(size: Pictures, compute: str, count: int) -> dict[str, float]:
     """Seconds a batch of uint8 images, features back on the host. No weights are fetched."""
+    products(compute)
     never = {"load_state_dict": lambda *_, **__: None}
     with mock.patch.object(torch, "load"), mock.patch.multiple(FeatureExtractorInceptionV3, **never):
         network = FeatureExtractorInceptionV3("embed", ["2048"], "none").to(device())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.sizes import Game
-from benchmarks.torch_clock import device, parameters, timed
+from benchmarks.torch_clock import device, parameters, products, timed
 
 SMALLEST = 4  # side of the smallest feature maps
 
@@ -137,7 +137,7 @@ def squared_gradient(logit: Tensor, x: Tensor) -> Tensor:
 def gan_step(game: Game, compute: str, count: int) -> dict[str, float]:
     """The discriminator's update with its penalty, the generator's, and an average of the generator, as ours."""
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")  # on a GPU, as XLA rounds; convolutions do so of themselves
+    products(compute)
     generator, discriminator = (network.to(device()) for network in networks(game))
     average = copy.deepcopy(generator)
     adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, betas=(0.5, 0.999)) for n in (generator, discriminator))

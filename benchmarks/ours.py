@@ -27,13 +27,24 @@ from diffjax.precision import Precision
 WARM = 2  # steps before the clock starts
 
 
+def precision(compute: str) -> Precision:
+    """What a benchmark's format is of ours, in force from now on."""
+    made = {
+        "float32": Precision(matmul="highest"),
+        "tensorfloat32": Precision(matmul="tensorfloat32"),
+        "bfloat16": Precision(compute="bfloat16"),
+    }[compute]
+    made.apply()
+    return made
+
+
 def diffusion(size: Size, compute: str) -> Diffusion:
     """DDPM's objective on a UNet of this size."""
     levels = tuple(size.side >> level for level in size.attention)
     network = partial(UNet, channels=size.channels, multipliers=size.multipliers, blocks=size.blocks, attention=levels)
     return Diffusion(
         space=Space("images", size.shape),
-        precision=Precision(compute=compute),
+        precision=precision(compute),
         optimizers={"denoiser": Adam(learning_rate=1e-4).build(size.batch, size.batch)},
         ema=HalfLife(),
         batch_size=size.batch,
@@ -56,7 +67,7 @@ def gan(game: Game, compute: str) -> GAN:
     adam = Adam(learning_rate=2e-4, b1=0.5).build(game.batch, game.batch)
     return GAN(
         space=Space("images", game.shape),
-        precision=Precision(compute=compute),
+        precision=precision(compute),
         optimizers={"generator": adam, "discriminator": adam},
         ema=HalfLife(),
         batch_size=game.batch,
@@ -124,8 +135,7 @@ def sampler(size: Size, compute: str, steps: int) -> dict[str, float]:
 
 def embed(size: Pictures, compute: str, count: int) -> dict[str, float]:
     """Seconds a batch through Inception as `evaluate` uses it, features back on the host, and to compile that."""
-    precision = {"float32": "highest", "bfloat16": "default"}[compute]
-    network = inception.Inception(precision)
+    network = inception.Inception(precision(compute).matmul)
     variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), inception.shapes())
 
     def apply(variables, images):

@@ -10,7 +10,7 @@ import diffusers
 import torch
 
 from benchmarks.sizes import Size
-from benchmarks.torch_clock import device, parameters, timed
+from benchmarks.torch_clock import device, parameters, products, timed
 
 
 def unet(size: Size) -> diffusers.UNet2DModel:
@@ -32,6 +32,7 @@ def unet(size: Size) -> diffusers.UNet2DModel:
 
 def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
     """Noise, forward, backward, Adam and an average of the weights, as ours."""
+    products(compute)
     model = unet(size)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
@@ -56,6 +57,7 @@ def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
 @torch.no_grad()
 def sampler(size: Size, compute: str, steps: int) -> dict[str, float]:
     """DDIM with as many steps."""
+    products(compute)
     model, schedule = unet(size).eval(), diffusers.DDIMScheduler(1000, clip_sample=False)
     schedule.set_timesteps(steps)
 

@@ -15,6 +15,13 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
+def products(compute: str) -> None:
+    """Which products of float32 a GPU may shorten: none in "float32", where PyTorch by default does in convolutions."""
+    short = compute != "float32"
+    torch.backends.cudnn.allow_tf32 = short
+    torch.set_float32_matmul_precision("high" if short else "highest")
+
+
 def timed(call: Callable[[], None], count: int, warm: int = 2) -> dict[str, float]:
     """Seconds a call over `count` calls, and what the first took longer; peak bytes on a GPU."""
 

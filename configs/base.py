@@ -47,6 +47,7 @@ def get_config():
     c.eval.features = (
         "inception"  # of the metrics that name none; or "inception_clean", "dinov2", "pixels", "classifier"
     )
+    c.eval.precision = "highest"  # of their float32 products on a GPU; or "tensorfloat32", as PyTorch's FIDs, faster
     c.eval.weights = ""  # file of its weights; "": the cache directory, or where they are published
     c.eval.reference = "heldout"  # split that samples are compared with; "train", as most papers do
     c.eval.classifier = ""  # run directory of a classifier, for the metric, and the features, "classifier"

@@ -21,6 +21,7 @@ def compare(
     features: str = "inception",
     split: str = "train",
     weights: str = "",
+    precision: str = "highest",
     classifier: str = "",
     batch_size: int = 256,
     out: Path | None = None,
@@ -40,7 +41,7 @@ def compare(
     against = reference if is_statistics(reference) else read(reference, "--reference", split)
     asking = [name for name in chosen if name.endswith(":classifier")]
     run = judge(classifier, images.shape, asking[0]) if asking else None
-    networks = extractors(chosen, images.shape, weights, run)
+    networks = extractors(chosen, images.shape, weights, run, precision)
     if keep:
         if isinstance(against, str) or len(networks) != 1:
             what = "the moments of one reference's images by one feature network"

@@ -11,7 +11,7 @@ from diffjax.measures.names import SHORT, score_names
 from diffjax.measures.possible import check
 from diffjax.measures.table import BY_FEATURES, METRICS, is_stacked
 from diffjax.methods.classifier import Classifier
-from diffjax.metrics.features import FEATURES, Extractor
+from diffjax.metrics.features import FEATURES, PRECISIONS, Extractor
 from diffjax.run import Experiment, Run, load
 
 TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
@@ -22,13 +22,13 @@ def choose(names: Iterable[str], experiment: Experiment, num: int = 0) -> Choice
 
     Raises UserError unless all of them exist, make sense, have what they need, and can be had of so many images.
     """
-    metrics = find(names, experiment)
+    metrics, evaluation = find(names, experiment), experiment.config.eval
     judge = judge_of(experiment, metrics)
     if any(name.endswith(":classifier") for name in metrics) and is_stacked(experiment):
         raise UserError("eval.features: 'classifier' sees single digits, not stacked ones; take stacked_modes")
-    networks = extractors(metrics, experiment.method.space.shape, experiment.config.eval.weights, judge)
+    networks = extractors(metrics, experiment.method.space.shape, evaluation.weights, judge, evaluation.precision)
     if networks:
-        counts = _counts(experiment, num or experiment.config.eval.num)
+        counts = _counts(experiment, num or evaluation.num)
         check_all(metrics, networks, counts)
     return Choice(metrics, networks, judge)
 
@@ -83,8 +83,15 @@ def full(given: str, default: str) -> tuple[str, str]:
     return name, features or default if name in BY_FEATURES else ""
 
 
-def extractors(metrics: Iterable[str], shape: tuple[int, ...], weights: str, judge: Run | None) -> dict[str, Extractor]:
-    """The feature networks that these metrics ask, by full names, for images of this shape; `weights` is a file."""
+def extractors(
+    metrics: Iterable[str], shape: tuple[int, ...], weights: str, judge: Run | None, precision: str
+) -> dict[str, Extractor]:
+    """The feature networks that these metrics ask, by full names, for images of this shape.
+
+    `weights` is the file of those that are fetched, `precision` that of their products.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"eval.precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
     known, networks = [*FEATURES, "classifier"], sorted({name.partition(":")[2] for name in metrics} - {""})
     for name in networks:
         if name not in known:
@@ -93,7 +100,7 @@ def extractors(metrics: Iterable[str], shape: tuple[int, ...], weights: str, jud
     if weights and len({name.partition("_")[0] for name in fetched}) != 1:
         asked = f"one file, for {len(fetched)} networks" if fetched else "for no network: these features have none"
         raise UserError(f"eval.weights: {weights} is {asked}; leave it empty")
-    given = {"weights": weights} if weights else {}
+    given = {"precision": precision} | ({"weights": weights} if weights else {})
     return {
         name: classes.extractor(judge)
         if name == "classifier"
