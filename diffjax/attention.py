@@ -25,6 +25,8 @@ def check(run: Run, out: str) -> None:
     if not isinstance(method, Diffusion) or not method.reads:
         name = run.experiment.config.method.name
         raise UserError(f"--attention: needs a diffusion model that reads captions; this is a {name} without")
+    if run.experiment.config.method.network.text.get("conditioning") == "pooled":
+        raise UserError("--attention: this model is told what is pooled of a caption, and attends to no word of it")
 
 
 def film(run: Run, spec: Any, drawn: Drawn) -> list[np.ndarray]:

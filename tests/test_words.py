@@ -12,10 +12,12 @@ import diffjax
 import launch
 from diffjax import attention
 from diffjax.data import Shapes
+from diffjax.data.shapes import parse
 from diffjax.data.text import decode, encode
 from diffjax.draw import rows_of
 from diffjax.errors import UserError
 from diffjax.measures import choose, words
+from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
 from diffjax.train import train
@@ -143,13 +145,36 @@ def test_words_for_a_model_without_text_are_one_line():
         choose(("alignment",), experiment)
 
 
+def test_the_variety_of_rendered_scenes_is_one_and_that_of_one_picture_for_each_prompt_is_none():
+    source = Shapes(num_train=256, num_heldout=256)
+    prompts = list(dict.fromkeys(source.space.prompts))  # one or the other is there twice
+    captions = encode(prompts * 2, source.space.caption)
+
+    def found(x):
+        e = SimpleNamespace(source=source)
+        drawn = Drawn(x, captions[: len(x)], np.ones(len(x), int))
+        (score,) = words.variety(SimpleNamespace(experiment=e, drawn=drawn, drawn_protocol={}, num=len(x)))
+        assert score.name == "variety" and score.protocol == {"captions": len(prompts)}
+        return score.value
+
+    scenes = [parse(prompt) for prompt in prompts]
+    one, two = (source.rendered(scenes, number) for number in (2, 3))
+    assert not np.array_equal(one, two) and judged(prompts, one).exact == 1
+    assert found(np.concatenate([one, one])) == 0
+    np.testing.assert_allclose(found(np.concatenate([one, two])), 1, atol=0.1)
+    with pytest.raises(UserError, match="no two prompts in common; for 'variety' take 512"):
+        found(one)
+
+
 def test_alignment_is_of_seen_and_held_out_captions_apart():
     source = Shapes(num_train=20, num_heldout=20)
     batches = [source.split(split).take(np.arange(10)) for split in ("train", "heldout")]
     x, captions = (np.concatenate([batch[name] for batch in batches]) for name in ("x", "caption"))
     captions[15:] = encode([RED] * 5, source.space.caption)  # of training, and not what is there
     evidence = SimpleNamespace(
-        experiment=SimpleNamespace(source=source), drawn=Drawn(x, captions, 1), drawn_protocol={"generated": 20}
+        experiment=SimpleNamespace(source=source),
+        drawn=Drawn(x, captions, np.ones(20, int)),
+        drawn_protocol={"generated": 20},
     )
     scores = {score.name: score for score in words.alignment(evidence)}
     assert tuple(scores) == words.of_alignment(evidence.experiment)

@@ -67,6 +67,9 @@ METRICS = {
         _draws_shapes_by_words,
         "a model of shapes that is shown captions (method.conditional)",
     ),
+    "variety": Measure(
+        words.variety, _always("variety"), _draws_shapes_by_words, "a model of shapes that is shown captions"
+    ),
     "modes": Measure(
         points.modes,
         _always("modes", "high_quality", "reverse_kl"),

@@ -1,9 +1,12 @@
 """Whether what was drawn is what was asked for, in words: of scenes of shapes, which can be read exactly."""
 
+from collections import defaultdict
+
 import numpy as np
 
 from diffjax.data.shapes import ATTRIBUTES, parse
 from diffjax.data.text import decode
+from diffjax.errors import UserError
 from diffjax.measures.contract import Score
 from diffjax.measures.evidence import Evidence
 from diffjax.metrics.alignment import Alignment
@@ -33,6 +36,31 @@ def alignment(e: Evidence) -> list[Score]:
             found = judged(np.array(captions)[chosen], e.drawn.x[chosen])
             scores += _scores(found, floor, ending, e.drawn_protocol | {"captions": found.count})
     return scores
+
+
+def variety(e: Evidence) -> list[Score]:
+    """How much samples of one prompt differ: their mean squared distance, over that of scenes rendered for that prompt.
+
+    Each prompt's first two samples are compared, as two scenes with its things at other places are. 0: always the same
+    picture. Raises UserError where fewer than two prompts were drawn by twice.
+    """
+    samples_of = defaultdict(list)
+    for i, caption in enumerate(decode(e.drawn.label)):
+        samples_of[caption].append(i)
+    pairs = {caption: samples[:2] for caption, samples in samples_of.items() if len(samples) > 1}
+    if len(pairs) < 2:
+        prompts = len(e.experiment.source.space.prompts)
+        raise UserError(f"eval.num: {e.num} samples have no two prompts in common; for 'variety' take {2 * prompts}")
+    one, two = np.transpose(list(pairs.values()))
+    scenes = [parse(caption) for caption in pairs]
+    rendered = [e.experiment.source.rendered(scenes, number) for number in (0, 1)]
+    value = _distance(e.drawn.x[one], e.drawn.x[two]) / _distance(*rendered)
+    means = "squared distance of two samples of a prompt, over that of two scenes rendered for it"
+    return [Score("variety", value, 1.0, means, e.drawn_protocol | {"captions": len(pairs)})]
+
+
+def _distance(one: np.ndarray, two: np.ndarray) -> float:
+    return float(np.mean((one.astype(float) - two) ** 2))
 
 
 def _scores(found: Alignment, floor: Alignment, ending: str, protocol: dict) -> list[Score]:

@@ -49,7 +49,7 @@ class Block(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, x, condition, keys, text: Text | None = None):
+    def __call__(self, x, condition, keys, text: Text):
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         b, n, width = x.shape
         modulation = dense(6 * width, variance=0.0, name="condition", **kwargs)(condition)[:, None]
@@ -60,7 +60,7 @@ class Block(nn.Module):
         h = dense(width, name="out", **kwargs)(attend(q, k, v).reshape(b, n, width))
         x = x + gate_1 * Dropout(self.dropout, name="dropout_1")(h, keys)
 
-        if text is not None:
+        if text.tokens is not None:
             q, k, v = (
                 dense(width, name=f"text_{name}", **kwargs)(h).reshape(b, h.shape[1], self.heads, -1)
                 for name, h in (("q", x), ("k", text.tokens), ("v", text.tokens))
@@ -138,9 +138,9 @@ class DiT(nn.Module):
         height, width, channels = self.shape
 
         embedding = TimeAndLabel(self.embedding, self.width, self.num_classes, params, "open", name="embedding")
-        condition, text = embedding(t, label), None
-        if not isinstance(self.text, NoText):
-            text = self.text(self.precision, name="text")(label)
+        text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
+        condition = embedding(t, label)
+        if text.pooled is not None:
             told = dense(self.width, dtype=params, param_dtype=params, name="text_pooled")
             condition = condition + told(text.pooled)
         condition = nn.silu(condition).astype(compute)  # every block begins with it: once is enough

@@ -36,6 +36,8 @@ def check_reading(player: str, text: Any, conditioning: str, needed: str) -> Non
         raise UserError(
             f"method.{player}.conditioning: {conditioning!r} is for labels; captions are shown by {needed!r}"
         )
+    if getattr(text, "keywords", {}).get("conditioning") == "cross_attention":
+        raise UserError(f"method.{player}.text.conditioning: 'cross_attention' is for diffusion; 'pooled' here")
 
 
 def beside(x: Float[Array, "b *space c"], label: Int[Array, "b"] | None, num_classes: int) -> Array:

@@ -17,13 +17,15 @@ from diffjax.models.embeddings import timestep_embedding
 from diffjax.models.layers import attend, dense
 from diffjax.precision import Precision
 
+CONDITIONING = ("pooled", "cross_attention", "both")
+
 
 class Text(NamedTuple):
-    """A caption as a network has read it."""
+    """A caption as a network has read it, as far as it is told of it."""
 
-    pooled: Float[Array, "b k"]  # of the whole
-    tokens: Float[Array, "b n k"]
-    mask: Bool[Array, "b n"]  # the tokens that are there
+    pooled: Float[Array, "b k"] | None = None  # of the whole, for what knows the time
+    tokens: Float[Array, "b n k"] | None = None  # for pixels to attend to
+    mask: Bool[Array, "b n"] | None = None  # the tokens that are there
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class TextTransformer(nn.Module):
     heads: int = 4  # of attention
     mlp_ratio: float = 2.0  # hidden features of a block's perceptron / width
     window: int = 7  # bytes
+    conditioning: str = "both"  # what the network is told by: "pooled", "cross_attention" (the tokens) or "both"
 
     def __post_init__(self):
         super().__post_init__()
@@ -55,6 +58,8 @@ class TextTransformer(nn.Module):
             raise UserError(f"text.heads: {self.heads} does not divide the width {self.width}")
         if self.mlp_ratio * self.width < 1:
             raise UserError(f"text.mlp_ratio: {self.mlp_ratio} must be positive")
+        if self.conditioning not in CONDITIONING:
+            raise UserError(f"text.conditioning: {self.conditioning!r} is not one of {', '.join(CONDITIONING)}")
 
     @nn.compact
     def __call__(self, caption: UInt8[Array, "b n"]) -> Text:
@@ -73,7 +78,8 @@ class TextTransformer(nn.Module):
         for i in range(self.depth):
             h = _Block(self.heads, self.mlp_ratio, name=f"block_{i}", **kwargs)(h, mask)
         h = nn.LayerNorm(name="norm", **kwargs)(h)
-        return Text(h[:, 0], h, mask)
+        pooled = None if self.conditioning == "cross_attention" else h[:, 0]
+        return Text(pooled) if self.conditioning == "pooled" else Text(pooled, h, mask)
 
 
 class _Block(nn.Module):

@@ -11,7 +11,7 @@ from diffjax.errors import UserError
 from diffjax.models.blocks import MODULATIONS, ResidualBlock
 from diffjax.models.embeddings import FREQUENCIES, LABELS, TimeAndLabel, with_fourier_features
 from diffjax.models.layers import CrossAttention, GroupNorm, SelfAttention, blur, conv, dense, downsample, upsample
-from diffjax.models.text import NoText
+from diffjax.models.text import NoText, Text
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -158,11 +158,11 @@ class UNet(nn.Module):
             **kwargs,
         )
         attention = partial(Attention, head_dim=self.head_dim, variance=self.qkv_variance, **sums, **norms, **kwargs)
-        text = None if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
+        text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
 
         def attend(h, name, **own):
             h = attention(**own, name=name)(h)
-            if text is None:
+            if text.tokens is None:
                 return h
             read = partial(Reading, head_dim=self.head_dim, **sums, **norms, **kwargs)
             return read(name=f"{name}_text")(h, text.tokens, text.mask)
@@ -203,7 +203,7 @@ class UNet(nn.Module):
         if self.hints and hints is None:
             hints = jnp.zeros((len(x), self.hints))  # nothing was done
         condition = embedding(t, label, hints)
-        if text is not None:
+        if text.pooled is not None:
             told = dense(condition.shape[-1], dtype=params, param_dtype=params, name="text_pooled")
             condition = condition + told(text.pooled)
         condition = nn.silu(condition).astype(compute)  # every block begins with it: once is enough

@@ -1,5 +1,7 @@
 """Networks that read captions: zeros after a caption say nothing, its words and their order do, and so does none."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,12 +18,17 @@ PROMPTS = ["red above blue", "blue above red", "", "é"]
 SHAPE = (4, 4, 1)
 
 
-def reader(precision, name=None):
-    return TextTransformer(precision, width=8, heads=2, depth=1, window=3, name=name)
+reader = partial(TextTransformer, width=8, heads=2, depth=1, window=3)
+
+
+def unet(text):
+    return UNet(SHAPE, 0, Precision(), Axis(), channels=4, multipliers=(1,), blocks=1, attention=(4,), text=text)
 
 
 NETWORKS = {
-    "unet": UNet(SHAPE, 0, Precision(), Axis(), channels=4, multipliers=(1,), blocks=1, attention=(4,), text=reader),
+    "unet": unet(reader),
+    "unet, pooled": unet(partial(reader, conditioning="pooled")),
+    "unet, attending": unet(partial(reader, conditioning="cross_attention")),
     "dit": DiT(SHAPE, 0, Precision(), Axis(), width=8, depth=1, heads=2, embedding=8, text=reader),
 }
 
@@ -75,6 +82,17 @@ def test_pixels_attend_to_what_is_there_and_to_nothing_else():
     assert (np.asarray(weights)[:, 0].min(axis=1) > 0).tolist() == there.tolist()
 
 
+def test_a_network_is_told_in_the_ways_that_are_asked_for_and_in_no_other():
+    def parts(name):
+        shapes = jax.eval_shape(NETWORKS[name].init, jax.random.key(0), *inputs())
+        return {part for part in shapes["params"] if "text" in part} - {"text"}
+
+    attends = {"down_0_0_attention_text", "middle_attention_text", "up_0_0_attention_text", "up_0_1_attention_text"}
+    assert parts("unet, pooled") == {"text_pooled"}
+    assert parts("unet, attending") == attends
+    assert parts("unet") == attends | {"text_pooled"}
+
+
 def test_a_network_without_a_reader_is_the_one_it_was():
     plain = UNet(SHAPE, 3, Precision(), Axis(), channels=4, multipliers=(1,), blocks=1, attention=(4,))
     assert plain.text == NoText()
@@ -82,7 +100,9 @@ def test_a_network_without_a_reader_is_the_one_it_was():
     assert not [name for name in shapes["params"] if "text" in name]
 
 
-@pytest.mark.parametrize("fields", [{"width": 3}, {"heads": 3}, {"window": 0}, {"depth": -1}, {"mlp_ratio": 0.0}])
+@pytest.mark.parametrize(
+    "fields", [{"width": 3}, {"heads": 3}, {"window": 0}, {"depth": -1}, {"mlp_ratio": 0.0}, {"conditioning": "words"}]
+)
 def test_a_reader_that_makes_no_sense_is_refused(fields):
     with pytest.raises(UserError, match=f"text.{next(iter(fields))}"):
         TextTransformer(Precision(), **{"width": 8, "heads": 2} | fields)

@@ -12,9 +12,9 @@ from diffjax.data.space import Space
 from diffjax.data.text import encode, longest
 from diffjax.errors import UserError
 
-SHOWN = 512  # captions of either split that samples are drawn by where none are asked for
+SHOWN = 128  # captions of either split that samples are drawn by, again and again, where none are asked for
 SIDES = (16, 32, 64)
-TRAIN, HELD_OUT, PAIRS, PLACES = range(4)  # what is drawn from a stream of its own
+TRAIN, HELD_OUT, PAIRS, PLACES, ANEW = range(5)  # what is drawn from a stream of its own
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class Shapes(Synthetic):
     def is_held_out(self, scene: Scene) -> bool:
         """Whether training never saw such a scene: one of its things is of a held-out pair."""
         return any((thing.colour, thing.shape) in self.held_out for thing in scene.things)
+
+    def rendered(self, scenes: list[Scene], number: int) -> np.ndarray:
+        """A picture [size, size, 3] of each scene, its things at places drawn anew for each `number`."""
+        corners = place(scenes, self.size, random(self.seed, ANEW, number, field="data.seed"))
+        return np.stack([render(scene, at, self.size) for scene, at in zip(scenes, corners, strict=True)])
 
     @cached_property
     def _longest(self) -> int:
