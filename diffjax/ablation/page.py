@@ -21,6 +21,7 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:70rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}.paper{color:#999}.claims :is(th,td){text-align:left}
+table:not(.claims) :is(th,td){white-space:nowrap}.wide{overflow-x:auto;font-size:13px}
 caption{text-align:left;font-size:13px;color:#555;min-width:45rem}
 .reproduced{color:#17703a}.contradicted{color:#b3261e}.undecided{color:#8a6d00}figure{display:inline-block;margin:.5rem}
 figcaption{font-size:13px;color:#555;max-width:22rem}img{image-rendering:pixelated;max-width:22rem}code{font-size:13px}
@@ -65,7 +66,7 @@ def _table(sheet: Sheet) -> str:
         return "<tr>" + "".join(f"<{tag}{kind}>{_text(e)}" for kind, e in zip(kinds, entries, strict=True))
 
     body = row("th", sheet.heads) + "".join(row("td", entries) for entries in sheet.rows)
-    return f"<table><caption>{_text(sheet.caption)}</caption>{body}</table>"
+    return f"<div class=wide><table><caption>{_text(sheet.caption)}</caption>{body}</table></div>"
 
 
 def _claims(experiment: Experiment, cells: Cells) -> str:
