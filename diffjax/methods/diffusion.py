@@ -13,7 +13,6 @@ from jaxtyping import Array
 
 from diffjax import models
 from diffjax.augment import EdmAugment, NoAugment
-from diffjax.data.text import encode
 from diffjax.diffusion import (
     EDM,
     SAMPLERS,
@@ -332,5 +331,5 @@ class Diffusion(Method):
             raise UserError("--negative: this model was trained without captions")
         if nested.innermost(spec.guidance) is not guidance.classifier_free or nested.scale_of(spec.guidance) == 1:
             raise UserError("--negative: nothing is guided away from it; give a --guidance other than 1, such as 3")
-        null = encode([prompt], self.space.caption)[0]
+        null = self.told(self.captions([prompt]))[0]
         return replace(spec, guidance=nested.with_null(spec.guidance, null))
