@@ -96,10 +96,11 @@ class Encoder:
         path, shape = cache.path_of(self.identity, distinct), (len(distinct), *self.shape)
         found = cache.read(path, shape)
         if found is None:
+            tower = towers.opened(self.kind, self.directory, self.identity)
             size = 4 * np.prod(shape, dtype=float) / 1e6
             aside(f"embeddings of {len(distinct):,} texts by the {self.kind} at {self.directory} ({size:,.1f} MB)")
             told = Waiting("embeddings", aside).at
-            found = towers.embed(self.kind, self.directory, self.identity, list(distinct), self.tokens, told)
+            found = towers.embed(tower, list(distinct), self.tokens, told)
             if found.packed.shape != shape:
                 is_wide = f"embeddings of {found.packed.shape[-1] - 1} numbers, and its config.json says {self.width}"
                 raise UserError(f"text.encoder: {self.directory} gives {is_wide}")

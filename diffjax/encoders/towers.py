@@ -7,9 +7,10 @@ in float32 on the CPU, so that the same files give the same numbers wherever tra
 
 import contextlib
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,14 +22,19 @@ from diffjax.errors import UserError
 BATCH = 32  # texts, of about the same length
 
 
-def embed(kind: str, directory: Path, identity: str, texts: list[str], tokens: int, told: Any) -> Embeddings:
-    """What the encoder says of texts, of at most so many tokens each; `told(done, total)` is how far it has come.
+class Tower(NamedTuple):
+    """An encoder in memory."""
 
-    Raises UserError if PyTorch or transformers are missing, or the directory is not what its config.json says.
-    """
-    tokenizer, model = _opened(kind, directory, identity)
+    kind: str
+    tokenizer: Any
+    model: Any
+
+
+def embed(tower: Tower, texts: list[str], tokens: int, told: Callable[[int, int], None]) -> Embeddings:
+    """What the encoder says of texts, of at most so many tokens each; `told(done, total)` is how far it has come."""
     import torch
 
+    kind, tokenizer, model = tower
     width, count = model.config.hidden_size, len(texts)
     said, whole = np.zeros((count, tokens, width), np.float32), np.zeros((count, width), np.float32)
     there, spans, cut = np.zeros((count, tokens), bool), np.zeros((count, tokens, 2), np.int32), np.zeros(count, bool)
@@ -54,7 +60,7 @@ def embed(kind: str, directory: Path, identity: str, texts: list[str], tokens: i
 
 def forget() -> None:
     """Gives up the memory of the last encoder that was used."""
-    _opened.cache_clear()
+    opened.cache_clear()
 
 
 def _mean(tokens: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -62,8 +68,11 @@ def _mean(tokens: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)  # one command may ask twice: for prompts, and for what to be guided away from
-def _opened(kind: str, directory: Path, identity: str) -> tuple[Any, Any]:
-    """The tokenizer and the model, ready to be used."""
+def opened(kind: str, directory: Path, identity: str) -> Tower:
+    """The tokenizer and the model, ready to be used; files of another `identity` are another encoder.
+
+    Raises UserError if PyTorch or transformers are missing, or the directory is not what its config.json says.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of every process that is forked afterwards
     try:
         import torch
@@ -90,7 +99,7 @@ def _opened(kind: str, directory: Path, identity: str) -> tuple[Any, Any]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     tokenizer.padding_side = tokenizer.truncation_side = "right"
-    return tokenizer, model.eval()
+    return Tower(kind, tokenizer, model.eval())
 
 
 @contextlib.contextmanager

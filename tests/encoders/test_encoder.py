@@ -37,6 +37,7 @@ def tower(monkeypatch, tmp_path):
     """The stub in PyTorch's place, a cache of its own, and the directory of an encoder."""
     monkeypatch.setenv("DIFFJAX_CACHE", str(tmp_path / "cache"))
     made = stub.Stub()
+    monkeypatch.setattr(towers, "opened", lambda kind, directory, identity: None)
     monkeypatch.setattr(towers, "embed", made)
     stub.directory(tmp_path / "t5")
     return made
