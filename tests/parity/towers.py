@@ -14,9 +14,8 @@ from transformers import (
 
 from diffjax.data.shapes.scene import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
 
-WORDS = sorted(
-    {word for words in (SIZES, COLOURS, SHAPES, RELATIONS, BACKGROUNDS) for of in words for word in of.split()}
-)
+SAID = (*SIZES, *COLOURS, *SHAPES, *RELATIONS, *BACKGROUNDS)
+WORDS = sorted({word for said in SAID for word in said.split()})
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WIDTH = 16
 POSITIONS = 40
