@@ -252,8 +252,9 @@ class Diffusion(Method):
     def attention(self, variables: dict, x_t: Array, t: Array, label: Array) -> Array:
         """To which byte of its caption each pixel attends: x_t [b, h, w, c], t [], captions [b, n] -> [b, h, w, 1 + n].
 
-        Or to which of its tokens, where `label` is what a frozen encoder says of it, [b, 1 + n, d + 1]. The mean over heads and layers, each layer's map enlarged to the image's size; the first is of no byte. They add
-        up to 1 over the last axis.
+        Or to which token, where `label` is what a frozen encoder says of them, [b, 1 + n, d + 1]. The mean over heads
+        and layers, each layer's map enlarged to the image's size; the first is of no byte. They add up to 1 over the
+        last axis.
         """
         process, t = self.process_of(variables), jnp.broadcast_to(t, len(x_t))
         shown = self._beside(self.target.input(x_t, t, process))
