@@ -38,6 +38,7 @@ def tower(monkeypatch, tmp_path):
     monkeypatch.setenv("DIFFJAX_CACHE", str(tmp_path / "cache"))
     made = stub.Stub()
     monkeypatch.setattr(towers, "opened", lambda kind, directory, identity: None)
+    monkeypatch.setattr(towers, "forget", lambda: None)
     monkeypatch.setattr(towers, "embed", made)
     stub.directory(tmp_path / "t5")
     return made
