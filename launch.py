@@ -273,7 +273,7 @@ def opened(arguments, overrides):
     from diffjax.run import elsewhere, load, read_config
 
     for path, _ in overrides:
-        if path.split(".")[0] not in ("sampler", "eval", "parallel"):
+        if path.split(".")[0] not in ("sampler", "eval", "parallel") and not configs.is_place(path):
             raise UserError(
                 f"--config.{path}: the run is trained; only sampler.*, eval.* and parallel.* can be changed now"
             )

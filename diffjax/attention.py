@@ -13,6 +13,7 @@ from diffjax.methods import Diffusion
 from diffjax.run import Run
 from diffjax.sampling import Drawn
 
+Tokens = slice | np.ndarray  # their places
 SHOWN = 4  # samples in a film
 FAINT = 1e-6  # attention that nobody pays a word is not enlarged
 
@@ -32,14 +33,17 @@ def check(run: Run, out: str) -> None:
 def film(run: Run, spec: Any, drawn: Drawn) -> list[np.ndarray]:
     """The frames: a row for each of the first samples, x_t and the words of its caption, lighter where it is read.
 
-    A word's map is the share of attention that its bytes get, next to the most that they get in the film.
+    A word's map is the share of attention that its bytes get, or its tokens where a frozen encoder reads, next to the
+    most that they get in the film.
     """
     method, captions = run.experiment.method, drawn.label[:SHOWN]
     compiled, space = jax.jit(method.attention), method.space
     times = spec.grid(run.process, spec.steps)[: len(drawn.x_t)]
-    words = [words_of(caption) for caption in captions]
+    told = method.told(captions)
+    spans = [told.spans(i) if space.encoder else None for i in range(len(captions))]
+    words = [words_of(*of) for of in zip(captions, spans, strict=True)]
     maps = [
-        by_word(np.asarray(compiled(run.ema, x_t[:SHOWN], t, captions)), words)
+        by_word(np.asarray(compiled(run.ema, x_t[:SHOWN], t, told[:])), words)
         for x_t, t in zip(drawn.x_t, times, strict=True)
     ]
     most = [np.maximum(np.max([frame[i] for frame in maps], axis=(0, 2, 3)), FAINT) for i in range(len(words))]
@@ -59,18 +63,24 @@ def film(run: Run, spec: Any, drawn: Drawn) -> list[np.ndarray]:
     return frames
 
 
-def words_of(caption: np.ndarray) -> list[tuple[str, slice]]:
-    """The words of a caption, uint8 [n], and the tokens that are their bytes; the first token is none."""
-    (text,), words, place = decode(caption[None]), [], 1
+def words_of(caption: np.ndarray, spans: np.ndarray | None = None) -> list[tuple[str, Tokens]]:
+    """The words of a caption, uint8 [n], and the tokens that are their bytes; the first token is none.
+
+    Or those that have some of the word's characters, by the characters that each stands for: `spans` [tokens, 2].
+    """
+    (text,), words, place = decode(caption[None]), [], 0
     for word in text.split(" "):
-        length = len(word.encode())
-        if word:
-            words.append((word, slice(place, place + length)))
+        length = len(word.encode() if spans is None else word)
+        if word and spans is None:
+            words.append((word, slice(1 + place, 1 + place + length)))
+        elif word:
+            first, last = np.maximum(spans[:, 0], place), np.minimum(spans[:, 1], place + length)
+            words.append((word, 1 + np.flatnonzero(first < last)))
         place += length + 1
     return words
 
 
-def by_word(attention: np.ndarray, words: list[list[tuple[str, slice]]]) -> list[np.ndarray]:
+def by_word(attention: np.ndarray, words: list[list[tuple[str, Tokens]]]) -> list[np.ndarray]:
     """Of each sample the share of attention that each word gets: [b, h, w, n] -> b times [words, h, w]."""
     height, width = attention.shape[1:3]
     return [

@@ -253,7 +253,13 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """What keeps `new` from continuing a run of `old`, as "key: old -> new" strings; empty when nothing does."""
     before, after = flatten(old), flatten(new)
     changed = [path for path in before | after if before.get(path, "absent") != after.get(path, "absent")]
-    return [f"{p}: {before.get(p, 'absent')!r} -> {after.get(p, 'absent')!r}" for p in changed if not may_change(p)]
+    changed = [path for path in changed if not may_change(path) and not is_place(path)]
+    return [f"{p}: {before.get(p, 'absent')!r} -> {after.get(p, 'absent')!r}" for p in changed]
+
+
+def is_place(path: str) -> bool:
+    """Whether a key says only where something lies that another identifies: a frozen encoder, by its hash."""
+    return path.endswith(".text.encoder")
 
 
 def fingerprint(config: ConfigDict) -> str:

@@ -160,7 +160,8 @@ def _in_batches(
 
     `name` tells it from the experiment's other programs: with everything that it closes over.
     """
-    layout, labels = experiment.layout, experiment.method.shown(data)
+    layout, method = experiment.layout, experiment.method
+    labels = method.told(data["caption"]) if method.reads else method.shown(data)
     size = -(-experiment.config.eval.batch_size // layout.mesh.size) * layout.mesh.size
     key = jax.random.fold_in(jax.random.key(seed), 3)  # a role of its own, after "init", "step" and "draw"
 

@@ -19,6 +19,7 @@ from diffjax.diffusion import Process
 from diffjax.diffusion.guidance import classifier
 from diffjax.diffusion.nested import with_other
 from diffjax.ema import WIDEST, Power, network_of, reconstruct
+from diffjax.encoders import Encoder
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion, NoisyClassifier
 from diffjax.methods.method import Method
@@ -50,9 +51,13 @@ class Experiment:
         layout = parallel.layout(**config.parallel)
         batch_size = config.train.batch_size
         source = build("data", config.data)
+        space = source.space
+        if space.caption and (readers := _frozen(config.method)):
+            encoder, config = _opened(readers, config)
+            space = replace(space, encoder=encoder)
         make = build("method", config.method)
         method = make(
-            space=source.space,
+            space=space,
             precision=Precision(**config.precision),
             optimizers={},
             ema=build("ema", config.ema),
@@ -139,6 +144,35 @@ def _other(method: Method, guidance: Any, path: str) -> Any:
     if not isinstance(method.process, Process):
         raise UserError("sampler.guidance.name: two learned schedules are never the same; a second model cannot guide")
     return run.experiment.method.log_class(run.ema) if by_classifier else run.denoiser
+
+
+def _frozen(method: ConfigDict) -> dict[str, ConfigDict]:
+    """The readers of a frozen encoder, by the path of each in the config."""
+    networks = {slot: node for slot, node in method.items() if isinstance(node, ConfigDict) and "text" in node}
+    return {f"method.{slot}.text": node.text for slot, node in networks.items() if node.text.name == "frozen"}
+
+
+def _opened(readers: dict[str, ConfigDict], config: ConfigDict) -> tuple[Encoder, ConfigDict]:
+    """The encoder that they read, and the config with its identity written down; not another than stands there."""
+    (first, node), *others = readers.items()
+    for path, other in others:
+        for field in ("kind", "encoder", "tokens", "identity"):
+            if other[field] != node[field]:
+                said = f"{other[field]!r}, and {first} has {node[field]!r}"
+                raise UserError(f"{path}.{field}: {said}; all networks are given the same embeddings")
+    try:
+        encoder = Encoder.open(node.kind, node.encoder, node.tokens)
+    except UserError as error:
+        raise UserError(f"{first.removesuffix('text')}{error}") from error
+    if node.identity not in ("", encoder.identity):
+        raise UserError(
+            f"{first}.encoder: what lies at {node.encoder} is another encoder ({encoder.identity}) than the one that "
+            f"this run was made with ({node.identity})"
+        )
+    config = ConfigDict(config.to_dict())
+    for path in readers:
+        config.update_from_flattened_dict({f"{path}.identity": encoder.identity})
+    return encoder, config.lock()
 
 
 def _check_numbers(config: ConfigDict) -> None:

@@ -68,10 +68,12 @@ class Generator:
         """`num` samples, `batch_size` at a time; beside them the whole padded batch, stored units, still on device."""
         key = jax.random.fold_in(jax.random.key(seed), 2)  # the role "draw", after "init" and "step"
         asked = self.method.asked(self.spec) if asked is None else asked
+        told = self.method.told(asked)
         for first in range(0, num, self.batch_size):
             index = np.arange(first, first + self.batch_size)
             labels = None if asked is None else asked[index % len(asked)]
-            drawn = self._compiled(variables, key, self._place(index), None if labels is None else self._place(labels))
+            given = None if asked is None else self._place(told[index % len(asked)])
+            drawn = self._compiled(variables, key, self._place(index), given)
             real = slice(0, min(self.batch_size, num - first))
             x = self.method.space.from_model(drawn.x0)
             film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]

@@ -41,6 +41,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """
     Precision(**config.precision).apply()  # before the first computation
     experiment = Experiment.of(config)
+    config = experiment.config
     check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.together)
     with contextlib.ExitStack() as stack:
         if is_main():
@@ -83,7 +84,10 @@ def loop(
     config, method, layout = experiment.config.train, experiment.method, experiment.layout
     key = experiment.key("step")
     compiled = compile_step(window.windowed(method.step), layout, shapes)
-    stream = Stream(experiment.source, experiment.config.seed, config.batch_size, method.batches_per_step, layout)
+    stream = Stream(
+        experiment.source, experiment.config.seed, config.batch_size, method.batches_per_step, layout,
+        encoder=method.space.encoder,
+    )  # fmt: skip
     health = Health(method, config.batch_size)
     checkpoints.drop_averages_after(done)
     if done:

@@ -1,7 +1,10 @@
 """What `sample --prompt` asks for: the prompts, what to be guided away from, and what of them a model reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from diffjax import parallel
 from diffjax.data.text import cut, fits
@@ -31,14 +34,23 @@ class Words:
             raise UserError(
                 f"{flag}: {what!r} given, but this model was trained without captions; train one with {how}"
             )
-        length = method.space.caption
-        for flag, text in [("--prompt", text) for text in self.prompt] + [("--negative", self.negative or "")]:
-            if not fits(text, length) and parallel.is_main():
-                print(
-                    f"{flag}: {text!r} is longer than the {length} bytes that this model reads: {cut(text, length)!r}"
-                )
+        for flag, texts in (("--prompt", self.prompt), ("--negative", (self.negative,) if self.negative else ())):
+            for text, what, read in _too_long(method, texts):
+                if parallel.is_main():
+                    print(f"{flag}: {text!r} is longer than the {what} that this model reads: {read!r}")
         if self.negative is None:
             return spec
         if not hasattr(method, "with_negative"):
             raise UserError("--negative: this model has no guidance, away from nothing")
         return method.with_negative(spec, self.negative)
+
+
+def _too_long(method: Method, texts: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Of the texts that are longer than is read: the text, what is read of any at most, and what of this."""
+    if not texts:
+        return []
+    if method.space.encoder is None:
+        length = method.space.caption
+        return [(text, f"{length} bytes", cut(text, length)) for text in texts if not fits(text, length)]
+    said = method.told(method.captions(texts))
+    return [(texts[i], f"{method.space.encoder.tokens} tokens", said.read(i)) for i in np.flatnonzero(said.cut)]

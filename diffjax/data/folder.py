@@ -91,7 +91,7 @@ class Folder:
             beside = {"caption": self._captions[chosen[indices]]} if self.caption else {}
             return {"x": x, "label": self._labels[chosen[indices]]} | beside
 
-        return Examples(len(chosen), take)
+        return Examples(len(chosen), take, self._captions[chosen] if self.caption else None)
 
     @cached_property
     def files(self) -> list[Path]:

@@ -10,6 +10,7 @@ xflip). That takes no random draw, so it is the same on every path and after eve
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ import numpy as np
 from jaxtyping import Int
 
 from diffjax.data.source import THREADS, Examples, Source, random
+from diffjax.data.text import decode
+from diffjax.encoders import Said
 from diffjax.errors import UserError
 from diffjax.parallel import Layout, check_batch
 
@@ -53,10 +56,11 @@ class Stream:
     """Iterates over the training batches from `start_step` on, placed on the devices as `layout.batch`.
 
     A batch holds "x" [m, B, *shape] in stored units (uint8 or float32), what comes beside it (int32 [m, B] "label"; see
-    `Space`), and "position", the place 0..B-1 in the global batch; m = `batches_per_step`, B = `batch_size`. Up to
-    `resident_bytes` the split is kept on the devices, beyond that threads read it ahead, each process its own share.
-    Both give the same bits. Nothing waits for the device. Raises UserError when the devices cannot share B, or an image
-    is damaged.
+    `Space`), and "position", the place 0..B-1 in the global batch; m = `batches_per_step`, B = `batch_size`. With a
+    frozen `encoder` also "embedding", what it says of the caption: a row of a table that has every distinct caption
+    once. Up to `resident_bytes` split and table are kept on the devices, beyond that threads read them ahead, each
+    process its own share. Both give the same bits. Nothing waits for the device. Raises UserError when the devices
+    cannot share B, or an image is damaged.
     """
 
     def __init__(
@@ -68,14 +72,17 @@ class Stream:
         layout: Layout,
         start_step: int = 0,
         resident_bytes: int = RESIDENT_BYTES,
+        encoder: Any = None,
     ):
         check_batch(batch_size, layout)
         examples, space = source.split("train"), source.space
         order = Order(len(examples) * (2 if source.flip else 1), seed)
         pixel = 1 if space.kind == "images" else 4  # bytes
-        fits = len(examples) * int(np.prod(space.shape)) * pixel <= resident_bytes
+        said = encoder.of_data(decode(examples.captions())) if encoder else None
+        size = len(examples) * int(np.prod(space.shape)) * pixel + (said.table.nbytes if encoder else 0)
         self._shape = (batches_per_step, batch_size)
-        self._batches_from = (_resident if fits else _streamed)(examples, order, self._shape, layout)
+        path = _resident if size <= resident_bytes else _streamed
+        self._batches_from = path(examples, order, self._shape, layout, said)
         self._place = _place(np.broadcast_to(np.arange(batch_size, dtype=np.int32), self._shape), layout.batch)
         self._go_to(start_step)
 
@@ -106,14 +113,18 @@ class Stream:
         self._go_to(step)
 
 
-def _resident(examples: Examples, order: Order, shape: tuple[int, int], layout: Layout) -> Callable:
+def _resident(examples: Examples, order: Order, shape: tuple[int, int], layout: Layout, said: Said | None) -> Callable:
     """The split on every device; a step sends it indices, and each device gathers its own part of the batch."""
     n = len(examples)
     data = {name: _place(value, layout.replicated) for name, value in examples.arrays().items()}
+    tables = {}
+    if said is not None:
+        data["embedding"], tables["embedding"] = (_place(part, layout.replicated) for part in (said.rows, said.table))
 
     @partial(jax.jit, out_shardings=layout.batch)
-    def gather(data, index):
+    def gather(data, tables, index):
         batch = {name: value.at[index % n].get(mode="promise_in_bounds") for name, value in data.items()}
+        batch |= {name: table.at[batch[name]].get(mode="promise_in_bounds") for name, table in tables.items()}
         if order.n > n:
             twin = (index >= n).reshape(*shape, 1, 1, 1)
             batch["x"] = jnp.where(twin, jnp.flip(batch["x"], -2), batch["x"])
@@ -122,13 +133,13 @@ def _resident(examples: Examples, order: Order, shape: tuple[int, int], layout: 
     def batches_from(step):
         while True:
             index = order(_positions(step, shape, np.arange(shape[1])))
-            yield gather(data, _place(index.astype(np.int32), layout.batch))
+            yield gather(data, tables, _place(index.astype(np.int32), layout.batch))
             step += 1
 
     return batches_from
 
 
-def _streamed(examples: Examples, order: Order, shape: tuple[int, int], layout: Layout) -> Callable:
+def _streamed(examples: Examples, order: Order, shape: tuple[int, int], layout: Layout, said: Said | None) -> Callable:
     """Grain's threads read ahead, a step at a time; each process reads the columns that live on its own devices."""
     import grain
 
@@ -145,6 +156,7 @@ def _streamed(examples: Examples, order: Order, shape: tuple[int, int], layout: 
     def load(step):
         index = order(_positions(step, shape, columns))
         batch = examples.take(index.ravel() % n)
+        batch |= {} if said is None else {"embedding": said[index.ravel() % n]}
         batch = {name: value.reshape(*index.shape, *value.shape[1:]) for name, value in batch.items()}
         if order.n > n:
             twin = index >= n

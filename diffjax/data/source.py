@@ -29,6 +29,7 @@ class Examples:
 
     count: int
     take: Callable[[np.ndarray], Batch]
+    known: np.ndarray | None = None  # all captions, where they are at hand without reading the examples
 
     def __len__(self) -> int:
         return self.count
@@ -41,13 +42,21 @@ class Examples:
 
     def arrays(self) -> Batch:
         """The whole split in memory, decoded by several threads (image decoders release Python's lock)."""
+        return self._gathered(tuple(self.take(np.arange(1))))
+
+    def captions(self) -> np.ndarray:
+        """All captions, [n, bytes]; a source that does not have them at hand reads everything once."""
+        return self._gathered(("caption",))["caption"] if self.known is None else self.known
+
+    def _gathered(self, names: tuple[str, ...]) -> Batch:
         first = self.take(np.arange(1))
-        whole = {name: np.empty((self.count, *value.shape[1:]), value.dtype) for name, value in first.items()}
+        whole = {name: np.empty((self.count, *first[name].shape[1:]), first[name].dtype) for name in names}
 
         def fill(start):
             indices = np.arange(start, min(start + CHUNK, self.count))
-            for name, value in self.take(indices).items():
-                whole[name][indices] = value
+            part = self.take(indices)
+            for name in names:
+                whole[name][indices] = part[name]
 
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(fill, range(0, self.count, CHUNK)))
@@ -57,7 +66,7 @@ class Examples:
 def in_memory(x: np.ndarray, label: np.ndarray, **beside: np.ndarray) -> Examples:
     """Examples that are already arrays; what comes `beside` x and the label, such as captions, by its name."""
     arrays = {"x": x, "label": label.astype(np.int32)} | beside
-    return Examples(len(x), lambda indices: {name: array[indices] for name, array in arrays.items()})
+    return Examples(len(x), lambda indices: {name: a[indices] for name, a in arrays.items()}, beside.get("caption"))
 
 
 class Source(Protocol):

@@ -1,6 +1,7 @@
 """What a data set's examples are, and how they become the numbers a model sees, and back."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,12 +26,14 @@ class Space:
     values: int = 0  # of each entry, where they are categories
     caption: int = 0  # bytes of a caption; 0: no captions
     prompts: tuple[str, ...] = ()  # captions to draw by where none are asked for
+    encoder: Any = None  # a frozen one (diffjax.encoders), whose embeddings networks read; None: captions' bytes
 
     @property
     def beside(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """What comes with every example: the shape and the type of each, by the name it has in a batch."""
         captions = {"caption": ((self.caption,), jnp.uint8)} if self.caption else {}
-        return {"label": ((), jnp.int32)} | captions
+        embeddings = {"embedding": (self.encoder.shape, jnp.float32)} if self.encoder else {}
+        return {"label": ((), jnp.int32)} | captions | embeddings
 
     @property
     def pictured(self) -> bool:

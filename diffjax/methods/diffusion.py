@@ -13,7 +13,6 @@ from jaxtyping import Array
 
 from diffjax import models
 from diffjax.augment import EdmAugment, NoAugment
-from diffjax.data.text import encode
 from diffjax.diffusion import (
     EDM,
     SAMPLERS,
@@ -253,8 +252,9 @@ class Diffusion(Method):
     def attention(self, variables: dict, x_t: Array, t: Array, label: Array) -> Array:
         """To which byte of its caption each pixel attends: x_t [b, h, w, c], t [], captions [b, n] -> [b, h, w, 1 + n].
 
-        The mean over heads and layers, each layer's map enlarged to the image's size; the first is of no byte. They add
-        up to 1 over the last axis.
+        Or to which token, where `label` is what a frozen encoder says of them, [b, 1 + n, d + 1]. The mean over heads
+        and layers, each layer's map enlarged to the image's size; the first is of no byte. They add up to 1 over the
+        last axis.
         """
         process, t = self.process_of(variables), jnp.broadcast_to(t, len(x_t))
         shown = self._beside(self.target.input(x_t, t, process))
@@ -332,5 +332,5 @@ class Diffusion(Method):
             raise UserError("--negative: this model was trained without captions")
         if nested.innermost(spec.guidance) is not guidance.classifier_free or nested.scale_of(spec.guidance) == 1:
             raise UserError("--negative: nothing is guided away from it; give a --guidance other than 1, such as 3")
-        null = encode([prompt], self.space.caption)[0]
+        null = self.told(self.captions([prompt]))[0]
         return replace(spec, guidance=nested.with_null(spec.guidance, null))

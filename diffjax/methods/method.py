@@ -14,17 +14,19 @@ from flax import linen as nn
 from jaxtyping import Array, Key
 
 from diffjax.data.space import Space
-from diffjax.data.text import encode
+from diffjax.data.text import decode, encode, longest
 from diffjax.ema import Average
+from diffjax.encoders import Said
 from diffjax.errors import UserError
-from diffjax.models.text import NoText
+from diffjax.models.text import FrozenText, NoText
 from diffjax.optim import Adam
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from diffjax.state import TrainState, Tree
 
-# "x" [m, b, ...] as stored, "label" [m, b], perhaps "caption" [m, b, bytes]; "position" [m, b]: the place in the global
-# batch. What a network is shown of it besides x, a label or a caption, goes by the name of "label" all the way.
+# "x" [m, b, ...] as stored, "label" [m, b], perhaps "caption" [m, b, bytes] and what a frozen encoder says of it,
+# "embedding" [m, b, 1 + n, d + 1]; "position" [m, b]: the place in the global batch. What a network is shown of it
+# besides x, a label, a caption or an embedding, goes by the name of "label" all the way.
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
 
@@ -98,6 +100,8 @@ class Method(abc.ABC):
             raise UserError(f"method.{slot}.text: none, but there are captions to read; take transformer")
         if not self.reads and not isinstance(encoder, NoText):
             raise UserError(f"method.{slot}.text: there is nothing to read (data, or method.conditional); take none")
+        if self.reads and (getattr(encoder, "func", encoder) is FrozenText) != bool(self.space.encoder):
+            raise UserError(f"method.{slot}.text: what one network reads all do; take frozen for all of them, or none")
 
     def complaint(self, values: dict[str, float]) -> str:
         """What is wrong with a run that logs these values, in a few words; "" while it is healthy."""
@@ -123,14 +127,17 @@ class Method(abc.ABC):
         return bool(getattr(self, "conditional", False) and self.space.caption)
 
     def shown(self, batch: Batch) -> Array | None:
-        """What the networks are shown of a batch besides its examples: captions, labels or nothing."""
+        """What the networks are shown of a batch besides its examples: captions, or what a frozen encoder says of
+        them, labels or nothing."""
         if not getattr(self, "conditional", False):
             return None
-        return batch["caption" if self.reads else "label"]
+        return batch["embedding" if self.reads and self.space.encoder else "caption" if self.reads else "label"]
 
     @property
     def null(self) -> np.ndarray | int:
-        """What stands for "no label"; the empty caption for "no caption"."""
+        """What stands for "no label"; the empty caption for "no caption", or what a frozen encoder says of that."""
+        if self.reads and self.space.encoder:
+            return self.space.encoder(self.space.prompts).empty
         return np.zeros(self.space.caption, np.uint8) if self.reads else self.space.num_classes
 
     def draws_by_label(self, spec: Any) -> bool:
@@ -138,15 +145,25 @@ class Method(abc.ABC):
         return bool(getattr(self, "conditional", False)) and not self.reads
 
     def asked(self, spec: Any, label: int | None = None, prompts: Sequence[str] = ()) -> np.ndarray | None:
-        """What to draw by, each in turn: prompts, as the networks read them, a label, or nothing at all (None).
+        """What to draw by, each in turn: prompts, as bytes, a label, or nothing at all (None).
 
         Where none is given, the data's own prompts, or every label there is.
         """
         if self.reads:
-            return encode(prompts or self.space.prompts, self.space.caption)
+            return self.captions(prompts or self.space.prompts)
         if not self.draws_by_label(spec):
             return None
         return np.arange(self.space.num_classes, dtype=np.int32) if label is None else np.array([label], np.int32)
+
+    def captions(self, prompts: Sequence[str]) -> np.ndarray:
+        """Prompts as bytes [k, n]: as many as are read, or all where a frozen encoder counts its tokens instead."""
+        length = max(self.space.caption, longest(prompts)) if self.space.encoder else self.space.caption
+        return encode(prompts, length)
+
+    def told(self, asked: np.ndarray | None) -> np.ndarray | Said | None:
+        """What the networks are given for what is asked for, [k, ...]: the same, or of captions what a frozen encoder
+        says of them. Not of a batch in training, which `shown` is of: that has been looked up already."""
+        return self.space.encoder(decode(asked)) if self.reads and self.space.encoder else asked
 
     def check_sampler(self, spec: Any) -> None:  # noqa: B027  (most can do whatever their samplers ask)
         """Raises UserError when this method cannot be drawn from as a sampler component asks."""

@@ -10,7 +10,7 @@ from diffjax.models.presets import ADM, DDPMpp, NCSNpp
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from diffjax.models.resgan import BigGANDiscriminator, BigGANGenerator, ResDiscriminator, ResGenerator
 from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from diffjax.models.text import NoText, TextTransformer
+from diffjax.models.text import FrozenText, NoText, TextTransformer
 from diffjax.models.unet import UNet
 
 NETWORKS = {
@@ -36,4 +36,8 @@ NETWORKS = {
     "stylegan2_generator": StyleGAN2Generator,
     "unet": UNet,
 }
-TEXTS = {"none": NoText, "transformer": TextTransformer}  # readers of captions, in a network's field `text`
+TEXTS = {  # readers of captions, in a network's field `text`
+    "none": NoText,
+    "transformer": TextTransformer,
+    "frozen": FrozenText,
+}

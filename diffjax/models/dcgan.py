@@ -24,7 +24,7 @@ from diffjax.models.text import NoText
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-Label = Int[Array, "b"] | UInt8[Array, "b n"] | None  # a class, or a caption
+Label = Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None  # a class, or a caption, read or not
 INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4
 
 

@@ -129,7 +129,7 @@ class DiT(nn.Module):
         self,
         x: Float[Array, "b h w k"],
         t: Float[Array, "b"],
-        label: Int[Array, "b"] | UInt8[Array, "b n"] | None = None,
+        label: Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None = None,
         keys: Key[Array, "b"] | None = None,
     ) -> Float[Array, "b h w outputs*c"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)

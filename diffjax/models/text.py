@@ -3,6 +3,8 @@
 A caption is uint8 [b, n], zero after its last byte (`diffjax.data.text`). What an encoder gives does not depend on how
 many zeros there are. A token that begins every caption is never hidden, so that the empty one, which means "no
 caption", has something to say too.
+
+Or a caption is what a frozen encoder has said of it (`diffjax.encoders`), and little is left to learn.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt8
 
+from diffjax.encoders.packed import unpack
 from diffjax.errors import UserError
 from diffjax.models.embeddings import timestep_embedding
 from diffjax.models.layers import attend, dense
@@ -80,6 +83,36 @@ class TextTransformer(nn.Module):
         h = nn.LayerNorm(name="norm", **kwargs)(h)
         pooled = None if self.conditioning == "cross_attention" else h[:, 0]
         return Text(pooled) if self.conditioning == "pooled" else Text(pooled, h, mask)
+
+
+class FrozenText(nn.Module):
+    """What a frozen T5 or CLIP said of a caption, packed [b, 1 + n, d + 1], projected -> `Text` with 1 + n tokens.
+
+    Two layers are learned, one for the whole and one for tokens (as in Chen et al. 2024, PixArt, of one layer), after a
+    norm: encoders differ a hundredfold in how large their numbers are. The first token is the whole again, and always
+    there. Which encoder it is stands here, since it decides what the numbers mean; `diffjax.run` opens it.
+    """
+
+    precision: Precision
+    kind: str = "t5"  # or "clip"
+    encoder: str = ""  # its directory in Hugging Face's format, or the name it has on their hub
+    tokens: int = 64  # that are read of a caption, special ones among them; CLIP has at most 77
+    identity: str = ""  # hash of the encoder's files: written down by the first run; "": whatever is there
+    width: int = 128  # features of a token
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width < 1:
+            raise UserError(f"text.width: {self.width} must be at least 1")
+
+    @nn.compact
+    def __call__(self, said: Float[Array, "b m k"]) -> Text:
+        compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
+        kwargs = {"dtype": compute, "param_dtype": params}
+        pooled, rows, there = unpack(said)
+        pooled = dense(self.width, name="pooled", **kwargs)(nn.LayerNorm(name="norm_pooled", **kwargs)(pooled))
+        tokens = dense(self.width, name="tokens", **kwargs)(nn.LayerNorm(name="norm_tokens", **kwargs)(rows))
+        return Text(pooled, tokens, there)
 
 
 class _Block(nn.Module):

@@ -137,7 +137,7 @@ class UNet(nn.Module):
         self,
         x: Float[Array, "b h w k"],
         t: Float[Array, "b"],
-        label: Int[Array, "b"] | UInt8[Array, "b n"] | None = None,
+        label: Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None = None,
         keys: Key[Array, "b"] | None = None,
         style: Float[Array, "b z"] | None = None,
         hints: Float[Array, "b k"] | None = None,

@@ -118,4 +118,4 @@ class Shapes(Synthetic):
             x = np.stack([render(scenes[i], corners[i], self.size) for i in indices])
             return {"x": x, "label": np.zeros(len(indices), np.int32), "caption": captions[indices]}
 
-        return Examples(n, take)
+        return Examples(n, take, captions)
