@@ -31,6 +31,19 @@ class Text(NamedTuple):
     mask: Bool[Array, "b n"] | None = None  # the tokens that are there
 
 
+def check_conditioning(conditioning: str) -> None:
+    """Raises UserError for a way of telling that there is not."""
+    if conditioning not in CONDITIONING:
+        raise UserError(f"text.conditioning: {conditioning!r} is not one of {', '.join(CONDITIONING)}")
+
+
+def told_by(conditioning: str, text: Text) -> Text:
+    """Of what was read, what a network is told."""
+    if conditioning == "pooled":
+        return Text(text.pooled)
+    return text._replace(pooled=None) if conditioning == "cross_attention" else text
+
+
 @dataclass(frozen=True)
 class NoText:
     """The network is shown no captions."""
@@ -61,8 +74,7 @@ class TextTransformer(nn.Module):
             raise UserError(f"text.heads: {self.heads} does not divide the width {self.width}")
         if self.mlp_ratio * self.width < 1:
             raise UserError(f"text.mlp_ratio: {self.mlp_ratio} must be positive")
-        if self.conditioning not in CONDITIONING:
-            raise UserError(f"text.conditioning: {self.conditioning!r} is not one of {', '.join(CONDITIONING)}")
+        check_conditioning(self.conditioning)
 
     @nn.compact
     def __call__(self, caption: UInt8[Array, "b n"]) -> Text:
@@ -81,8 +93,7 @@ class TextTransformer(nn.Module):
         for i in range(self.depth):
             h = _Block(self.heads, self.mlp_ratio, name=f"block_{i}", **kwargs)(h, mask)
         h = nn.LayerNorm(name="norm", **kwargs)(h)
-        pooled = None if self.conditioning == "cross_attention" else h[:, 0]
-        return Text(pooled) if self.conditioning == "pooled" else Text(pooled, h, mask)
+        return told_by(self.conditioning, Text(h[:, 0], h, mask))
 
 
 class FrozenText(nn.Module):
@@ -99,11 +110,13 @@ class FrozenText(nn.Module):
     tokens: int = 64  # that are read of a caption, special ones among them; CLIP has at most 77
     identity: str = ""  # hash of the encoder's files: written down by the first run; "": whatever is there
     width: int = 128  # features of a token
+    conditioning: str = "both"  # as the transformer's
 
     def __post_init__(self):
         super().__post_init__()
         if self.width < 1:
             raise UserError(f"text.width: {self.width} must be at least 1")
+        check_conditioning(self.conditioning)
 
     @nn.compact
     def __call__(self, said: Float[Array, "b m k"]) -> Text:
@@ -112,7 +125,7 @@ class FrozenText(nn.Module):
         pooled, rows, there = unpack(said)
         pooled = dense(self.width, name="pooled", **kwargs)(nn.LayerNorm(name="norm_pooled", **kwargs)(pooled))
         tokens = dense(self.width, name="tokens", **kwargs)(nn.LayerNorm(name="norm_tokens", **kwargs)(rows))
-        return Text(pooled, tokens, there)
+        return told_by(self.conditioning, Text(pooled, tokens, there))
 
 
 class _Block(nn.Module):

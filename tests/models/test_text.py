@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from diffjax.data.text import encode
+from diffjax.encoders.packed import pack
 from diffjax.errors import UserError
 from diffjax.models import DiT, NoText, TextTransformer, UNet
+from diffjax.models.text import CONDITIONING, FrozenText
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.models.trained import trained
@@ -106,3 +108,13 @@ def test_a_network_without_a_reader_is_the_one_it_was():
 def test_a_reader_that_makes_no_sense_is_refused(fields):
     with pytest.raises(UserError, match=f"text.{next(iter(fields))}"):
         TextTransformer(Precision(), **{"width": 8, "heads": 2} | fields)
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONING)
+def test_a_frozen_reader_tells_as_much_as_the_other(conditioning):
+    said = pack(np.ones((2, 3, 4)), np.ones((2, 4)), np.ones((2, 3), bool))
+    text, _ = FrozenText(Precision(), width=5, conditioning=conditioning).init_with_output(jax.random.key(0), said)
+    assert (text.pooled is None) == (conditioning == "cross_attention")
+    assert (text.tokens is None) == (text.mask is None) == (conditioning == "pooled")
+    with pytest.raises(UserError, match="text.conditioning: 'words' is not one of pooled, cross_attention, both"):
+        FrozenText(Precision(), conditioning="words")

@@ -10,7 +10,6 @@ are the same network.
 
 import hashlib
 import http.client
-import os
 import pickle
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffjax.caches import cache_directory
 from diffjax.errors import UserError
 from diffjax.interop.trees import fitted, turned
 
@@ -50,10 +50,6 @@ def load(published: Published, path: str, convert: Callable[[dict[str, np.ndarra
     """The variables on the device, and the first 16 digits of their hash. Raises UserError as the functions below."""
     variables = convert(read(locate(published, path)))
     return jax.tree.map(jnp.asarray, variables), content_hash(variables)
-
-
-def cache_directory() -> Path:
-    return Path(os.environ.get("DIFFJAX_CACHE") or "~/.cache/diffjax").expanduser()
 
 
 def locate(published: Published, path: str = "") -> Path:
