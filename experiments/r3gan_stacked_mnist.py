@@ -85,7 +85,7 @@ def grid(size, seeds, num, judge, base="mnist", side=0, **keys):
     )
 
 
-QUARTER = 1_000  # steps that two games take in a quarter of an hour of one H100
+QUARTER = 1_000  # steps; a guess of what fits, not yet tried on a GPU
 MEASURES = {"modes": "stacked_modes", "modes from 1 hit": "stacked_modes_single_hit", "KL": "stacked_kl"}
 BUDGETS = {
     "minute": Budget(

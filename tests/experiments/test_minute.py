@@ -38,5 +38,5 @@ def test_a_table_runs_end_to_end(path, tmp_path):
     assert out.returncode == 0, out.stdout + out.stderr
     budget = read(path).budget("minute")
     for task in tasks(budget, tmp_path):
-        assert state_of(task, tmp_path).status in ("done", "failed"), f"{task.id}: {out.stderr}"
+        assert state_of(task, tmp_path).status == "done", f"{task.id}: {out.stderr}"
     assert out.stdout.startswith("#") and "not run" not in out.stdout and "crashed" not in out.stderr, out.stdout
