@@ -30,7 +30,8 @@ from diffjax.precision import Precision
 from diffjax.sampling import Drawn, Generator
 from diffjax.state import TrainState
 
-LATER = {"features": "inception", "weights": "", "reference": "heldout"}  # keys of `eval` that older runs lack
+# Keys of `eval` that older runs lack.
+LATER = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
 ROLES = ("init", "step", "draw")  # what randomness is for; no two share a key
 
 

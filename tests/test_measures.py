@@ -215,10 +215,11 @@ def test_a_run_of_before_these_keys_can_be_opened(tmp_path):
     train(tiny.gan(train__steps=2), tmp_path)
     path = tmp_path / "config.json"
     old = json.loads(path.read_text())
-    for key in ("features", "weights", "reference"):
+    for key in ("features", "precision", "weights", "reference"):
         del old["config"]["eval"][key]
     path.write_text(json.dumps(old))
-    assert load(tmp_path).experiment.config.eval.reference == "heldout"
+    kept = load(tmp_path).experiment.config.eval
+    assert (kept.reference, kept.precision) == ("heldout", "highest")
     with pytest.raises(UserError, match="--step: this run keeps no best checkpoint"):
         load(tmp_path, step="best")
 
