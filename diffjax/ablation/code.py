@@ -1,20 +1,23 @@
 """Which code a number depends on: a hash that changes with it, and not with comments, docstrings or other methods.
 
-It covers the modules in which a config's components are defined, those of the loop, and all that these import. A cell
-whose hash is no longer today's was made by older code, and is called stale.
+It covers the modules in which a config's components are defined, those of the loop, and all from which these take
+something: not a package for one of its names, but the module where that is defined. A cell whose hash is no longer
+today's was made by older code, and is called stale.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 import diffjax
 from diffjax.config import TABLES, slot_of
 from diffjax.measures import METRICS
+from diffjax.metrics.features import FEATURES
 
 ROOT = Path(diffjax.__file__).parent
 LOOP = ("diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.sampling",
@@ -25,16 +28,22 @@ SILENT = (  # what changes no number, or imports everything
 )  # fmt: skip
 
 
-def code_of(config: ConfigDict, metrics: tuple[str, ...] = ()) -> str:
-    """Twelve hexadecimal digits for the code that trains and draws what a config says, and measures `metrics`."""
+def code_of(config: ConfigDict, metrics: Iterable[str] = (), needs: Iterable[str] = ()) -> str:
+    """Twelve hexadecimal digits for the code that trains and draws what a config says, and measures `metrics`.
+
+    Metrics are named with the features that they ask, as in "frechet:pixels"; `needs` is the code of runs it is of.
+    """
     modules = set(LOOP) | {component.__module__ for component in _components(config)}
-    modules |= {METRICS[name].function.__module__ for name in metrics}
-    return _hash(modules)
+    for name, _, features in (metric.partition(":") for metric in metrics):
+        modules.add(METRICS[name].function.__module__)
+        if features in FEATURES:  # a classifier is a run, in `needs`
+            modules.add(_plain(FEATURES[features]).__module__)
+    return _hash(modules, *needs)
 
 
-def code_of_file(path: str) -> str:
+def code_of_file(path: str, needs: Iterable[str] = ()) -> str:
     """Likewise for a file outside the package, with all that it imports of it."""
-    return _hash(_imports(Path(path)), _content(Path(path)))
+    return _hash(_imports(Path(path)), _content(Path(path)), *needs)
 
 
 def _hash(modules: Iterable[str], *more: str) -> str:
@@ -47,7 +56,7 @@ def _hash(modules: Iterable[str], *more: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _components(node: ConfigDict, path: str = "") -> list:
+def _components(node: ConfigDict, path: str = "") -> list[Callable]:
     """The classes and functions that a config names."""
     found = []
     for key, value in node.items():
@@ -55,13 +64,18 @@ def _components(node: ConfigDict, path: str = "") -> list:
             here = f"{path}{key}."
             if "name" in value:
                 family = value.name.partition(":")[0]
-                found.append(TABLES[slot_of(f"{here}name")][family])
+                found.append(_plain(TABLES[slot_of(f"{here}name")][family]))
             found += _components(value, here)
-    return [getattr(component, "func", component) for component in found]
+    return found
+
+
+def _plain(component: Callable) -> Callable:
+    """What a partial application applies."""
+    return getattr(component, "func", component)
 
 
 def _closure(module: str, found: set[str]) -> None:
-    """Adds a module of this package, and all those it imports, to `found`."""
+    """Adds a module of this package, and all those it takes something from, to `found`."""
     if module in found or module.startswith(SILENT) or _file(module) is None:
         return
     found.add(module)
@@ -70,26 +84,66 @@ def _closure(module: str, found: set[str]) -> None:
 
 
 def _imports(path: Path) -> tuple[str, ...]:
-    """The modules of this package that a file imports; of `from package import name` also package.name."""
-    return _read(path.read_text())[0]
+    """The modules of this package from which a file takes something, each where it is defined."""
+    sources = (_source(module, name) for module, name, _ in _read(path.read_text()).taken)
+    return tuple(source for source in sources if source)
+
+
+def _source(module: str, name: str) -> str:
+    """The module that defines what is called `name` in `module`; "" for a table of components in a package's door.
+
+    A package's `__init__` hands on what is defined elsewhere, and has tables: of these a config says what it takes.
+    """
+    if _file(f"{module}.{name}") or not _is_door(module):
+        return f"{module}.{name}" if _file(f"{module}.{name}") else module
+    handed = (t for t in _read(_file(module).read_text()).taken if t.known_as == name)
+    return next((_source(t.module, t.name) for t in handed), "")
 
 
 def _content(path: Path) -> str:
     """What a file says, without its comments, docstrings and layout."""
-    return _read(path.read_text())[1]
+    return _read(path.read_text()).content
+
+
+class Taken(NamedTuple):
+    """A name that a file takes from a module of this package."""
+
+    module: str
+    name: str
+    known_as: str = ""
+
+
+class Source(NamedTuple):
+    """A file as its code depends on it."""
+
+    taken: tuple[Taken, ...]
+    content: str
 
 
 @cache
-def _read(text: str) -> tuple[tuple[str, ...], str]:
-    tree, names = ast.parse(text), []
+def _read(text: str) -> Source:
+    tree = ast.parse(text)
+    taken = _taken(tree)
+    packages = {t.known_as: f"{t.module}.{t.name}" for t in taken if _is_door(f"{t.module}.{t.name}")}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in packages:
+            taken.append(Taken(packages[node.value.id], node.attr))
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return tuple(name for name in names if name.startswith("diffjax.")), ast.unparse(tree)
+    return Source(tuple(t for t in taken if t.known_as not in packages), ast.unparse(tree))
+
+
+def _taken(tree: ast.Module) -> list[Taken]:
+    return [
+        Taken(node.module, alias.name, alias.asname or alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "diffjax"
+        for alias in node.names
+    ]
+
+
+def _is_door(module: str) -> bool:
+    return (file := _file(module)) is not None and file.name == "__init__.py"
 
 
 def _file(module: str) -> Path | None:

@@ -80,9 +80,10 @@ def tasks(budget: Budget, root: Path) -> list[Task]:
 
 def _computation(point: Point, plan: dict[str, Task], root: Path) -> None:
     """Adds what needs no training of its own: one task for each function and seed, whose code is that of its file."""
-    code, name = code_of_file(point.compute.__code__.co_filename), point.compute.__name__
-    identity = _hash({"function": f"{Path(point.compute.__code__.co_filename).stem}.{name}", "seed": point.seed})
-    needs = [_needed(value, plan, root) for value in point.keys.values() if isinstance(value, Run)]
+    path, name = point.compute.__code__.co_filename, point.compute.__name__
+    identity = _hash({"function": f"{Path(path).stem}.{name}", "seed": point.seed})
+    needs = _needs(point.keys, plan, root)
+    code = code_of_file(path, (run.code for run in needs))
     task = plan.setdefault(identity, Task(identity, point.seed, code, source=name, compute=point.compute))
     task.needs = _once(*task.needs, *needs)
     located = {key: _located(value, plan, root) for key, value in point.keys.items()}
@@ -100,9 +101,10 @@ def _evaluation(point: Point, plan: dict[str, Task], root: Path) -> Evaluation:
     leaves = {path: value for path, value in configs.flatten(config).items() if path.startswith(LATER)}
     leaves |= {key: _identity(value) for key, value in point.keys.items() if isinstance(value, Run)}
     keys = {key: value for key, value in located.items() if key.startswith(LATER)}
-    metrics = tuple(full(name, config.eval.features)[0] for name in config.eval.metrics)
+    metrics = [":".join(full(name, config.eval.features)) for name in config.eval.metrics]
+    code = code_of(config, metrics, (run.code for run in _needs(point.keys, plan, root)))
     identity = _hash({**leaves, CHECKPOINT: checkpoint})
-    return Evaluation(identity, point.where, keys, code_of(config, metrics), config, checkpoint)
+    return Evaluation(identity, point.where, keys, code, config, checkpoint)
 
 
 def _seed(point: Point) -> dict[str, int]:
@@ -113,7 +115,7 @@ def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
     """The training run of a point: the one that is planned already, or a new one."""
     changes = {key: value for key, value in point.keys.items() if not key.startswith(LATER)}
     drawing = {key: value for key, value in point.keys.items() if key.startswith("sampler.")}
-    needs = [_needed(value, plan, root) for value in point.keys.values() if isinstance(value, Run)]
+    needs = _needs(point.keys, plan, root)
     located = {key: _located(value, plan, root) for key, value in changes.items()}
     seed = _seed(point)
     config = laid(configs.load(point.config), located | seed)
@@ -130,6 +132,11 @@ def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
 def _once(*tasks: Task) -> tuple[Task, ...]:
     """Each of them once, in their order."""
     return tuple({task.id: task for task in tasks}.values())
+
+
+def _needs(keys: Mapping[str, Any], plan: dict[str, Task], root: Path) -> list[Task]:
+    """The runs that are values of a point's keys."""
+    return [_needed(value, plan, root) for value in keys.values() if isinstance(value, Run)]
 
 
 def _needed(run: Run, plan: dict[str, Task], root: Path) -> Task:

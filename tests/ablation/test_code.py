@@ -1,5 +1,7 @@
 """The identity of code: what changes it, and what does not."""
 
+import ast
+
 import pytest
 
 from diffjax import config as configs
@@ -11,22 +13,26 @@ def file(tmp_path):
     def write(text):
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
         path.write_text(text)
-        return code.code_of_file(str(path))
+        return path
 
     return write
 
 
-def test_comments_docstrings_and_layout_change_nothing_and_code_does(file):
-    plain = file("def f(x):\n    return x + 1\n")
-    assert (
-        file('"""What it is."""\n\n\ndef f(x):\n    """One more."""\n    return (x +\n            1)  # why\n') == plain
-    )
-    assert file("def f(x):\n    return x + 2\n") != plain
+@pytest.fixture
+def hashed(file):
+    return lambda text: code.code_of_file(str(file(text)))
 
 
-def test_what_is_imported_counts(file):
+def test_comments_docstrings_and_layout_change_nothing_and_code_does(hashed):
+    plain = hashed("def f(x):\n    return x + 1\n")
+    said = '"""What it is."""\n\n\ndef f(x):\n    """One more."""\n    return (x +\n            1)  # why\n'
+    assert hashed(said) == plain
+    assert hashed("def f(x):\n    return x + 2\n") != plain
+
+
+def test_what_is_imported_counts(hashed):
     text = "from diffjax.diffusion.samplers.heun import Heun\n"
-    assert file(text) != file("from diffjax.diffusion.samplers.ddim import DDIM\n")
+    assert hashed(text) != hashed("from diffjax.diffusion.samplers.ddim import DDIM\n")
     found = set()
     code._closure("diffjax.diffusion.samplers.heun", found)
     assert "diffjax.diffusion.samplers.sampler" in found and "diffjax.diffusion.process" in found
@@ -41,6 +47,39 @@ def test_how_tables_are_planned_and_shown_changes_no_number(monkeypatch):
     assert code.code_of_file(path) == before
     monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "oracle.py" else content(p))
     assert code.code_of_file(path) != before
+
+
+def test_a_name_that_a_package_hands_on_is_of_the_module_that_defines_it(file):
+    """What else the package holds changes nothing, however the name is taken; of a table a config says what counts."""
+    taken = lambda text: code._imports(file(text))  # noqa: E731
+    assert taken("from diffjax.metrics import energy_distance") == ("diffjax.metrics.energy",)
+    assert taken("from diffjax import metrics as m\nm.energy_distance(x, y)") == ("diffjax.metrics.energy",)
+    assert taken("from diffjax.models import NETWORKS") == ()
+
+
+def test_no_file_takes_anything_in_a_way_that_would_be_overlooked():
+    """`import diffjax.x`, `from . import x`, and a package as a value, not for one of its names."""
+    for path in code.ROOT.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        taken = [t for t in code._taken(tree) if code._is_door(f"{t.module}.{t.name}")]
+        used = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        for node in ast.walk(tree):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), path
+            if isinstance(node, ast.Import) and path.name != "code.py":
+                assert not any(alias.name.startswith("diffjax") for alias in node.names), path
+            if isinstance(node, ast.Name) and node.id in {t.known_as for t in taken}:
+                assert id(node) in used, (path, node.id)
+
+
+def test_a_feature_network_and_a_judge_count(monkeypatch):
+    config, content = configs.load("configs/digits.py"), code._content
+    before = [code.code_of(config, (name,)) for name in ("frechet:pixels", "frechet:inception_clean")]
+    assert code.code_of(config, ("frechet:classifier",), needs=("one",)) != code.code_of(
+        config, ("frechet:classifier",), needs=("another",)
+    )
+    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "inception.py" else content(p))
+    assert code.code_of(config, ("frechet:pixels",)) == before[0]
+    assert code.code_of(config, ("frechet:inception_clean",)) != before[1]
 
 
 def test_a_change_in_the_games_leaves_diffusion_as_it_was(monkeypatch):
