@@ -23,16 +23,16 @@ def inception_state_dict(variables):
     state_dict = {"fc.weight": variables["params"]["fc"]["kernel"].T, "fc.bias": np.ones(1008, np.float32)}
 
     def add(module, parameters, statistics):
-        state_dict[f"{module}.conv.weight"] = parameters["conv"]["kernel"].transpose(3, 2, 0, 1)
-        state_dict[f"{module}.bn.weight"] = parameters["bn"]["scale"]
-        state_dict[f"{module}.bn.bias"] = parameters["bn"]["bias"]
-        state_dict[f"{module}.bn.running_mean"] = statistics["bn"]["mean"]
-        state_dict[f"{module}.bn.running_var"] = statistics["bn"]["var"]
+        state_dict[f"{module}.conv.weight"] = parameters["kernel"].transpose(3, 2, 0, 1)
+        state_dict[f"{module}.bn.weight"] = parameters["scale"]
+        state_dict[f"{module}.bn.bias"] = parameters["bias"]
+        state_dict[f"{module}.bn.running_mean"] = statistics["mean"]
+        state_dict[f"{module}.bn.running_var"] = statistics["var"]
         state_dict[f"{module}.bn.num_batches_tracked"] = np.zeros((), np.int64)
 
     params, stats = variables["params"], variables["batch_stats"]
     for name in stats:
-        if "bn" in stats[name]:
+        if "var" in stats[name]:
             add(name, params[name], stats[name])
         else:
             for branch in stats[name]:
