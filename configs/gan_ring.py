@@ -1,8 +1,8 @@
 """A GAN on a ring of 8 Gaussians, fully connected; a minute on 2 cores.
 
 Variants: "r1" (the default: what finds all modes), and the protocol of PacGAN (Lin et al. 2018, section 4.1, networks,
-sizes and rates from their code): "paper_pac1" (no packing) to "paper_pac4", 400 epochs of 100,000 examples a packed
-place, hours; and "pac1" to "pac4", the same for 20 epochs. They are measured on the generator as it is, not averaged.
+sizes and rates from their code): "paper_pac1" (no packing) to "paper_pac4", 400 epochs of 100,000 packs,
+hours; and "pac1" to "pac4", the same for 20 epochs. They are measured on the generator as it is, not averaged.
 """
 
 from configs import base
@@ -40,7 +40,7 @@ def with_r1(c, mixture):
 
 def pacgan(c, packing, epochs):
     """100 packs a batch, 1,000 batches an epoch; both networks are updated at once."""
-    c.data.standardised = False
+    c.data.update(standardised=False, num_train=100_000 * packing)
     c.method.update(packing=packing, simultaneous=True)
     c.method.penalty = component("penalty", "none")
     c.method.generator.update(latent=2, width=400, depth=4, norm="batch", initial=0.02)

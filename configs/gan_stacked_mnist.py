@@ -2,10 +2,10 @@
 
 Variants: R3GAN's table of losses (Huang et al. 2024, table 1), "rpgan_r1_r2" (the default), "rpgan_r1", "gan_r1_r2",
 "gan_r1", each also as "small_..." (14x14, a narrow network, a smaller batch and a shorter run: 20 minutes on one core)
-and as "digits_..." (stacks of 8x8 digits); and "pac1" to "pac4": our DCGAN on PacGAN's images, batches and 50 epochs
-(Lin et al. 2018), not its networks, z or turns, so no comparison with its table. The classifier that counts is trained
-first, on the same single digits: `train --config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (for "small_"
-mnist14, for "digits_" digits).
+and as "digits_..." (stacks of 8x8 digits), with networks, batches, lengths and gamma of ours; and "pac1" to "pac4": our
+DCGAN on PacGAN's images, batches and 50 epochs (Lin et al. 2018), not its networks, z or turns, so no comparison with
+its table. The classifier that counts is trained first, on the same single digits: `train
+--config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (for "small_" mnist14, for "digits_" digits).
 """
 
 from configs import base

@@ -9,6 +9,7 @@ nearer to training images than held-out images are: from 4 on it is no chance.
 
 from diffjax.ablation import (
     All,
+    AnyOf,
     Axis,
     Budget,
     Claim,
@@ -52,14 +53,15 @@ def all_less(quantity, lows, highs):
 
 CLAIMS = (
     Claim("In one network call a GAN is better than every diffusion model",
-          all_less("Frechet, network", [at("DCGAN"), at("R3GAN")], [at(model, "1") for model in DIFFUSION])),
+          AnyOf(tuple(all_less("Frechet, network", [at(gan)], [at(model, "1") for model in DIFFUSION])
+                      for gan in ("DCGAN", "R3GAN")))),
     Claim("In four, the denoising GAN is better than every diffusion model",
           all_less("Frechet, network", [at("DDGAN")], [at(model, "4") for model in DIFFUSION])),
     Claim("Every diffusion model is better in 4 calls than in 1, and in 16 than in 4",
           decreases("Frechet, network", along="NFE", over=("1", "4", "16"))),
     Claim("In 32 calls every diffusion model is better than every GAN of as many images",
           all_less("Frechet, network", [at(model) for model in DIFFUSION], [at(model) for model in GANS])),
-    Claim("No model copies its training images",
+    Claim("Of no model is it seen that it copies training images: 4 standard errors beyond held-out images at most",
           All(tuple(Within("excess copies", at(model), high=4) for model in (*GANS, *DIFFUSION)))),
     Claim("DCGAN trains faster than any of the others",
           all_less("training time", [at("DCGAN")], [at(model) for model in (*GANS, *DIFFUSION) if model != "DCGAN"])),

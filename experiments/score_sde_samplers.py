@@ -34,7 +34,7 @@ PAPER = Table(
                 (3.21, 3.19, 3.18, None),
                 (3.59, 3.23, 3.06, None),
                 (None, None, None, 19.06),
-                (None, "3.10-3.11", None, None),
+                (None, "3.10-3.11", None, None),  # the two of them; which has which is not known here
                 (None, "3.10-3.11", None, None),
                 (None, None, None, None),
             ),

@@ -1,10 +1,9 @@
 """The mathematics of adversarial training: losses of logits, and penalties on the discriminator's gradient."""
 
-from diffjax.adversarial import penalties
 from diffjax.adversarial.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
 from diffjax.adversarial.packing import pack, unpack
 from diffjax.adversarial.path_length import path_lengths, running_mean
-from diffjax.adversarial.penalties import DRAGAN, R1, R1R2, R2, GradientPenalty, clip_weights
+from diffjax.adversarial.penalties import DRAGAN, R1, R1R2, R2, GradientPenalty, NoPenalty, clip_weights
 from diffjax.adversarial.watchman import Watchman
 
 LOSSES = {
@@ -17,7 +16,7 @@ LOSSES = {
 }
 
 PENALTIES = {
-    "none": penalties.none,
+    "none": NoPenalty,
     "r1": R1,
     "r2": R2,
     "r1_r2": R1R2,
@@ -27,6 +26,6 @@ PENALTIES = {
 
 __all__ = [
     "DRAGAN", "LOSSES", "PENALTIES", "R1", "R1R2", "R2", "GradientPenalty", "Hinge", "LeastSquares", "Minimax",
-    "NonSaturating", "Relativistic", "Wasserstein", "Watchman", "clip_weights", "pack", "path_lengths", "penalties",
+    "NoPenalty", "NonSaturating", "Relativistic", "Wasserstein", "Watchman", "clip_weights", "pack", "path_lengths",
     "running_mean", "unpack",
 ]  # fmt: skip

@@ -120,7 +120,8 @@ class Relativistic:
 
     Each player minimises softplus of how far the other is ahead: minus the f(t) = -softplus(-t) of eq. 2, in the
     non-saturating form, with the sign that makes high logits mean real. Real example i is paired with generated example
-    i; the two batches are drawn independently, so that every pairing has the same expectation.
+    i, drawn independently of it but for the label that both have in a conditional game: every pairing has the same
+    expectation.
     """
 
     even: ClassVar[float | None] = None

@@ -31,11 +31,14 @@ Keys = Key[Array, "b"]
 Penalty = Float[Array, "b"]
 
 
-def none(
-    critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
-) -> Penalty:
-    """No penalty: zeros [b]."""
-    return jnp.zeros(len(real))
+@dataclass(frozen=True)
+class NoPenalty:
+    """Zeros [b]."""
+
+    def __call__(
+        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
+    ) -> Penalty:
+        return jnp.zeros(len(real))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Denoising diffusion GANs (Xiao et al. 2022): few steps back, each too wide to be Gaussian, so a GAN learns it.
+"""Denoising diffusion GANs (Xiao et al. 2021): few steps back, each too wide to be Gaussian, so a GAN learns it.
 
     x_s, x_t ~ q, one step of a chain apart
     the discriminator is shown x_s, and beside it x_t and t;  the generator forges x_s: x0 = G(x_t, z, t), then

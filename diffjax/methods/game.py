@@ -79,15 +79,15 @@ class Turn:
 
 
 class Turns(NamedTuple):
-    """The numbers of a step's turns, by which their randomness differs. The discriminator's are those before."""
+    """The numbers of a step's turns, by which their randomness differs. The discriminator's are counted from 0."""
 
     generator: int
     penalty: int  # of a lazy penalty alone
     paths: int  # of path lengths alone
 
     @classmethod
-    def after(cls, d_steps: int) -> "Turns":
-        return cls(*range(d_steps, d_steps + len(cls._fields)))
+    def starting(cls, first: int) -> "Turns":
+        return cls(*range(first, first + len(cls._fields)))
 
 
 class Judged(NamedTuple):

@@ -3,7 +3,8 @@
     d_steps times:  the discriminator descends  loss(D(x), D(G(z))) + penalty,  each time on its own real batch
     once:           the generator descends      loss(D(x), D(G(z))),            on yet another real batch
 
-against the discriminator as it now is or, of simultaneous updates, as it was when the step began.
+against the discriminator as it now is. Of simultaneous updates the generator's is against the discriminator as it was
+when the step began, and of the same real batch and noise as the discriminator's last.
 
 Samples come from the exponential moving average of the generator. What a GAN plays with, a generator's answer to noise
 alone, is said in three methods (`init`, `play`, `sample`); everything else holds for any game of two networks.
@@ -13,6 +14,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -51,7 +53,7 @@ class GAN(Method):
     lazy: int = 1  # the penalty comes every so many steps, as much stronger, as an update of its own; 1: always
     path_length: float = 0.0  # weight of evening out the way from styles to images; StyleGAN2: 2; 0: none
     path_length_every: int = 4  # that comes every so many steps, as much stronger, as an update of G's own
-    simultaneous: bool = False  # the generator answers the discriminator as it was before this step
+    simultaneous: bool = False  # the generator answers the discriminator as it was before this step, on its examples
     packing: int = 1  # examples that the discriminator judges as one (PacGAN)
     conditional: bool = False  # show both networks the labels (Mirza & Osindero 2014), or captions where there are any
     auxiliary: float = 0.0  # weight of naming the class, which D then does instead of being shown it (ACGAN); 0: none
@@ -68,12 +70,12 @@ class GAN(Method):
 
     @property
     def batches_per_step(self) -> int:
-        return self.d_steps + 1
+        return self.turns.generator + 1
 
     @property
     def turns(self) -> Turns:
-        """The turns of a step after the discriminator's."""
-        return Turns.after(self.d_steps)
+        """The turns of a step from the generator's on, which at once with the discriminator's last is that turn."""
+        return Turns.starting(self.d_steps - self.simultaneous)
 
     @property
     def together(self) -> int:
@@ -125,7 +127,7 @@ class GAN(Method):
         return state.replace(extra=state.extra | {"augment": self.augment.init()} | paths)
 
     def step(self, state, batch, key, axis):
-        """`batch` holds d_steps + 1 real batches: one for each turn of the discriminator, the last the generator's."""
+        """`batch` holds a real batch for each turn of the discriminator, and one for a generator's turn of its own."""
         before, turns = state, []
         for i in range(self.d_steps):
             state, metrics = self._d_turn(i, state, batch, key, axis)
@@ -157,8 +159,8 @@ class GAN(Method):
         self, state: TrainState, against: TrainState, batch: Batch, key: Array, axis: Axis
     ) -> tuple[TrainState, Metrics]:
         """The generator's update."""
-        turn = self.turn(self.turns.generator, state, key, axis)
-        return self.descend("generator", self.g_loss, self.d_steps, state, against, batch, turn)
+        i = self.turns.generator
+        return self.descend("generator", self.g_loss, i, state, against, batch, self.turn(i, state, key, axis))
 
     def turn(self, i: int, state: TrainState, key: Array, axis: Axis) -> Turn:
         """The i-th turn of this step: it draws from a key of its own."""
@@ -279,10 +281,22 @@ class GAN(Method):
         return Round(real, fake, cond, (real, fake), batch["label"], stats)
 
     def generate(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **cond: Array) -> tuple[Array, Tree]:
-        """G(z, cond) in training, and the generator's statistics after it."""
-        network = self.make(self.generator, axis)
-        cond |= self.own_keys(keys) | {"train": True}
-        return network.apply(variables, Latent()(keys, network.latent), **cond, mutable=statistics(variables))
+        """G(z, cond) in training, and the generator's statistics after it.
+
+        Of packed examples it makes each place of the packs by itself, a batch of its own to batch normalisation, and
+        keeps the mean of their statistics (PacGAN, in its code).
+        """
+        network, m = self.make(self.generator, axis), self.packing
+        given = {"z": Latent()(keys, network.latent), **cond, **self.own_keys(keys)}
+
+        def make(given):
+            return network.apply(variables, **given, train=True, mutable=statistics(variables))
+
+        if m == 1:
+            return make(given)
+        places = jax.tree.map(lambda x: x.reshape(-1, m, *x.shape[1:]), given)
+        x, stats = jax.vmap(make, in_axes=1, out_axes=(1, 0))(places)
+        return x.reshape(-1, *x.shape[2:]), jax.tree.map(partial(jnp.mean, axis=0), stats)
 
     def own_keys(self, keys: Key[Array, "b"]) -> dict[str, Array]:
         """For a generator that draws noise of its own, the examples' keys: others than those that z is drawn with."""

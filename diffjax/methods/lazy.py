@@ -6,7 +6,7 @@ Each is as strong as all those it stands for: over many steps the gradient is in
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from jax import lax
@@ -18,6 +18,9 @@ from diffjax.methods.method import Batch
 from diffjax.parallel import Axis
 from diffjax.state import TrainState
 
+if TYPE_CHECKING:
+    from diffjax.methods.gan import GAN
+
 Logged = tuple[TrainState, Array]
 
 
@@ -27,7 +30,7 @@ def every(k: int, update: Callable[[TrainState], Logged], state: TrainState, dty
     return lax.cond(state.step % k == 0, update, lambda state: (state, nothing), state)
 
 
-def update_on_penalty(game: Any, state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
+def update_on_penalty(game: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
     """The discriminator's, on the last real batch it has seen; and the penalty to log.
 
     One penalty for each of its turns in `lazy` steps.
@@ -47,7 +50,7 @@ def update_on_penalty(game: Any, state: TrainState, batch: Batch, key: Array, ax
     return every(game.lazy, due, state, game.precision.params)
 
 
-def update_on_path_lengths(game: Any, state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
+def update_on_path_lengths(game: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
     """The generator's, with labels of its own batch; and the penalty to log.
 
     Lengths are held to their running mean over the turns before this one, which is kept in `state.extra`.
@@ -64,7 +67,7 @@ def update_on_path_lengths(game: Any, state: TrainState, batch: Batch, key: Arra
         return penalty, {"metrics": {"penalty": penalty, "length": jnp.mean(lengths)}, "stats": stats}
 
     def due(state):
-        state, metrics = game.descend("generator", loss, game.d_steps, state, state, batch, turn)
+        state, metrics = game.descend("generator", loss, game.turns.generator, state, state, batch, turn)
         new = running_mean(mean, metrics["length"]).astype(mean.dtype)
         return state.replace(extra=state.extra | {"path_length": new}), metrics["penalty"]
 

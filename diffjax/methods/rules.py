@@ -1,15 +1,18 @@
 """What a game of two networks cannot be: every mistake is one line, before anything is computed."""
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diffjax.adversarial import PENALTIES, penalties
+from diffjax.adversarial import PENALTIES, NoPenalty
 from diffjax.augment import AUGMENTS, Augment, NoAugment
 from diffjax.errors import UserError
 from diffjax.methods.game import kind_of
 
+if TYPE_CHECKING:
+    from diffjax.methods.gan import GAN
 
-def check(game: Any) -> None:
+
+def check(game: "GAN") -> None:
     """Raises UserError for settings of a `GAN` that make no sense, alone or together."""
     _check_numbers(game)
     _check_player(game, "generator", {"z", "label", "train"}, "latent")
@@ -21,7 +24,7 @@ def check(game: Any) -> None:
     _check_augment(game)
 
 
-def _check_numbers(game: Any) -> None:
+def _check_numbers(game: "GAN") -> None:
     for field in ("d_steps", "lazy", "packing", "path_length_every"):
         if getattr(game, field) < 1:
             raise UserError(f"method.{field}: {getattr(game, field)} must be at least 1")
@@ -30,7 +33,7 @@ def _check_numbers(game: Any) -> None:
             raise UserError(f"method.{field}: {getattr(game, field)} must not be negative; 0 switches it off")
 
 
-def _check_player(game: Any, player: str, given: set[str], field: str) -> None:
+def _check_player(game: "GAN", player: str, given: set[str], field: str) -> None:
     """A network takes what it is given, and has a field that is asked of it."""
     kind = kind_of(getattr(game, player))
     _self, *inputs = inspect.signature(kind.__call__).parameters.values()
@@ -44,16 +47,16 @@ def _check_player(game: Any, player: str, given: set[str], field: str) -> None:
         )
 
 
-def _check_updates(game: Any) -> None:
+def _check_updates(game: "GAN") -> None:
     """There is something to update on, and a penalty is of logits that are each one image's own."""
-    penalty = getattr(game.penalty, "func", game.penalty)
-    if game.lazy > 1 and penalty is penalties.none:
+    free = isinstance(game.penalty, NoPenalty)
+    if game.lazy > 1 and free:
         raise UserError(f"method.lazy: {game.lazy} updates on a penalty, but method.penalty is none; use 1")
     norm = getattr(game.critic(), "norm", "none")
-    if norm != "none" and penalty is not penalties.none:
+    if norm != "none" and not free:
         raise UserError(
             f"method.discriminator.norm: {norm!r} makes an image's logit depend on the others, and method.penalty is "
-            f"{_name_of(penalty, PENALTIES)}, of the gradient of one image's logit; use 'none', here or there"
+            f"{_name_of(game.penalty, PENALTIES)}, of the gradient of one image's logit; use 'none', here or there"
         )
     if game.path_length and not game.styled:
         raise UserError(
@@ -62,7 +65,7 @@ def _check_updates(game: Any) -> None:
         )
 
 
-def _check_labels(game: Any) -> None:
+def _check_labels(game: "GAN") -> None:
     if game.conditional and not game.space.num_classes and not game.space.caption:
         raise UserError("method.conditional: true, but the data set has no labels; it must be false")
     if game.auxiliary and not game.conditional:
@@ -73,7 +76,7 @@ def _check_labels(game: Any) -> None:
         raise UserError(f"method.packing: {game.packing} examples have no label in common; use 1, or no labels")
 
 
-def _check_augment(game: Any) -> None:
+def _check_augment(game: "GAN") -> None:
     name = _name_of(game.augment, AUGMENTS)
     if not isinstance(game.augment, Augment):
         raise UserError(f"method.augment: {name} tells what was done, and no discriminator asks; use ada, diff_augment")

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from diffjax.models import labels
 from diffjax.models.labels import LabelledLatent, LabelledLogit
-from diffjax.models.layers import upsample
+from diffjax.models.layers import downsample, upsample
 from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
 from diffjax.models.sizes import check_counts, stages_for
 from diffjax.models.text import NoText
@@ -31,12 +31,6 @@ INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4
 def around_one(*args):
     """What a scale of BatchNorm starts at, in the code of Radford et al. 2015."""
     return 1.0 + INITIAL(*args)
-
-
-def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
-    """Half the side, by the mean of 2x2 pixels: the transpose, but for a factor, of `upsample`."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 class DcganGenerator(nn.Module):
@@ -125,7 +119,7 @@ class DcganDiscriminator(nn.Module):
         concat = self.conditioning == "concat"
         h = labels.beside(x, label if concat else None, self.num_classes)
         for i in range(stages + 1):
-            h = halve(h) if i else h
+            h = downsample(h) if i else h
             h = minibatch_deviation(h, self.minibatch_std, self.is_initializing()) if i == stages else h
             h = conv(self.width * 2**i, use_bias=plain or not i, name=f"conv_{i}")(h)
             h = h if plain or not i else norm(name=f"norm_{i}")(h)

@@ -19,6 +19,7 @@ from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
 INITIAL = nn.initializers.he_normal()  # He et al. 2015, for ReLU and its leaky kin
+MOMENTUM, EPSILON = 0.95, 1e-4  # of batch normalisation, as in PacGAN's code
 TIME = 16  # sines and cosines of t
 
 
@@ -74,7 +75,8 @@ class MlpGenerator(nn.Module):
             kernel_init = normal if self.initial else INITIAL
             h = nn.Dense(self.width, use_bias=plain, kernel_init=kernel_init, name=f"hidden_{i}", **formats)(h)
             if not plain:
-                norm = ConditionalBatchNorm(train, self.axis.name, self.num_classes, name=f"norm_{i}", **formats)
+                known = {"num_classes": self.num_classes, "momentum": MOMENTUM, "eps": EPSILON}
+                norm = ConditionalBatchNorm(train, self.axis.name, **known, name=f"norm_{i}", **formats)
                 h = norm(h, None if concat else label)
             h = nn.relu(h)
         kernel_init = normal if self.initial else nn.initializers.lecun_normal()
@@ -101,9 +103,7 @@ class MlpDiscriminator(nn.Module):
     maxout: int = 0  # linear pieces of a hidden unit, instead of the leaky ReLU; 0: none
     conditioning: str = "projection"  # where labels are shown; or "concat"
     minibatch_std: int = 0  # images whose differences are shown to the last layer; 0: none
-    initial: float = (
-        0.0  # standard deviation of the initial weights; 0: He et al.'s 2015, 1 / sqrt(width) for the logit
-    )
+    initial: float = 0.0  # standard deviation of initial weights; 0: He et al.'s 2015, 1 / sqrt(width) for the logit
 
     def __post_init__(self):
         super().__post_init__()

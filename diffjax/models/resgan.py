@@ -17,9 +17,8 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.models import labels
-from diffjax.models.dcgan import halve
 from diffjax.models.labels import LabelledLatent, LabelledLogit
-from diffjax.models.layers import attend, initial, upsample
+from diffjax.models.layers import attend, downsample, initial, upsample
 from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
 from diffjax.models.sizes import check_counts, check_halvings, stages_for
 from diffjax.parallel import Axis
@@ -208,7 +207,7 @@ class ResDiscriminator(nn.Module):
         h = labels.beside(x, label if concat else None, self.num_classes)
         for i, multiplier in enumerate(self.multipliers):
             features = self.width * multiplier
-            change = halve if i < self.halvings else lambda x: x
+            change = downsample if i < self.halvings else lambda x: x
             x = change(h)
             if i < self.halvings or features != h.shape[-1]:
                 x = layers.conv(features, size=1, kernel_init=init, name=f"shortcut_{i}")(x)

@@ -13,13 +13,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax.adversarial import R1, R1R2, R2, GradientPenalty, Minimax, NonSaturating, Relativistic, Wasserstein
-from diffjax.adversarial.penalties import clip_weights, none
+from diffjax.adversarial import (
+    R1,
+    R1R2,
+    R2,
+    GradientPenalty,
+    Minimax,
+    NonSaturating,
+    NoPenalty,
+    Relativistic,
+    Wasserstein,
+)
+from diffjax.adversarial.penalties import clip_weights
 
 pytestmark = pytest.mark.usefixtures("x64")
+FREE = NoPenalty()
 
 
-def players(loss, penalty=none):
+def players(loss, penalty=FREE):
     """(d_loss(psi, theta), g_loss(theta, psi)), of one real and one generated example."""
     real, keys = jnp.zeros((1, 1)), jax.random.split(jax.random.key(0), 1)
 
@@ -33,7 +44,7 @@ def players(loss, penalty=none):
     return d_loss, g_loss
 
 
-def simultaneous(h, loss, penalty=none, project=lambda psi: psi):
+def simultaneous(h, loss, penalty=FREE, project=lambda psi: psi):
     """(theta, psi) -> (theta, psi): both players move from where both stand."""
     d_loss, g_loss = players(loss, penalty)
 
@@ -44,7 +55,7 @@ def simultaneous(h, loss, penalty=none, project=lambda psi: psi):
     return step
 
 
-def alternating(h, loss, penalty=none, project=lambda psi: psi):
+def alternating(h, loss, penalty=FREE, project=lambda psi: psi):
     """(theta, psi) -> (theta, psi): the discriminator moves, then the generator sees the new one."""
     d_loss, g_loss = players(loss, penalty)
 
@@ -97,10 +108,10 @@ def test_eigenvalues_at_the_equilibrium_are_those_of_the_paper(rule):
     """
     h, gamma = 0.1, 0.5
     games = {
-        "minimax": (Minimax(), none, 0.5, 0.0),
-        "non_saturating": (NonSaturating(), none, 0.5, 0.0),
-        "relativistic": (Relativistic(), none, 0.5, 0.0),
-        "wasserstein": (Wasserstein(), none, 1.0, 0.0),
+        "minimax": (Minimax(), FREE, 0.5, 0.0),
+        "non_saturating": (NonSaturating(), FREE, 0.5, 0.0),
+        "relativistic": (Relativistic(), FREE, 0.5, 0.0),
+        "wasserstein": (Wasserstein(), FREE, 1.0, 0.0),
         "r1": (NonSaturating(), R1(gamma), 0.5, gamma),
         "r2": (NonSaturating(), R2(gamma), 0.5, gamma),
         "wasserstein_r1": (Wasserstein(), R1(gamma), 1.0, gamma),
@@ -243,8 +254,8 @@ def test_the_toy_tells_neither_rpgan_from_gan_nor_r2_from_r1(rule):
     np.testing.assert_array_equal(g(theta, psi), relative_g(theta, psi))
 
     games = {
-        "gan": (NonSaturating(), none),
-        "rpgan": (Relativistic(), none),
+        "gan": (NonSaturating(), FREE),
+        "rpgan": (Relativistic(), FREE),
         "gan_r1": (NonSaturating(), R1(0.5)),
         "gan_r2": (NonSaturating(), R2(0.5)),
         "gan_r1_r2": (NonSaturating(), R1R2(0.25)),

@@ -10,13 +10,13 @@ import optax
 import pytest
 from flax import linen as nn
 
-from diffjax.adversarial import R1, R1R2, Relativistic, Wasserstein, pack, penalties, unpack
+from diffjax.adversarial import R1, R1R2, NoPenalty, Relativistic, Wasserstein, pack, unpack
 from diffjax.data.space import Space
 from diffjax.ema import HalfLife
 from diffjax.methods.game import Latent
 from diffjax.methods.method import keys_of
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
-from diffjax.models.mlp_gan import MlpDiscriminator
+from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -38,6 +38,9 @@ def test_one_step_is_the_two_descents_of_the_paper_in_turn_or_at_once(simultaneo
     state, batch, step = start(method)
     G, D = method.make(method.generator), method.make(method.discriminator)
 
+    own = 0 if simultaneous else 1  # the generator's turn
+    assert method.batches_per_step == own + 1
+
     def noise(turn):
         keys = keys_of(jax.random.fold_in(KEY, turn), 0, {"position": batch["position"][turn]})
         return Latent()(jax.vmap(jax.random.split)(keys)[:, 0], 2)
@@ -51,7 +54,7 @@ def test_one_step_is_the_two_descents_of_the_paper_in_turn_or_at_once(simultaneo
             return jnp.mean(nn.softplus(-D.apply(d, batch["x"][0])) + nn.softplus(fake) + penalty)
 
         def g_loss(g):
-            return jnp.mean(nn.softplus(-D.apply(opponent, G.apply(g, noise(1)))))
+            return jnp.mean(nn.softplus(-D.apply(opponent, G.apply(g, noise(own)))))
 
         d_value, gradient = jax.value_and_grad(d_loss)(d)
         before, d = d, jax.tree.map(lambda w, slope: w - 0.1 * slope, d, gradient)
@@ -96,7 +99,7 @@ def test_a_loss_that_pairs_real_and_generated_sees_the_generators_own_real_batch
 def test_each_turn_and_each_step_draws_its_own_noise():
     drawn = {}
     for d_steps in (1, 2):  # with the first turn's noise twice, the mean over the turns would be the first turn's
-        state, batch, step = start(gan(d_steps=d_steps, optimizer=optax.sgd(0.0), penalty=penalties.none))
+        state, batch, step = start(gan(d_steps=d_steps, optimizer=optax.sgd(0.0), penalty=NoPenalty()))
         drawn[d_steps] = step(state, batch)[1]["d_fake"]
     assert drawn[1] != drawn[2]
     assert step(state.replace(step=state.step + 1), batch)[1]["d_fake"] != drawn[2]
@@ -181,7 +184,7 @@ def test_four_devices_take_the_step_of_one_batch_statistics_included(norm, x64):
         conditional=True,
         generator=partial(DcganGenerator, width=4, latent=3),
         discriminator=partial(DcganDiscriminator, width=4, norm=norm),
-        penalty=R1(gamma=1.0) if norm == "none" else penalties.none,
+        penalty=R1(gamma=1.0) if norm == "none" else NoPenalty(),
     )
     state, batch, step = start(method)
     shards = jax.tree.map(lambda x: x.reshape(2, 4, -1, *x.shape[2:]), batch)
@@ -196,7 +199,7 @@ def test_real_and_generated_images_are_normalised_apart_and_both_move_the_statis
         Space("images", (8, 8, 1)),
         generator=partial(DcganGenerator, width=4, latent=3),
         discriminator=partial(DcganDiscriminator, width=4, norm="batch"),
-        penalty=penalties.none,
+        penalty=NoPenalty(),
     )
     state, batch, step = start(method)
     turn = method.turn(0, state, KEY, Axis())
@@ -275,6 +278,21 @@ def test_packed_examples_are_judged_as_one(x64):
     np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, 1)), rtol=1e-9)
 
 
+def test_batch_normalisation_sees_each_place_of_the_packs_by_itself():
+    """PacGAN's code runs its generator once for each place; the statistics kept are the mean of those."""
+    method = gan(packing=2, penalty=NoPenalty(), generator=partial(MlpGenerator, width=8, norm="batch"))
+    state, batch, step = start(method)
+    variables, network = state.params["generator"], method.make(method.generator)
+    keys = jax.random.split(jax.random.key(3), 8)
+    z = Latent()(keys, network.latent)
+    x, stats = method.generate(variables, keys, Axis())
+    places = [network.apply(variables, z[i::2], train=True, mutable=["batch_stats"]) for i in (0, 1)]
+    for i, (expected, _) in enumerate(places):
+        np.testing.assert_allclose(x[i::2], expected, rtol=1e-5, atol=1e-6)
+    assert_equal(stats, jax.tree.map(lambda a, b: (a + b) / 2, places[0][1], places[1][1]), rtol=1e-5, atol=1e-7)
+    assert moved(step(state, batch)[0].params["generator"]["batch_stats"], variables["batch_stats"])
+
+
 def test_packing_is_undone_by_unpacking():
     x = jax.random.normal(jax.random.key(0), (6, 4, 5, 3))
     packed = pack(x, 3)
@@ -302,7 +320,7 @@ def test_an_auxiliary_classifier_names_the_class_it_is_not_shown():
 
 
 def test_weights_are_cut_after_every_update_of_the_discriminator_alone():
-    method = gan(clip_weights=0.02, loss=Wasserstein(), penalty=penalties.none)
+    method = gan(clip_weights=0.02, loss=Wasserstein(), penalty=NoPenalty())
     state, batch, step = start(method)
     new, _ = step(state, batch)
     assert max(float(jnp.abs(w).max()) for w in jax.tree.leaves(new.params["discriminator"])) <= 0.02

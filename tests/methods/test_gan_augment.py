@@ -6,15 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
+from flax import linen as nn
 
-from diffjax.adversarial import R1, R2
+from diffjax.adversarial import R1, R2, NoPenalty
 from diffjax.augment import Ada, Augment
+from diffjax.augment.ada import SHARES
 from diffjax.data.space import Space
 from diffjax.methods.game import Latent
 from diffjax.methods.method import keys_of
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.r3gan import R3GANGenerator
-from tests.methods.games import KEY, TINY_R3GAN, Judge, gan, start
+from tests.methods.games import KEY, TINY_R3GAN, Judge, Least, gan, start
 
 
 class Halved(Augment):
@@ -71,18 +74,37 @@ def test_r2_sees_the_generated_images_as_the_loss_does():
     np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, (1, 2, 3))), rtol=1e-4)
 
 
-def test_the_probability_of_augmentation_follows_the_signs_and_is_part_of_the_state():
-    images = Space("images", (8, 8, 1))
-    networks = {
-        "generator": partial(DcganGenerator, width=4, latent=3),
-        "discriminator": partial(DcganDiscriminator, width=4),
-    }
-    method = gan(images, augment=Ada(every=2, images=80.0), **networks)
+class Bright(Least):
+    """A generator of images brighter than any real one."""
+
+    latent = 1
+
+    @nn.compact
+    def __call__(self, z, label=None, train=False):
+        return jnp.full((len(z), 8, 8, 1), 2.0) + self.param("none", nn.initializers.zeros_init(), ())
+
+
+class Sure(Least):
+    """A discriminator that says `real` of real images, and the opposite of bright ones."""
+
+    real: float
+
+    @nn.compact
+    def __call__(self, x, label=None, train=False):
+        bias = self.param("none", nn.initializers.zeros_init(), ())
+        return jnp.where(x.max((1, 2, 3)) > 1.5, -self.real, self.real) + bias
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_probability_of_augmentation_follows_the_signs_of_real_logits_and_is_part_of_the_state(sign):
+    """Up or down by 16 images of 80, every second step; the images are only flipped, so that they stay recognisable."""
+    networks = {"generator": Bright, "discriminator": partial(Sure, real=float(sign))}
+    flips = Ada(p=0.5, every=2, images=80.0, **dict.fromkeys(SHARES, 0.0) | {"xflip": 1.0})
+    method = gan(Space("images", (8, 8, 1)), augment=flips, optimizer=optax.sgd(0.0), penalty=NoPenalty(), **networks)
     state, batch, step = start(method)
-    probabilities = [float(state.extra["augment"]["p"])]
-    for _ in range(4):
+    for expected in (0.5, 0.5 + 0.2 * sign, 0.5 + 0.2 * sign, 0.5 + 0.4 * sign):
+        used = float(state.extra["augment"]["p"])
         state, metrics = step(state, batch)
-        probabilities.append(float(state.extra["augment"]["p"]))
-    assert metrics["augment_p"] == probabilities[3]  # what the last step used
-    steps = np.abs(np.diff(probabilities))
-    assert steps[0] == steps[2] == 0 and set(np.round(steps[[1, 3]], 5)) <= {0.0, 0.2}  # 16 images of 80
+        assert float(metrics["augment_p"]) == used
+        np.testing.assert_allclose(state.extra["augment"]["p"], expected, rtol=1e-6)
+    assert metrics["d_real"] == sign

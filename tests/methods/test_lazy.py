@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from diffjax.adversarial import R1, path_lengths, penalties
+from diffjax.adversarial import R1, NoPenalty, path_lengths
 from diffjax.methods.game import Latent
 from diffjax.methods.method import keys_of
 from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
@@ -77,7 +77,7 @@ def test_four_devices_take_the_step_of_one_styles_noise_and_path_lengths_include
 
 def test_path_lengths_are_an_update_of_the_generators_own_every_few_steps(x64):
     """As if all the steps' updates came at once: rate times `every` times the penalty's gradient (StyleGAN2)."""
-    method = styled(double=True, path_length=2.0, path_length_every=3, penalty=penalties.none)
+    method = styled(double=True, path_length=2.0, path_length_every=3, penalty=NoPenalty())
     state, batch, step = start(method)
     state = state.replace(extra=state.extra | {"path_length": jnp.float64(0.3)})
     _, _, without = start(replace(method, path_length=0.0))

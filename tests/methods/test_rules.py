@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from diffjax.adversarial import R1, R1R2, Relativistic, Wasserstein, Watchman, penalties
+from diffjax.adversarial import R1, R1R2, NoPenalty, Relativistic, Wasserstein, Watchman
 from diffjax.augment import Ada, EdmAugment
 from diffjax.data.space import Space
 from diffjax.errors import UserError
@@ -42,7 +42,7 @@ def test_impossible_settings_are_the_users_mistake():
         with pytest.raises(UserError, match="method.augment.target: 0.6 is of the signs of logits"):
             gan(Space("images", (8, 8, 1)), loss=loss, augment=Ada())
     with pytest.raises(UserError, match="method.lazy: 16 updates on a penalty, but method.penalty is none"):
-        gan(lazy=16, penalty=penalties.none)
+        gan(lazy=16, penalty=NoPenalty())
     with pytest.raises(UserError, match="method.generator.name: MlpDiscriminator is no generator"):
         gan(generator=partial(MlpDiscriminator, width=8))
     with pytest.raises(UserError, match="watchman.most_diversity: 0.001 is not above 0.01"):

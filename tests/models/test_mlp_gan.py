@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
+from diffjax.models.mlp_gan import EPSILON, MlpDiscriminator, MlpGenerator
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.models.trained import trained
@@ -37,7 +37,7 @@ def test_a_normalised_layer_is_relu_of_what_has_mean_zero_and_variance_one():
     variables = trained(network, z)
     params = jax.tree.map(np.asarray, variables["params"])
     h = np.asarray(z) @ params["hidden_0"]["kernel"]
-    h = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) * params["norm_0"]["scale"] + params["norm_0"]["bias"]
+    h = (h - h.mean(0)) / np.sqrt(h.var(0) + EPSILON) * params["norm_0"]["scale"] + params["norm_0"]["bias"]
     expected = np.maximum(h, 0) @ params["output"]["kernel"] + params["output"]["bias"]
     x, _ = jax.jit(partial(network.apply, train=True, mutable=["batch_stats"]))(variables, z)
     np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-4)

@@ -82,8 +82,8 @@ def test_weights_start_at_he_s_size_made_smaller_for_the_number_of_blocks():
 
 
 @pytest.mark.parametrize("network", [R3GANGenerator, R3GANDiscriminator])
-def test_an_untrained_network_is_linear(network):
-    """Its blocks are the identity: that the contractions start at 0 is another test's."""
+def test_a_network_whose_contractions_are_0_is_linear(network):
+    """As they are before training, which another test shows; all else is as after some."""
     network = make(network)
     x = normal(3, 64) if hasattr(network, "latent") else normal(3, 8, 8, 1)
     variables = trained(network, x)
