@@ -70,7 +70,7 @@ def test_one_step_trains_both_networks_and_averages_the_generator():
     state = jax.jit(method.init)(jax.random.key(0), batch)
     new, metrics = jax.jit(partial(method.step, axis=Axis()))(state, batch, jax.random.key(1))
     assert list(new.ema) == ["generator"] and new.step == 1 and new.extra["first_bad_step"] == -1
-    assert metrics["g_gradient_norm"] > 0 and metrics["d_gradient_norm"] > 0 and metrics["penalty"] > 0
+    assert metrics["g_gradient_norm"] > 0 and metrics["d_gradient_norm"] > 0
 
 
 def test_a_generator_that_knows_x0_forges_what_cannot_be_told_from_the_chain(x64):
@@ -130,8 +130,8 @@ def test_with_one_step_it_is_a_gan():
     keys = jax.random.split(jax.random.key(5), 8)
     played = method.play(state.params["generator"], own, keys, Axis())
     np.testing.assert_allclose(played.real, method.space.to_model(own["x"]), atol=1e-6)
-    other = method.play(state.params["generator"], own | {"x": own["x"] + 5.0}, keys, Axis())
-    assert jnp.abs(other.real - played.real).min() > 0.1
+    other = method.play(state.params["generator"], own | {"x": 255 - own["x"]}, keys, Axis())
+    assert jnp.abs(other.real - played.real).max() > 1
     np.testing.assert_allclose(other.cond["x_t"], played.cond["x_t"], atol=0.05)  # alpha(1) = 0.007 of it
     beside = {"x_t": played.cond["x_t"], "t": played.cond["t"]}
     drawn = RoundKeys(*jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys))
