@@ -14,7 +14,8 @@ from diffjax.embedding import Embedder
 from diffjax.errors import UserError
 from diffjax.evaluate import evaluate
 from diffjax.measures.table import BY_FEATURES
-from diffjax.run import Experiment
+from diffjax.metrics.protocol import differences
+from diffjax.run import Experiment, load
 from diffjax.train import train
 from tests import tiny
 from tests.test_launch import one_line
@@ -23,13 +24,17 @@ from tests.test_measures import evidence, scores
 OF_DIGITS = ("classifier", "parzen", "inception_score:classifier", *(f"{name}:pixels" for name in BY_FEATURES))
 
 
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    """A classifier of the digits that has learned next to nothing."""
-    workdir = tmp_path_factory.mktemp("classifier")
-    small = {"train.batch_size": "64", "train.steps": "2", "parallel.devices": "1"}
-    train(tiny.changed("configs/classifier.py:digits", small, {}), workdir)
-    return str(workdir)
+def test_a_classifier_sees_in_the_precision_that_is_asked_for_whatever_that_of_the_run(classifier):
+    run, protocols = load(classifier), []
+    with jax.default_matmul_precision("default"):
+        for asked, wanted in (("tensorfloat32", jax.lax.Precision.HIGH), ("highest", jax.lax.Precision.HIGHEST)):
+            network = measures.extractors(["kid:classifier"], (8, 8, 1), "", run, asked)["classifier"]
+            jaxpr = jax.make_jaxpr(network.apply)(network.variables, np.zeros((1, 8, 8, 1), np.uint8))
+            products = [e for e in jaxpr.eqns if e.primitive.name in ("conv_general_dilated", "dot_general")]
+            found = {e.params["precision"] for e in products}
+            assert found == {(wanted, wanted)}
+            protocols.append(network.protocol)
+    assert differences(*protocols) == ["precision (tensorfloat32 against highest)"]
 
 
 def check_names(names, num, model, **changes):
@@ -137,8 +142,9 @@ def test_protocols_of_samples_say_their_labels_and_those_of_data_no_samples(tmp_
     assert drawn.protocol["labels"] == "i modulo 10" and drawn.protocol["generated"] == 7
     assert "only the first 7 of 10 classes are drawn; take at least 10 samples" in drawn.warning
     assert not {"labels", "generated"} & set(data.protocol) and not data.warning
+    assert data.protocol["data.name"] == "digits" and "data.name" not in drawn.protocol  # its reference is its images
     unlabelled = scores(evidence(["frechet_pixels"], 7, tiny.gan, method__conditional="false"))["frechet_pixels"]
-    assert unlabelled.protocol["labels"] == "none" and "classes" not in unlabelled.warning
+    assert "labels" not in unlabelled.protocol and "classes" not in unlabelled.warning
 
 
 def test_only_the_others_that_are_compared_are_embedded_and_no_reference_for_the_inception_score(

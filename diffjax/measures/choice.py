@@ -102,7 +102,7 @@ def extractors(
         raise UserError(f"eval.weights: {weights} is {asked}; leave it empty")
     given = {"precision": precision} | ({"weights": weights} if weights else {})
     return {
-        name: classes.extractor(judge)
+        name: classes.extractor(judge, precision)
         if name == "classifier"
         else FEATURES[name](shape, **(given if name in fetched else {}))
         for name in networks

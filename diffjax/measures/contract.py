@@ -82,6 +82,14 @@ class Choice:
         return tuple(name for metric in self.metrics.values() for name in metric.names)
 
 
+BY_HASH = {"order": "image hashes"}  # of what depends on which image is the first: it is a function of the sets
+
+
+def of_samples(num: int, labels: str) -> dict[str, Any]:
+    """What it says of samples: how many, and by which labels they were drawn, if by any ("")."""
+    return {"generated": num} | ({"labels": labels} if labels else {})
+
+
 def of_images(extractor: Extractor) -> dict[str, Any]:
     """What the protocol says of how images are looked at: as 8 bits, and none of them mirrored."""
     return {"features": extractor.protocol, "quantisation": "uint8", "flip": False}

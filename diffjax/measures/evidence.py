@@ -10,9 +10,10 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax.config import flatten
 from diffjax.data import Examples
-from diffjax.embedding import Embedded, Embedder, Gathering
+from diffjax.embedding import Embedded, Embedder, Gathering, image_hashes
 from diffjax.errors import UserError
-from diffjax.measures.contract import Choice, of_images
+from diffjax.measures.contract import Choice, of_images, of_samples
+from diffjax.measures.labels import labels_of
 from diffjax.metrics.arrays import Told
 from diffjax.progress import Waiting
 from diffjax.rows import evenly
@@ -40,7 +41,7 @@ class Evidence:
 
     @property
     def data_protocol(self) -> dict[str, Any]:
-        """What every metric's protocol begins with: which data.
+        """What the protocol of a metric without a feature network begins with: which data.
 
         Not where the data are kept, nor whether training sees mirrored twins: no reference does.
         """
@@ -49,13 +50,12 @@ class Evidence:
 
     @property
     def drawn_protocol(self) -> dict[str, Any]:
-        """What that of a metric of samples begins with: which data, how many samples, and of which labels."""
-        labelled, classes = self.experiment.own_generator.labelled, self.experiment.method.space.num_classes
-        labels = f"i modulo {classes}" if labelled else "none"
-        if self.experiment.method.reads:
-            prompts = self.experiment.method.space.prompts
-            labels = f"prompt i modulo {len(prompts)} of {m.fingerprint(list(prompts))}"
-        return self.data_protocol | {"generated": self.num, "labels": labels}
+        """And if it is of samples: which data, how many samples, and of which labels."""
+        return self.data_protocol | {"generated": self.num, "labels": self._labels or "none"}
+
+    @property
+    def _labels(self) -> str:
+        return labels_of(self.experiment.own_generator.asked, self.experiment.method.reads)
 
     @property
     def lack_of_classes(self) -> str:
@@ -66,21 +66,28 @@ class Evidence:
         return f"only the first {self.num} of {classes} classes are drawn; take at least {classes} samples"
 
     def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
-        """The protocol of what is measured by these features, against a set, or none ("")."""
-        ours = self.drawn_protocol | of_images(self.choice.extractors[features])
+        """The protocol of what is measured by these features, against a set, or none ("").
+
+        `Files` says the same of the same images. Which data, how prepared, of which split is provenance: the reference
+        is its images, and their hash stands here.
+        """
+        ours = of_samples(self.num, self._labels) | of_images(self.choice.extractors[features])
         if not against:
             return ours
         real = self.embedded(features, against)
-        return ours | {"reference": len(real), "split": self._split(against), "reference_hash": real.content}
+        return ours | {"reference": len(real), "reference_hash": real.content}
 
     @property
     def drawn(self) -> Drawn:
         """The samples, for metrics. Raises UserError if some are no numbers and have become something that is one."""
+        self._check_finite()
+        return self.shown
+
+    def _check_finite(self) -> None:
         drawn = self.shown
         if drawn.not_finite and self.experiment.method.space.kind != "points":
             broken = f"{drawn.not_finite} of {self.num} are not finite"
             raise UserError(f"samples: {broken}; stored as {drawn.x.dtype} they would pass for real ones")
-        return drawn
 
     @property
     def shown(self) -> Drawn:
@@ -132,10 +139,16 @@ class Evidence:
         return known[key]
 
     def _embedded_samples(self, features: str) -> Embedded:
+        self._check_finite()
         known = self.__dict__.setdefault("_embedded", {})
-        if self.drawn and features not in known:
-            known[features] = self._sampled[1][features].whole()
+        if features not in known:
+            known[features] = self._sampled[1][features].whole(self._hashes)
         return known[features]
+
+    @functools.cached_property
+    def _hashes(self) -> np.ndarray:
+        """Of the samples: they too are a set, whatever number each of them has."""
+        return image_hashes(self.shown.x)
 
     def told(self, what: str) -> Told:
         return Waiting(what, self.say).at

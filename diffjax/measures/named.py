@@ -3,8 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,7 @@ from diffjax.data import Examples
 from diffjax.data.folder import Folder
 from diffjax.data.source import THREADS, in_memory
 from diffjax.errors import UserError
+from diffjax.measures.labels import read_note
 
 KINDS = {"1": "grey", "L": "grey", "RGB": "RGB"}  # what may be compared as it is
 END_OF_JPEG = b"\xff\xd9"
@@ -27,6 +29,7 @@ class Pictures:
     shape: tuple[int, int, int]
     examples: Examples
     flag: str  # by which they were named
+    note: dict[str, Any] = field(default_factory=dict)  # what `sample` noted of them, if it drew them
 
 
 def read(place: str, flag: str, split: str = "train") -> Pictures:
@@ -76,7 +79,7 @@ def _folder(place: str, flag: str) -> Pictures:
     if kind not in KINDS.values():
         raise UserError(f"{flag}: the images of {place} are {kind}; make them RGB or grey (8 bits) first")
     whole = Folder(place, channels=3 if kind == "RGB" else 1)
-    return Pictures(place, whole.space.shape, whole.everything(), flag)
+    return Pictures(place, whole.space.shape, whole.everything(), flag, read_note(Path(place), len(files), flag))
 
 
 def _checked(file: Path) -> tuple[str, tuple[int, int]]:
@@ -105,7 +108,7 @@ def _ends_as_jpeg(file: Path) -> bool:
 def _archive(place: str, flag: str) -> Pictures:
     try:
         with np.load(place, allow_pickle=False) as file:
-            x = file["x"]
+            x, note = file["x"], {"labels": str(file["asked"])} if "asked" in file else {}
     except FileNotFoundError as error:
         raise UserError(f"{flag}: there is no file {place}") from error
     except Exception as error:  # a broken zip, a missing array, a header that is none: all the same to its owner
@@ -114,4 +117,4 @@ def _archive(place: str, flag: str) -> Pictures:
         raise UserError(
             f"{flag}: x in {place} is {x.dtype} {x.shape}; images are uint8 [n, height, width, 1 or 3], at least one"
         )
-    return Pictures(place, x.shape[1:], in_memory(x, np.zeros(len(x))), flag)
+    return Pictures(place, x.shape[1:], in_memory(x, np.zeros(len(x))), flag, note)

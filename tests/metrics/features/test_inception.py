@@ -5,10 +5,14 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
+from diffjax.measures import extractors
 from diffjax.metrics.features import FEATURES, Outputs
 from diffjax.metrics.features import inception as module_of
 from diffjax.metrics.features.inception import POOLS, Inception, our_name, preprocess, shapes
 from tests.metrics.features.networks import inception_state_dict, random_variables
+
+HIGHEST, HIGH = jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGH  # HIGH is how JAX calls "tensorfloat32"
+PRODUCTS = ("conv_general_dilated", "dot_general")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,25 @@ def test_the_range_is_the_protocols():
         x = preprocess(grey, resize)
         assert x.shape == (1, 299, 299, 3)
         np.testing.assert_allclose(x, top, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def file(variables, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "inception.npz"
+    np.savez(path, **inception_state_dict(variables))
+    return str(path)
+
+
+def test_the_precision_asked_for_is_that_of_every_convolution(file):
+    """And of the logits; what resizes is never in fewer bits. As the front door makes it of its flag."""
+    asked = extractors(["frechet:inception", "inception_score:inception"], (9, 9, 3), file, None, "tensorfloat32")
+    of = asked["inception"]
+    equations = jax.make_jaxpr(of.apply)(of.variables, np.zeros((1, 9, 9, 3), np.uint8)).eqns
+    found = {name: [e.params["precision"] for e in equations if e.primitive.name == name] for name in PRODUCTS}
+    assert found == {
+        "conv_general_dilated": [(HIGH, HIGH)] * 94,
+        "dot_general": [(HIGHEST, HIGHEST)] * 2 + [(HIGH, HIGH)],
+    }
 
 
 def test_the_factory_reads_weights_and_the_extractor_embeds(variables, tmp_path, monkeypatch):
