@@ -171,7 +171,7 @@ def evaluate(arguments, overrides):
     from diffjax import parallel
     from diffjax.evaluate import evaluate
     from diffjax.measures import Evidence, choose
-    from diffjax.measures.report import check_place, table
+    from diffjax.measures.report import check_measured, check_place, table
     from diffjax.progress import aside
 
     if arguments.samples or arguments.reference:
@@ -197,6 +197,7 @@ def evaluate(arguments, overrides):
     scores = evaluate(evidence, arguments.workdir, run.step, arguments.out)
     if parallel.is_main():
         print(table(scores))
+    check_measured(scores)
 
 
 def compare(arguments, overrides):

@@ -15,4 +15,4 @@ class Taken(UserError):
 
 
 class Diverged(Exception):
-    """A loss or a gradient was no longer finite: status 3. The message says when, where, and what is still good."""
+    """A loss, a gradient or a sample is not finite: status 3. The message says when, where, and what is still good."""

@@ -1,6 +1,7 @@
 """What metrics say of themselves before anything is drawn: the names of their scores, and what they cannot do."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -112,10 +113,13 @@ def test_the_front_door_refuses_what_a_run_cannot_measure_and_writes_where_it_is
     assert not (run / "evals").exists()
 
 
+def diverged(of):
+    """The state of a run, or of what is known of one, with weights that are NaN."""
+    return jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf, of.state)
+
+
 def broken(e) -> measures.Evidence:
-    """The same of networks whose weights are NaN, as a run that diverged has them."""
-    state = jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf, e.state)
-    return measures.Evidence(e.experiment, state, e.num, e.seed, e.choice)
+    return measures.Evidence(e.experiment, diverged(e), e.num, e.seed, e.choice)
 
 
 def test_samples_that_are_no_numbers_have_no_score_and_do_not_end_a_run(tmp_path, classifier):
@@ -125,6 +129,24 @@ def test_samples_that_are_no_numbers_have_no_score_and_do_not_end_a_run(tmp_path
     assert set(found) == set(e.choice.names)
     for score in found.values():
         assert np.isnan(score.value) and "40 of 40 are not finite; stored as uint8 they would pass" in score.meaning
+
+
+def test_a_run_whose_samples_are_no_numbers_ends_the_command_with_status_3_and_says_why(tmp_path, capsys, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "numbers.json"
+    train(tiny.gan(train__steps=2, eval__metrics="()"), run)
+    opened = launch.opened
+    monkeypatch.setattr(
+        launch, "opened", lambda *words: dataclasses.replace(opened(*words), state=diverged(opened(*words)))
+    )
+    words = ["evaluate", f"--workdir={run}", "--metrics=frechet:pixels,nfe", "--num=20", f"--out={out}"]
+    assert launch.main(words) == 3
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith(
+        "launch.py: evaluate: frechet_pixels, frechet_pixels_ratio could not be measured: samples: 20 of 20 are not fin"
+    )
+    assert "nan" in said.out and "Traceback" not in said.err
+    values = {score["name"]: score["value"] for score in json.loads(out.read_text())["metrics"]}
+    assert not np.isfinite(float(values["frechet_pixels"])) and values["nfe"] == 1 and values["not_finite"] == 20
 
 
 def test_points_that_are_no_numbers_are_near_no_mode_and_it_is_said():

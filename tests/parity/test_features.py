@@ -73,7 +73,7 @@ def test_pil_is_torchvisions_resize_of_pictures(side):
 @pytest.fixture(scope="module")
 def inception_file(tmp_path_factory):
     """A file such as the published one, written by PyTorch."""
-    random = random_variables(inception_module.shapes())
+    random = random_variables(inception_module.published_shapes())
     path = tmp_path_factory.mktemp("weights") / "random.pth"
     state_dict = inception_state_dict(random)
     torch.save({key: torch.tensor(np.ascontiguousarray(value)) for key, value in state_dict.items()}, path)

@@ -46,10 +46,16 @@ class Published:
     also: tuple[str, ...] = ()  # other names under which it is published
 
 
-def load(published: Published, path: str, convert: Callable[[dict[str, np.ndarray]], Tree]) -> tuple[Tree, str]:
-    """The variables on the device, and the first 16 digits of their hash. Raises UserError as the functions below."""
+def load(
+    published: Published,
+    path: str,
+    convert: Callable[[dict[str, np.ndarray]], Tree],
+    prepare: Callable[[Tree], Tree] = lambda tree: tree,
+) -> tuple[Tree, str]:
+    """The variables on the device, and the first 16 digits of their hash, from before `prepare` makes of them what the
+    network takes: of the numbers that were published. Raises UserError as the functions below."""
     variables = convert(read(locate(published, path)))
-    return jax.tree.map(jnp.asarray, variables), content_hash(variables)
+    return jax.tree.map(jnp.asarray, prepare(variables)), content_hash(variables)
 
 
 def locate(published: Published, path: str = "") -> Path:
