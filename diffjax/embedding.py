@@ -23,7 +23,7 @@ from diffjax.data.source import THREADS
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import Told, untold
 from diffjax.metrics.features import Extractor, Outputs
-from diffjax.parallel import Layout
+from diffjax.parallel import Layout, Tree
 from diffjax.rows import Rows, evenly
 
 AHEAD = THREADS + 1  # batches read before they are asked for
@@ -124,17 +124,21 @@ class Embedder:
     def _variables(self):
         return jax.device_put(self.extractor.variables, self.layout.replicated)
 
-    def batch(self, images: jax.Array) -> Outputs:
+    def batch(self, images: jax.Array, variables: Tree | None = None) -> Outputs:
         """A batch that the devices divide, wherever it lies; nothing waits for what it gives."""
-        return self._compiled(self._variables, images)
+        return self._compiled(self._variables if variables is None else variables, images)
 
-    def __call__(self, images: Examples, told: Told = untold) -> Embedded:
-        """All of a split; `told` how many are done. Raises UserError on features that are not finite."""
+    def __call__(self, images: Examples, told: Told = untold, variables: Tree | None = None) -> Embedded:
+        """All of a split; `told` how many are done. Raises UserError on features that are not finite.
+
+        `variables` are those of a network that changes, in place of the extractor's.
+        """
+        variables = None if variables is None else jax.device_put(variables, self.layout.replicated)
         n, devices = len(images), self.layout.mesh.size
         size = -(-min(self.batch_size, n) // devices) * devices
         gathering, hashes = Gathering(n), Rows(n)
         for x, of_images in read_ahead(images, size):
-            gathering.add(self.batch(self._placed(x, size)), len(x))
+            gathering.add(self.batch(self._placed(x, size), variables), len(x))
             hashes.add(of_images)
             told(gathering.features.done, n)
         embedded = gathering.whole(hashes.array)

@@ -10,12 +10,13 @@ import pytest
 
 import launch
 from diffjax import measures
-from diffjax.data import Space
+from diffjax.data import Digits, Space
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
 from diffjax.evaluate import evaluate
 from diffjax.measures.table import BY_FEATURES
 from diffjax.metrics.protocol import differences
+from diffjax.parallel import layout
 from diffjax.run import Experiment, load
 from diffjax.train import train
 from tests import tiny
@@ -36,6 +37,22 @@ def test_a_classifier_sees_in_the_precision_that_is_asked_for_whatever_that_of_t
             assert found == {(wanted, wanted)}
             protocols.append(network.protocol)
     assert differences(*protocols) == ["precision (tensorfloat32 against highest)"]
+
+
+def test_a_judge_sees_images_on_all_devices_as_on_one(classifier):
+    run, x = load(classifier), Digits().split("heldout").arrays()["x"][:70]
+    for devices in (1, 8):
+        experiment = dataclasses.replace(run.experiment, layout=layout(devices=devices))
+        found, whole = experiment.logits(run.ema, x, batch_size=32), experiment.method.logits(run.ema, x)
+        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_logits_are_of_an_inception_score_and_nobody_else_pays_for_them(classifier):
+    run, x = load(classifier), np.zeros((2, 8, 8, 1), np.uint8)
+    for names, logits in ((["kid:classifier"], None), (["kid:classifier", "inception_score:classifier"], (2, 10))):
+        network = measures.extractors(names, (8, 8, 1), "", run, "highest")["classifier"]
+        found = jax.eval_shape(network.apply, network.variables, x)
+        assert found.features.shape == (2, 128) and (found.logits and found.logits.shape) == logits
 
 
 def check_names(names, num, model, **changes):

@@ -1,6 +1,6 @@
 """Metrics chosen by name, with everything that they need: the feature networks, the classifier, images enough."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def full(given: str, default: str) -> tuple[str, str]:
 
 
 def extractors(
-    metrics: Iterable[str], shape: tuple[int, ...], weights: str, judge: Run | None, precision: str
+    metrics: Collection[str], shape: tuple[int, ...], weights: str, judge: Run | None, precision: str
 ) -> dict[str, Extractor]:
     """The feature networks that these metrics ask, by full names, for images of this shape.
 
@@ -101,12 +101,15 @@ def extractors(
         asked = f"one file, for {len(fetched)} networks" if fetched else "for no network: these features have none"
         raise UserError(f"eval.weights: {weights} is {asked}; leave it empty")
     given = {"precision": precision} | ({"weights": weights} if weights else {})
-    return {
-        name: classes.extractor(judge, precision)
-        if name == "classifier"
-        else FEATURES[name](shape, **(given if name in fetched else {}))
-        for name in networks
-    }
+
+    def made(name: str) -> Extractor:
+        if name == "classifier":
+            network = classes.extractor(judge, precision)
+        else:
+            network = FEATURES[name](shape, **(given if name in fetched else {}))
+        return network if f"inception_score:{name}" in metrics else network.without_logits()
+
+    return {name: made(name) for name in networks}
 
 
 def judge_of(experiment: Experiment, chosen: Iterable[str]) -> Run | None:

@@ -15,6 +15,7 @@ from diffjax.errors import UserError
 from diffjax.measures.contract import Choice, of_images, of_samples
 from diffjax.measures.labels import labels_of
 from diffjax.metrics.arrays import Told
+from diffjax.metrics.features import Extractor
 from diffjax.progress import Waiting
 from diffjax.rows import evenly
 from diffjax.run import Experiment
@@ -117,9 +118,7 @@ class Evidence:
     def _embedder(self, features: str) -> Embedder:
         e, batch_size = self.experiment, self.experiment.own_generator.batch_size
         extractor = self.choice.extractors[features]
-        return e.once(
-            ("embedder", m.fingerprint(extractor.protocol)), lambda: Embedder(extractor, e.layout, batch_size)
-        )
+        return e.once(("embedder", *_key(extractor)), lambda: Embedder(extractor, e.layout, batch_size))
 
     def embedded(self, features: str, which: str) -> Embedded:
         """A set as a feature network sees it; at real images it looks once in the life of the experiment."""
@@ -128,8 +127,7 @@ class Evidence:
         split = self._split(which)
         examples = self._examples(split)
         key = (split, min(self.num, len(examples))) if which == "others" else (split, len(examples))
-        network = m.fingerprint(self.choice.extractors[features].protocol)
-        known = self.experiment.once(("embedded", network), dict)
+        known = self.experiment.once(("embedded", *_key(self.choice.extractors[features])), dict)
         if key not in known:
             whole = known.get((split, len(examples)))
             if whole is None:
@@ -174,6 +172,11 @@ class Evidence:
     @functools.cached_property
     def heldout(self) -> dict[str, np.ndarray]:
         return self.experiment.source.split("heldout").arrays()
+
+
+def _key(extractor: Extractor) -> tuple[str, int]:
+    """Two with the same see the same: what there is of the one need not be made for the other."""
+    return m.fingerprint(extractor.protocol), extractor.classes
 
 
 def _some(examples: Examples, n: int) -> Examples:

@@ -16,6 +16,7 @@ from diffjax.data.folder import Folder
 from diffjax.data.source import THREADS, in_memory
 from diffjax.errors import UserError
 from diffjax.measures.labels import read_note
+from diffjax.progress import Waiting, aside
 
 KINDS = {"1": "grey", "L": "grey", "RGB": "RGB"}  # what may be compared as it is
 END_OF_JPEG = b"\xff\xd9"
@@ -66,10 +67,12 @@ def blamed(flag: str, place: str) -> Iterator[None]:
 
 def _folder(place: str, flag: str) -> Pictures:
     files, kinds, sizes = Folder(place).files, {}, {}
+    waiting = Waiting(f"{place}, files checked", aside)
     with ThreadPoolExecutor(THREADS) as pool:
-        for file, (mode, size) in zip(files, pool.map(_checked, files), strict=True):
+        for done, (file, (mode, size)) in enumerate(zip(files, pool.map(_checked, files), strict=True), start=1):
             kinds.setdefault(KINDS.get(mode, mode), file)
             sizes.setdefault(size, file)
+            waiting.at(done, len(files))
     for what, found in (("modes", kinds), ("sizes", {f"{w}x{h}": file for (w, h), file in sizes.items()})):
         if len(found) > 1:
             (one, first), (two, second) = list(found.items())[:2]

@@ -1,7 +1,7 @@
 """What turns images into features: a pure function, its variables, and the protocol that its numbers carry."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +48,10 @@ class Extractor:
         if logits is None:
             raise UserError(f"features: {self.name!r} has no classes; take a classifier or 'inception'")
         return logits
+
+    def without_logits(self) -> "Extractor":
+        """The same for who asks of no classes: they are not computed, where `apply` is compiled, and not kept."""
+        return replace(self, apply=lambda variables, images: Outputs(self.apply(variables, images).features), classes=0)
 
 
 def check_choice(field: str, value: Any, allowed: Iterable[Any]) -> None:
