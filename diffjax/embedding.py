@@ -21,8 +21,8 @@ from diffjax import metrics as m
 from diffjax.data import Examples
 from diffjax.data.source import THREADS
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import Told, untold
 from diffjax.metrics.features import Extractor, Outputs
+from diffjax.metrics.progress import Told, untold
 from diffjax.parallel import Layout, Tree
 from diffjax.rows import Rows, evenly
 

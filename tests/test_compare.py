@@ -9,7 +9,8 @@ from PIL import Image
 
 import launch
 from diffjax import metrics as m
-from diffjax.compare import compare
+from diffjax.compare import Comparison
+from diffjax.compare import compare as compared
 from diffjax.data import Digits
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
@@ -19,6 +20,10 @@ from tests import tiny
 from tests.test_launch import one_line
 
 TRAIN, HELDOUT = (Digits().split(name).arrays()["x"] for name in ("train", "heldout"))
+
+
+def compare(*asked, **more):
+    return compared(Comparison(*asked, **more))
 
 
 def folder(path, images):
@@ -235,6 +240,7 @@ def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
     [
         (["--metrics=frechet", "--statistics=FILE/x.npz"], "--statistics: .*FILE/x.npz cannot be written"),
         (["--metrics=frechet", "--out=FILE/x.json"], "--out: .*FILE/x.json cannot be written"),
+        (["--metrics=kid", "--precision=half"], "--precision: 'half' is not one of highest, tensorfloat32, default"),
         (["--metrics=frechet", "--out=FOLDER.json"], "--out: .*FOLDER.json is a folder"),
         (["--metrics=frechet", "--statistics=x.txt"], "--statistics: .* give it the ending .npz"),
         (["--metrics=kid,frechet_pixels,prdc", "--samples=FEW"], "samples: 4 images; prdc:pixels needs at least 6"),
@@ -273,7 +279,7 @@ def test_nothing_is_embedded_before_a_mistake_is_found(words, said, digits, tmp_
 
 def test_folders_for_what_is_kept_are_made(digits, tmp_path):
     kept, out = tmp_path / "new" / "kept.npz", tmp_path / "also" / "new" / "numbers.json"
-    compare(digits, digits, ("frechet",), "pixels", out=out, keep=kept)
+    compare(digits, digits, ("frechet",), "pixels", out=out, statistics=kept)
     assert kept.is_file() and out.is_file() and not list(tmp_path.rglob(".*"))
 
 

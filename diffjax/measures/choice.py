@@ -11,7 +11,8 @@ from diffjax.measures.names import SHORT, score_names
 from diffjax.measures.possible import check
 from diffjax.measures.table import BY_FEATURES, METRICS, is_stacked
 from diffjax.methods.classifier import Classifier
-from diffjax.metrics.features import FEATURES, PRECISIONS, Extractor
+from diffjax.metrics.features import FEATURES, Extractor, check_choice
+from diffjax.precision import MATMUL
 from diffjax.run import Experiment, Run, load
 
 TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
@@ -90,8 +91,7 @@ def extractors(
 
     `weights` is the file of those that are fetched, `precision` that of their products.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"eval.precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
+    check_choice("eval.precision", precision, MATMUL)
     known, networks = [*FEATURES, "classifier"], sorted({name.partition(":")[2] for name in metrics} - {""})
     for name in networks:
         if name not in known:

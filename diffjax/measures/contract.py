@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from diffjax.embedding import Embedded
-from diffjax.metrics.arrays import Told
 from diffjax.metrics.features import Extractor
+from diffjax.metrics.progress import Told
+from diffjax.progress import Waiting
 from diffjax.run import Run
 
 
@@ -47,6 +48,15 @@ class Sets(Protocol):
     def told(self, what: str) -> Told:
         """For something long that begins now: tells whoever waits how far it is."""
         ...
+
+
+class Said:
+    """Sets of images that tell whoever waits how far they are, by what `say` does with a line."""
+
+    say: Callable[[str], None]
+
+    def told(self, what: str) -> Told:
+        return Waiting(what, self.say).at
 
 
 class Counts(NamedTuple):

@@ -12,11 +12,9 @@ from diffjax.config import flatten
 from diffjax.data import Examples
 from diffjax.embedding import Embedded, Embedder, Gathering, image_hashes
 from diffjax.errors import UserError
-from diffjax.measures.contract import Choice, of_images, of_samples
+from diffjax.measures.contract import Choice, Said, of_images, of_samples
 from diffjax.measures.labels import labels_of
-from diffjax.metrics.arrays import Told
 from diffjax.metrics.features import Extractor
-from diffjax.progress import Waiting
 from diffjax.rows import evenly
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn, together
@@ -24,7 +22,7 @@ from diffjax.state import TrainState
 
 
 @dataclass
-class Evidence:
+class Evidence(Said):
     """What metrics judge by: the experiment, its averaged networks, real data, and samples drawn once."""
 
     experiment: Experiment
@@ -148,9 +146,6 @@ class Evidence:
         """Of the samples: they too are a set, whatever number each of them has."""
         return image_hashes(self.shown.x)
 
-    def told(self, what: str) -> Told:
-        return Waiting(what, self.say).at
-
     def _examples(self, split: str) -> Examples:
         return self.experiment.source.split(split)
 
@@ -172,6 +167,11 @@ class Evidence:
     @functools.cached_property
     def heldout(self) -> dict[str, np.ndarray]:
         return self.experiment.source.split("heldout").arrays()
+
+    def some_heldout(self) -> dict[str, np.ndarray]:
+        """As many held-out examples as there are to be samples, at most, from all over the split."""
+        chosen = evenly(self.num, len(self.heldout["x"]))
+        return {name: values[chosen] for name, values in self.heldout.items()}
 
 
 def _key(extractor: Extractor) -> tuple[str, int]:

@@ -10,13 +10,12 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax.embedding import Embedded, Embedder
 from diffjax.errors import UserError
-from diffjax.measures.contract import Counts, of_images, of_samples
+from diffjax.measures.contract import Counts, Said, of_images, of_samples
 from diffjax.measures.named import Pictures, blamed
 from diffjax.metrics import statistics
-from diffjax.metrics.arrays import Told
 from diffjax.metrics.features import Extractor
 from diffjax.parallel import Layout
-from diffjax.progress import Waiting, aside
+from diffjax.progress import aside
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class OnlyMoments:
 
 
 @dataclass
-class Files:
+class Files(Said):
     """Two sets of images, as metrics compare them: no training set but the reference, and no others.
 
     Raises UserError, before anything is embedded, if they cannot be compared by these networks.
@@ -92,9 +91,6 @@ class Files:
         embedder = Embedder(self.extractors[features], self.layout, self.batch_size)
         with blamed(images.flag, images.name):
             return embedder(images.examples, self.told(images.name))
-
-    def told(self, what: str) -> Told:
-        return Waiting(what, self.say).at
 
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
         return (self.samples if which == "samples" else self.reference).examples.take(np.asarray(indices))["x"]

@@ -14,7 +14,7 @@ from diffjax.config import build, component
 from diffjax.data import Examples
 from diffjax.data.folder import Folder
 from diffjax.data.source import THREADS, in_memory
-from diffjax.errors import UserError
+from diffjax.errors import FieldError, UserError
 from diffjax.measures.labels import read_note
 from diffjax.progress import Waiting, aside
 
@@ -56,20 +56,22 @@ def read(place: str, flag: str, split: str = "train") -> Pictures:
 
 @contextlib.contextmanager
 def blamed(flag: str, place: str) -> Iterator[None]:
-    """What a source of data says of itself, said of the flag that named its folder."""
+    """What a folder says of the fields of a config, said of the flag that named it; of a damaged file by its name."""
     try:
         yield
-    except UserError as error:
-        said = str(error).replace(f"'folder:{place}'", place).removeprefix("data.size: 0, but ")
-        said = said.removeprefix("data.name: ").replace("give a size", "bring them to one")
-        raise UserError(said if said.startswith(flag) else f"{flag}: {said}") from error
+    except FieldError as error:
+        if error.field == "data.size":
+            raise UserError(f"{flag}: {place}{error.reason}; bring them to one") from error
+        subject = place if error.value == f"'folder:{place}'" else error.value
+        raise UserError(f"{flag}: {subject}{error.reason}") from error
 
 
 def _folder(place: str, flag: str) -> Pictures:
     files, kinds, sizes = Folder(place).files, {}, {}
     waiting = Waiting(f"{place}, files checked", aside)
     with ThreadPoolExecutor(THREADS) as pool:
-        for done, (file, (mode, size)) in enumerate(zip(files, pool.map(_checked, files), strict=True), start=1):
+        checked = pool.map(_checked, files)
+        for done, (file, (mode, size)) in enumerate(zip(files, checked, strict=True), start=1):
             kinds.setdefault(KINDS.get(mode, mode), file)
             sizes.setdefault(size, file)
             waiting.at(done, len(files))
@@ -98,7 +100,8 @@ def _checked(file: Path) -> tuple[str, tuple[int, int]]:
             elif not _ends_as_jpeg(file):
                 image.load()
     except Exception as error:  # Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError, ...
-        raise UserError(f"{file} cannot be read as an image: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split())
+        raise FieldError("data.name", str(file), f" cannot be read as an image: {said}") from error
     return found
 
 

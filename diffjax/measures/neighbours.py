@@ -21,7 +21,8 @@ def prdc(e: Sets, features: str) -> list[Score]:
     def measured(images: Embedded) -> dict[str, m.PRDC]:
         return m.prdc(images.features, alike.features, told=e.told(f"prdc:{features}"))
 
-    found, best = measured(samples), measured(others) if as_many(others, samples) else None
+    found = measured(samples)
+    best = measured(others) if as_many(others, samples) else None
     scores = []
     for name, (convention, number) in zip(score_names("prdc", features), PRDC.values(), strict=True):
         k, closed = m.CONVENTIONS[convention]
@@ -45,8 +46,10 @@ def memorisation(e: Sets, features: str) -> list[Score]:
     def measured(images: Embedded) -> m.Memorisation:
         return m.memorisation(images.features, train.features, told=e.told(f"memorisation:{features}"))
 
-    found, known = measured(samples), None if heldout is None else measured(heldout)
-    protocol, (authentic, copied, excess) = e.describe(features, against="train"), score_names("memorisation", features)
+    found = measured(samples)
+    known = None if heldout is None else measured(heldout)
+    protocol = e.describe(features, against="train")
+    authentic, copied, excess = score_names("memorisation", features)
     held = "unknown" if known is None else f"{len(heldout)} held-out images"
     best = (None, None) if known is None else (known.auth_pct, known.copied_pct)
     farther = f"{held}; % farther from their nearest than it is from others"

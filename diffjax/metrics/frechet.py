@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Float64, Int64
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, Told, checked_features, untold
+from diffjax.metrics.arrays import CHUNK, checked_features
+from diffjax.metrics.progress import Told, untold
 
 MOST_DIMENSIONS = 16_384  # 128 x 128 grey pixels: 2 GB a matrix, of which a distance needs some five, and hours
 SMALLEST_SUBSET = 5_000  # images, of an extrapolation to infinitely many; the paper's, for 50,000 of 2048 features

@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, Told, blocks, checked_pair, part_of, untold
+from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
+from diffjax.metrics.progress import Told, part_of, untold
 
 
 class SubsetKID(NamedTuple):

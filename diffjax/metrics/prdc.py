@@ -17,8 +17,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, Told, blocks, checked_pair, part_of, untold
+from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
 from diffjax.metrics.nearest import neighbours_within, screened_squares, settle
+from diffjax.metrics.progress import Told, part_of, untold
 
 
 class Convention(NamedTuple):

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float32, Shaped
 from diffjax.errors import UserError
 
 Tree = Any
-PRECISIONS = ("highest", "tensorfloat32", "default")  # of products of float32; on a CPU they are all the same
 
 
 class Outputs(NamedTuple):
@@ -55,9 +54,9 @@ class Extractor:
 
 
 def check_choice(field: str, value: Any, allowed: Iterable[Any]) -> None:
-    """Raises UserError unless the value is one of those allowed."""
+    """Raises UserError unless the value of what the caller knows as `field` is one of those allowed."""
     if value not in allowed:
-        raise UserError(f"features.{field}: {value!r} is not one of {', '.join(map(str, allowed))}")
+        raise UserError(f"{field}: {value!r} is not one of {', '.join(map(str, allowed))}")
 
 
 def check_pixels(images: Shaped[ArrayLike, "n h w c"]) -> Shaped[Array, "n h w c"]:

@@ -18,7 +18,6 @@ from jaxtyping import Array, Float32, Shaped
 
 from diffjax.metrics.features import weights as files
 from diffjax.metrics.features.extractor import (
-    PRECISIONS,
     Extractor,
     Outputs,
     check_channels,
@@ -27,6 +26,7 @@ from diffjax.metrics.features.extractor import (
     to_rgb,
 )
 from diffjax.metrics.features.resize import resize as resized
+from diffjax.precision import MATMUL
 
 PUBLISHED = files.Published(
     file="pt_inception-2015-12-05-6726825d.pth",
@@ -285,7 +285,7 @@ def inception(
     """FID-Inception for images of this shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
     check_choice("layer", layer, LAYERS)
     check_choice("resize", resize, RANGES)
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, MATMUL)
     grey = check_channels(shape)
     tree, digest = files.load(PUBLISHED, weights, variables, folded)
     network = Inception(precision)

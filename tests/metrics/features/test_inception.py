@@ -114,9 +114,9 @@ def test_weights_that_do_not_fit_are_named(variables):
     ("shape", "fields", "said"),
     [
         ((8, 8, 2), {}, "images: "),
-        ((8, 8, 3), {"layer": 1024}, "features.layer: 1024 is not one of 64, 192, 768, 2048"),
-        ((8, 8, 3), {"resize": "pil"}, "features.resize: 'pil' is not one of tf1, clean, torch"),
-        ((8, 8, 3), {"precision": "low"}, "features.precision: 'low'"),
+        ((8, 8, 3), {"layer": 1024}, "^layer: 1024 is not one of 64, 192, 768, 2048"),
+        ((8, 8, 3), {"resize": "pil"}, "^resize: 'pil' is not one of tf1, clean, torch"),
+        ((8, 8, 3), {"precision": "low"}, "^precision: 'low'"),
     ],
 )
 def test_what_does_not_exist_is_refused(shape, fields, said):
