@@ -30,7 +30,9 @@ class Convention(NamedTuple):
 
 
 CONVENTIONS = {
-    "kynkaanniemi": Convention(k=3, closed=True),  # the paper and its code; torch-fidelity, StyleGAN's, ADM's
+    # The paper and its code, torch-fidelity, StyleGAN's, ADM's: one convention, but ADM's features are Inception's, and
+    # the others' VGG-16's.
+    "kynkaanniemi": Convention(k=3, closed=True),
     "naeem": Convention(k=5, closed=False),  # the package prdc, whose k is an argument, 5 in its paper; dgm-eval
 }
 
