@@ -103,8 +103,8 @@ def parser() -> Parser:
                         "data source by name, or a file that --statistics made")  # fmt: skip
     images.add_argument("--split", choices=("train", "heldout"), help="of a data source (train)")
     images.add_argument("--weights", default="", metavar="FILE", help="the network's (the cache, or a download)")
-    images.add_argument("--precision", choices=("highest", "tensorfloat32", "default"), help="of its products on "
-                        "a GPU: tensorfloat32 is faster, and what PyTorch does (highest)")  # fmt: skip
+    images.add_argument("--precision", metavar="highest|tensorfloat32|default", help="of its products on a GPU: "
+                        "tensorfloat32 is faster, and what PyTorch does (highest)")  # fmt: skip
     images.add_argument("--classifier", default="", metavar="DIR", help="the run whose features 'classifier' are")
     images.add_argument("--statistics", type=Path, metavar="FILE.npz", help="keep the reference's moments here")
     for drawing in (sample, evaluate):
@@ -171,7 +171,7 @@ def evaluate(arguments, overrides):
     from diffjax import parallel
     from diffjax.evaluate import evaluate
     from diffjax.measures import Evidence, choose
-    from diffjax.measures.report import check_place, table
+    from diffjax.measures.report import check_measured, check_place, table
     from diffjax.progress import aside
 
     if arguments.samples or arguments.reference:
@@ -197,11 +197,12 @@ def evaluate(arguments, overrides):
     scores = evaluate(evidence, arguments.workdir, run.step, arguments.out)
     if parallel.is_main():
         print(table(scores))
+    check_measured(scores)
 
 
 def compare(arguments, overrides):
     from diffjax import parallel
-    from diffjax.compare import compare
+    from diffjax.compare import Comparison, compare
     from diffjax.measures.report import table
 
     for flag in ("samples", "reference"):
@@ -212,11 +213,12 @@ def compare(arguments, overrides):
             raise UserError(f"--{flag}: is of a trained run; --samples are what they are")
     if overrides:
         raise UserError(f"--config.{overrides[0][0]}: there is no run whose config it could be")
-    scores = compare(
-        arguments.samples, arguments.reference, tuple((arguments.metrics or "frechet").split(",")),
-        arguments.features or "inception", arguments.split or "train", arguments.weights,
-        arguments.precision or "highest", arguments.classifier, out=arguments.out, keep=arguments.statistics,
-    )  # fmt: skip
+    given = {
+        flag: value for flag, value in vars(arguments).items() if value and flag in Comparison.__dataclass_fields__
+    }
+    if arguments.metrics:
+        given["metrics"] = tuple(arguments.metrics.split(","))
+    scores = compare(Comparison(**given))
     if parallel.is_main():
         print(table(scores))
 

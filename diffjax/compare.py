@@ -1,5 +1,6 @@
 """Anyone's images against a reference: the other half of the command `evaluate`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from diffjax import parallel
@@ -11,49 +12,53 @@ from diffjax.measures.files import Files
 from diffjax.measures.named import read
 from diffjax.measures.report import check_place, record
 from diffjax.metrics import check_dimensions
+from diffjax.metrics.features import check_choice
 from diffjax.metrics.statistics import is_statistics, save_statistics
+from diffjax.precision import MATMUL
 
 
-def compare(
-    samples: str,
-    reference: str,
-    metrics: tuple[str, ...] = ("frechet",),
-    features: str = "inception",
-    split: str = "train",
-    weights: str = "",
-    precision: str = "highest",
-    classifier: str = "",
-    batch_size: int = 256,
-    out: Path | None = None,
-    keep: Path | None = None,
-) -> list[Score]:
-    """The metrics of the images in `samples`, compared with those of `reference`.
+@dataclass(frozen=True)
+class Comparison:
+    """What is asked for, as the flags of the command are called."""
 
-    Either is a folder, an .npz of images, or a data source by name, of which the `split` is taken; the reference may
-    also be a file of statistics, as `keep` makes one of the reference's moments. `out` is a JSON file for the scores
-    with their protocols. Raises UserError before anything is computed for what can be known then.
-    """
-    chosen = by_features(metrics, features)
-    for path, flag, ending in ((out, "--out", ".json"), (keep, "--statistics", ".npz")):
+    samples: str  # a folder, an .npz of images, or a data source by name
+    reference: str  # likewise, or a file of statistics
+    metrics: tuple[str, ...] = ("frechet",)
+    features: str = "inception"  # of the metrics that name none
+    split: str = "train"  # of data sources
+    weights: str = ""  # the feature network's; "": the cache, or a download
+    precision: str = "highest"  # of its products
+    classifier: str = ""  # the run whose features "classifier" are
+    out: Path | None = None  # a JSON file for the scores with their protocols
+    statistics: Path | None = None  # a file of statistics to be made of the reference
+    batch_size: int = 256  # images
+
+
+def compare(asked: Comparison) -> list[Score]:
+    """The metrics of some images, compared with others. Raises UserError before anything is computed where it can."""
+    chosen, keep = by_features(asked.metrics, asked.features), asked.statistics
+    check_choice("--precision", asked.precision, MATMUL)
+    for path, flag, ending in ((asked.out, "--out", ".json"), (keep, "--statistics", ".npz")):
         if path:
             check_place(path, flag, ending)
-    images = read(samples, "--samples", split)
-    against = reference if is_statistics(reference) else read(reference, "--reference", split)
+    images = read(asked.samples, "--samples", asked.split)
+    kept = is_statistics(asked.reference)
+    against = asked.reference if kept else read(asked.reference, "--reference", asked.split)
     asking = [name for name in chosen if name.endswith(":classifier")]
-    run = judge(classifier, images.shape, asking[0]) if asking else None
-    networks = extractors(chosen, images.shape, weights, run, precision)
+    run = judge(asked.classifier, images.shape, asking[0]) if asking else None
+    networks = extractors(chosen, images.shape, asked.weights, run, asked.precision)
     if keep:
         if isinstance(against, str) or len(networks) != 1:
             what = "the moments of one reference's images by one feature network"
             raise UserError(f"--statistics: {keep} would keep {what}")
         check_dimensions(*(network.dimensions for network in networks.values()))
-    sets = Files(images, against, networks, parallel.layout(), batch_size)
+    sets = Files(images, against, networks, parallel.layout(), asked.batch_size)
     check_all(chosen, networks, sets.counts)
     scores = [score for metric in chosen.values() for score in metric(sets)]
     if keep and parallel.is_main():
         (name,) = networks
         protocol = sets.reference_protocol(name) | {"features": networks[name].protocol, "images": against.name}
         save_statistics(keep, sets.embedded(name, "reference").moments, protocol)
-    if out and parallel.is_main():
-        record(scores, sets.provenance, out)
+    if asked.out and parallel.is_main():
+        record(scores, sets.provenance, asked.out)
     return scores

@@ -13,6 +13,7 @@ from diffjax.edits import Request, plan
 from diffjax.errors import UserError
 from diffjax.evaluate import picture
 from diffjax.films import after, film
+from diffjax.measures.labels import NOTE, labels_of, write_note
 from diffjax.run import Experiment, Run
 from diffjax.sampling import Drawn
 from diffjax.words import Words
@@ -61,6 +62,7 @@ def draw(
     if words.given:
         spec = words.checked(method, spec)
     asked = method.asked(spec, label, words.prompt)
+    labels = labels_of(asked, method.reads)
     if attention:
         attentive.check(run, out)
     if request.image is not None:
@@ -79,18 +81,21 @@ def draw(
         if method.space.kind != "images":
             raise UserError("--out: a folder is for images; other data go to .npz, or to a picture as .png")
         path.mkdir(exist_ok=True)
+        (path / NOTE).unlink(missing_ok=True)
         done = 0
         for part, _ in generator.batches(run.ema, num, seed, asked):
             for image, name in zip(part.x, range(done, num), strict=False):
                 pictures.save_png(path / f"{name:06}.png", image)
             done += len(part.x)
             print(f"{done:,}/{num:,}", flush=True)
+        if shown is None:
+            write_note(path, num, labels, run=str(run.workdir), step=run.step, weights=run.weights, seed=seed)
         print(f"wrote {num} images to {path}/")
         return
     drawn = generator.draw(run.ema, num, seed, asked)
     if kind == ".npz":
         beside = {"caption": np.array(decode(drawn.label))} if method.reads else {"label": drawn.label}
-        np.savez(path, x=drawn.x, **beside)
+        np.savez(path, x=drawn.x, **beside, **({"asked": np.array(labels)} if shown is None else {}))
     elif attention:
         pictures.save_gif(path, attentive.film(run, spec, drawn), FILM_SECONDS)
     elif kind == ".png":

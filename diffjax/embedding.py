@@ -15,27 +15,40 @@ from itertools import islice
 import jax
 import numpy as np
 from jax import lax
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from diffjax import metrics as m
 from diffjax.data import Examples
 from diffjax.data.source import THREADS
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import Told, untold
 from diffjax.metrics.features import Extractor, Outputs
-from diffjax.parallel import Layout
+from diffjax.metrics.progress import Told, untold
+from diffjax.parallel import Layout, Tree
 from diffjax.rows import Rows, evenly
 
 AHEAD = THREADS + 1  # batches read before they are asked for
+HASH = 16  # bytes
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """A set of images as a feature network sees it."""
+    """A set of images as a feature network sees it, in the order in which they came."""
 
     features: Float[np.ndarray, "n d"]
     logits: Float[np.ndarray, "n k"] | None
-    content: str = ""  # a hash of the images themselves, in whatever order; "": not known
+    hashes: UInt8[np.ndarray, "n 16"]  # of the images themselves
+
+    @cached_property
+    def order(self) -> Int64[np.ndarray, " n"]:
+        """The images by their hashes. What takes some of them takes them in this order, which is as good as random, and
+        is then a function of the set: of what the images are, and not of how they were sorted."""
+        high, low = self.hashes.view(">u8").T
+        return np.lexsort((low, high))
+
+    @cached_property
+    def content(self) -> str:
+        """One hash of the set from its images': of their order it knows nothing, of how many are alike it does."""
+        return hashlib.blake2b(self.hashes[self.order].tobytes(), digest_size=8).hexdigest()
 
     @cached_property
     def moments(self) -> m.Moments:
@@ -49,12 +62,17 @@ class Embedded:
     def __len__(self) -> int:
         return len(self.features)
 
+    def at_most(self, n: int) -> "Embedded":
+        """n of them, the first by their hashes, or all."""
+        return self if n >= len(self) else self._of(self.order[:n])
+
     def evenly(self, n: int) -> "Embedded":
-        """At most n of them, from all over the set."""
-        if n >= len(self):
-            return self
-        chosen = evenly(n, len(self))
-        return Embedded(self.features[chosen], None if self.logits is None else self.logits[chosen])
+        """At most n of them, from all over the set as it came."""
+        return self if n >= len(self) else self._of(evenly(n, len(self)))
+
+    def _of(self, chosen: Int64[np.ndarray, " k"]) -> "Embedded":
+        logits = None if self.logits is None else self.logits[chosen]
+        return Embedded(self.features[chosen], logits, self.hashes[chosen])
 
 
 class Gathering:
@@ -77,14 +95,14 @@ class Gathering:
         if outputs.logits is not None:
             self.logits.add(np.asarray(outputs.logits)[:real])
 
-    def whole(self, content: str = "") -> Embedded:
-        """All of them. Raises UserError if some are not finite."""
+    def whole(self, hashes: UInt8[np.ndarray, "n 16"]) -> Embedded:
+        """All of them, with their images' hashes. Raises UserError if some are not finite."""
         self._fetch()
         features = self.features.array
         bad = sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in np.array_split(features, 64))
         if bad:
             raise UserError(f"features: those of {bad} images of {len(features)} are not finite")
-        return Embedded(features, self.logits.array, content)
+        return Embedded(features, self.logits.array, hashes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,20 +124,24 @@ class Embedder:
     def _variables(self):
         return jax.device_put(self.extractor.variables, self.layout.replicated)
 
-    def batch(self, images: jax.Array) -> Outputs:
+    def batch(self, images: jax.Array, variables: Tree | None = None) -> Outputs:
         """A batch that the devices divide, wherever it lies; nothing waits for what it gives."""
-        return self._compiled(self._variables, images)
+        return self._compiled(self._variables if variables is None else variables, images)
 
-    def __call__(self, images: Examples, told: Told = untold) -> Embedded:
-        """All of a split; `told` how many are done. Raises UserError on features that are not finite."""
+    def __call__(self, images: Examples, told: Told = untold, variables: Tree | None = None) -> Embedded:
+        """All of a split; `told` how many are done. Raises UserError on features that are not finite.
+
+        `variables` are those of a network that changes, in place of the extractor's.
+        """
+        variables = None if variables is None else jax.device_put(variables, self.layout.replicated)
         n, devices = len(images), self.layout.mesh.size
         size = -(-min(self.batch_size, n) // devices) * devices
-        gathering, hashes = Gathering(n), []
+        gathering, hashes = Gathering(n), Rows(n)
         for x, of_images in read_ahead(images, size):
-            gathering.add(self.batch(self._placed(x, size)), len(x))
-            hashes += of_images
+            gathering.add(self.batch(self._placed(x, size), variables), len(x))
+            hashes.add(of_images)
             told(gathering.features.done, n)
-        embedded = gathering.whole(content_of(hashes))
+        embedded = gathering.whole(hashes.array)
         told(n, n)
         return embedded
 
@@ -128,7 +150,7 @@ class Embedder:
         return jax.make_array_from_callback(padded.shape, self.layout.examples, lambda part: padded[part])
 
 
-def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, "n h w c"], list[bytes]]]:
+def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "n 16"]]]:
     """Batches in their order, with their images' hashes, read by threads before they are asked for.
 
     What a thread raises is raised in its batch's place; nothing more is read then.
@@ -136,7 +158,7 @@ def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, 
 
     def read(first):
         x = images.take(np.arange(first, min(first + size, len(images))))["x"]
-        return x, [content_hash(image) for image in x]
+        return x, image_hashes(x)
 
     with ThreadPoolExecutor(THREADS) as pool:
         try:
@@ -150,13 +172,12 @@ def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, 
             pool.shutdown(cancel_futures=True)
 
 
-def content_hash(image: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """A hash of the shape and the pixels of one image."""
-    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image))
-    return digest.digest()
-
-
-def content_of(hashes: list[bytes]) -> str:
-    """One hash of a set of images from theirs: of their order it knows nothing, of how many are alike it does."""
-    return hashlib.blake2b(b"".join(sorted(hashes)), digest_size=8).hexdigest()
+def image_hashes(x: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n 16"]:
+    """A hash of the shape and the pixels of each image."""
+    start = hashlib.blake2b(str(x.shape[1:]).encode(), digest_size=HASH)
+    hashes = np.empty((len(x), HASH), np.uint8)
+    for row, image in zip(hashes, x, strict=True):
+        digest = start.copy()
+        digest.update(np.ascontiguousarray(image))
+        row[:] = np.frombuffer(digest.digest(), np.uint8)
+    return hashes

@@ -10,9 +10,17 @@ class UserError(Exception):
     """Something asked for cannot be done: status 2. The message names the field, the value and what would be right."""
 
 
+class FieldError(UserError):
+    """What is wrong with a field's value, in parts, for whoever knows the field, or the value, by another name."""
+
+    def __init__(self, field: str, value: str, reason: str, remedy: str = ""):
+        super().__init__(f"{field}: {value}{reason}{'; ' if remedy else ''}{remedy}")
+        self.field, self.value, self.reason = field, value, reason
+
+
 class Taken(UserError):
     """A run directory is in another live process's hands."""
 
 
 class Diverged(Exception):
-    """A loss or a gradient was no longer finite: status 3. The message says when, where, and what is still good."""
+    """A loss, a gradient or a sample is not finite: status 3. The message says when, where, and what is still good."""

@@ -90,6 +90,8 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
         "seed": evidence.seed,
         "weights": evidence.weights,
         "sampler": flatten(experiment.config.sampler),
+        "data": flatten(experiment.config.data),
+        "reference": experiment.config.eval.reference,
         "nfe": float(evidence.shown.nfe.mean()) if evidence.has_drawn else 0.0,
     }
     if parallel.is_main():

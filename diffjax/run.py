@@ -15,14 +15,17 @@ from ml_collections import ConfigDict
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
 from diffjax.config import build, plain
+from diffjax.data.source import in_memory
 from diffjax.diffusion import Process
 from diffjax.diffusion.guidance import classifier
 from diffjax.diffusion.nested import with_other
 from diffjax.ema import WIDEST, Power, network_of, reconstruct
+from diffjax.embedding import Embedder
 from diffjax.encoders import Encoder
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion, NoisyClassifier
 from diffjax.methods.method import Method
+from diffjax.metrics.features import Extractor, Outputs
 from diffjax.metrics.features.weights import content_hash
 from diffjax.optim import Adam
 from diffjax.parallel import Layout, Tree
@@ -122,13 +125,15 @@ class Experiment:
         return self._made[name]
 
     def logits(self, variables: dict[str, Tree], images: np.ndarray, batch_size: int = 512) -> np.ndarray:
-        """What a classifier says of stored images [n, h, w, c]: [n, k]. The last batch is padded: one program does."""
-        logits, parts = self.once("logits", lambda: jax.jit(self.method.logits)), []
-        for first in range(0, len(images), batch_size):
-            part = images[first : first + batch_size]
-            padded = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), part.dtype)])
-            parts.append(np.asarray(logits(variables, padded))[: len(part)])
-        return np.concatenate(parts)
+        """What a classifier says of stored images [n, h, w, c]: [n, k]. Raises UserError if some are not finite."""
+
+        def embedder() -> Embedder:
+            classes = self.method.space.num_classes
+            says = Extractor("logits", classes, {}, {}, lambda v, x: Outputs(self.method.logits(v, x)))
+            return Embedder(says, self.layout, batch_size)
+
+        found = self.once("logits", embedder)(in_memory(images, np.zeros(len(images))), variables=variables)
+        return found.features
 
 
 def _other(method: Method, guidance: Any, path: str) -> Any:

@@ -62,12 +62,17 @@ class Generator:
     def labelled(self) -> bool:
         return self.method.draws_by_label(self.spec)
 
+    @property
+    def asked(self) -> np.ndarray | None:
+        """The labels or captions that are drawn by, each in turn, where none are given."""
+        return self.method.asked(self.spec)
+
     def batches(
         self, variables: dict[str, Tree], num: int, seed: int, asked: np.ndarray | None = None
     ) -> Iterator[tuple[Drawn, jax.Array]]:
         """`num` samples, `batch_size` at a time; beside them the whole padded batch, stored units, still on device."""
         key = jax.random.fold_in(jax.random.key(seed), 2)  # the role "draw", after "init" and "step"
-        asked = self.method.asked(self.spec) if asked is None else asked
+        asked = self.asked if asked is None else asked
         told = self.method.told(asked)
         for first in range(0, num, self.batch_size):
             index = np.arange(first, first + self.batch_size)

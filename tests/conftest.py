@@ -34,6 +34,18 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory):
+    """The run directory of a classifier of the digits that has learned next to nothing."""
+    from diffjax.train import train
+    from tests import tiny
+
+    workdir = tmp_path_factory.mktemp("classifier")
+    small = {"train.batch_size": "64", "train.steps": "2", "parallel.devices": "1"}
+    train(tiny.changed("configs/classifier.py:digits", small, {}), workdir)
+    return str(workdir)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def programs_are_forgotten():
     """XLA maps memory for every compiled program, and crashes when a process has 65,530 maps: a file's are freed."""

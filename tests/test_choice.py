@@ -1,6 +1,7 @@
 """What metrics say of themselves before anything is drawn: the names of their scores, and what they cannot do."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,14 @@ import pytest
 
 import launch
 from diffjax import measures
-from diffjax.data import Space
+from diffjax.data import Digits, Space
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
 from diffjax.evaluate import evaluate
 from diffjax.measures.table import BY_FEATURES
-from diffjax.run import Experiment
+from diffjax.metrics.protocol import differences
+from diffjax.parallel import layout
+from diffjax.run import Experiment, load
 from diffjax.train import train
 from tests import tiny
 from tests.test_launch import one_line
@@ -23,13 +26,33 @@ from tests.test_measures import evidence, scores
 OF_DIGITS = ("classifier", "parzen", "inception_score:classifier", *(f"{name}:pixels" for name in BY_FEATURES))
 
 
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    """A classifier of the digits that has learned next to nothing."""
-    workdir = tmp_path_factory.mktemp("classifier")
-    small = {"train.batch_size": "64", "train.steps": "2", "parallel.devices": "1"}
-    train(tiny.changed("configs/classifier.py:digits", small, {}), workdir)
-    return str(workdir)
+def test_a_classifier_sees_in_the_precision_that_is_asked_for_whatever_that_of_the_run(classifier):
+    run, protocols = load(classifier), []
+    with jax.default_matmul_precision("default"):
+        for asked, wanted in (("tensorfloat32", jax.lax.Precision.HIGH), ("highest", jax.lax.Precision.HIGHEST)):
+            network = measures.extractors(["kid:classifier"], (8, 8, 1), "", run, asked)["classifier"]
+            jaxpr = jax.make_jaxpr(network.apply)(network.variables, np.zeros((1, 8, 8, 1), np.uint8))
+            products = [e for e in jaxpr.eqns if e.primitive.name in ("conv_general_dilated", "dot_general")]
+            found = {e.params["precision"] for e in products}
+            assert found == {(wanted, wanted)}
+            protocols.append(network.protocol)
+    assert differences(*protocols) == ["precision (tensorfloat32 against highest)"]
+
+
+def test_a_judge_sees_images_on_all_devices_as_on_one(classifier):
+    run, x = load(classifier), Digits().split("heldout").arrays()["x"][:70]
+    for devices in (1, 8):
+        experiment = dataclasses.replace(run.experiment, layout=layout(devices=devices))
+        found, whole = experiment.logits(run.ema, x, batch_size=32), experiment.method.logits(run.ema, x)
+        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_logits_are_of_an_inception_score_and_nobody_else_pays_for_them(classifier):
+    run, x = load(classifier), np.zeros((2, 8, 8, 1), np.uint8)
+    for names, logits in ((["kid:classifier"], None), (["kid:classifier", "inception_score:classifier"], (2, 10))):
+        network = measures.extractors(names, (8, 8, 1), "", run, "highest")["classifier"]
+        found = jax.eval_shape(network.apply, network.variables, x)
+        assert found.features.shape == (2, 128) and (found.logits and found.logits.shape) == logits
 
 
 def check_names(names, num, model, **changes):
@@ -107,10 +130,13 @@ def test_the_front_door_refuses_what_a_run_cannot_measure_and_writes_where_it_is
     assert not (run / "evals").exists()
 
 
+def diverged(of):
+    """The state of a run, or of what is known of one, with weights that are NaN."""
+    return jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf, of.state)
+
+
 def broken(e) -> measures.Evidence:
-    """The same of networks whose weights are NaN, as a run that diverged has them."""
-    state = jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf, e.state)
-    return measures.Evidence(e.experiment, state, e.num, e.seed, e.choice)
+    return measures.Evidence(e.experiment, diverged(e), e.num, e.seed, e.choice)
 
 
 def test_samples_that_are_no_numbers_have_no_score_and_do_not_end_a_run(tmp_path, classifier):
@@ -120,6 +146,24 @@ def test_samples_that_are_no_numbers_have_no_score_and_do_not_end_a_run(tmp_path
     assert set(found) == set(e.choice.names)
     for score in found.values():
         assert np.isnan(score.value) and "40 of 40 are not finite; stored as uint8 they would pass" in score.meaning
+
+
+def test_a_run_whose_samples_are_no_numbers_ends_the_command_with_status_3_and_says_why(tmp_path, capsys, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "numbers.json"
+    train(tiny.gan(train__steps=2, eval__metrics="()"), run)
+    opened = launch.opened
+    monkeypatch.setattr(
+        launch, "opened", lambda *words: dataclasses.replace(opened(*words), state=diverged(opened(*words)))
+    )
+    words = ["evaluate", f"--workdir={run}", "--metrics=frechet:pixels,nfe", "--num=20", f"--out={out}"]
+    assert launch.main(words) == 3
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith(
+        "launch.py: evaluate: frechet_pixels, frechet_pixels_ratio could not be measured: samples: 20 of 20 are not fin"
+    )
+    assert "nan" in said.out and "Traceback" not in said.err
+    values = {score["name"]: score["value"] for score in json.loads(out.read_text())["metrics"]}
+    assert not np.isfinite(float(values["frechet_pixels"])) and values["nfe"] == 1 and values["not_finite"] == 20
 
 
 def test_points_that_are_no_numbers_are_near_no_mode_and_it_is_said():
@@ -137,8 +181,9 @@ def test_protocols_of_samples_say_their_labels_and_those_of_data_no_samples(tmp_
     assert drawn.protocol["labels"] == "i modulo 10" and drawn.protocol["generated"] == 7
     assert "only the first 7 of 10 classes are drawn; take at least 10 samples" in drawn.warning
     assert not {"labels", "generated"} & set(data.protocol) and not data.warning
+    assert data.protocol["data.name"] == "digits" and "data.name" not in drawn.protocol  # its reference is its images
     unlabelled = scores(evidence(["frechet_pixels"], 7, tiny.gan, method__conditional="false"))["frechet_pixels"]
-    assert unlabelled.protocol["labels"] == "none" and "classes" not in unlabelled.warning
+    assert "labels" not in unlabelled.protocol and "classes" not in unlabelled.warning
 
 
 def test_only_the_others_that_are_compared_are_embedded_and_no_reference_for_the_inception_score(

@@ -9,14 +9,21 @@ from PIL import Image
 
 import launch
 from diffjax import metrics as m
-from diffjax.compare import compare
+from diffjax.compare import Comparison
+from diffjax.compare import compare as compared
 from diffjax.data import Digits
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
 from diffjax.pictures import save_png
+from diffjax.train import train
+from tests import tiny
 from tests.test_launch import one_line
 
 TRAIN, HELDOUT = (Digits().split(name).arrays()["x"] for name in ("train", "heldout"))
+
+
+def compare(*asked, **more):
+    return compared(Comparison(*asked, **more))
 
 
 def folder(path, images):
@@ -86,6 +93,59 @@ def test_a_reference_is_its_images_wherever_they_lie(digits, tmp_path):
     one, two = m.Metric("frechet_pixels", 1.0, here), m.Metric("frechet_pixels", 1.0, other)
     with pytest.raises(UserError, match=r"differ in reference_hash \(\w{16} against \w{16}\); measure both alike"):
         m.check_comparable(one, two)
+
+
+def test_equal_protocols_are_equal_numbers_however_the_sets_are_sorted(classifier, tmp_path):
+    """Also of what takes some images only: subsets of both sets, as many of the reference as there are samples."""
+    metrics = ("kid", "prdc", "inception_score", "frechet", "memorisation", "frechet_infinity")
+    metrics = tuple(name if name == "inception_score" else f"{name}:pixels" for name in metrics)
+    x, y, found = TRAIN[:200], TRAIN[200:], []
+    for brightest_last in (False, True):
+        for name, images in (("x", x), ("y", y)):
+            order = np.argsort(images.mean(axis=(1, 2, 3))) if brightest_last else np.arange(len(images))
+            np.savez(tmp_path / f"{name}.npz", x=images[order])
+        places = (str(tmp_path / f"{name}.npz") for name in "xy")
+        found.append({s.name: s for s in compare(*places, metrics, "classifier", classifier=classifier)})
+    for one, two in zip(*(scores.values() for scores in found), strict=True):
+        assert one.protocol == two.protocol
+        np.testing.assert_allclose(one.value, two.value, rtol=1e-6, atol=1e-6, err_msg=one.name)
+
+
+def written(path, *words) -> dict[str, m.Metric]:
+    """What `evaluate` writes, by name."""
+    assert launch.main(["evaluate", *words, f"--out={path}"]) == 0
+    content = json.loads(path.read_text())
+    metrics = (m.Metric(s["name"], s["value"], s["protocol"], content["provenance"]) for s in content["metrics"])
+    return {metric.name: metric for metric in metrics}
+
+
+def test_a_run_s_samples_in_a_folder_have_the_run_s_numbers_and_other_labels_are_refused(tmp_path):
+    run, metrics = tmp_path / "run", "--metrics=frechet:pixels,kid:pixels,prdc:pixels"
+    train(tiny.gan(train__steps=2, method__conditional="true", eval__metrics="()"), run)
+    draw = ["sample", f"--workdir={run}", f"--seed={tiny.gan().seed}", "--num=40"]
+    for name, more in (("all/", []), ("all.npz", []), ("threes/", ["--label=3"])):
+        assert launch.main([*draw, *more, f"--out={tmp_path}/{name}"]) == 0
+    own = written(tmp_path / "run.json", f"--workdir={run}", metrics, "--num=40")
+    against = ["--reference=digits", "--split=heldout", metrics]
+    for name in ("all", "all.npz"):
+        found = written(tmp_path / "files.json", f"--samples={tmp_path}/{name}", *against)
+        for of_files in found.values():
+            assert m.average([own[of_files.name], of_files]).sd < 1e-6
+    assert own.keys() - found.keys() == {"frechet_pixels_ratio"}  # a folder has no others to be compared with
+    threes = written(tmp_path / "threes.json", f"--samples={tmp_path}/threes", *against)
+    with pytest.raises(UserError, match=r"values of kid_pixels differ in labels \(i modulo 10 against only 3\)"):
+        m.check_comparable(own["kid_pixels"], threes["kid_pixels"])
+    assert threes["kid_pixels"].provenance["drawn"]["step"] == own["kid_pixels"].provenance["step"] == 2
+
+
+def test_images_without_a_note_have_no_labels_and_a_note_of_others_is_refused(digits, tmp_path, capsys):
+    assert "labels" not in protocol_of(digits, digits)
+    place = folder(tmp_path / "some", TRAIN[:7])
+    (tmp_path / "some" / "samples.json").write_text(json.dumps({"images": 9, "labels": "i modulo 10"}))
+    words = ["evaluate", f"--samples={place}", "--reference=digits", "--features=pixels"]
+    assert "samples.json is of 9 images, and 7 lie there; remove it" in one_line(capsys, *words)
+    (tmp_path / "some" / "samples.json").write_text("[]")
+    assert "samples.json is not what `sample` writes of its images" in one_line(capsys, *words)
 
 
 def test_statistics_of_before_the_hash_are_read_and_not_compared_with_the_images(digits, tmp_path):
@@ -180,6 +240,7 @@ def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
     [
         (["--metrics=frechet", "--statistics=FILE/x.npz"], "--statistics: .*FILE/x.npz cannot be written"),
         (["--metrics=frechet", "--out=FILE/x.json"], "--out: .*FILE/x.json cannot be written"),
+        (["--metrics=kid", "--precision=half"], "--precision: 'half' is not one of highest, tensorfloat32, default"),
         (["--metrics=frechet", "--out=FOLDER.json"], "--out: .*FOLDER.json is a folder"),
         (["--metrics=frechet", "--statistics=x.txt"], "--statistics: .* give it the ending .npz"),
         (["--metrics=kid,frechet_pixels,prdc", "--samples=FEW"], "samples: 4 images; prdc:pixels needs at least 6"),
@@ -218,7 +279,7 @@ def test_nothing_is_embedded_before_a_mistake_is_found(words, said, digits, tmp_
 
 def test_folders_for_what_is_kept_are_made(digits, tmp_path):
     kept, out = tmp_path / "new" / "kept.npz", tmp_path / "also" / "new" / "numbers.json"
-    compare(digits, digits, ("frechet",), "pixels", out=out, keep=kept)
+    compare(digits, digits, ("frechet",), "pixels", out=out, statistics=kept)
     assert kept.is_file() and out.is_file() and not list(tmp_path.rglob(".*"))
 
 

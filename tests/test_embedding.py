@@ -125,3 +125,11 @@ def test_a_set_is_what_its_images_are_in_any_order_and_any_batches():
     twice = np.concatenate([X, X[:1]])
     wide = X.reshape(-1, 4, 16, 1)
     assert len({content(x) for x in (X, changed, X[1:], twice, wide)}) == 5
+
+
+def test_some_images_of_a_set_are_the_same_ones_however_it_is_sorted():
+    one, other = (Embedder(PIXELS, layout(devices=1))(in_memory(x, np.zeros(50))) for x in (X, X[::-1]))
+    np.testing.assert_array_equal(one.at_most(20).features, other.at_most(20).features)
+    np.testing.assert_array_equal(one.features[one.order], other.features[other.order])
+    assert one.at_most(20).content == other.at_most(20).content != one.content
+    assert one.at_most(50) is one and not np.array_equal(one.at_most(20).features, one.features[:20])

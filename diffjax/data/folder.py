@@ -19,7 +19,7 @@ from diffjax.data.source import (
 )
 from diffjax.data.space import Space
 from diffjax.data.text import decode, distinct, encode, longest, sentences
-from diffjax.errors import UserError
+from diffjax.errors import FieldError, UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 TEXT_FILES = ".txt"
@@ -98,10 +98,10 @@ class Folder:
         """The images, sorted by path."""
         root = Path(self.path).expanduser()
         if not root.is_dir():
-            raise UserError(f"data.name: 'folder:{self.path}': {'not a' if root.exists() else 'no such'} folder")
+            raise self._wrong(f": {'not a' if root.exists() else 'no such'} folder")
 
         def unreadable(error):
-            raise UserError(f"data.name: 'folder:{self.path}': cannot read {error.filename}: {error.strerror}")
+            raise self._wrong(f": cannot read {error.filename}: {error.strerror}")
 
         found = []
         for folder, folders, files in os.walk(root, onerror=unreadable, followlinks=True):
@@ -112,11 +112,14 @@ class Folder:
                 if name.lower().endswith(SUFFIXES) and not name.startswith(".")
             ]
         if not found:
-            raise UserError(f"data.name: 'folder:{self.path}' holds no image ({', '.join(SUFFIXES)})")
+            raise self._wrong(f" holds no image ({', '.join(SUFFIXES)})")
         loose = min((file for file in found if len(file.parts) == 1), default=None)
         if loose and any(len(file.parts) > 1 for file in found):
-            raise UserError(f"data.name: 'folder:{self.path}' has sub-folders (the classes), but {loose} is in none")
+            raise self._wrong(f" has sub-folders (the classes), but {loose} is in none")
         return [root / file for file in sorted(found, key=lambda file: file.as_posix())]
+
+    def _wrong(self, reason: str) -> FieldError:
+        return FieldError("data.name", f"'folder:{self.path}'", reason)
 
     def _class_of(self, file: Path) -> str:
         return file.relative_to(Path(self.path).expanduser()).parts[0]
@@ -162,7 +165,8 @@ class Folder:
         for file in self.files:
             if (size := _header(file)) != first:
                 (h0, w0), (h, w) = first, size
-                raise UserError(f"data.size: 0, but {self.files[0]} is {w0}x{h0} and {file} is {w}x{h}; give a size")
+                different = f", but {self.files[0]} is {w0}x{h0} and {file} is {w}x{h}"
+                raise FieldError("data.size", "0", different, "give a size")
         return first
 
 
@@ -187,4 +191,4 @@ def _header(file: Path) -> tuple[int, int]:
             sideways = width != height and image.getexif().get(ORIENTATION) in SIDEWAYS
             return (width, height) if sideways else (height, width)
     except Exception as error:  # as in read_image
-        raise UserError(f"data.name: {file} cannot be read as an image: {error}") from error
+        raise FieldError("data.name", str(file), f" cannot be read as an image: {error}") from error

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from diffjax.data.space import Space
-from diffjax.errors import UserError
+from diffjax.errors import FieldError, UserError
 
 # "x": [n, *shape] uint8 or float32 (stored units), "label": [n] int32, 0 if unlabelled; where the space says so also
 # "caption": [n, bytes] uint8, as `diffjax.data.text` encodes it.
@@ -148,7 +148,7 @@ def read_image(file: Path | bytes, channels: int, size: int, name: str) -> np.nd
             image = to_8_bits(image, "L" if channels == 1 else "RGB")
             pixels = np.asarray(_resize(image, size) if size else image)
     except Exception as error:  # Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError, ...
-        raise UserError(f"data.name: {name} cannot be read as an image: {error}") from error
+        raise FieldError("data.name", name, f" cannot be read as an image: {error}") from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
 

@@ -10,7 +10,8 @@ names      what those of images, and their scores, are called
 table      all of them: what they are for, and what their scores are called
 possible   what forbids one before anything is embedded
 choice     metrics chosen by name, with the networks and the judge that they need
-evidence   a trained experiment, judged;   files: anyone's images, compared
+evidence   a trained experiment, judged;   files: anyone's images, compared;   named: these, read
+labels     by which labels samples were drawn, as protocols and folders of samples say it
 report     scores computed, written down, and shown
 """
 

@@ -1,6 +1,6 @@
 """Metrics chosen by name, with everything that they need: the feature networks, the classifier, images enough."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from diffjax.measures.names import SHORT, score_names
 from diffjax.measures.possible import check
 from diffjax.measures.table import BY_FEATURES, METRICS, is_stacked
 from diffjax.methods.classifier import Classifier
-from diffjax.metrics.features import FEATURES, PRECISIONS, Extractor
+from diffjax.metrics.features import FEATURES, Extractor, check_choice
+from diffjax.precision import MATMUL
 from diffjax.run import Experiment, Run, load
 
 TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
@@ -84,14 +85,13 @@ def full(given: str, default: str) -> tuple[str, str]:
 
 
 def extractors(
-    metrics: Iterable[str], shape: tuple[int, ...], weights: str, judge: Run | None, precision: str
+    metrics: Collection[str], shape: tuple[int, ...], weights: str, judge: Run | None, precision: str
 ) -> dict[str, Extractor]:
     """The feature networks that these metrics ask, by full names, for images of this shape.
 
     `weights` is the file of those that are fetched, `precision` that of their products.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"eval.precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
+    check_choice("eval.precision", precision, MATMUL)
     known, networks = [*FEATURES, "classifier"], sorted({name.partition(":")[2] for name in metrics} - {""})
     for name in networks:
         if name not in known:
@@ -101,12 +101,15 @@ def extractors(
         asked = f"one file, for {len(fetched)} networks" if fetched else "for no network: these features have none"
         raise UserError(f"eval.weights: {weights} is {asked}; leave it empty")
     given = {"precision": precision} | ({"weights": weights} if weights else {})
-    return {
-        name: classes.extractor(judge)
-        if name == "classifier"
-        else FEATURES[name](shape, **(given if name in fetched else {}))
-        for name in networks
-    }
+
+    def made(name: str) -> Extractor:
+        if name == "classifier":
+            network = classes.extractor(judge, precision)
+        else:
+            network = FEATURES[name](shape, **(given if name in fetched else {}))
+        return network if f"inception_score:{name}" in metrics else network.without_logits()
+
+    return {name: made(name) for name in networks}
 
 
 def judge_of(experiment: Experiment, chosen: Iterable[str]) -> Run | None:

@@ -1,5 +1,7 @@
 """What a trained classifier says: of generated images, and of itself."""
 
+import jax
+
 from diffjax import metrics as m
 from diffjax.measures.contract import Score
 from diffjax.measures.evidence import Evidence
@@ -13,16 +15,21 @@ OF_STACKS = (
 )  # fmt: skip
 
 
-def extractor(judge: Run) -> Extractor:
-    """A trained classifier as a feature network: its last hidden layer, and its logits."""
+def extractor(judge: Run, precision: str = "highest") -> Extractor:
+    """A trained classifier as a feature network: its last hidden layer, and its logits.
+
+    Its products have this precision, whatever that of the run it judges; its activations the format it was trained in.
+    """
     method = judge.experiment.method
     network = method.make(method.network)
 
     def apply(variables, images):
         x = method.space.to_model(images)
-        return Outputs(network.apply(variables, x, features=True), network.apply(variables, x))
+        with jax.default_matmul_precision(precision):
+            return Outputs(network.apply(variables, x, features=True), network.apply(variables, x))
 
     protocol = {"network": "classifier", "weights": judge.identity, "resize": "none", "range": "its own"}
+    protocol |= {"precision": precision, "compute": method.precision.compute}
     return Extractor("classifier", network.width, protocol, judge.ema["classifier"], apply, method.space.num_classes)
 
 

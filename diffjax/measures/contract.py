@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from diffjax.embedding import Embedded
-from diffjax.metrics.arrays import Told
 from diffjax.metrics.features import Extractor
+from diffjax.metrics.progress import Told
+from diffjax.progress import Waiting
 from diffjax.run import Run
 
 
@@ -49,6 +50,15 @@ class Sets(Protocol):
         ...
 
 
+class Said:
+    """Sets of images that tell whoever waits how far they are, by what `say` does with a line."""
+
+    say: Callable[[str], None]
+
+    def told(self, what: str) -> Told:
+        return Waiting(what, self.say).at
+
+
 class Counts(NamedTuple):
     """How many images there will be, which is known before any is looked at."""
 
@@ -80,6 +90,14 @@ class Choice:
     def names(self) -> tuple[str, ...]:
         """Of all the scores that these metrics may give."""
         return tuple(name for metric in self.metrics.values() for name in metric.names)
+
+
+BY_HASH = {"order": "image hashes"}  # of what depends on which image is the first: it is a function of the sets
+
+
+def of_samples(num: int, labels: str) -> dict[str, Any]:
+    """What it says of samples: how many, and by which labels they were drawn, if by any ("")."""
+    return {"generated": num} | ({"labels": labels} if labels else {})
 
 
 def of_images(extractor: Extractor) -> dict[str, Any]:

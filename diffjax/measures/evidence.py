@@ -10,11 +10,11 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax.config import flatten
 from diffjax.data import Examples
-from diffjax.embedding import Embedded, Embedder, Gathering
+from diffjax.embedding import Embedded, Embedder, Gathering, image_hashes
 from diffjax.errors import UserError
-from diffjax.measures.contract import Choice, of_images
-from diffjax.metrics.arrays import Told
-from diffjax.progress import Waiting
+from diffjax.measures.contract import Choice, Said, of_images, of_samples
+from diffjax.measures.labels import labels_of
+from diffjax.metrics.features import Extractor
 from diffjax.rows import evenly
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn, together
@@ -22,7 +22,7 @@ from diffjax.state import TrainState
 
 
 @dataclass
-class Evidence:
+class Evidence(Said):
     """What metrics judge by: the experiment, its averaged networks, real data, and samples drawn once."""
 
     experiment: Experiment
@@ -40,7 +40,7 @@ class Evidence:
 
     @property
     def data_protocol(self) -> dict[str, Any]:
-        """What every metric's protocol begins with: which data.
+        """What the protocol of a metric without a feature network begins with: which data.
 
         Not where the data are kept, nor whether training sees mirrored twins: no reference does.
         """
@@ -49,13 +49,12 @@ class Evidence:
 
     @property
     def drawn_protocol(self) -> dict[str, Any]:
-        """What that of a metric of samples begins with: which data, how many samples, and of which labels."""
-        labelled, classes = self.experiment.own_generator.labelled, self.experiment.method.space.num_classes
-        labels = f"i modulo {classes}" if labelled else "none"
-        if self.experiment.method.reads:
-            prompts = self.experiment.method.space.prompts
-            labels = f"prompt i modulo {len(prompts)} of {m.fingerprint(list(prompts))}"
-        return self.data_protocol | {"generated": self.num, "labels": labels}
+        """And if it is of samples: which data, how many samples, and of which labels."""
+        return self.data_protocol | {"generated": self.num, "labels": self._labels or "none"}
+
+    @property
+    def _labels(self) -> str:
+        return labels_of(self.experiment.own_generator.asked, self.experiment.method.reads)
 
     @property
     def lack_of_classes(self) -> str:
@@ -66,21 +65,28 @@ class Evidence:
         return f"only the first {self.num} of {classes} classes are drawn; take at least {classes} samples"
 
     def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
-        """The protocol of what is measured by these features, against a set, or none ("")."""
-        ours = self.drawn_protocol | of_images(self.choice.extractors[features])
+        """The protocol of what is measured by these features, against a set, or none ("").
+
+        `Files` says the same of the same images. Which data, how prepared, of which split is provenance: the reference
+        is its images, and their hash stands here.
+        """
+        ours = of_samples(self.num, self._labels) | of_images(self.choice.extractors[features])
         if not against:
             return ours
         real = self.embedded(features, against)
-        return ours | {"reference": len(real), "split": self._split(against), "reference_hash": real.content}
+        return ours | {"reference": len(real), "reference_hash": real.content}
 
     @property
     def drawn(self) -> Drawn:
         """The samples, for metrics. Raises UserError if some are no numbers and have become something that is one."""
+        self._check_finite()
+        return self.shown
+
+    def _check_finite(self) -> None:
         drawn = self.shown
         if drawn.not_finite and self.experiment.method.space.kind != "points":
             broken = f"{drawn.not_finite} of {self.num} are not finite"
             raise UserError(f"samples: {broken}; stored as {drawn.x.dtype} they would pass for real ones")
-        return drawn
 
     @property
     def shown(self) -> Drawn:
@@ -110,9 +116,7 @@ class Evidence:
     def _embedder(self, features: str) -> Embedder:
         e, batch_size = self.experiment, self.experiment.own_generator.batch_size
         extractor = self.choice.extractors[features]
-        return e.once(
-            ("embedder", m.fingerprint(extractor.protocol)), lambda: Embedder(extractor, e.layout, batch_size)
-        )
+        return e.once(("embedder", *_key(extractor)), lambda: Embedder(extractor, e.layout, batch_size))
 
     def embedded(self, features: str, which: str) -> Embedded:
         """A set as a feature network sees it; at real images it looks once in the life of the experiment."""
@@ -121,8 +125,7 @@ class Evidence:
         split = self._split(which)
         examples = self._examples(split)
         key = (split, min(self.num, len(examples))) if which == "others" else (split, len(examples))
-        network = m.fingerprint(self.choice.extractors[features].protocol)
-        known = self.experiment.once(("embedded", network), dict)
+        known = self.experiment.once(("embedded", *_key(self.choice.extractors[features])), dict)
         if key not in known:
             whole = known.get((split, len(examples)))
             if whole is None:
@@ -132,13 +135,16 @@ class Evidence:
         return known[key]
 
     def _embedded_samples(self, features: str) -> Embedded:
+        self._check_finite()
         known = self.__dict__.setdefault("_embedded", {})
-        if self.drawn and features not in known:
-            known[features] = self._sampled[1][features].whole()
+        if features not in known:
+            known[features] = self._sampled[1][features].whole(self._hashes)
         return known[features]
 
-    def told(self, what: str) -> Told:
-        return Waiting(what, self.say).at
+    @functools.cached_property
+    def _hashes(self) -> np.ndarray:
+        """Of the samples: they too are a set, whatever number each of them has."""
+        return image_hashes(self.shown.x)
 
     def _examples(self, split: str) -> Examples:
         return self.experiment.source.split(split)
@@ -161,6 +167,16 @@ class Evidence:
     @functools.cached_property
     def heldout(self) -> dict[str, np.ndarray]:
         return self.experiment.source.split("heldout").arrays()
+
+    def some_heldout(self) -> dict[str, np.ndarray]:
+        """As many held-out examples as there are to be samples, at most, from all over the split."""
+        chosen = evenly(self.num, len(self.heldout["x"]))
+        return {name: values[chosen] for name, values in self.heldout.items()}
+
+
+def _key(extractor: Extractor) -> tuple[str, int]:
+    """Two with the same see the same: what there is of the one need not be made for the other."""
+    return m.fingerprint(extractor.protocol), extractor.classes
 
 
 def _some(examples: Examples, n: int) -> Examples:

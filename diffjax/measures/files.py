@@ -10,13 +10,12 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax.embedding import Embedded, Embedder
 from diffjax.errors import UserError
-from diffjax.measures.contract import Counts, of_images
+from diffjax.measures.contract import Counts, Said, of_images, of_samples
 from diffjax.measures.named import Pictures, blamed
 from diffjax.metrics import statistics
-from diffjax.metrics.arrays import Told
 from diffjax.metrics.features import Extractor
 from diffjax.parallel import Layout
-from diffjax.progress import Waiting, aside
+from diffjax.progress import aside
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class OnlyMoments:
 
 
 @dataclass
-class Files:
+class Files(Said):
     """Two sets of images, as metrics compare them: no training set but the reference, and no others.
 
     Raises UserError, before anything is embedded, if they cannot be compared by these networks.
@@ -93,14 +92,12 @@ class Files:
         with blamed(images.flag, images.name):
             return embedder(images.examples, self.told(images.name))
 
-    def told(self, what: str) -> Told:
-        return Waiting(what, self.say).at
-
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
         return (self.samples if which == "samples" else self.reference).examples.take(np.asarray(indices))["x"]
 
     def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
-        ours = {"generated": len(self.samples.examples)} | of_images(self.extractors[features])
+        labels = self.samples.note.get("labels", "")
+        ours = of_samples(len(self.samples.examples), labels) | of_images(self.extractors[features])
         return ours | (self.reference_protocol(features) if against else {})
 
     def reference_protocol(self, features: str) -> dict[str, Any]:
@@ -110,8 +107,9 @@ class Files:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the images lie, and those of which statistics were kept lay."""
+        """Where the images lie, and those of which statistics were kept lay; how the samples were drawn, if noted."""
+        ours = {"samples": self.samples.name} | ({"drawn": self.samples.note} if self.samples.note else {})
         if isinstance(self.reference, Pictures):
-            return {"samples": self.samples.name, "reference": self.reference.name}
+            return ours | {"reference": self.reference.name}
         images = {protocol["images"] for _, protocol in self._kept.values() if "images" in protocol}
-        return {"samples": self.samples.name, "reference": self.reference, "images": ", ".join(sorted(images))}
+        return ours | {"reference": self.reference, "images": ", ".join(sorted(images))}

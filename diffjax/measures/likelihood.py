@@ -71,8 +71,9 @@ def vlb(e: Evidence, draws: int = 64) -> list[Score]:
 
     Bits/dim for images, which are discrete; for points bits of a density, in standardised units.
     """
-    data = _some(e.heldout, e.num)
-    terms, (unit, per), protocol = densities.bound(e.experiment, e.variables, data, e.seed, draws), *_bits(e, data)
+    data = e.some_heldout()
+    terms = densities.bound(e.experiment, e.variables, data, e.seed, draws)
+    (unit, per), protocol = _bits(e, data)
     total, error = mean_and_error(terms.total * per)
     protocol |= {"draws": draws}
     return [
@@ -94,11 +95,9 @@ def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
 
     Images are dequantised uniformly, which makes it an upper bound in expectation.
     """
-    data = _some(e.heldout, e.num)
-    (log_p, nfe), (unit, per), protocol = (
-        densities.log_prob(e.experiment, e.variables, data, e.seed, probes),
-        *_bits(e, data),
-    )
+    data = e.some_heldout()
+    log_p, nfe = densities.log_prob(e.experiment, e.variables, data, e.seed, probes)
+    (unit, per), protocol = _bits(e, data)
     space = e.experiment.method.space
     shift = 0.0 if space.kind == "images" else space.log_det  # densities of points are said in standardised units
     value, error = mean_and_error(-(log_p - shift) * per)
@@ -115,7 +114,7 @@ def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
 
 def denoising_error(e: Evidence) -> list[Score]:
     """E |D(x_t) - x0|^2 / dims on held-out examples, in squared model units, at fixed noise levels sigma / alpha."""
-    data = _some(e.heldout, e.num)
+    data = e.some_heldout()
     protocol = e.data_protocol | {
         "unit": "squared model units a dimension",
         "reference": len(data["x"]),
@@ -136,7 +135,8 @@ def k_2015(e: Evidence, draws: int = 64, repeats: int = 4) -> list[Score]:
     """
     method, data, source = e.experiment.method, e.heldout, e.experiment.source
     x, train = (np.asarray(method.space.to_model(split["x"]), float) for split in (data, e.train))
-    dims, (_, per), protocol = x[0].size, *_bits(e, data)
+    dims = x[0].size
+    (_, per), protocol = _bits(e, data)
     terms = densities.bound(e.experiment, e.variables, data, e.seed, draws, repeats)
     process = method.process_of(e.variables)
     k, error = mean_and_error(-(terms.steps + float(edge_entropy(process, dims))) * per)
@@ -145,10 +145,8 @@ def k_2015(e: Evidence, draws: int = 64, repeats: int = 4) -> list[Score]:
     null = float(np.mean(-0.5 * (distance / variance + dims * np.log(2 * np.pi * variance))) * per)
     truth = _entropy(e, data["x"])
     alpha, sigma = (float(f(jax.numpy.asarray(1 / process.steps))) for f in (process.alpha, process.sigma))
-    edge, means = (
-        -0.5 * dims * float(np.log(2 * np.pi * np.e * sigma**2)) * per,
-        "-H(x_1 | x_0), which is above -H(x_1)",
-    )
+    edge = -0.5 * dims * float(np.log(2 * np.pi * np.e * sigma**2)) * per
+    means = "-H(x_1 | x_0), which is above -H(x_1)"
     if truth is not None:  # what the first step leaves of the data: sqrt(1 - beta) x0 and more noise
         means = "-H(x_1)"
         blurred = replace(source, noise=float(np.hypot(source.sigma, sigma / alpha * method.space.scale)))
@@ -181,7 +179,8 @@ def parzen(e: Evidence) -> list[Score]:
     def measured(images: np.ndarray) -> m.Parzen:
         return m.parzen(images, validation, test, told=e.told("parzen"))
 
-    found, bit, best, means = measured(samples), 1 / float(np.log(2)), None, "unknown"
+    found, bit = measured(samples), 1 / float(np.log(2))
+    best, means = None, "unknown"
     if len(train) >= len(samples):  # the fewer the samples, the lower it is
         best = measured(train[evenly(len(samples), len(train))]).log_likelihood * bit
         means = "as many training images; a sampler without detail may get more"
@@ -195,12 +194,6 @@ def parzen(e: Evidence) -> list[Score]:
         Score("parzen_standard_error", found.standard_error * bit, 0.0, "over the held-out images", protocol),
         Score("parzen_sigma", found.sigma, None, "the window's width, chosen on the validation images", protocol),
     ]
-
-
-def _some(split: dict[str, np.ndarray], num: int) -> dict[str, np.ndarray]:
-    """At most `num` examples, from all over the split."""
-    chosen = evenly(num, len(split["x"]))
-    return {name: values[chosen] for name, values in split.items()}
 
 
 def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], dict[str, Any]]:

@@ -3,8 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,7 +14,9 @@ from diffjax.config import build, component
 from diffjax.data import Examples
 from diffjax.data.folder import Folder
 from diffjax.data.source import THREADS, in_memory
-from diffjax.errors import UserError
+from diffjax.errors import FieldError, UserError
+from diffjax.measures.labels import read_note
+from diffjax.progress import Waiting, aside
 
 KINDS = {"1": "grey", "L": "grey", "RGB": "RGB"}  # what may be compared as it is
 END_OF_JPEG = b"\xff\xd9"
@@ -27,6 +30,7 @@ class Pictures:
     shape: tuple[int, int, int]
     examples: Examples
     flag: str  # by which they were named
+    note: dict[str, Any] = field(default_factory=dict)  # what `sample` noted of them, if it drew them
 
 
 def read(place: str, flag: str, split: str = "train") -> Pictures:
@@ -52,21 +56,25 @@ def read(place: str, flag: str, split: str = "train") -> Pictures:
 
 @contextlib.contextmanager
 def blamed(flag: str, place: str) -> Iterator[None]:
-    """What a source of data says of itself, said of the flag that named its folder."""
+    """What a folder says of the fields of a config, said of the flag that named it; of a damaged file by its name."""
     try:
         yield
-    except UserError as error:
-        said = str(error).replace(f"'folder:{place}'", place).removeprefix("data.size: 0, but ")
-        said = said.removeprefix("data.name: ").replace("give a size", "bring them to one")
-        raise UserError(said if said.startswith(flag) else f"{flag}: {said}") from error
+    except FieldError as error:
+        if error.field == "data.size":
+            raise UserError(f"{flag}: {place}{error.reason}; bring them to one") from error
+        subject = place if error.value == f"'folder:{place}'" else error.value
+        raise UserError(f"{flag}: {subject}{error.reason}") from error
 
 
 def _folder(place: str, flag: str) -> Pictures:
     files, kinds, sizes = Folder(place).files, {}, {}
+    waiting = Waiting(f"{place}, files checked", aside)
     with ThreadPoolExecutor(THREADS) as pool:
-        for file, (mode, size) in zip(files, pool.map(_checked, files), strict=True):
+        checked = pool.map(_checked, files)
+        for done, (file, (mode, size)) in enumerate(zip(files, checked, strict=True), start=1):
             kinds.setdefault(KINDS.get(mode, mode), file)
             sizes.setdefault(size, file)
+            waiting.at(done, len(files))
     for what, found in (("modes", kinds), ("sizes", {f"{w}x{h}": file for (w, h), file in sizes.items()})):
         if len(found) > 1:
             (one, first), (two, second) = list(found.items())[:2]
@@ -76,7 +84,7 @@ def _folder(place: str, flag: str) -> Pictures:
     if kind not in KINDS.values():
         raise UserError(f"{flag}: the images of {place} are {kind}; make them RGB or grey (8 bits) first")
     whole = Folder(place, channels=3 if kind == "RGB" else 1)
-    return Pictures(place, whole.space.shape, whole.everything(), flag)
+    return Pictures(place, whole.space.shape, whole.everything(), flag, read_note(Path(place), len(files), flag))
 
 
 def _checked(file: Path) -> tuple[str, tuple[int, int]]:
@@ -92,7 +100,8 @@ def _checked(file: Path) -> tuple[str, tuple[int, int]]:
             elif not _ends_as_jpeg(file):
                 image.load()
     except Exception as error:  # Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError, ...
-        raise UserError(f"{file} cannot be read as an image: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split())
+        raise FieldError("data.name", str(file), f" cannot be read as an image: {said}") from error
     return found
 
 
@@ -105,7 +114,7 @@ def _ends_as_jpeg(file: Path) -> bool:
 def _archive(place: str, flag: str) -> Pictures:
     try:
         with np.load(place, allow_pickle=False) as file:
-            x = file["x"]
+            x, note = file["x"], {"labels": str(file["asked"])} if "asked" in file else {}
     except FileNotFoundError as error:
         raise UserError(f"{flag}: there is no file {place}") from error
     except Exception as error:  # a broken zip, a missing array, a header that is none: all the same to its owner
@@ -114,4 +123,4 @@ def _archive(place: str, flag: str) -> Pictures:
         raise UserError(
             f"{flag}: x in {place} is {x.dtype} {x.shape}; images are uint8 [n, height, width, 1 or 3], at least one"
         )
-    return Pictures(place, x.shape[1:], in_memory(x, np.zeros(len(x))), flag)
+    return Pictures(place, x.shape[1:], in_memory(x, np.zeros(len(x))), flag, note)

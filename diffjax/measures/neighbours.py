@@ -5,7 +5,7 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax import pictures
 from diffjax.embedding import Embedded
-from diffjax.measures.contract import Score, Sets
+from diffjax.measures.contract import BY_HASH, Score, Sets
 from diffjax.measures.images import OTHERS, as_many
 from diffjax.measures.names import PRDC, score_names
 
@@ -15,16 +15,19 @@ SHOWN = 16  # samples beside their nearest training images
 def prdc(e: Sets, features: str) -> list[Score]:
     """Precision and recall by both conventions, density and coverage, of samples and as many reference images."""
     samples, reference, others = (e.embedded(features, which) for which in ("samples", "reference", "others"))
-    alike = reference.evenly(len(samples))
+    alike = reference.at_most(len(samples))
+    chosen = BY_HASH if len(alike) < len(reference) else {}
 
     def measured(images: Embedded) -> dict[str, m.PRDC]:
         return m.prdc(images.features, alike.features, told=e.told(f"prdc:{features}"))
 
-    found, best = measured(samples), measured(others) if as_many(others, samples) else None
+    found = measured(samples)
+    best = measured(others) if as_many(others, samples) else None
     scores = []
     for name, (convention, number) in zip(score_names("prdc", features), PRDC.values(), strict=True):
         k, closed = m.CONVENTIONS[convention]
-        protocol = e.describe(features) | {"k": k, "ball": "closed" if closed else "open", "reference": len(alike)}
+        protocol = e.describe(features) | {"k": k, "ball": "closed" if closed else "open"} | chosen
+        protocol |= {"reference": len(alike)}
         at_best, means = None, "unknown"
         if best is not None:
             at_best, means = getattr(best[convention], number), OTHERS
@@ -43,8 +46,10 @@ def memorisation(e: Sets, features: str) -> list[Score]:
     def measured(images: Embedded) -> m.Memorisation:
         return m.memorisation(images.features, train.features, told=e.told(f"memorisation:{features}"))
 
-    found, known = measured(samples), None if heldout is None else measured(heldout)
-    protocol, (authentic, copied, excess) = e.describe(features, against="train"), score_names("memorisation", features)
+    found = measured(samples)
+    known = None if heldout is None else measured(heldout)
+    protocol = e.describe(features, against="train")
+    authentic, copied, excess = score_names("memorisation", features)
     held = "unknown" if known is None else f"{len(heldout)} held-out images"
     best = (None, None) if known is None else (known.auth_pct, known.copied_pct)
     farther = f"{held}; % farther from their nearest than it is from others"
@@ -57,7 +62,7 @@ def memorisation(e: Sets, features: str) -> list[Score]:
         warning = ""
         if m.is_memorised(found, known):
             warning = "samples are nearer to training images than new ones: memorised, or blurred; look at the picture"
-        beside = protocol | {"heldout": len(heldout)}
+        beside = protocol | {"heldout": len(heldout), "heldout_hash": heldout.content}
         means = "standard errors below held-out images; from 4 on it is no chance"
         scores.append(Score(excess, m.excess_copies(found, known), 0.0, means, beside, warning))
     likest = np.argsort(found.ratio, kind="stable")[:SHOWN]

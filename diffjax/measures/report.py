@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from diffjax import metrics as m
-from diffjax.errors import UserError
+from diffjax.errors import Diverged, UserError
 from diffjax.measures.contract import Measuring, Score, Sets
 from diffjax.workdir import surroundings
 from diffjax.writer import write_json
+
+UNMEASURED = "not measured: "  # what a score's meaning begins with that has no value
 
 
 def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
@@ -18,8 +20,19 @@ def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
         try:
             scores += metric(sets)
         except UserError as error:
-            scores += [Score(name, float("nan"), None, f"not measured: {error}", {}) for name in metric.names]
+            scores += [Score(name, float("nan"), None, f"{UNMEASURED}{error}", {}) for name in metric.names]
     return scores
+
+
+def check_measured(scores: list[Score]) -> None:
+    """Raises Diverged, with the reason, if a metric could not measure the samples: a table of NaN is no success."""
+    names: dict[str, list[str]] = {}
+    for score in scores:
+        if score.meaning.startswith(UNMEASURED):
+            names.setdefault(score.meaning.removeprefix(UNMEASURED), []).append(score.name)
+    if names:
+        said = "; ".join(f"{', '.join(of)} could not be measured: {reason}" for reason, of in names.items())
+        raise Diverged(f"evaluate: {said} (written as NaN)")
 
 
 def check_place(path: Path, flag: str, ending: str) -> None:

@@ -12,6 +12,7 @@ classes          what a classifier sees in samples: classes, balance, confidence
 alignment        whether scenes of shapes show what their captions say; imported by itself, as it knows their grammar
 protocol         Metric = number + protocol + provenance; which numbers may be compared; stable identifiers
 nearest, arrays  below them: k nearest neighbours, exact; features checked, and taken block by block
+progress         below them: who waits is told how far a long computation is
 
 A metric takes arrays (features, logits, points) and gives plain floats. Whatever makes features of images (pixels, a
 classifier, Inception, DINOv2) is one function `images uint8 [n, h, w, c] -> features [n, d]`, and serves every metric.

@@ -1,6 +1,6 @@
 """Features as the metrics of pairs take them: checked once, in float64 only block by block."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -8,17 +8,7 @@ from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
 
-Told = Callable[[int, int], None]  # what a long computation tells whoever waits: so much is done, of so much
 CHUNK = 2048  # rows: two blocks of 2048 features, their products and a few masks take some 200 MB, whatever n
-
-
-def untold(done: int, total: int) -> None:
-    """Nobody waits."""
-
-
-def part_of(told: Told, before: int, total: int) -> Told:
-    """For a part of something longer, of which `before` is done: tells how far the whole is."""
-    return lambda done, _: told(before + done, total)
 
 
 def checked_features(name: str, features: Float[ArrayLike, "n d"], at_least: int = 1) -> Float[np.ndarray, "n d"]:

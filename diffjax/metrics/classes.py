@@ -80,12 +80,7 @@ def fair_min_hits(n: int, k: int) -> int:
     99 % accuracy, 0.1 if all the mistakes of a digit lead to one other. A perfect sampler of MNIST gives its rarest
     mode 0.7. A quarter is between the two, nearer the first, to be fair to samplers whose modes are unequal.
 
-    Simulated at n = 26,000, 99 %, modes counted from 1 hit | from 7: of 100 modes 551 | 100.4 (319 | 110 for the worst
-    kind of mistakes), of 700 modes 862 | 700.0, of 1000 modes 1000 | 1000, of 1000 unequal ones (their logarithms
-    spread by 0.4: KL 0.08) 1000 | 992, where a third of the share would leave 978. Real MNIST digits of 100, 700 and
-    1000 modes, read by a small CNN (99.2 %): 407 | 100, 833 | 700, 1000 | 1000. Two cases where the row of 100 modes
-    shows that this is not enough: fewer than some 10,000 samples, and a classifier that misreads 3 % of one digit as
-    one other (8x8 digits, 99.2 %: 189 | 144).
+    docs/evaluation.md has simulations, and two cases where this is not enough.
     """
     return max(1, math.ceil(n / (4 * k)))
 

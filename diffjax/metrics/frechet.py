@@ -7,14 +7,16 @@ that real training data reach against held-out data. All in float64 on the host:
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, Told, checked_features, untold
+from diffjax.metrics.arrays import CHUNK, checked_features
+from diffjax.metrics.progress import Told, untold
 
 MOST_DIMENSIONS = 16_384  # 128 x 128 grey pixels: 2 GB a matrix, of which a distance needs some five, and hours
 SMALLEST_SUBSET = 5_000  # images, of an extrapolation to infinitely many; the paper's, for 50,000 of 2048 features
@@ -59,8 +61,11 @@ class Moments:
             return self
         difference = other.mean - self.mean
         mean = self.mean + difference * (other.n / n)
-        between = np.outer(difference, difference) * (self.n * other.n / n)
-        return Moments(n, mean, self.scatter + other.scatter + between)
+        between = np.outer(difference, difference)
+        between *= self.n * other.n / n
+        scatter = self.scatter + other.scatter
+        scatter += between
+        return Moments(n, mean, scatter)
 
     @property
     def covariance(self) -> Float64[np.ndarray, "d d"]:
@@ -68,6 +73,11 @@ class Moments:
         if self.n < 2:
             raise UserError(f"moments: those of {self.n} images have no covariance; at least 2 are needed")
         return self.scatter / (self.n - 1)
+
+    @cached_property
+    def factor(self) -> Float64[np.ndarray, "d r"]:
+        """F with F F^T = covariance, of its rank r: kept, as many sets are measured against one reference."""
+        return _factor(self.covariance)
 
 
 def check_dimensions(d: int) -> None:
@@ -83,6 +93,8 @@ def check_dimensions(d: int) -> None:
 def frechet_distance(a: Moments, b: Moments) -> float:
     """Squared 2-Wasserstein distance of N(mu_a, A) and N(mu_b, B), in squared feature units; A and B may be singular.
 
+    Symmetric; b is best the reference, which is taken apart once for all that is measured against it.
+
     With A = F_a F_a^T and B = F_b F_b^T, from symmetric eigendecompositions, the eigenvalues of A^1/2 B A^1/2 are the
     squared singular values of F_a^T F_b, so its root has their sum as trace. Nothing is squared and then rooted, so
     identical inputs give zero to rounding; a matrix square root of A B loses half the digits there, and fails or turns
@@ -90,7 +102,12 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     that are no numbers.
     """
     _check_alike(a, b)
-    return _distance(a, _factor(a.covariance), b, _factor(b.covariance))
+    overlap = np.linalg.svd(_factor(a.covariance).T @ b.factor, compute_uv=False).sum()
+    difference = a.mean - b.mean
+    distance = float(difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap)
+    if not np.isfinite(distance):  # max(0, NaN) would be 0: a perfect score
+        raise UserError(f"moments: {distance} is their distance; some are too large, or no numbers")
+    return max(0.0, distance)  # a squared distance: what is below zero is rounding
 
 
 class Extrapolation(NamedTuple):
@@ -125,14 +142,13 @@ def frechet_infinity(
         raise UserError(f"smallest: subsets of {smallest} images with {d} features; more than {d}, or FD bends in 1/N")
     if n < 2 * smallest:
         raise UserError(f"samples: {n} images, for subsets of {smallest} upwards; at least {2 * smallest}")
-    random, target = np.random.default_rng(seed), _factor(reference.covariance)
+    random = np.random.default_rng(seed)
     sizes, distances = np.linspace(smallest, n, points).astype(int), []
     for done, size in enumerate(sizes, start=1):
         moments, chosen = Moments.empty(d), random.permutation(n)[:size]
         for part in np.array_split(chosen, -(-size // CHUNK)):
             moments = moments.update(samples[part])
-        _check_alike(moments, reference)
-        distances.append(_distance(moments, _factor(moments.covariance), reference, target))
+        distances.append(frechet_distance(moments, reference))
         told(done, points)
     return Extrapolation(*_line(1 / sizes, np.array(distances)), sizes, np.array(distances))
 
@@ -150,7 +166,7 @@ def expected_frechet_bias(moments: Moments, n: int) -> float:
     A reference that is itself m samples adds as much again, with m for n.
     """
     values = np.linalg.eigvalsh(moments.covariance)
-    values = values[values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)]
+    values = values[_not_rounding(values)]
     pairs = np.outer(values, values) / np.add.outer(values, values)
     return float((values.sum() + pairs.sum() / 2 + np.trace(pairs) / 2) / n)
 
@@ -174,24 +190,18 @@ def _check_alike(a: Moments, b: Moments) -> None:
         raise UserError(f"features: {len(a.mean)} against {len(b.mean)} dimensions; compare like with like")
 
 
-def _distance(
-    a: Moments, factor_a: Float64[np.ndarray, "d r"], b: Moments, factor_b: Float64[np.ndarray, "d s"]
-) -> float:
-    overlap = np.linalg.svd(factor_a.T @ factor_b, compute_uv=False).sum()
-    difference = a.mean - b.mean
-    distance = float(difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap)
-    if not np.isfinite(distance):  # max(0, NaN) would be 0: a perfect score
-        raise UserError(f"moments: {distance} is their distance; some are too large, or no numbers")
-    return max(0.0, distance)  # a squared distance: what is below zero is rounding
-
-
 def _factor(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"]:
     """F with F F^T = covariance; eigenvalues that are only rounding (constant pixels, fewer samples than d) go."""
     if not np.isfinite(covariance).all():
         raise UserError("moments: some covariances are not finite; the features, or their file, are broken")
     values, vectors = np.linalg.eigh(covariance)
-    real = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
+    real = _not_rounding(values)
     return vectors[:, real] * np.sqrt(values[real])
+
+
+def _not_rounding(values: Float64[np.ndarray, " d"]) -> Bool[np.ndarray, " d"]:
+    """Which of a covariance's eigenvalues, in ascending order, are more than the rounding of the largest."""
+    return values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
 
 
 def _line(x: Float64[np.ndarray, " p"], y: Float64[np.ndarray, " p"]) -> tuple[float, float, float]:

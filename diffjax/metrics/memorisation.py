@@ -13,8 +13,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Float64, Int64
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, Told, checked_pair, part_of, untold
+from diffjax.metrics.arrays import CHUNK, checked_pair
 from diffjax.metrics.nearest import nearest
+from diffjax.metrics.progress import Told, part_of, untold
 
 COPIED = 1 / 3  # of the distance to the second nearest: Yoon et al. 2023, Gu et al. 2023
 

@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Float64, Int, Int64
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, Told, blocks, checked_pair, untold
+from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
+from diffjax.metrics.progress import Told, untold
 
 NUMBERS_AT_ONCE = 1 << 20  # of differences: 8 MB
 

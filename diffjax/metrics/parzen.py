@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import Told, blocks, checked_features, checked_pair, untold
+from diffjax.metrics.arrays import blocks, checked_features, checked_pair
+from diffjax.metrics.progress import Told, untold
 
 SIGMAS = tuple(np.logspace(-2, 0, 21))  # candidates, in units of the data; Goodfellow et al. try 10 from 0.1 to 1
 AT_ONCE = 256  # examples: beside 10,000 samples 20 MB of distances

@@ -17,8 +17,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from diffjax.errors import UserError
-from diffjax.metrics.arrays import CHUNK, Told, blocks, checked_pair, part_of, untold
+from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
 from diffjax.metrics.nearest import neighbours_within, screened_squares, settle
+from diffjax.metrics.progress import Told, part_of, untold
 
 
 class Convention(NamedTuple):
@@ -29,7 +30,9 @@ class Convention(NamedTuple):
 
 
 CONVENTIONS = {
-    "kynkaanniemi": Convention(k=3, closed=True),  # the paper and its code; torch-fidelity, StyleGAN's, ADM's
+    # The paper and its code, torch-fidelity, StyleGAN's, ADM's: one convention, but ADM's features are Inception's, and
+    # the others' VGG-16's.
+    "kynkaanniemi": Convention(k=3, closed=True),
     "naeem": Convention(k=5, closed=False),  # the package prdc, whose k is an argument, 5 in its paper; dgm-eval
 }
 

@@ -1,7 +1,8 @@
 """A number together with how it was measured, and the rule for comparing two of them.
 
 PROTOCOL is what must agree for two numbers to mean the same: feature network and its hash, resize, quantisation,
-counts, split, flip, k. PROVENANCE is what an experiment varies: seed, EMA, sampler, NFE, guidance, device, commit.
+counts, reference, labels, flip, k. PROVENANCE is what an experiment varies: seed, EMA, sampler, NFE, guidance, device,
+commit; of images compared with a reference also its data set and split, as the reference is known by its images' hash.
 """
 
 import hashlib

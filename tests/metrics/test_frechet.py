@@ -142,3 +142,12 @@ def test_unusable_features_are_refused():
         frechet_distance(Moments.of(np.ones((2, 2))), Moments.of(np.ones((2, 3))))
     with pytest.raises(UserError, match="3 dimensions, 2 before"):
         Moments.of(np.ones((2, 2))).update(np.ones((2, 3)))
+
+
+def test_a_reference_is_taken_apart_once_for_all_that_is_measured_against_it(monkeypatch):
+    a, b, reference = (Moments.of(np.random.default_rng(i).normal(size=(9, 3))) for i in range(3))
+    taken, eigh = [], np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: (taken.append(matrix), eigh(matrix))[1])
+    distances = frechet_distance(a, reference), frechet_distance(b, reference)
+    assert len(taken) == 3
+    assert frechet_distance(reference, b) == pytest.approx(distances[1], rel=1e-12)

@@ -14,7 +14,7 @@ weights    where weights come from, and how they are checked
 from functools import partial
 
 from diffjax.metrics.features import dinov2, inception, pixels
-from diffjax.metrics.features.extractor import PRECISIONS, Extractor, Outputs
+from diffjax.metrics.features.extractor import Extractor, Outputs, check_choice
 
 FEATURES = {
     "inception": inception.inception,
@@ -24,4 +24,4 @@ FEATURES = {
     "pixels": pixels.pixels,
 }
 
-__all__ = ["FEATURES", "PRECISIONS", "Extractor", "Outputs"]
+__all__ = ["FEATURES", "Extractor", "Outputs", "check_choice"]

@@ -17,7 +17,6 @@ from jaxtyping import Array, Float32, Float64, Shaped
 
 from diffjax.metrics.features import weights as files
 from diffjax.metrics.features.extractor import (
-    PRECISIONS,
     Extractor,
     Outputs,
     check_channels,
@@ -26,6 +25,7 @@ from diffjax.metrics.features.extractor import (
     to_rgb,
 )
 from diffjax.metrics.features.resize import resize as resized
+from diffjax.precision import MATMUL
 
 SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, pixels in 0..1
@@ -207,7 +207,7 @@ def dinov2(
     """DINOv2 for images of this shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
     check_choice("arch", arch, ARCHITECTURES)
     check_choice("resize", resize, RESIZES)
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, MATMUL)
     grey = check_channels(shape)
     network = DINOv2(**ARCHITECTURES[arch][0], precision=precision)
     tree, digest = files.load(published(arch), weights, lambda state_dict: variables(state_dict, network))

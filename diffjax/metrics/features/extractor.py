@@ -1,7 +1,7 @@
 """What turns images into features: a pure function, its variables, and the protocol that its numbers carry."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,6 @@ from jaxtyping import Array, Float32, Shaped
 from diffjax.errors import UserError
 
 Tree = Any
-PRECISIONS = ("highest", "tensorfloat32", "default")  # of products of float32; on a CPU they are all the same
 
 
 class Outputs(NamedTuple):
@@ -49,11 +48,15 @@ class Extractor:
             raise UserError(f"features: {self.name!r} has no classes; take a classifier or 'inception'")
         return logits
 
+    def without_logits(self) -> "Extractor":
+        """The same for who asks of no classes: they are not computed, where `apply` is compiled, and not kept."""
+        return replace(self, apply=lambda variables, images: Outputs(self.apply(variables, images).features), classes=0)
+
 
 def check_choice(field: str, value: Any, allowed: Iterable[Any]) -> None:
-    """Raises UserError unless the value is one of those allowed."""
+    """Raises UserError unless the value of what the caller knows as `field` is one of those allowed."""
     if value not in allowed:
-        raise UserError(f"features.{field}: {value!r} is not one of {', '.join(map(str, allowed))}")
+        raise UserError(f"{field}: {value!r} is not one of {', '.join(map(str, allowed))}")
 
 
 def check_pixels(images: Shaped[ArrayLike, "n h w c"]) -> Shaped[Array, "n h w c"]:

@@ -4,19 +4,20 @@ Names and numbers are those of its published PyTorch form. What differs from Inc
 leave out what lies beyond the border; the last block pools by maximum; 1008 classes.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.initializers import zeros
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Shaped
 
 from diffjax.metrics.features import weights as files
 from diffjax.metrics.features.extractor import (
-    PRECISIONS,
     Extractor,
     Outputs,
     check_channels,
@@ -25,6 +26,7 @@ from diffjax.metrics.features.extractor import (
     to_rgb,
 )
 from diffjax.metrics.features.resize import resize as resized
+from diffjax.precision import MATMUL
 
 PUBLISHED = files.Published(
     file="pt_inception-2015-12-05-6726825d.pth",
@@ -45,7 +47,7 @@ LAYERS = (64, 192, 768, 2048)
 
 
 class Conv(NamedTuple):
-    """One convolution without bias, then batch normalisation and ReLU."""
+    """One convolution without bias, then batch normalisation and ReLU, as they are published."""
 
     name: str
     channels: int
@@ -53,6 +55,7 @@ class Conv(NamedTuple):
     width: int
     stride: int = 1
     padding: str = "SAME"
+    averaged: bool = False  # over 3x3 before it convolves
 
 
 HALVE = {"stride": 2, "padding": "VALID"}
@@ -72,7 +75,7 @@ def _a(pooled: int) -> tuple:
         (Conv("branch1x1", 64, 1, 1),),
         (Conv("branch5x5_1", 48, 1, 1), Conv("branch5x5_2", 64, 5, 5)),
         (Conv("branch3x3dbl_1", 64, 1, 1), Conv("branch3x3dbl_2", 96, 3, 3), Conv("branch3x3dbl_3", 96, 3, 3)),
-        ("mean", Conv("branch_pool", pooled, 1, 1)),
+        (Conv("branch_pool", pooled, 1, 1, averaged=True),),
     )
 
 
@@ -87,11 +90,11 @@ def _c(inner: int) -> tuple:
             Conv("branch7x7dbl_4", inner, 7, 1),
             Conv("branch7x7dbl_5", 192, 1, 7),
         ),
-        ("mean", Conv("branch_pool", 192, 1, 1)),
+        (Conv("branch_pool", 192, 1, 1, averaged=True),),
     )
 
 
-def _e(pool: str) -> tuple:
+def _e(*pooled) -> tuple:
     return (
         (Conv("branch1x1", 320, 1, 1),),
         (
@@ -103,7 +106,7 @@ def _e(pool: str) -> tuple:
             Conv("branch3x3dbl_2", 384, 3, 3),
             (Conv("branch3x3dbl_3a", 384, 1, 3), Conv("branch3x3dbl_3b", 384, 3, 1)),
         ),
-        (pool, Conv("branch_pool", 192, 1, 1)),
+        pooled,
     )
 
 
@@ -134,20 +137,20 @@ MIXED = {
         ),
         ("max, half",),
     ),
-    "Mixed_7b": _e("mean"),
-    "Mixed_7c": _e("max"),
+    "Mixed_7b": _e(Conv("branch_pool", 192, 1, 1, averaged=True)),
+    "Mixed_7c": _e("max", Conv("branch_pool", 192, 1, 1)),
 }
 POOLS = {
     "max, half": partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)),
     "max": partial(nn.max_pool, window_shape=(3, 3), padding="SAME"),
-    "mean": partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False),
 }
+AVERAGE = partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False)
 
 
 class Layer(nn.Module):
-    """relu(normalise(convolve(x))), normalised by running statistics. [n, h, w, c] -> [n, h', w', channels]
+    """relu(convolve(x) + bias), the published normalisation folded into both. [n, h, w, c] -> [n, h', w', channels]
 
-    The normalisation is folded into the kernel and one bias, which a GPU adds, and cuts, as it convolves.
+    Where the image is averaged first it is averaged here last: a 1x1 convolution is linear, and leaves fewer channels.
     """
 
     spec: Conv
@@ -155,16 +158,13 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        _, channels, height, width, stride, padding = self.spec
+        _, channels, height, width, stride, padding, averaged = self.spec
         kernel = self.param("kernel", zeros, (height, width, x.shape[-1], channels))
-        scale, bias = (self.param(name, zeros, (channels,)) for name in ("scale", "bias"))
-        mean, var = (self.variable("batch_stats", name, jnp.zeros, channels).value for name in ("mean", "var"))
-        gain = scale / jnp.sqrt(var + EPSILON)
+        bias = self.param("bias", zeros, (channels,))
         x = jax.lax.conv_general_dilated(
-            x, kernel * gain, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=self.precision,
-        )  # fmt: skip
-        return nn.relu(x + (bias - mean * gain))
+            x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=self.precision
+        )
+        return nn.relu((AVERAGE(x) if averaged else x) + bias)
 
 
 def _follow(steps: tuple, x: Array, precision: str) -> Array:
@@ -216,8 +216,38 @@ class Inception(nn.Module):
 
 @cache
 def shapes() -> Any:
-    """The variables' shapes, as a tree."""
+    """The shapes of the network's variables, as a tree."""
     return jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, 75, 75, 3)))
+
+
+@cache
+def published_shapes() -> Any:
+    """Those of the published variables, of which ours are made: beside a kernel its normalisation."""
+    layers = dict(shapes()["params"])
+    fc = layers.pop("fc")
+    params = _each_layer(lambda layer: layer | {"scale": layer["bias"]}, layers)
+    stats = _each_layer(lambda layer: {"mean": layer["bias"], "var": layer["bias"]}, layers)
+    return {"params": params | {"fc": fc}, "batch_stats": stats}
+
+
+def folded(published: Any) -> Any:
+    """The network's variables from the published ones: each normalisation in its kernel and bias, once, in float64."""
+    layers = dict(published["params"])
+    fc = layers.pop("fc")
+
+    def fold(layer: dict[str, np.ndarray], stats: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        kernel, scale, bias = (np.asarray(layer[name], np.float64) for name in ("kernel", "scale", "bias"))
+        gain = scale / np.sqrt(np.asarray(stats["var"], np.float64) + EPSILON)
+        return {"kernel": np.float32(kernel * gain), "bias": np.float32(bias - stats["mean"] * gain)}
+
+    return {"params": _each_layer(fold, layers, published["batch_stats"]) | {"fc": fc}}
+
+
+def _each_layer(make: Callable[..., Any], *trees: Any) -> Any:
+    """What `make` says of every layer, where it is in these trees."""
+    if "kernel" in trees[0]:
+        return make(*trees)
+    return {name: _each_layer(make, *(tree[name] for tree in trees)) for name in trees[0]}
 
 
 NAMES = {
@@ -240,8 +270,8 @@ def our_name(key: str) -> str | None:
 
 
 def variables(state_dict: dict[str, Any]) -> Any:
-    """Our variables from the state dict of the published network. Raises UserError naming a key that does not fit."""
-    return files.place(state_dict, shapes(), our_name)
+    """The published variables, from a state dict, by our names. Raises UserError naming a key that does not fit."""
+    return files.place(state_dict, published_shapes(), our_name)
 
 
 def inception(
@@ -255,9 +285,9 @@ def inception(
     """FID-Inception for images of this shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
     check_choice("layer", layer, LAYERS)
     check_choice("resize", resize, RANGES)
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, MATMUL)
     grey = check_channels(shape)
-    tree, digest = files.load(PUBLISHED, weights, variables)
+    tree, digest = files.load(PUBLISHED, weights, variables, folded)
     network = Inception(precision)
 
     def apply(variables: Any, images: Shaped[ArrayLike, "n h w c"]) -> Outputs:

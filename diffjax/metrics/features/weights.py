@@ -11,7 +11,6 @@ are the same network.
 import hashlib
 import http.client
 import pickle
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -29,6 +28,7 @@ import numpy as np
 from diffjax.caches import cache_directory
 from diffjax.errors import UserError
 from diffjax.interop.trees import fitted, turned
+from diffjax.progress import Waiting, aside
 
 Tree = Any
 CHUNK = 1 << 20  # bytes
@@ -46,10 +46,16 @@ class Published:
     also: tuple[str, ...] = ()  # other names under which it is published
 
 
-def load(published: Published, path: str, convert: Callable[[dict[str, np.ndarray]], Tree]) -> tuple[Tree, str]:
-    """The variables on the device, and the first 16 digits of their hash. Raises UserError as the functions below."""
+def load(
+    published: Published,
+    path: str,
+    convert: Callable[[dict[str, np.ndarray]], Tree],
+    prepare: Callable[[Tree], Tree] = lambda tree: tree,
+) -> tuple[Tree, str]:
+    """The variables on the device, and the first 16 digits of their hash, from before `prepare` makes of them what the
+    network takes: of the numbers that were published. Raises UserError as the functions below."""
     variables = convert(read(locate(published, path)))
-    return jax.tree.map(jnp.asarray, variables), content_hash(variables)
+    return jax.tree.map(jnp.asarray, prepare(variables)), content_hash(variables)
 
 
 def locate(published: Published, path: str = "") -> Path:
@@ -77,8 +83,9 @@ def locate(published: Published, path: str = "") -> Path:
 
 def _download(published: Published, target: Path) -> Path:
     """The file, once it is there whole; whatever else came is removed."""
-    partial, digest = None, hashlib.sha256()
-    print(f"fetching {published.url} ({published.megabytes} MB) into {target.parent}", file=sys.stderr)
+    partial, digest, done = None, hashlib.sha256(), 0
+    aside(f"fetching {published.url} ({published.megabytes} MB) into {target.parent}")
+    waiting = Waiting(f"{published.file}, MB", aside)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -89,6 +96,8 @@ def _download(published: Published, target: Path) -> Path:
             while chunk := answer.read(CHUNK):
                 digest.update(chunk)
                 file.write(chunk)
+                done += len(chunk)
+                waiting.at(done // CHUNK, max(published.megabytes, done // CHUNK))
         if digest.hexdigest() != published.sha256:
             raise OSError(f"what came has the SHA-256 {digest.hexdigest()[:16]}.., not {published.sha256[:16]}..")
         partial.replace(target)

@@ -5,27 +5,39 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
+from diffjax.measures import extractors
 from diffjax.metrics.features import FEATURES, Outputs
 from diffjax.metrics.features import inception as module_of
-from diffjax.metrics.features.inception import POOLS, Inception, our_name, preprocess, shapes
+from diffjax.metrics.features.inception import (
+    AVERAGE,
+    POOLS,
+    Inception,
+    our_name,
+    preprocess,
+    published_shapes,
+    shapes,
+)
 from tests.metrics.features.networks import inception_state_dict, random_variables
+
+HIGHEST, HIGH = jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGH  # HIGH is how JAX calls "tensorfloat32"
+PRODUCTS = ("conv_general_dilated", "dot_general")
 
 
 @pytest.fixture(scope="module")
 def variables():
-    return random_variables(shapes())
+    return random_variables(published_shapes())
 
 
 def test_averages_leave_out_what_lies_beyond_the_border():
     ones = np.ones((1, 5, 4, 2), np.float32)
-    np.testing.assert_allclose(POOLS["mean"](ones), ones, rtol=1e-6)
+    np.testing.assert_allclose(AVERAGE(ones), ones, rtol=1e-6)
     np.testing.assert_allclose(POOLS["max"](-ones), -ones)
     assert POOLS["max, half"](np.ones((1, 35, 35, 1))).shape == (1, 17, 17, 1)
 
 
 def test_it_has_the_published_number_of_layers_and_parameters():
     """94 convolutions; 21,785,568 parameters in them and their normalisation, as Inception-v3 without classes has."""
-    params = shapes()["params"]
+    params = published_shapes()["params"]
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     assert sum(path.endswith("['scale']") for path in paths) == 94
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) - params["fc"]["kernel"].size == 21_785_568
@@ -44,6 +56,25 @@ def test_the_range_is_the_protocols():
         x = preprocess(grey, resize)
         assert x.shape == (1, 299, 299, 3)
         np.testing.assert_allclose(x, top, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def file(variables, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "inception.npz"
+    np.savez(path, **inception_state_dict(variables))
+    return str(path)
+
+
+def test_the_precision_asked_for_is_that_of_every_convolution(file):
+    """And of the logits; what resizes is never in fewer bits. As the front door makes it of its flag."""
+    asked = extractors(["frechet:inception", "inception_score:inception"], (9, 9, 3), file, None, "tensorfloat32")
+    of = asked["inception"]
+    equations = jax.make_jaxpr(of.apply)(of.variables, np.zeros((1, 9, 9, 3), np.uint8)).eqns
+    found = {name: [e.params["precision"] for e in equations if e.primitive.name == name] for name in PRODUCTS}
+    assert found == {
+        "conv_general_dilated": [(HIGH, HIGH)] * 94,
+        "dot_general": [(HIGHEST, HIGHEST)] * 2 + [(HIGH, HIGH)],
+    }
 
 
 def test_the_factory_reads_weights_and_the_extractor_embeds(variables, tmp_path, monkeypatch):
@@ -83,9 +114,9 @@ def test_weights_that_do_not_fit_are_named(variables):
     ("shape", "fields", "said"),
     [
         ((8, 8, 2), {}, "images: "),
-        ((8, 8, 3), {"layer": 1024}, "features.layer: 1024 is not one of 64, 192, 768, 2048"),
-        ((8, 8, 3), {"resize": "pil"}, "features.resize: 'pil' is not one of tf1, clean, torch"),
-        ((8, 8, 3), {"precision": "low"}, "features.precision: 'low'"),
+        ((8, 8, 3), {"layer": 1024}, "^layer: 1024 is not one of 64, 192, 768, 2048"),
+        ((8, 8, 3), {"resize": "pil"}, "^resize: 'pil' is not one of tf1, clean, torch"),
+        ((8, 8, 3), {"precision": "low"}, "^precision: 'low'"),
     ],
 )
 def test_what_does_not_exist_is_refused(shape, fields, said):

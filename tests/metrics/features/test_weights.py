@@ -9,6 +9,7 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.metrics.features import weights
+from diffjax.progress import Waiting
 
 SHAPES = {
     "params": {"fc": {name: jax.ShapeDtypeStruct(s, np.float32) for name, s in (("kernel", (3, 2)), ("bias", (2,)))}}
@@ -49,6 +50,14 @@ def test_weights_are_fetched_once_then_taken_from_the_cache(published, web, cach
     (web / "net-1234.npz").unlink()
     again, same = weights.load(published, "", convert)
     assert same == digest and capsys.readouterr().err == ""
+
+
+def test_a_download_that_takes_long_says_how_far_it_is(published, monkeypatch, capsys):
+    monkeypatch.setattr(Waiting, "EVERY", 0.0)
+    monkeypatch.setattr(weights, "CHUNK", 100)
+    weights.locate(published)
+    said = capsys.readouterr().err.splitlines()[1:]
+    assert len(said) > 3 and said[-1].startswith("net-1234.npz, MB: ") and said[-1].endswith(", 0:00 left")
 
 
 def test_the_cache_knows_all_published_names_and_lies_at_home_by_default(published, cache, web, monkeypatch):
