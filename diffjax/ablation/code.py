@@ -1,13 +1,13 @@
 """Which code a number depends on: a hash that changes with it, and not with comments, docstrings or other methods.
 
 It covers the modules in which a config's components are defined, those of the loop, and all from which these take
-something: not a package for one of its names, but the module where that is defined. A cell whose hash is no longer
-today's was made by older code, and is called stale.
+something: not a package for one of its names, but the module where that is defined. What measures a run is no part of
+its training's code. A cell whose hash is no longer today's was made by older code, and is called stale.
 """
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,19 +21,20 @@ from diffjax.metrics.features import FEATURES
 
 ROOT = Path(diffjax.__file__).parent
 LOOP = ("diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.sampling",
-        "diffjax.data.pipeline", "diffjax.measures.evidence")  # fmt: skip
+        "diffjax.data.pipeline")  # fmt: skip
+MEASURING = ("diffjax.measures.evidence",)  # whatever the metric
 SILENT = (  # what changes no number, or imports everything
     "diffjax.config", "diffjax.run", "diffjax.pictures", "diffjax.writer", "diffjax.progress", "diffjax.workdir",
     "diffjax.errors", "diffjax.checkpoint", "diffjax.measures.report", "diffjax.ablation",
 )  # fmt: skip
 
 
-def code_of(config: ConfigDict, metrics: Iterable[str] = (), needs: Iterable[str] = ()) -> str:
+def code_of(config: ConfigDict, metrics: Collection[str] = (), needs: Iterable[str] = ()) -> str:
     """Twelve hexadecimal digits for the code that trains and draws what a config says, and measures `metrics`.
 
     Metrics are named with the features that they ask, as in "frechet:pixels"; `needs` is the code of runs it is of.
     """
-    modules = set(LOOP) | {component.__module__ for component in _components(config)}
+    modules = {*LOOP, *(MEASURING if metrics else ()), *(component.__module__ for component in _components(config))}
     for name, _, features in (metric.partition(":") for metric in metrics):
         modules.add(METRICS[name].function.__module__)
         if features in FEATURES:  # a classifier is a run, in `needs`

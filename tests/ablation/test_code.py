@@ -71,6 +71,13 @@ def test_no_file_takes_anything_in_a_way_that_would_be_overlooked():
                 assert id(node) in used, (path, node.id)
 
 
+def test_how_a_run_is_measured_changes_nothing_of_its_training(monkeypatch):
+    config, content = configs.load("configs/digits.py"), code._content
+    before = code.code_of(config), code.code_of(config, ("nfe",))
+    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "evidence.py" else content(p))
+    assert code.code_of(config) == before[0] and code.code_of(config, ("nfe",)) != before[1]
+
+
 def test_a_feature_network_and_a_judge_count(monkeypatch):
     config, content = configs.load("configs/digits.py"), code._content
     before = [code.code_of(config, (name,)) for name in ("frechet:pixels", "frechet:inception_clean")]
