@@ -98,7 +98,7 @@ def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
     """On what ours were made and by which code, in a line; and a line for everything that failed or was refused."""
     records = [made for cell in cells.cells for made in cell.provenance.values()]
     if not records:
-        return []
+        return ["", *_troubles(cells)]
     devices, commits = ({str(made[key])[:40] for made in records if key in made} for key in ("device", "commit"))
     line = f"Made on {', '.join(sorted(devices))}, commit {', '.join(sorted(c[:10] for c in commits))}."
     if old := sum(stale(cell, plan) for cell in cells.cells):

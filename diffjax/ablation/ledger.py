@@ -131,6 +131,7 @@ def _json(cell: Cell) -> dict[str, Any]:
 def _parsed(cell: dict[str, Any]) -> Cell:
     quantities = {name: of for name, of in cell["quantities"].items() if "refused" not in of}
     provenance, runs = cell["provenance"], _by_seed(cell["runs"])
+    earlier = "seeds" not in provenance  # of before seeds had provenance of their own
     return Cell(
         cell["where"],
         runs,
@@ -139,8 +140,8 @@ def _parsed(cell: dict[str, Any]) -> Cell:
         values={name: _by_seed(of["values"]) for name, of in quantities.items()},
         protocols={name: of["protocol"] for name, of in quantities.items()},
         refused={name: of["refused"] for name, of in cell["quantities"].items() if "refused" in of},
-        failed=_by_seed(cell.get("failed", {})) or _once_failed(cell, runs),
-        provenance=_spread(provenance) if "seeds" in provenance else _once_made(provenance),
+        failed=_once_failed(cell, runs) if earlier else _by_seed(cell.get("failed", {})),
+        provenance=_once_made(provenance) if earlier else _spread(provenance),
         now=cell.get("now", ""),
     )
 
@@ -164,14 +165,14 @@ def _spread(provenance: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 
 
 def _once_made(provenance: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Of a ledger of before seeds had provenance of their own: the code of each, and all the rest of the last one."""
+    """Of an earlier ledger: the code of each seed, and all the rest of the last one, whose it was."""
     made = {int(seed): {"code": code} for seed, code in provenance.get("code", {}).items()}
     rest = {name: value for name, value in provenance.items() if name != "code" and value is not None}
     return made | {seed: rest | made[seed] for seed in list(made)[-1:]}
 
 
 def _once_failed(cell: Mapping[str, Any], runs: Mapping[int, str]) -> dict[int, str]:
-    """Of the same: the seeds that have no value of a cell that failed, in part or as a whole."""
+    """Of an earlier ledger: the seeds that have no value, of a cell that failed in part or as a whole."""
     if cell["status"] not in ("failed", "part failed"):
         return {}
     measured = {int(seed) for of in cell["quantities"].values() for seed in of.get("values", {})}
