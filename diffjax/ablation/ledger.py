@@ -1,8 +1,8 @@
 """The ledger: every cell that was measured, with seeds, protocol, hardware, commit and command, as committed JSON.
 
 One file an experiment, experiments/results/NAME.json, with a section for each budget but the smoke test's. A failed run
-and one that was not run are values of it, never gaps. It holds everything that a report and the claims need, so that
-nobody needs the runs to read it.
+and one that was not run are values of it, never gaps. What was published there stands in each cell, with its mark. It
+holds everything that a report and the claims need, so that nobody needs the runs to read it.
 
 Nothing that it has is lost to runs that have less. A cell gives way to another of the same code with at least as many
 finished seeds. One that older code made stays, marked stale, until all seeds that are planned were done again, and goes
@@ -18,6 +18,7 @@ from typing import Any
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
+from diffjax.ablation.table import Marked, Table, Where
 from diffjax.errors import Taken, UserError
 from diffjax.workdir import Hold
 from diffjax.writer import write_json
@@ -52,11 +53,12 @@ def _merge(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]
     before = cells_of(experiment, name) or Cells(experiment.paper, ())
     whole = Cells(cells.table, [_better(before.at(cell.where), cell, plan) for cell in cells.cells])
     budget = experiment.budget(name)
+    content["source"] = experiment.paper.source
     content["budgets"][name] = {
         "what": budget.what,
         "measures": dict(budget.measures),
         "claims": [claim.verdict(whole)._asdict() for claim in experiment.claims],
-        "cells": [_json(cell) for cell in whole.cells],
+        "cells": [_json(cell) | {"published": published(experiment.paper, cell.where)} for cell in whole.cells],
     }
     write_json(path, content)
 
@@ -126,6 +128,17 @@ def _json(cell: Cell) -> dict[str, Any]:
     more = {name: value for name, value in (("failed", _by_text(cell.failed)), ("now", cell.now)) if value}
     return {"where": dict(cell.where), "status": cell.status, "said": cell.said, "runs": _by_text(cell.runs),
             "quantities": quantities, "provenance": _compact(cell.provenance)} | more  # fmt: skip
+
+
+def published(paper: Table, where: Where) -> dict[str, dict[str, Any]]:
+    """What was published at a place, by quantity, each with its mark: a number, a number and its spread, or a word."""
+    found = {}
+    for quantity in paper.quantities:
+        value = paper.published(quantity.name, where)
+        value, mark = (value.value, value.mark) if isinstance(value, Marked) else (value, quantity.mark)
+        if value is not None:
+            found[quantity.name] = {"value": value, "mark": mark}
+    return found
 
 
 def _parsed(cell: dict[str, Any]) -> Cell:
