@@ -75,10 +75,12 @@ def said(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str
         return _marked(cell.status, marks)
     values, sd = cell.values[quantity], cell.sd(quantity)
     spread = f" +- {sd:.2g}" if sd is not None else ""
-    number = [f"n = {len(values)}"] if len(values) != usual else []
+    if cell.status == "running":
+        number = [f"{len(cell.finished)} of {len(cell.runs)} seeds so far"]
+    else:
+        number = [f"n = {len(values)}"] if len(values) != usual else []
     failed = [f"{len(cell.failed)} of {len(cell.runs)} failed"] if cell.failed else []
-    other = [cell.status] if cell.status != "done" and not failed else []
-    return _marked(f"{cell.mean(quantity):.4g}{spread}", number + failed + other + marks)
+    return _marked(f"{cell.mean(quantity):.4g}{spread}", number + failed + marks)
 
 
 def _marked(words: str, marks: Sequence[str]) -> str:

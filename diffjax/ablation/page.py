@@ -45,7 +45,8 @@ def write(path: Path, sections: Iterable[Section], root: Path) -> None:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>diffjax: experiments</title>'
         f"<style>{STYLE}</style>"
         f"<h1>Experiments</h1><p>Published cells stand beside ours and are no comparison: data, networks and lengths "
-        f"differ. Claims are decided on our cells alone, by 95&nbsp;% intervals over seeds.</p>{body}"
+        f"differ. Claims are decided on our cells alone, by 95&nbsp;% intervals over seeds, by exact tests where runs "
+        f"failed.</p>{body}"
         f"<script>{SLIDE}</script></html>\n"
     )
 

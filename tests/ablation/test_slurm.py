@@ -92,12 +92,13 @@ def fake(folder, script):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not scheduler(), reason="no SLURM here")
 def test_slurm_makes_the_same_table_as_local_processes(moons, tmp_path):  # noqa: F811
     experiment, found = read(moons), {}
-    for backend in ("local", "slurm"):
+    for backend, *more in (("local",), ("slurm", "--slurm=cpus_per_task=1")):
         process = tiny.launch("ablate", str(moons), "--budget=hour", f"--workdir={tmp_path / backend}",
-                              f"--backend={backend}")  # fmt: skip
+                              f"--backend={backend}", *more)  # fmt: skip
         out, err = process.communicate(timeout=500)
         assert process.returncode == 0, (out, err)
         place = ledger.place_of(experiment)
