@@ -16,10 +16,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, count
+from itertools import count
 from typing import NamedTuple
 
-import numpy as np
 from scipy import stats
 
 from diffjax.ablation.cells import Cell, Cells
@@ -123,7 +122,7 @@ class Less(Statement):
         if reason := _not_comparable(self.quantity, low, high):
             return Finding(None, f"{name}: {reason}")
         if low.failed or high.failed:
-            holds, why = _less_by_ranks(self.quantity, low, high, cells.better(self.quantity), level)
+            holds, why = _less_where_runs_fail(self.quantity, low, high, cells.better(self.quantity), level)
             return Finding(holds, f"{name}: {why}")
         paired, ends = low.runs == high.runs, _difference(self.quantity, low, high, level)
         if ends is None:
@@ -328,38 +327,51 @@ def _interval(lowest: float, highest: float) -> str:
 # ----------------------------------------------------------------------------------------------------- where runs fail
 
 
-def _less_by_ranks(quantity: str, low: Cell, high: Cell, better: str, level: float) -> Finding:
-    """Whether it is less at `low`, where a run that failed is worse than all that did not, and as bad as another.
+class _Tested(NamedTuple):
+    """What an exact test says of two sets of outcomes."""
 
-    Both tests are exact and two-sided: over all ways to deal the outcomes out to two places, of the sum of ranks
-    (Wilcoxon 1945); of two places of the same networks the sign test, of the seeds in which they differ.
-    """
+    name: str
+    less: bool  # whether the first are the less ones, as far as they differ
+    p: float  # two-sided
+    enough: int  # seeds of each without which p cannot reach the level
+
+
+def _less_where_runs_fail(quantity: str, low: Cell, high: Cell, better: str, level: float) -> Finding:
+    """Whether it is less at `low`; a run that failed is worse than all that did not, and as bad as another."""
     counts = f"{len(low.failed)} of {len(low.runs)} runs failed against {len(high.failed)} of {len(high.runs)}"
     if not better:
         return Finding(None, f"{counts}; neither less nor more of it is better")
     worst = math.inf if better == "less" else -math.inf
-    first, second = ({seed: cell.values.get(quantity, {}).get(seed, worst) for seed in cell.runs}
+    first, second = ([cell.values.get(quantity, {}).get(seed, worst) for seed in sorted(cell.runs)]
                      for cell in (low, high))  # fmt: skip
-    if low.runs == high.runs:
-        signs = [np.sign(second[seed] - first[seed]) if first[seed] != second[seed] else 0 for seed in first]
-        less, more = signs.count(1), signs.count(-1)
-        p, enough = stats.binomtest(less, max(less + more, 1)).pvalue if less + more else 1.0, _alike(level)
-    else:
-        ranks = stats.rankdata([*first.values(), *second.values()])
-        ranks = ranks[: len(first)], ranks[len(first) :]
-        less, more = np.mean(ranks[1]), np.mean(ranks[0])
-        p, enough = _p_of_ranks(*ranks), next(n for n in count(1) if 2 / math.comb(2 * n, n) <= level)
-    why = f"{counts}, p = {p:.2g} by ranks"
-    if p <= level:
-        return Finding(bool(less > more), why)
-    few = min(len(first), len(second)) < enough
-    return Finding(None, f"{why}; at least {enough} seeds of each are needed" if few else why)
+    tested = (_signs if low.runs == high.runs else _ranks)(first, second, level)
+    why = f"{counts}, p = {tested.p:.2g} by {tested.name}"
+    if tested.p <= level:
+        return Finding(tested.less, why)
+    few = min(len(first), len(second)) < tested.enough
+    return Finding(None, f"{why}; at least {tested.enough} seeds of each are needed" if few else why)
 
 
-def _p_of_ranks(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided: twice the share of all ways to deal the ranks out that are as far to one side, or farther."""
-    sums, own = np.array([sum(dealt) for dealt in combinations([*first, *second], len(first))]), sum(first)
-    return min(1.0, 2 * min(np.mean(sums <= own), np.mean(sums >= own)))
+def _signs(first: Sequence[float], second: Sequence[float], level: float) -> _Tested:
+    """The sign test, of the seeds of two places of the same networks; those in which both are equal say nothing."""
+    less = sum(a < b for a, b in zip(first, second, strict=True))
+    more = sum(a > b for a, b in zip(first, second, strict=True))
+    p = stats.binomtest(less, less + more).pvalue if less + more else 1.0
+    return _Tested("signs", less > more, float(p), _alike(level))
+
+
+def _ranks(first: Sequence[float], second: Sequence[float], level: float) -> _Tested:
+    """Wilcoxon's sum of ranks (1945), over all ways to deal them out to two places, with ties as they are."""
+    ranks = [round(2 * rank) for rank in stats.rankdata([*first, *second])]  # of ties they are halves
+    own, ways = sum(ranks[: len(first)]), {(0, 0): 1}  # (how many are dealt to the first, their sum): in so many ways
+    for rank in ranks:
+        for (dealt, total), number in list(ways.items()):
+            ways[dealt + 1, total + rank] = ways.get((dealt + 1, total + rank), 0) + number
+    sums = {total: number for (dealt, total), number in ways.items() if dealt == len(first)}
+    as_low = sum(number for total, number in sums.items() if total <= own) / sum(sums.values())
+    as_high = sum(number for total, number in sums.items() if total >= own) / sum(sums.values())
+    enough = next(n for n in count(1) if 2 / math.comb(2 * n, n) <= level)
+    return _Tested("ranks", as_low < as_high, min(1.0, 2 * min(as_low, as_high)), enough)
 
 
 def _share_that_fails(cell: Cell, level: float) -> Finding:

@@ -201,6 +201,8 @@ def test_a_part_that_failed_has_its_ranks_and_p_is_that_of_the_exact_test():
     exact = stats.permutation_test(ranks, lambda x, y: sum(x), n_resamples=np.inf).pvalue
     assert found.holds is None and f"0 of 5 runs failed against 4 of 5, p = {exact:.2g} by ranks" in found.why
     assert "needed" not in found.why
+    many = Cells(TABLE, [failing(at(0), 14, 0), failing(at(1), 14, 10, runs="other")])
+    assert Less("FID", at(0), at(1)).decide(many).holds is True
 
 
 def test_failures_of_the_same_networks_are_compared_seed_by_seed():
@@ -208,6 +210,7 @@ def test_failures_of_the_same_networks_are_compared_seed_by_seed():
     for seeds, holds in ((5, None), (6, True)):
         of = Cells(TABLE, [failing(at(0), seeds, 0), failing(at(1), seeds, seeds)])
         assert Less("FID", at(0), at(1)).decide(of).holds is holds
+        assert "by signs" in Less("FID", at(0), at(1)).decide(of).why
     of = Cells(TABLE, [failing(at(0), 6, 6), failing(at(1), 6, 6)])
     assert Less("FID", at(0), at(1)).decide(of).holds is None
 
