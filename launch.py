@@ -128,7 +128,9 @@ def parser() -> Parser:
     table.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")
     table.add_argument("--slots", type=int, default=0, metavar="N", help="local: processes at once (one for each GPU, "
                        "or for each two cores)")  # fmt: skip
-    table.add_argument("--partition", default="", metavar="NAME", help="slurm: the partition (the cluster's default)")
+    table.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: an option of sbatch, "
+                       "such as partition=gpu, gres=gpu:a100:1, mem=32G, account=NAME; may be repeated (2 cores, a GPU "
+                       "for budgets that are of one)")  # fmt: skip
     table.add_argument("--rerun-stale", action="store_true", help="set aside what older code made, and run it again")
     table.add_argument("--run", metavar="ID", help="carry out one run of the table in this process, as backends do")
 
@@ -246,7 +248,7 @@ def ablate(arguments, overrides):
         return
     ablate(
         arguments.experiment, arguments.budget, arguments.backend, root, arguments.slots, arguments.rerun_stale,
-        arguments.partition,
+        arguments.slurm,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,17 @@ PACKAGES = (
     "ml-collections",
     "numpy",
 )
+AGAIN = 0.05  # seconds between two tries at a directory that another process has
 
 
 class Hold:
-    """Keeps a run directory to one live process, through a file lock that the kernel drops when the process dies."""
+    """Keeps a directory to one live process, through a file lock that the kernel drops when the process dies.
 
-    def __init__(self, workdir: Path):
-        self.workdir = workdir
+    Raises Taken where another one still has it after `patience` seconds.
+    """
+
+    def __init__(self, workdir: Path, patience: float = 0.0):
+        self.workdir, self.patience = workdir, patience
 
     def __enter__(self) -> "Hold":
         try:
@@ -44,17 +49,25 @@ class Hold:
             self.file = (self.workdir / ".lock").open("a+")
         except OSError as error:
             raise UserError(f"--workdir: cannot write to {self.workdir} ({error.strerror})") from error
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.file.seek(0)
-            holder = self.file.read().strip() or "unknown"
-            self.file.close()
-            raise Taken(f"--workdir: {self.workdir} is in use by a live process (pid {holder})") from None
+        deadline = time.monotonic() + self.patience
+        while not self._locked():
+            if time.monotonic() >= deadline:
+                self.file.seek(0)
+                holder = self.file.read().strip() or "unknown"
+                self.file.close()
+                raise Taken(f"--workdir: {self.workdir} is in use by a live process (pid {holder})")
+            time.sleep(AGAIN)
         self.file.truncate(0)
         self.file.write(str(os.getpid()))
         self.file.flush()
         return self
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def __exit__(self, *_):
         self.file.close()

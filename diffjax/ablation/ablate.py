@@ -1,17 +1,17 @@
 """The command `ablate`: a budget of an experiment, run by a backend, then kept and shown."""
 
 import shlex
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffjax.ablation import ledger, local, slurm
 from diffjax.ablation.cells import Cells
+from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import Experiment, read
 from diffjax.ablation.markdown import markdown
-from diffjax.ablation.plan import Task, tasks
-from diffjax.ablation.work import set_aside, state_of, work
+from diffjax.ablation.plan import Task, tasks, waves
+from diffjax.ablation.progress import Show
+from diffjax.ablation.work import ENDED, set_aside, state_of, work
 from diffjax.errors import UserError
 from diffjax.progress import aside
 
@@ -26,37 +26,63 @@ def ablate(
     root: Path = ROOT,
     slots: int = 0,
     rerun_stale: bool = False,
-    partition: str = "",
+    slurm_options: Sequence[str] = (),
 ) -> None:
     """Runs what is missing of a table and prints it. Raises UserError, before anything runs, for a user's mistakes.
 
     Runs live in `root`, each in a directory of its own, named by what it is: an ablation can be stopped, moved to
-    another machine, and merged with another by copying its directories.
+    another machine, and merged with another by copying its directories. Raises UserError after printing, too, where a
+    run is missing in the end, or needs one that failed; a run that failed by itself is a result like any other.
     """
     if slots < 0:
         raise UserError(f"--slots: {slots} is not a number of processes; at least 1, or 0 for what this machine has")
+    if slurm_options and backend != "slurm":
+        raise UserError(f"--slurm: {slurm_options[0]} goes with --backend=slurm, not with {backend}")
     experiment = read(path)
+    asked = slurm.options(slurm_options, budget, experiment.budget(budget).hours)
     plan = tasks(experiment.budget(budget), root)
     if rerun_stale:
         redo(plan, root)
     command = commands(experiment, budget, root)
     if backend == "print":
-        for task in plan:
-            if state_of(task, root).status not in ("done", "failed"):
-                print(shlex.join(["python", "launch.py", *command(task)[2:]]))
+        for line in lines(plan, root, command):
+            print(line)
         return
-    crashed: dict[str, str] = {}
     if backend == "slurm":
-        slurm.run(plan, root, path, budget, experiment.budget(budget).hours, partition, aside)
+        ended = slurm.run(plan, root, path, budget, asked, aside)
     else:
-        crashed = local.run(plan, root, command, local.slots(slots), Show()).crashed
+        ended = local.run(plan, root, command, local.slots(slots), Show()).crashed
     finish(experiment, budget, plan, root)
-    for task_id, said in crashed.items():
-        aside(f"{task_id}: {said} (see {root / task_id / 'log.txt'})")
-    if crashed:
+    for task_id, said in ended.items():
+        aside(f"{task_id}: {said} (see {root / task_id / 'log.txt' if backend == 'local' else root / 'slurm'})")
+    complain(plan, root)
+
+
+def complain(plan: Sequence[Task], root: Path) -> None:
+    """Raises UserError, in one line, where something of the plan is still missing, and says why."""
+    states = {task.id: state_of(task, root) for task in plan}
+    blocked = [state.said for state in states.values() if state.status == "blocked"]
+    missing = [task_id for task_id, state in states.items() if state.status not in ENDED]
+    if blocked:
+        raise UserError(f"ablate: {len(blocked)} of {len(plan)} runs were not made: {blocked[0]}")
+    if missing:
         raise UserError(
-            f"ablate: {len(crashed)} of {len(plan)} runs ended unexpectedly; the same command tries them again"
+            f"ablate: {len(missing)} of {len(plan)} runs are not done ({', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}); the same command goes on with them"
         )
+
+
+def lines(plan: Sequence[Task], root: Path, command: Callable[[Task], list[str]]) -> list[str]:
+    """A shell line for each run that is missing; where some need others, comments say what must have ended first."""
+    missing = [task for task in plan if state_of(task, root).status not in ENDED]
+    groups = waves(missing)
+    printed = []
+    for i, group in enumerate(groups):
+        if len(groups) > 1:
+            then = "first these" if not i else "when all above have ended (not before: it needs their runs)"
+            printed.append(f"# {then}:")
+        printed += [shlex.join(["python", "launch.py", *command(task)[2:]]) for task in group]
+    return printed
 
 
 def run_one(path: str, budget: str, root: Path, task_id: str) -> None:
@@ -68,10 +94,10 @@ def run_one(path: str, budget: str, root: Path, task_id: str) -> None:
 
 
 def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> Cells:
-    """Collects the cells, writes them into the ledger and prints the table."""
-    cells = ledger.collect(experiment, experiment.budget(name), plan, root)
-    kept = ledger.keep(experiment, name, cells)
-    print(markdown(experiment, name, cells, plan))
+    """Collects the cells, writes them into the ledger, and prints the table as the ledger has it now."""
+    cells = collect(experiment, experiment.budget(name), plan, root)
+    kept = ledger.keep(experiment, name, cells, plan)
+    print(markdown(experiment, name, ledger.cells_of(experiment, name) if kept else cells, plan))
     if kept:
         aside(f"kept in {kept}")
     return cells
@@ -94,22 +120,3 @@ def commands(experiment: Experiment, budget: str, root: Path) -> Callable[[Task]
         ]  # fmt: skip
 
     return command
-
-
-class Show:
-    """Says how far an ablation has come: on a terminal in one line that changes, elsewhere whenever something does."""
-
-    EVERY = 60.0  # seconds, where it is no terminal
-
-    def __init__(self):
-        self.said, self.counts, self.live = -1e9, {}, sys.stderr.isatty()
-
-    def __call__(self, progress: local.Progress) -> None:
-        counts = progress.counts()
-        ended = not progress.running and not progress.elsewhere
-        if self.live:
-            end = "\n" if ended else ""
-            print(f"\r\x1b[2K{progress.line()}", end=end, file=sys.stderr, flush=True)
-        elif counts != self.counts or time.monotonic() - self.said > self.EVERY:
-            aside(progress.line())
-            self.said, self.counts = time.monotonic(), counts

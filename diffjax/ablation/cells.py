@@ -10,15 +10,33 @@ from diffjax.ablation.table import Axis, Table, Where
 
 @dataclass(frozen=True)
 class Cell:
-    """One place: the values of its quantities by seed, and the runs they came from."""
+    """One place: the values of its quantities by seed, and the runs they came from.
+
+    A seed is finished when it was measured, or when its run failed. One that needs a run that failed (a judge) never
+    is: it says nothing of its place.
+    """
 
     where: Where
     runs: Mapping[int, str] = field(default_factory=dict)  # seed -> the run's id
-    status: str = "not run"  # or "running" (some seeds are there), "done", "failed", "part failed"
+    status: str = "not run"  # or "running" (some seeds are finished), "done", "failed", "part failed"
     said: str = ""  # why it is not done
     values: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # quantity -> seed -> value
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # quantity -> how it was measured
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, code, device, nfe, command
+    refused: Mapping[str, str] = field(default_factory=dict)  # quantity -> why its seeds have no mean
+    failed: Mapping[int, str] = field(default_factory=dict)  # seed -> why its run failed
+    provenance: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # seed -> commit, device, command, ...
+    now: str = ""  # of a cell that older code made: how far the one has come that will replace it
+
+    @property
+    def finished(self) -> set[int]:
+        """The seeds of which the outcome is known."""
+        measured = (seed for of in self.values.values() for seed in of)
+        return {*measured, *self.failed, *self.provenance}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the outcome of every seed is known."""
+        return self.status in ("done", "failed", "part failed") and self.finished == set(self.runs)
 
     def mean(self, quantity: str) -> float:
         return statistics.fmean(self.values[quantity].values())

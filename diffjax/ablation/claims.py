@@ -7,13 +7,16 @@ tests needs no correction), and contradicted when one is contradicted at the lev
 does, Bonferroni's); a claim that one of several holds the other way round. Everything else is not decided: so is
 whatever was measured once.
 
-A run that failed counts: where all runs of a cell failed it is worse than any that did not.
+A run that failed counts: it is worse than any that did not, whatever the quantity, and as there is no number then, an
+exact test of ranks decides in place of the intervals, at the same level. That a place fails is decided by the exact
+interval of the share of its runs that do (Clopper and Pearson 1934), against one half.
 """
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 from scipy import stats
@@ -70,11 +73,11 @@ class All(Statement):
             return Finding(None, "no two cells to compare")
         found = [statement.decide(cells, level) for statement in self.statements]
         if all(finding.holds for finding in found):
-            return Finding(True, _together(found, True))
+            return Finding(True, _summary(found, True))
         strictly = [statement.decide(cells, level / len(self.statements)) for statement in self.statements]
         if any(finding.holds is False for finding in strictly):
-            return Finding(False, _together(strictly, False))
-        return Finding(None, _together(found, None))
+            return Finding(False, _summary(strictly, False))
+        return Finding(None, _summary(found, None))
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,14 @@ class AnyOf(Statement):
             return Finding(None, "no two cells to compare")
         strictly = [statement.decide(cells, level / len(self.statements)) for statement in self.statements]
         if any(finding.holds for finding in strictly):
-            return Finding(True, _together(strictly, True))
+            return Finding(True, _summary(strictly, True))
         found = [statement.decide(cells, level) for statement in self.statements]
         if all(finding.holds is False for finding in found):
-            return Finding(False, _together(found, False))
-        return Finding(None, _together(found, None))
+            return Finding(False, _summary(found, False))
+        return Finding(None, _summary(found, None))
 
 
-def _together(found: Sequence[Finding], holds: bool | None, shown: int = 3) -> str:
+def _summary(found: Sequence[Finding], holds: bool | None, shown: int = 3) -> str:
     """The comparisons that decided it, the first few in full; one alone as it is."""
     if len(found) == 1:
         return found[0].why
@@ -115,15 +118,24 @@ class Less(Statement):
 
     def decide(self, cells, level=LEVEL):
         name = f"{self.quantity} at {_name(self.low)} < at {_name(self.high)}"
-        between = _difference(cells, self.quantity, self.low, self.high, name, level)
-        return between if isinstance(between, Finding) else Finding(_side(*between.ends), between.said)
+        low, high = cells.at(self.low), cells.at(self.high)
+        if reason := _not_comparable(self.quantity, low, high):
+            return Finding(None, f"{name}: {reason}")
+        if low.failed or high.failed:
+            holds, why = _less_where_runs_fail(self.quantity, low, high, cells.better(self.quantity), level)
+            return Finding(holds, f"{name}: {why}")
+        paired, ends = low.runs == high.runs, _difference(self.quantity, low, high, level)
+        if ends is None:
+            return Finding(None, f"{name}: one seed has no interval")
+        return Finding(_side(*ends), f"{name}: difference {_interval(*ends)}{' (paired)' if paired else ''}")
 
 
 @dataclass(frozen=True)
 class Near(Statement):
-    """`quantity` at one place differs from that at another by at most this share of the other's mean.
+    """`quantity` at one place, x, differs from that at another, y, by at most this share of the other's mean.
 
-    Equivalence: it holds when the whole interval of the difference lies within, and not because none was found.
+    Equivalence: it holds when the intervals of x - (1 - share) y and x - (1 + share) y lie above and below 0 as a
+    whole, and not because no difference was found. The other's mean is no more certain than any.
     """
 
     quantity: str
@@ -133,17 +145,25 @@ class Near(Statement):
 
     def decide(self, cells, level=LEVEL):
         name = f"{self.quantity} at {_name(self.one)} within {self.share:.0%} of that at {_name(self.other)}"
-        between = _difference(cells, self.quantity, self.one, self.other, name, level, ordered=False)
-        if isinstance(between, Finding):
-            return between
-        (lowest, highest), most = between.ends, self.share * abs(cells.at(self.other).mean(self.quantity))
-        holds = True if -most <= lowest and highest <= most else False if highest < -most or lowest > most else None
-        return Finding(holds, f"{between.said}, to lie in {_interval(-most, most)}")
+        one, other = cells.at(self.one), cells.at(self.other)
+        if reason := _not_comparable(self.quantity, one, other):
+            return Finding(None, f"{name}: {reason}")
+        if one.failed or other.failed:
+            return Finding(None, f"{name}: {'; '.join(cell.said for cell in (one, other) if cell.failed)}")
+        margin = math.copysign(self.share, other.mean(self.quantity))
+        above = _difference(self.quantity, other, one, level, of_low=1 - margin)
+        below = _difference(self.quantity, other, one, level, of_low=1 + margin)
+        if above is None or below is None:
+            return Finding(None, f"{name}: one seed has no interval")
+        said = f"{name}: from its lower bound {_interval(*above)}, from its upper {_interval(*below)}"
+        if above[0] >= 0 and below[1] <= 0:
+            return Finding(True, said)
+        return Finding(False if above[1] < 0 or below[0] > 0 else None, said)
 
 
 @dataclass(frozen=True)
 class Within(Statement):
-    """The mean of `quantity` at a place lies in [low, high]."""
+    """The mean of `quantity` at a place lies in [low, high]. Where most runs fail it does not."""
 
     quantity: str
     where: Where
@@ -153,10 +173,11 @@ class Within(Statement):
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
         name = f"{self.quantity} at {_name(self.where)} in [{self.low:g}, {self.high:g}]"
-        if cell.status != "done":
-            return Finding(False if cell.status == "failed" else None, f"{name}: {cell.said}")
-        if self.quantity not in cell.values:
-            return Finding(None, f"{name}: this budget does not measure {self.quantity}")
+        if reason := _not_comparable(self.quantity, cell):
+            return Finding(None, f"{name}: {reason}")
+        if cell.failed:
+            most_fail, why = _share_that_fails(cell, level)
+            return Finding(False if most_fail else None, f"{name}: {why}")
         values = list(cell.values[self.quantity].values())
         if len(values) < 2:
             return Finding(None, f"{name}: one seed has no interval")
@@ -169,14 +190,16 @@ class Within(Statement):
 
 @dataclass(frozen=True)
 class Fails(Statement):
-    """Every run of a place fails."""
+    """Runs of a place fail, more often than not."""
 
     where: Where
 
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
-        holds = {"failed": True, "done": False}.get(cell.status)
-        return Finding(holds, f"{_name(self.where)}: {cell.said or 'all runs came to their end'}")
+        if not cell.complete:
+            return Finding(None, f"{_name(self.where)}: {cell.said}")
+        holds, why = _share_that_fails(cell, level)
+        return Finding(holds, f"{_name(self.where)}: {why}")
 
 
 def increases(quantity: str, along: str, over: Sequence[str] = (), **fixed: str) -> Statement:
@@ -207,13 +230,16 @@ class _Ordered(Statement):
     fixed: tuple[tuple[str, str], ...]
     rising: bool
 
-    def decide(self, cells, level=LEVEL):
+    def comparisons(self, cells: Cells) -> All:
         comparisons = []
         for line in cells.lines(self.along, dict(self.fixed), self.over):
             for one, next_one in zip(line, line[1:], strict=False):
                 low, high = (one, next_one) if self.rising else (next_one, one)
                 comparisons.append(Less(self.quantity, low, high))
-        return All(tuple(comparisons)).decide(cells, level)
+        return All(tuple(comparisons))
+
+    def decide(self, cells, level=LEVEL):
+        return self.comparisons(cells).decide(cells, level)
 
 
 @dataclass(frozen=True)
@@ -223,7 +249,7 @@ class _Extreme(Statement):
     where: tuple[tuple[str, str], ...]
     low: bool
 
-    def decide(self, cells, level=LEVEL):
+    def comparisons(self, cells: Cells) -> All:
         here = dict(self.where)
         fixed = {name: label for name, label in here.items() if name != self.along}
         comparisons = []
@@ -232,49 +258,33 @@ class _Extreme(Statement):
             others = [place for place in line if place[self.along] != here[self.along]]
             pairs = [(own[0], other) for other in others] if own else []
             comparisons += [Less(self.quantity, *(pair if self.low else reversed(pair))) for pair in pairs]
-        return All(tuple(comparisons)).decide(cells, level)
+        return All(tuple(comparisons))
+
+    def decide(self, cells, level=LEVEL):
+        return self.comparisons(cells).decide(cells, level)
+
+
+def _not_comparable(quantity: str, *cells: Cell) -> str:
+    """Why nothing can be said of these cells yet, or ever; "" where there is nothing in the way."""
+    for cell in cells:
+        if not cell.complete:
+            return cell.said
+        if quantity in cell.refused:
+            return f"refused: {cell.refused[quantity]}"
+        if quantity not in cell.values and len(cell.failed) < len(cell.runs):
+            return f"this budget does not measure {quantity}"
+    first, *others = [cell.protocols[quantity] for cell in cells if quantity in cell.values] or [{}]
+    differing = [line for other in others for line in differences(first, other)]
+    return f"measured under different protocols, {', '.join(differing)}" if differing else ""
 
 
 # ---------------------------------------------------------------------------------------------------------- intervals
 
 
-class _Between(NamedTuple):
-    """The interval of a difference, and how it is said."""
-
-    ends: tuple[float, float]
-    said: str
-
-
-def _difference(
-    cells: Cells, quantity: str, low: Where, high: Where, name: str, level: float, ordered: bool = True
-) -> _Between | Finding:
-    """The interval of high - low; or the finding, where no numbers decide. A failure decides what is `ordered`."""
-    first, second = cells.at(low), cells.at(high)
-    if early := _without_numbers(first, second, cells.better(quantity) if ordered else ""):
-        return Finding(early.holds, f"{name}: {early.why}")
-    if any(quantity not in cell.values for cell in (first, second)):
-        return Finding(None, f"{name}: this budget does not measure {quantity}")
-    differing = differences(first.protocols[quantity], second.protocols[quantity])
-    if differing:
-        return Finding(None, f"{name}: measured under different protocols, {', '.join(differing)}")
-    paired = first.runs == second.runs
-    between = (_paired if paired else _welch)(first.values[quantity], second.values[quantity], level)
-    if between is None:
-        return Finding(None, f"{name}: one seed has no interval")
-    return _Between(between, f"{name}: difference {_interval(*between)}{' (paired)' if paired else ''}")
-
-
-def _without_numbers(low: Cell, high: Cell, better: str) -> Finding | None:
-    """What failed and missing runs decide by themselves. A failed cell is worse than one that is done."""
-    if "not run" in (low.status, high.status) or "running" in (low.status, high.status):
-        return Finding(None, next(cell.said for cell in (low, high) if cell.status in ("not run", "running")))
-    if low.status == high.status == "done":
-        return None
-    said = "; ".join(cell.said for cell in (low, high) if cell.said)
-    if {low.status, high.status} != {"done", "failed"} or not better:
-        return Finding(None, said)
-    worse_is_high = better == "less"
-    return Finding((high.status == "failed") is worse_is_high, said)
+def _difference(quantity: str, low: Cell, high: Cell, level: float, of_low: float = 1.0) -> tuple[float, float] | None:
+    """The interval of the mean of high - of_low x low; None where one seed has none. Seed by seed on the same runs."""
+    first = {seed: of_low * value for seed, value in low.values[quantity].items()}
+    return (_paired if low.runs == high.runs else _welch)(first, high.values[quantity], level)
 
 
 def _paired(low: Mapping[int, float], high: Mapping[int, float], level: float) -> tuple[float, float] | None:
@@ -312,6 +322,73 @@ def _side(lowest: float, highest: float) -> bool | None:
 
 def _interval(lowest: float, highest: float) -> str:
     return f"{lowest:.4g} .. {highest:.4g}"
+
+
+# ----------------------------------------------------------------------------------------------------- where runs fail
+
+
+class _Tested(NamedTuple):
+    """What an exact test says of two sets of outcomes."""
+
+    name: str
+    less: bool  # whether the first are the less ones, as far as they differ
+    p: float  # two-sided
+    enough: int  # seeds of each without which p cannot reach the level
+
+
+def _less_where_runs_fail(quantity: str, low: Cell, high: Cell, better: str, level: float) -> Finding:
+    """Whether it is less at `low`; a run that failed is worse than all that did not, and as bad as another."""
+    counts = f"{len(low.failed)} of {len(low.runs)} runs failed against {len(high.failed)} of {len(high.runs)}"
+    if not better:
+        return Finding(None, f"{counts}; neither less nor more of it is better")
+    worst = math.inf if better == "less" else -math.inf
+    first, second = ([cell.values.get(quantity, {}).get(seed, worst) for seed in sorted(cell.runs)]
+                     for cell in (low, high))  # fmt: skip
+    tested = (_signs if low.runs == high.runs else _ranks)(first, second, level)
+    why = f"{counts}, p = {tested.p:.2g} by {tested.name}"
+    if tested.p <= level:
+        return Finding(tested.less, why)
+    few = min(len(first), len(second)) < tested.enough
+    return Finding(None, f"{why}; at least {tested.enough} seeds of each are needed" if few else why)
+
+
+def _signs(first: Sequence[float], second: Sequence[float], level: float) -> _Tested:
+    """The sign test, of the seeds of two places of the same networks; those in which both are equal say nothing."""
+    less = sum(a < b for a, b in zip(first, second, strict=True))
+    more = sum(a > b for a, b in zip(first, second, strict=True))
+    p = stats.binomtest(less, less + more).pvalue if less + more else 1.0
+    return _Tested("signs", less > more, float(p), _alike(level))
+
+
+def _ranks(first: Sequence[float], second: Sequence[float], level: float) -> _Tested:
+    """Wilcoxon's sum of ranks (1945), over all ways to deal them out to two places, with ties as they are."""
+    ranks = [round(2 * rank) for rank in stats.rankdata([*first, *second])]  # of ties they are halves
+    own, ways = sum(ranks[: len(first)]), {(0, 0): 1}  # (how many are dealt to the first, their sum): in so many ways
+    for rank in ranks:
+        for (dealt, total), number in list(ways.items()):
+            ways[dealt + 1, total + rank] = ways.get((dealt + 1, total + rank), 0) + number
+    sums = {total: number for (dealt, total), number in ways.items() if dealt == len(first)}
+    as_low = sum(number for total, number in sums.items() if total <= own) / sum(sums.values())
+    as_high = sum(number for total, number in sums.items() if total >= own) / sum(sums.values())
+    enough = next(n for n in count(1) if 2 / math.comb(2 * n, n) <= level)
+    return _Tested("ranks", as_low < as_high, min(1.0, 2 * min(as_low, as_high)), enough)
+
+
+def _share_that_fails(cell: Cell, level: float) -> Finding:
+    """Whether more than half of all runs of a place fail, by the exact interval of the share (Clopper and Pearson)."""
+    failed, runs = len(cell.failed), len(cell.runs)
+    low, high = stats.binomtest(failed, runs).proportion_ci(1 - level, method="exact")
+    why = f"{failed} of {runs} runs failed, a share of {_interval(low, high)}"
+    if low > 0.5:
+        return Finding(True, why)
+    if high < 0.5:
+        return Finding(False, why)
+    return Finding(None, f"{why}; at least {_alike(level)} seeds are needed" if runs < _alike(level) else why)
+
+
+def _alike(level: float) -> int:
+    """How many tosses of a coin that all fall alike are too many for chance, two-sided."""
+    return next(n for n in count(1) if 2 * 0.5**n < level)
 
 
 def _name(where: Where) -> str:

@@ -62,18 +62,29 @@ def _caption(quantity: Quantity, measure: str, usual: int, source: str) -> str:
 def said(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:
     """Our cell: the mean and spread over its seeds, whose number is said where it is not the usual one.
 
-    Nothing where there is no cell, or where it does not measure this.
+    What else is to be known of it stands in brackets: how many runs failed, whose mean it then is not; that older code
+    made it, and how far the new one has come. Nothing where there is no cell, or where it does not measure this.
     """
-    if not cell.runs or (cell.status == "done" and quantity not in cell.values):
+    if not cell.runs or (cell.status == "done" and quantity not in {*cell.values, *cell.refused}):
         return ""
+    marks = ["stale"] if stale(cell, plan) else []
+    marks += [f"now {cell.now}"] if cell.now else []
+    if quantity in cell.refused:
+        return _marked("refused: protocols differ", marks)
     if quantity not in cell.values:
-        return cell.status
+        return _marked(cell.status, marks)
     values, sd = cell.values[quantity], cell.sd(quantity)
     spread = f" +- {sd:.2g}" if sd is not None else ""
-    marks = [f"n = {len(values)}"] if len(values) != usual else []
-    marks += [cell.status] if cell.status != "done" else []
-    marks += ["stale"] if stale(cell, plan) else []
-    return f"{cell.mean(quantity):.4g}{spread}" + (f" ({', '.join(marks)})" if marks else "")
+    if cell.status == "running":
+        number = [f"{len(cell.finished)} of {len(cell.runs)} seeds so far"]
+    else:
+        number = [f"n = {len(values)}"] if len(values) != usual else []
+    failed = [f"{len(cell.failed)} of {len(cell.runs)} failed"] if cell.failed else []
+    return _marked(f"{cell.mean(quantity):.4g}{spread}", number + failed + marks)
+
+
+def _marked(words: str, marks: Sequence[str]) -> str:
+    return f"{words} ({', '.join(marks)})" if marks else words
 
 
 def published(value: Any) -> str:
@@ -86,12 +97,26 @@ def published(value: Any) -> str:
 
 
 def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
-    """On what ours were made and by which code, in a line; and a line for everything that failed."""
-    provenances = [cell.provenance for cell in cells.cells if cell.provenance]
-    if not provenances:
-        return []
-    devices, commits = ({str(p[key])[:40] for p in provenances} for key in ("device", "commit"))
+    """On what ours were made and by which code, in a line; and a line for everything that failed or was refused."""
+    records = [made for cell in cells.cells for made in cell.provenance.values()]
+    if not records:
+        return ["", *_troubles(cells)]
+    devices, commits = ({str(made[key])[:40] for made in records if key in made} for key in ("device", "commit"))
     line = f"Made on {', '.join(sorted(devices))}, commit {', '.join(sorted(c[:10] for c in commits))}."
     if old := sum(stale(cell, plan) for cell in cells.cells):
         line += f" {old} cells are stale: older code, or another config, made them; --rerun-stale does them again."
-    return [line, *(cell.said for cell in cells.cells if "failed" in cell.status)]
+    return [line, *_troubles(cells)]
+
+
+def _troubles(cells: Cells, most: int = 3) -> list[str]:
+    """What went wrong, each said once with the places in which it did, the first few of them by name."""
+    places: dict[str, list[str]] = {}
+    for cell in cells.cells:
+        said = [cell.said] if "failed" in cell.status else []
+        said += [f"{quantity} is refused: {why}" for quantity, why in cell.refused.items()]
+        for words in said:
+            places.setdefault(words, []).append(", ".join(f"{axis} {label}" for axis, label in cell.where.items()))
+    return [
+        f"{'; '.join(where[:most])}{f'; and {len(where) - most} more' if len(where) > most else ''}: {words}"
+        for words, where in places.items()
+    ]

@@ -1,104 +1,30 @@
 """The ledger: every cell that was measured, with seeds, protocol, hardware, commit and command, as committed JSON.
 
 One file an experiment, experiments/results/NAME.json, with a section for each budget but the smoke test's. A failed run
-and one that was not run are values of it, never gaps. It is written from run directories, and holds everything that a
-report and the claims need, so that nobody needs the runs to read it.
+and one that was not run are values of it, never gaps. What was published there stands in each cell, with its mark. It
+holds everything that a report and the claims need, so that nobody needs the runs to read it.
+
+Nothing that it has is lost to runs that have less. A cell gives way to another of the same code with at least as many
+finished seeds. One that older code made stays, marked stale, until all seeds that are planned were done again, and goes
+as a whole then: seeds of two codes never stand in one cell.
 """
 
+import dataclasses
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffjax.ablation.cells import Cell, Cells
-from diffjax.ablation.cost import cost_of
-from diffjax.ablation.experiment import Budget, Experiment
-from diffjax.ablation.plan import Evaluation, Task
-from diffjax.ablation.work import state_of
-from diffjax.errors import UserError
-from diffjax.metrics import Metric, check_comparable
+from diffjax.ablation.experiment import Experiment
+from diffjax.ablation.plan import Task
+from diffjax.ablation.table import Marked, Table, Where
+from diffjax.errors import Taken, UserError
+from diffjax.workdir import Hold
 from diffjax.writer import write_json
 
 SMOKE = "minute"  # the budget that is never kept
-
-
-def collect(experiment: Experiment, budget: Budget, tasks: Iterable[Task], root: Path) -> Cells:
-    """The cells of a budget as the run directories have them now.
-
-    A place may leave a quantity unmeasured, but not all of them may: raises UserError for a score that nothing gives.
-    """
-    by_place: dict[tuple, list[tuple[Task, Evaluation]]] = {}
-    for task in tasks:
-        for evaluation in task.evaluations:
-            by_place.setdefault(tuple(sorted(evaluation.where.items())), []).append((task, evaluation))
-    order = [tuple(sorted(where.items())) for where in experiment.paper.places()]
-    given: set[str] = set()
-    found = [_cell(budget, by_place[place], root, given) for place in order if place in by_place]
-    for quantity, name in budget.measures.items():
-        if name not in given and all(cell.status == "done" for cell in found):
-            there = ", ".join(sorted(given))
-            raise UserError(f"experiment: measures {quantity} by {name!r}, which was not measured; there are {there}")
-    return Cells(experiment.paper, found)
-
-
-def _cell(budget: Budget, parts: list[tuple[Task, Evaluation]], root: Path, given: set[str]) -> Cell:
-    """One place, of all its seeds; adds the names of all its scores to `given`."""
-    where = parts[0][1].where
-    metrics: dict[str, dict[int, Metric]] = {name: {} for name in budget.measures}
-    runs, missing, failed, provenance, code = {}, [], [], {}, {}
-    for task, evaluation in parts:
-        runs[task.seed] = task.id
-        state = state_of(task, root)
-        if state.status == "failed":
-            failed.append(f"seed {task.seed} failed: {state.said}")
-            continue
-        path = evaluation.path(task.workdir(root))
-        if not path.is_file():
-            missing.append(f"seed {task.seed} was not run")
-            continue
-        content = json.loads(path.read_text())
-        scores = cost_of(task.workdir(root)) | {score["name"]: score for score in content["metrics"]}
-        given.update(scores)
-        reason = _into(metrics, task.seed, scores, budget.measures)
-        if reason:
-            failed.append(f"seed {task.seed}: {reason}")
-            continue
-        kept = {name: content["provenance"].get(name) for name in ("commit", "device", "nfe", "weights", "step")}
-        code[str(task.seed)] = [state.code, content["provenance"]["code"]]
-        provenance = kept | {"code": code, "command": task.command(), "measured with": dict(evaluation.keys)}
-    status = _status(len(parts), len(missing), len(failed))
-    values = {name: {seed: metric.value for seed, metric in of.items()} for name, of in metrics.items() if of}
-    for of in metrics.values():
-        if of:
-            check_comparable(*of.values())
-    protocols = {name: next(iter(of.values())).protocol for name, of in metrics.items() if of}
-    if status != "done":
-        values, protocols = (values, protocols) if status == "part failed" else ({}, {})
-    return Cell(where, runs, status, "; ".join(failed + missing), values, protocols, provenance)
-
-
-def _into(metrics: dict, seed: int, scores: Mapping[str, dict], measures: Mapping[str, str]) -> str:
-    """Puts one seed's scores where they belong, those that there are; why not, if one is no number."""
-    for quantity, name in measures.items():
-        if name not in scores:
-            continue
-        value = float(scores[name]["value"])
-        if not math.isfinite(value):
-            return f"{name} is {value}: {scores[name]['meaning']}"
-        metrics[quantity][seed] = Metric(name, value, scores[name]["protocol"])
-    return ""
-
-
-def _status(seeds: int, missing: int, failed: int) -> str:
-    if missing:
-        return "not run" if missing + failed == seeds else "running"
-    if failed:
-        return "failed" if failed == seeds else "part failed"
-    return "done"
-
-
-# -------------------------------------------------------------------------------------------------------------- files
+PATIENCE = 60.0  # seconds for another process to write its cells, which takes one
 
 
 def place_of(experiment: Experiment) -> Path:
@@ -106,30 +32,75 @@ def place_of(experiment: Experiment) -> Path:
     return experiment.path.parent / "results" / f"{experiment.name}.json"
 
 
-def keep(experiment: Experiment, name: str, cells: Cells) -> Path | None:
-    """Writes the cells of a budget down; those that were not run leave what is there. None for a smoke test."""
+def keep(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> Path | None:
+    """Writes the cells of a budget down, where they are more than what is there. None for a smoke test.
+
+    Raises UserError where another process has the ledger in hand and keeps it.
+    """
     if name == SMOKE:
         return None
-    path, content = place_of(experiment), _content(experiment)
-    before = cells_of(experiment, name)
-    kept = [before.at(cell.where) if cell.status == "not run" and before else cell for cell in cells.cells]
-    kept = [cell if cell.status != "not run" else Cell(cell.where, cell.runs, "not run", cell.said) for cell in kept]
-    whole = Cells(cells.table, kept)
+    path = place_of(experiment)
+    try:
+        with Hold(path.parent, PATIENCE):
+            _merge(experiment, name, cells, plan, path)
+    except Taken as error:
+        raise UserError(f"ledger: {str(error).removeprefix('--workdir: ')}; nothing was kept, do it again") from error
+    return path
+
+
+def _merge(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], path: Path) -> None:
+    content = _content(experiment)
+    before = cells_of(experiment, name) or Cells(experiment.paper, ())
+    whole = Cells(cells.table, [_better(before.at(cell.where), cell, plan) for cell in cells.cells])
     budget = experiment.budget(name)
+    content["source"] = experiment.paper.source
     content["budgets"][name] = {
         "what": budget.what,
         "measures": dict(budget.measures),
         "claims": [claim.verdict(whole)._asdict() for claim in experiment.claims],
-        "cells": [_json(cell) for cell in kept],
+        "cells": [_json(cell) | {"published": published(experiment.paper, cell.where)} for cell in whole.cells],
     }
     write_json(path, content)
-    return path
+
+
+def _better(old: Cell, new: Cell, plan: Sequence[Task]) -> Cell:
+    """Which of two cells of a place is kept."""
+    if not old.finished:
+        return new
+    if stale(old, plan) and not stale(new, plan):
+        if new.complete:
+            return new
+        now = f"{len(new.finished)} of {len(new.runs)} seeds done again" if new.finished else old.now
+        return dataclasses.replace(old, now=now)
+    if stale(new, plan) and not stale(old, plan):
+        return old
+    return new if len(new.finished) >= len(old.finished) else old
+
+
+def stale(cell: Cell, plan: Iterable[Task]) -> bool:
+    """Whether a seed of a cell was trained or measured by other code than today's, or under another config."""
+    today = {
+        (task.id, task.seed): (evaluation.id, [task.code, evaluation.code])
+        for task in plan
+        for evaluation in task.evaluations
+        if dict(evaluation.where) == dict(cell.where)
+    }
+    for seed, made in cell.provenance.items():
+        if "code" not in made:
+            continue
+        measurement, code = today.get((cell.runs[seed], seed), ("", []))
+        if made["code"] != code[: len(made["code"])] or made.get("evaluation", measurement) != measurement:
+            return True
+    return False
 
 
 def cells_of(experiment: Experiment, name: str) -> Cells | None:
     """The cells that the ledger has of a budget; None if it has none."""
     section = _content(experiment)["budgets"].get(name)
     return section and Cells(experiment.paper, [_parsed(cell) for cell in section["cells"]])
+
+
+# --------------------------------------------------------------------------------------------------------------- JSON
 
 
 def _content(experiment: Experiment) -> dict[str, Any]:
@@ -148,31 +119,82 @@ def _json(cell: Cell) -> dict[str, Any]:
             "mean": cell.mean(name),
             "sd": cell.sd(name),
             "n": len(values),
-            "values": {str(seed): value for seed, value in values.items()},
+            "values": _by_text(values),
             "protocol": cell.protocols[name],
         }
         for name, values in cell.values.items()
     }
-    runs = {str(seed): run for seed, run in cell.runs.items()}
-    return {"where": dict(cell.where), "status": cell.status, "said": cell.said, "runs": runs,
-            "quantities": quantities, "provenance": dict(cell.provenance)}  # fmt: skip
+    quantities |= {name: {"refused": why} for name, why in cell.refused.items()}
+    more = {name: value for name, value in (("failed", _by_text(cell.failed)), ("now", cell.now)) if value}
+    return {"where": dict(cell.where), "status": cell.status, "said": cell.said, "runs": _by_text(cell.runs),
+            "quantities": quantities, "provenance": _compact(cell.provenance)} | more  # fmt: skip
+
+
+def published(paper: Table, where: Where) -> dict[str, dict[str, Any]]:
+    """What was published at a place, by quantity, each with its mark: a number, a number and its spread, or a word."""
+    found = {}
+    for quantity in paper.quantities:
+        value = paper.published(quantity.name, where)
+        value, mark = (value.value, value.mark) if isinstance(value, Marked) else (value, quantity.mark)
+        if value is not None:
+            found[quantity.name] = {"value": value, "mark": mark}
+    return found
 
 
 def _parsed(cell: dict[str, Any]) -> Cell:
-    quantities = cell["quantities"]
-    values = {name: {int(s): v for s, v in of["values"].items()} for name, of in quantities.items()}
-    protocols = {name: of["protocol"] for name, of in quantities.items()}
-    runs = {int(seed): run for seed, run in cell["runs"].items()}
-    return Cell(cell["where"], runs, cell["status"], cell["said"], values, protocols, cell["provenance"])
+    quantities = {name: of for name, of in cell["quantities"].items() if "refused" not in of}
+    provenance, runs = cell["provenance"], _by_seed(cell["runs"])
+    earlier = "seeds" not in provenance  # of before seeds had provenance of their own
+    return Cell(
+        cell["where"],
+        runs,
+        cell["status"],
+        cell["said"],
+        values={name: _by_seed(of["values"]) for name, of in quantities.items()},
+        protocols={name: of["protocol"] for name, of in quantities.items()},
+        refused={name: of["refused"] for name, of in cell["quantities"].items() if "refused" in of},
+        failed=_once_failed(cell, runs) if earlier else _by_seed(cell.get("failed", {})),
+        provenance=_once_made(provenance) if earlier else _spread(provenance),
+        now=cell.get("now", ""),
+    )
 
 
-def stale(cell: Cell, tasks: Iterable[Task]) -> bool:
-    """Whether a seed of a cell was trained or measured by other code than today's, or under another config."""
-    today = {
-        (task.id, str(task.seed)): [task.code, evaluation.code]
-        for task in tasks
-        for evaluation in task.evaluations
-        if dict(evaluation.where) == dict(cell.where)
+def _compact(provenance: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """What all seeds have alike, and under "seeds" what each has of its own."""
+    records = list(provenance.values())
+    alike = {
+        name: value
+        for name, value in (records[0] if records else {}).items()
+        if all(name in other and other[name] == value for other in records)
     }
-    made = cell.provenance.get("code", {})
-    return any(today.get((cell.runs[int(seed)], seed)) != code for seed, code in made.items())
+    own = {seed: {k: v for k, v in made.items() if k not in alike} for seed, made in provenance.items()}
+    return alike | {"seeds": _by_text(own)}
+
+
+def _spread(provenance: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """All of it for each seed."""
+    alike = {name: value for name, value in provenance.items() if name != "seeds"}
+    return {seed: alike | own for seed, own in _by_seed(provenance["seeds"]).items()}
+
+
+def _once_made(provenance: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Of an earlier ledger: the code of each seed, and all the rest of the last one, whose it was."""
+    made = {int(seed): {"code": code} for seed, code in provenance.get("code", {}).items()}
+    rest = {name: value for name, value in provenance.items() if name != "code" and value is not None}
+    return made | {seed: rest | made[seed] for seed in list(made)[-1:]}
+
+
+def _once_failed(cell: Mapping[str, Any], runs: Mapping[int, str]) -> dict[int, str]:
+    """Of an earlier ledger: the seeds that have no value, of a cell that failed in part or as a whole."""
+    if cell["status"] not in ("failed", "part failed"):
+        return {}
+    measured = {int(seed) for of in cell["quantities"].values() for seed in of.get("values", {})}
+    return {seed: cell["said"] for seed in runs if seed not in measured}
+
+
+def _by_text(of: Mapping[int, Any]) -> dict[str, Any]:
+    return {str(seed): value for seed, value in of.items()}
+
+
+def _by_seed(of: Mapping[str, Any]) -> dict[int, Any]:
+    return {int(seed): value for seed, value in of.items()}

@@ -1,11 +1,10 @@
 """The local backend: a pool of slots, each a process of its own with a GPU group or a share of the cores.
 
-A task begins when the runs it needs are there. Killed ones go on where they were; one that another process has in hand
-is left to it, and looked at again. On SIGINT and SIGTERM the processes are asked to stop after the step under way.
+A task begins when the runs it needs are there, and never if one of them failed. Killed ones go on where they were; one
+that another process has in hand is left to it, and looked at again. On SIGINT and SIGTERM the processes are asked to
+stop after the step under way.
 """
 
-import contextlib
-import json
 import os
 import shutil
 import signal
@@ -13,76 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from diffjax.ablation.plan import Task
-from diffjax.ablation.work import state_of
+from diffjax.ablation.progress import Progress
+from diffjax.ablation.work import ENDED
 from diffjax.errors import TAKEN
-from diffjax.progress import clock
 
 POLL = 0.5  # seconds between looks at the processes
 AGAIN = 10.0  # seconds before a run that another process had in hand is looked at again
 Command = Callable[[Task], list[str]]
-
-
-@dataclass
-class Progress:
-    """How far every task has come, for whoever watches."""
-
-    tasks: Sequence[Task]
-    root: Path
-    running: dict[str, float] = field(default_factory=dict)  # id -> when it began
-    elsewhere: set[str] = field(default_factory=set)  # in another process's hands
-    crashed: dict[str, str] = field(default_factory=dict)  # id -> how its process ended
-    took: list[float] = field(default_factory=list)  # seconds of those that ended here
-    slots: int = 1
-
-    def status(self, task: Task) -> str:
-        if task.id in self.running:
-            return "running"
-        if task.id in self.crashed:
-            return "crashed"
-        if task.id in self.elsewhere:
-            return "elsewhere"
-        return {"not run": "waiting", "begun": "waiting", "trained": "waiting"}.get(
-            state := state_of(task, self.root).status, state
-        )
-
-    def counts(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for task in self.tasks:
-            counts[status] = counts.get(status := self.status(task), 0) + 1
-        return counts
-
-    def left(self) -> str:
-        """How long the rest will take, from what has ended so far; "" until something has."""
-        if not self.took:
-            return ""
-        mean, now = sum(self.took) / len(self.took), time.monotonic()
-        waiting = self.counts().get("waiting", 0) * mean
-        begun = sum(max(mean - (now - since), 0.0) for since in self.running.values())
-        return clock((waiting + begun) / self.slots)
-
-    def line(self) -> str:
-        """ "3 done, 2 running (1a2b: step 400 of 1,000), 4 waiting, 2:10 left" """
-        said = [f"{n} {status}" for status, n in sorted(self.counts().items())]
-        now = [f"{task.id} {doing(task, self.root)}" for task in self.tasks if task.id in self.running]
-        left = self.left()
-        return ", ".join(said) + (f" ({'; '.join(now)})" if now else "") + (f", {left} left" if left else "")
-
-
-def doing(task: Task, root: Path) -> str:
-    """What a running task is at: its step, or its measurements."""
-    workdir = task.workdir(root)
-    if task.compute or state_of(task, root).status == "trained":
-        done = sum(evaluation.path(workdir).is_file() for evaluation in task.evaluations)
-        return f"measuring {done + 1} of {len(task.evaluations)}"
-    path = workdir / "metrics.jsonl"
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        step = json.loads(path.read_text().splitlines()[-1])["step"]
-        return f"step {step:,} of {task.config.train.steps:,}"
-    return "starting"
 
 
 @dataclass(frozen=True)
@@ -164,7 +104,7 @@ def _ready(task: Task, progress: Progress, live: dict, look_again: dict[str, flo
     if task.id in live or task.id in progress.crashed or time.monotonic() < look_again.get(task.id, 0.0):
         return False
     progress.elsewhere.discard(task.id)
-    if progress.status(task) in ("done", "failed"):
+    if progress.status(task) in ENDED:
         return False
     return all(progress.status(need) == "done" for need in task.needs)
 
@@ -176,7 +116,7 @@ def _ended(task: Task, status: int, progress: Progress, look_again: dict[str, fl
         progress.took.pop()
         progress.elsewhere.add(task.id)
         look_again[task.id] = time.monotonic() + AGAIN
-    elif progress.status(task) not in ("done", "failed"):
+    elif progress.status(task) not in ENDED:
         said = last_line(task.workdir(progress.root) / "log.txt")
         progress.crashed[task.id] = f"ended with status {status}: {said}"
 

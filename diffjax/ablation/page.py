@@ -14,16 +14,18 @@ from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.layout import Sheet, made, sheets
 from diffjax.ablation.plan import Task
+from diffjax.ablation.progress import place
 from diffjax.ablation.work import FILM, FORWARD
 
-MOST = 8  # runs whose curves, samples and films are shown
+MOST = 24  # runs of a table whose curves, samples and films are shown
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:70rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}.paper{color:#999}.claims :is(th,td){text-align:left}
 table:not(.claims) :is(th,td){white-space:nowrap}.wide{overflow-x:auto;font-size:13px}
 caption{text-align:left;font-size:13px;color:#555;min-width:45rem}
-.reproduced{color:#17703a}.contradicted{color:#b3261e}.undecided{color:#8a6d00}figure{display:inline-block;margin:.5rem}
+.reproduced{color:#17703a}.contradicted{color:#b3261e}.undecided{color:#8a6d00}figure{display:inline-block;margin:.5rem;
+vertical-align:top}
 figcaption{font-size:13px;color:#555;max-width:22rem}img{image-rendering:pixelated;max-width:22rem}code{font-size:13px}
 """
 SLIDE = """
@@ -43,7 +45,8 @@ def write(path: Path, sections: Iterable[Section], root: Path) -> None:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>diffjax: experiments</title>'
         f"<style>{STYLE}</style>"
         f"<h1>Experiments</h1><p>Published cells stand beside ours and are no comparison: data, networks and lengths "
-        f"differ. Claims are decided on our cells alone, by 95&nbsp;% intervals over seeds.</p>{body}"
+        f"differ. Claims are decided on our cells alone, by 95&nbsp;% intervals over seeds, by exact tests where runs "
+        f"failed.</p>{body}"
         f"<script>{SLIDE}</script></html>\n"
     )
 
@@ -51,12 +54,11 @@ def write(path: Path, sections: Iterable[Section], root: Path) -> None:
 def _section(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], root: Path) -> str:
     budget = experiment.budget(name)
     tables = "".join(_table(sheet) for sheet in sheets(cells, budget.measures, plan))
-    lines = "".join(f"<p>{_text(line)}</p>" for line in made(cells, plan))
-    shown = [task for task in plan if task.evaluations and not task.compute][:MOST]
+    lines = "".join(f"<p>{_text(line)}</p>" for line in made(cells, plan) if line)
     return (
         f"<section><h2>{_text(experiment.name)}</h2><p>{_text(experiment.about.splitlines()[0])}</p>"
         f"<p><em>{name}: {_text(budget.what)}</em></p>{tables}{_claims(experiment, cells)}{lines}"
-        f"{_runs(shown, root) if shown else ''}</section>"
+        f"{_runs(plan, root)}</section>"
     )
 
 
@@ -79,15 +81,38 @@ def _claims(experiment: Experiment, cells: Cells) -> str:
 
 
 def _runs(plan: Sequence[Task], root: Path) -> str:
-    there = [task for task in plan if task.workdir(root).is_dir()]
-    if not there:
+    """A figure for each run that the table is of, side by side; of its seeds the first that is at hand."""
+    of_places: dict[tuple, list[Task]] = {}
+    for task in plan:
+        if task.evaluations and not task.compute:
+            places = tuple(tuple(sorted(evaluation.where.items())) for evaluation in task.evaluations)
+            of_places.setdefault(places, []).append(task)
+    if not of_places:
+        return ""
+    there = [next((task for task in seeds if task.workdir(root).is_dir()), None) for seeds in of_places.values()]
+    shown = [task for task in there if task]
+    if not shown:
         return "<p>The runs are not at hand: no curves, samples or films.</p>"
-    return "".join(_figure(task, task.workdir(root)) for task in there)
+    left_out = f", the first {MOST} of {len(shown)} runs" if len(shown) > MOST else ""
+    missing = f"; {len(there) - len(shown)} more are not at hand" if len(shown) < len(there) else ""
+    said = f"<p>Curves, samples and films of one seed of each run{left_out}{missing}.</p>"
+    return said + "".join(_figure(task, task.workdir(root)) for task in shown[:MOST])
+
+
+def _drawn(workdir: Path) -> str:
+    """How a run's pictures were drawn, as it says itself."""
+    path = workdir / "config.json"
+    sampler = json.loads(path.read_text())["config"].get("sampler", {}) if path.is_file() else {}
+    if sampler.get("steps", 1) < 2:
+        return ""
+    guidance = sampler.get("guidance", {}).get("scale")
+    return f"drawn in {sampler['steps']} steps of {sampler['name']}" + (f", guidance {guidance:g}" if guidance else "")
 
 
 def _figure(task: Task, workdir: Path) -> str:
-    """A run's curve, its last picture, and its film."""
-    name = f"<code>{task.id}</code> {_text(task.source)}, seed {task.seed}"
+    """A run's curve, its last picture, and its film, below what distinguishes it from the others."""
+    words = ", ".join(filter(None, [f"seed {task.seed}", _drawn(workdir), task.source]))
+    name = f"<b>{_text(place(task) or 'all places')}</b><br>{_text(words)} <code>{task.id}</code>"
     parts = [_curve(workdir / "metrics.jsonl")]
     samples = sorted((workdir / "samples").glob("*.png"))
     if samples:
@@ -98,7 +123,7 @@ def _figure(task: Task, workdir: Path) -> str:
     frames = sorted((workdir / FILM).glob("*.png"))
     said = [f"{i + 1} of {len(frames)}" for i in range(len(frames))]
     parts.append(_film("backward: x_t beside the predicted x0", frames, said))
-    return f"<figure>{''.join(parts)}<figcaption>{name}</figcaption></figure>"
+    return f"<figure><figcaption>{name}</figcaption>{''.join(parts)}</figure>"
 
 
 def _film(title: str, frames: Sequence[Path], said: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ change it: the resolved config but for its paths, its intervals, the devices, an
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,37 @@ def tasks(budget: Budget, root: Path) -> list[Task]:
             _computation(point, plan, root)
         else:
             _task(point, plan, root).evaluations.append(_evaluation(point, plan, root))
+    for task in plan.values():
+        _picture(task)
     return list(plan.values())
+
+
+def waves(plan: Iterable[Task]) -> list[list[Task]]:
+    """The tasks in groups, each of what can be run once the groups before it are done."""
+    depth: dict[str, int] = {}
+
+    def of(task: Task) -> int:
+        if task.id not in depth:
+            depth[task.id] = 1 + max((of(need) for need in task.needs), default=-1)
+        return depth[task.id]
+
+    groups: dict[int, list[Task]] = {}
+    for task in plan:
+        groups.setdefault(of(task), []).append(task)
+    return [groups[level] for level in sorted(groups)]
+
+
+def _picture(task: Task) -> None:
+    """Lets a run be drawn from, for its pictures, at the point of most steps; of several the one in their middle.
+
+    One network call shows nothing of a diffusion model, and neither does the least, or the most, of eta or guidance.
+    """
+    there = [evaluation.config for evaluation in task.evaluations if evaluation.config is not None]
+    if there:
+        most = max(config.sampler.steps for config in there)
+        best = [config.sampler for config in there if config.sampler.steps == most]
+        with task.config.unlocked():
+            task.config.sampler = best[len(best) // 2].copy_and_resolve_references()
 
 
 def _computation(point: Point, plan: dict[str, Task], root: Path) -> None:
@@ -121,7 +151,7 @@ def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
     config = laid(configs.load(point.config), located | seed)
     identity = run_id(config, {key: _identity(value) for key, value in changes.items() if isinstance(value, Run)})
     if identity not in plan:
-        # Measured afterwards, as often as is asked; drawn from as the first point says, for the pictures.
+        # Measured afterwards, as often as is asked; drawn from as `_picture` says. The code is the first point's.
         whole = laid(config, {**drawing, "eval.metrics": (), "eval.every": 0, "eval.best": ""})
         plan[identity] = Task(identity, config.seed, code_of(whole), whole, point.config, located | seed)
     task = plan[identity]

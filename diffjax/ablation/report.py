@@ -17,7 +17,7 @@ README = """# Experiments
 One file for each published table: its numbers with their sources, the claims made of it, and a grid for each budget.
 `python launch.py ablate experiments/X.py --budget=hour` runs one, `python launch.py report` writes this page from the
 ledger in `results/`. Published cells stand beside ours and are no comparison: data, networks and lengths differ. Claims
-are decided on our cells alone, by 95 % intervals over seeds.
+are decided on our cells alone, by 95 % intervals over seeds, and by exact tests where runs failed.
 """
 
 

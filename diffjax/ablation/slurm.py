@@ -1,15 +1,20 @@
 """The SLURM backend: submitit's job arrays, one task each, requeued when they are preempted or run out of time."""
 
+import contextlib
+import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffjax.ablation.plan import Task
-from diffjax.ablation.work import state_of
+from diffjax.ablation.work import ENDED, state_of
 from diffjax.errors import TAKEN, UserError
 
 POLL = 5.0  # seconds between looks at the jobs
+ON_GPU = ("quarter", "day", "paper")  # the budgets that are of one GPU
+GPUS = ("gres", "gpus", "gpus_per_node", "gpus_per_task")  # how one may ask for them
+OURS = ("job_name", "ntasks", "ntasks_per_node", "nodes", "array", "output", "error", "signal")  # a run is one process
 
 
 class Job:
@@ -32,16 +37,48 @@ class Job:
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
+def options(given: Sequence[str], budget: str, hours: float) -> dict[str, Any]:
+    """What a job asks of the cluster, by sbatch's long options: the defaults, then what is `given`.
+
+    By default 2 cores, the budget's limit of time, and a GPU for a budget that is of one. "KEY=" drops a default, "KEY"
+    alone is a flag. Raises UserError for what is no option; what is one sbatch knows, and says.
+    """
+    found: dict[str, Any] = {"time": max(int(hours * 60), 1), "cpus_per_task": 2}
+    asked = {}
+    for word in given:
+        key, equals, value = word.partition("=")
+        key = key.strip().removeprefix("--").replace("-", "_")
+        if not key.isidentifier():
+            raise UserError(f"--slurm: {word!r} is no option; write KEY=VALUE, such as partition=gpu")
+        if key in OURS:
+            raise UserError(f"--slurm: {key} is not to choose here: each run is one process, in a job array")
+        if key == "time" and not value.isdigit():
+            raise UserError(f"--slurm: time {value!r} is not a number of minutes; write it as in time=120")
+        asked[key] = int(value) if key == "time" else value if equals else True
+    if budget in ON_GPU and not asked.keys() & set(GPUS):
+        found["gpus_per_node"] = 1
+    return {key: value for key, value in (found | asked).items() if value != ""}
+
+
 def run(
-    tasks: Sequence[Task], root: Path, path: str, budget: str, hours: float, partition: str, say: Callable[[str], None]
-) -> None:
-    """Submits what is missing, what others need first, and waits. Raises UserError where there is no scheduler."""
+    tasks: Sequence[Task], root: Path, path: str, budget: str, asked: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, str]:
+    """Submits what is missing and waits, first what others need; what needs a run that failed is not submitted.
+
+    How those ended that ended unexpectedly, by id. Raises UserError where there is no scheduler, or it takes no jobs.
+    """
     submitit = _submitit()
-    todo = [task for task in tasks if state_of(task, root).status not in ("done", "failed")]
-    needed = {need.id for task in todo for need in task.needs}
-    for wave in ([t for t in todo if t.id in needed], [t for t in todo if t.id not in needed]):
-        if wave:
-            _array(submitit, wave, root, path, budget, hours, partition, say)
+    tried: set[str] = set()
+    ended: dict[str, str] = {}
+    while wave := [task for task in tasks if task.id not in tried and _ready(task, root)]:
+        tried |= {task.id for task in wave}
+        ended |= _array(submitit, wave, root, path, budget, asked, say)
+    return ended
+
+
+def _ready(task: Task, root: Path) -> bool:
+    needed = all(state_of(need, root).status == "done" for need in task.needs)
+    return needed and state_of(task, root).status not in ENDED
 
 
 def _submitit() -> Any:
@@ -53,19 +90,11 @@ def _submitit() -> Any:
 
 
 def _array(
-    submitit: Any, wave: Sequence[Task], root: Path, path: str, budget: str, hours: float, partition: str, say: Callable
-) -> None:
-    """One job array, and its end."""
+    submitit: Any, wave: Sequence[Task], root: Path, path: str, budget: str, asked: dict[str, Any], say: Callable
+) -> dict[str, str]:
+    """One job array, and its end: how those jobs ended that failed."""
     logs = root / "slurm"
-    try:
-        executor = submitit.SlurmExecutor(folder=logs, max_num_timeout=1000)
-        options = {"time": max(int(hours * 60), 1), "job_name": "diffjax", "ntasks_per_node": 1}
-        executor.update_parameters(**options, **({"partition": partition} if partition else {}))
-        jobs = executor.map_array(
-            Job(), *zip(*((str(Path(path).resolve()), budget, str(root.resolve()), t.id) for t in wave), strict=True)
-        )
-    except Exception as error:  # whatever sbatch says, or that there is none
-        raise UserError(f"--backend: slurm cannot be reached ({' '.join(str(error).split())[:300]})") from error
+    jobs = _submit(submitit, wave, root, path, budget, asked, logs)
     say(f"{len(jobs)} jobs submitted as array {jobs[0].job_id.partition('_')[0]}, logs in {logs}")
     before = ""
     while not all(job.done() for job in jobs):
@@ -77,6 +106,29 @@ def _array(
             say(now)
             before = now
         time.sleep(POLL)
-    for task, job in zip(wave, jobs, strict=True):
-        if error := job.exception():
-            say(f"{task.id}: {str(error).strip().splitlines()[-1]} (see {logs})")
+    errors = {task.id: job.exception() for task, job in zip(wave, jobs, strict=True)}
+    return {task: str(error).strip().splitlines()[-1] for task, error in errors.items() if error}
+
+
+def _submit(
+    submitit: Any, wave: Sequence[Task], root: Path, path: str, budget: str, asked: dict[str, Any], logs: Path
+) -> list[Any]:
+    words = ((str(Path(path).resolve()), budget, str(root.resolve()), task.id) for task in wave)
+    others = {key: value for key, value in asked.items() if key != "time"}
+    cores = [f"--cpus-per-task={asked['cpus_per_task']}"] if "cpus_per_task" in asked else []
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says there is in the error as well
+            executor = submitit.SlurmExecutor(folder=logs, max_num_timeout=1000)
+            executor.update_parameters(
+                job_name="diffjax", ntasks_per_node=1, time=asked["time"], additional_parameters=others,
+                srun_args=cores,  # since 22.05 srun does not take the cores of its job by itself
+            )  # fmt: skip
+            return executor.map_array(Job(), *zip(*words, strict=True))
+    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+        raise UserError(f"--backend: slurm took no jobs; sbatch says: {_in_a_line(error)}") from error
+    except Exception as error:  # there is no srun here
+        raise UserError(f"--backend: slurm cannot be reached ({_in_a_line(error)})") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

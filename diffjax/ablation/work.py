@@ -14,7 +14,7 @@ import numpy as np
 
 from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
-from diffjax.errors import Diverged
+from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import evaluate
 from diffjax.films import beside, forward
 from diffjax.measures import Evidence, Score, choose
@@ -32,16 +32,30 @@ FORWARD = "forward"  # likewise: what is left of real examples, the noise, and t
 SHOWN, FRAMES = 16, 24  # samples in a film, and its frames at most
 
 
-class State(NamedTuple):
-    """How far a task has come, by what its run directory holds."""
+ENDED = ("done", "failed", "blocked")  # what is never begun again
 
-    status: str  # "not run", "begun", "trained", "done" or "failed"
+
+class State(NamedTuple):
+    """How far a task has come, by what its run directory holds; "blocked" where a run that it needs has failed."""
+
+    status: str  # "not run", "begun", "trained", "done", "failed" or "blocked"
     said: str = ""
     code: str = ""
 
 
 def state_of(task: Task, root: Path) -> State:
     """How far a task has come."""
+    own = _own_state(task, root)
+    if own.status in ENDED:
+        return own
+    for need in task.needs:
+        state = state_of(need, root)
+        if state.status in ("failed", "blocked"):
+            return State("blocked", f"needs {need.id}, which failed: {state.said}", own.code)
+    return own
+
+
+def _own_state(task: Task, root: Path) -> State:
     workdir = task.workdir(root)
     result, code = _json(workdir / "result.json"), _json(workdir / CODE).get("code", "")
     if result.get("status") == "failed":
@@ -56,6 +70,12 @@ def state_of(task: Task, root: Path) -> State:
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     """Trains and measures. Raises UserError if the run is in another process's hands, or cannot be run as planned."""
     workdir = task.workdir(root)
+    if _own_state(task, root).status in ENDED:
+        return
+    for need in task.needs:
+        if (state := state_of(need, root)).status != "done":
+            said = state.said or f"it is {state.status}; run it first"
+            raise UserError(f"--run: {task.id} needs {need.id} ({need.source}): {said}")
     if task.compute:
         _compute(task, workdir, say)
         return
@@ -132,8 +152,8 @@ def set_aside(task: Task, root: Path) -> list[Path]:
 
     A run that older code trained goes whole; of others the measurements that older code made.
     """
-    workdir, state = task.workdir(root), state_of(task, root)
-    if state.status == "not run":
+    workdir, state = task.workdir(root), _own_state(task, root)
+    if state.status == "not run" and not state.code:
         return []
     with Hold(workdir):
         if state.code != task.code:

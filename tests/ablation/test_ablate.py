@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 import launch
-from diffjax.ablation import ledger
+from diffjax.ablation import ledger, local, slurm
 from diffjax.ablation.ablate import finish, redo
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.workdir import Hold
+from diffjax.writer import write_json
 from tests import tiny
 
 HERE = Path(__file__).parent
@@ -82,8 +83,10 @@ def test_a_table_is_run_kept_and_read_again(finished, capsys):
     ]
     cell = kept.cells[0]
     assert cell.runs == {0: plan[0].id, 1: plan[1].id} and set(cell.values["distance"]) == {0, 1}
-    assert cell.provenance["commit"] and cell.provenance["device"] and "launch.py train" in cell.provenance["command"]
-    assert cell.provenance["code"] == {str(t.seed): [t.code, t.evaluations[0].code] for t in plan}
+    for task in plan:
+        made = cell.provenance[task.seed]
+        assert made["commit"] and made["device"] and f"--config.seed={task.seed}" in made["command"]
+        assert made["code"] == [task.code, task.evaluations[0].code]
     written = json.loads(ledger.place_of(experiment).read_text())["budgets"]["hour"]
     assert written["claims"][0]["verdict"] in ("reproduced", "contradicted", "not decided")
     shown = capsys.readouterr().out
@@ -276,6 +279,90 @@ def test_a_function_may_need_a_run_whose_directory_it_is_given(tmp_path):
     path.write_text(text.replace("train__steps=2", "train__steps=3"))
     _, *another = tasks(read(path).budget("hour"), tmp_path / "runs")
     assert not {e.id for e in another[0].evaluations} & {e.id for e in computing[0].evaluations}
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """Squares that a judge measures, whose run has failed."""
+    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
+    path.parent.mkdir()
+    judge = 'computed(square, 3) * setting(judge=Run.of("configs/classifier.py:digits", train__steps=2))'
+    path.write_text(COMPUTED.replace("(seed, x)", "(seed, x, judge)").replace("computed(square, 3)", judge))
+    plan = tasks(read(path).budget("hour"), root)
+    write_json(plan[0].workdir(root) / "result.json", {"status": "failed", "reason": "step 3 was not finite"})
+    return path, root, plan
+
+
+def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
+    path, root, (judge, *others) = judged
+    said = f"needs {judge.id}, which failed: step 3 was not finite"
+    assert {state_of(task, root)[:2] for task in others} == {("blocked", said)}
+    words = ["ablate", str(path), "--budget=hour", f"--workdir={root}"]
+    assert launch.main(words) == 2
+    shown = capsys.readouterr()
+    assert f"ablate: 3 of 4 runs were not made: {said}" in shown.err
+    assert "| 1 | failed | 1 |" in shown.out and f"seed 2 was not measured: {said}" in shown.out
+    assert "| squares grow | **not decided** |" in shown.out, "it says nothing of squares"
+    assert launch.main([*words, f"--run={others[0].id}"]) == 2
+    assert f"--run: {others[0].id} needs {judge.id}" in capsys.readouterr().err
+    kept = json.loads(ledger.place_of(read(path)).read_text())["budgets"]["hour"]["cells"]
+    assert {cell["status"] for cell in kept} == {"failed"} and all(said in cell["said"] for cell in kept)
+    assert not any("failed" in cell for cell in kept), "no run of theirs has"
+    shutil.rmtree(judge.workdir(root))
+    assert {state_of(task, root).status for task in others} == {"not run"}, "a judge made anew lets them go on"
+
+
+def test_slurm_is_given_what_others_need_first_and_nothing_that_needs_a_failure(judged, monkeypatch):
+    path, root, (judge, *others) = judged
+    (judge.workdir(root) / "result.json").unlink()
+    submitted = []
+
+    def ends(result):
+        def array(submitit, wave, *_):
+            submitted.append([task.id for task in wave])
+            for task in wave:
+                write_json(task.workdir(root) / "result.json", result)
+            return {}
+
+        return array
+
+    monkeypatch.setattr(slurm, "_submitit", lambda: None)
+    for result, waves in (
+        ({"status": "failed", "reason": "not finite"}, [[judge.id]]),
+        ({"status": "finished"}, [[judge.id], [task.id for task in others]]),
+    ):
+        submitted.clear()
+        shutil.rmtree(root)
+        monkeypatch.setattr(slurm, "_array", ends(result))
+        slurm.run([judge, *others], root, str(path), "hour", {}, quiet)
+        assert submitted == waves
+
+
+def test_printed_lines_say_what_must_have_ended_before_they_begin(judged, capsys):
+    path, root, (judge, *others) = judged
+    (judge.workdir(root) / "result.json").unlink()
+    words = ["ablate", str(path), "--budget=hour", f"--workdir={root}"]
+    assert launch.main([*words, "--backend=print"]) == 0
+    first, of_judge, then, *rest = capsys.readouterr().out.splitlines()
+    assert first == "# first these:" and of_judge.endswith(f"--run={judge.id}")
+    assert then.startswith("# when all above have ended") and len(rest) == len(others)
+    assert launch.main([*words, f"--run={others[0].id}"]) == 2
+    assert f"needs {judge.id} (configs/classifier.py:digits): it is not run; run it first" in capsys.readouterr().err
+
+
+def test_a_table_that_is_interrupted_does_not_end_as_if_it_were_whole(moons, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(local.Stop, "asked", True)
+    assert launch.main(["ablate", str(moons), "--budget=hour", f"--workdir={tmp_path}"]) == 2
+    assert "ablate: 2 of 2 runs are not done" in capsys.readouterr().err
+
+
+def test_a_run_is_pictured_at_the_most_steps_and_midway_along_the_other_axes(moons, tmp_path):
+    text = Path(moons).read_text().replace("for eta in (0.0, 1.0)}", "for eta in (0.0, 0.5, 1.0)}").replace(
+        "(0.0, 1.0)),", "(0.0, 0.5, 1.0)),").replace("((1.0, 0.5), ", "((1.0, 0.5), (1.0, 0.5), ")  # fmt: skip
+    Path(moons).write_text(text)
+    for task in tasks(read(moons).budget("hour"), tmp_path):
+        sampler = task.config.sampler
+        assert (sampler.name, sampler.steps, sampler.eta) == ("ddim", 4, 0.5)
 
 
 def test_a_table_that_needs_no_training_is_computed(tmp_path, capsys):

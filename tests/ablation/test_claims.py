@@ -68,8 +68,24 @@ def test_two_places_are_near_only_where_the_whole_interval_lies_within():
     assert verdict(Near("FID", at(2), at(0), share=0.1), of) == "contradicted"
     apart = cells({(0, 10): [10.0, 12.0, 14.0], (1, 10): [10.1, 12.1, 14.2]}, runs=lambda eta, steps: f"{eta}-")
     assert verdict(Near("FID", at(1), at(0), share=0.1), apart) == "not decided"  # too noisy to tell is not near
-    failed = Cells(TABLE, [of.cells[0], Cell(at(1), {0: "a"}, "failed", "seed 0 failed")])
+    failed = Cells(TABLE, [of.cells[0], failing(at(1), 3, 3)])
     assert verdict(Near("FID", at(1), at(0), share=0.1), failed) == "not decided"
+
+
+def test_near_knows_the_others_mean_no_better_than_its_own():
+    """x = y + 0.9 where y = 10 +- 4: a tenth of y's mean may be less than 0.9; of x = 0.95 y there is no doubt."""
+    statement, y = Near("FID", at(1), at(0), share=0.1), [6.0, 14.0, 10.0]
+    assert verdict(statement, cells({(0, 10): y, (1, 10): [value + 0.9 for value in y]})) == "not decided"
+    y = [8.0, 12.0, 10.0]
+    x = [0.95 * value for value in y]
+    assert verdict(statement, cells({(0, 10): y, (1, 10): x})) == "reproduced"
+    lower, upper = (stats.ttest_1samp([b - share * a for a, b in zip(y, x, strict=True)], 0).confidence_interval(0.95)
+                    for share in (0.9, 1.1))  # fmt: skip
+    said = f"{lower.low:.4g} .. {lower.high:.4g}, from its upper {upper.low:.4g} .. {upper.high:.4g}"
+    assert said in statement.decide(cells({(0, 10): y, (1, 10): x})).why
+    negative = cells({(0, 10): [-10.0, -10.1, -9.9], (1, 10): [-10.5, -10.6, -10.4]})
+    assert verdict(statement, negative) == "reproduced"
+    assert verdict(Near("FID", at(1), at(0), share=0.01), negative) == "contradicted"
 
 
 def test_intervals_are_scipys():
@@ -147,22 +163,98 @@ def test_a_mean_within_bounds():
     assert verdict(Within("FID", at(1), low=24.5), of) == "not decided"
 
 
-def test_what_failed_is_worse_than_what_did_not_whichever_way_is_better():
-    good, bad = cells({(0, 10): [1.0, 1.1]}).cells[0], Cell(at(1), {}, "failed", "seed 0 failed")
-    of = Cells(TABLE, [good, bad])
-    assert Less("FID", at(0), at(1)).decide(of).holds is True
-    assert Less("FID", at(1), at(0)).decide(of).holds is False
+def failing(where, seeds, failed, value=3.0, runs="own"):
+    """A cell of so many seeds, of which the first few failed."""
+    reasons = dict.fromkeys(range(failed), "not finite")
+    values = {"FID": {seed: value + 0.1 * seed for seed in range(failed, seeds)}} if failed < seeds else {}
+    status = {0: "done", seeds: "failed"}.get(failed, "part failed")
+    said = "; ".join(f"seed {seed} failed: {why}" for seed, why in reasons.items())
+    return Cell(where, {seed: f"{runs}{seed}" for seed in range(seeds)}, status, said, values,
+                dict.fromkeys(values, {"n": 5}), failed=reasons)  # fmt: skip
+
+
+@pytest.mark.parametrize(("seeds", "holds"), [(1, None), (3, None), (4, True), (6, True)])
+def test_that_runs_fail_and_others_do_not_is_decided_by_ranks_from_four_seeds_on(seeds, holds):
+    """Two-sided, 3 seeds against 3 can say no more than p = 0.1, however they end; 4 against 4 can say 2 / 70."""
+    of = Cells(TABLE, [failing(at(0), seeds, 0), failing(at(1), seeds, seeds, runs="other")])
+    found = Less("FID", at(0), at(1)).decide(of)
+    assert found.holds is holds
+    assert f"0 of {seeds} runs failed against {seeds} of {seeds}, p = " in found.why
+    assert ("at least 4 seeds of each are needed" in found.why) is (holds is None)
+    assert Less("FID", at(1), at(0)).decide(of).holds is (False if holds else None)
+
+
+def test_a_failed_run_is_worse_than_any_that_did_not_whichever_way_is_better():
+    of = Cells(TABLE, [failing(at(0), 4, 0), failing(at(1), 4, 4, runs="other")])
+    assert Less("IS", at(0), at(1)).decide(of).holds is None, "IS was not measured of those that did not fail"
+    of = Cells(TABLE, [Cell(c.where, c.runs, c.status, c.said, {"IS": c.values.get("FID", {})} if c.values else {},
+                            {"IS": {}}, failed=c.failed) for c in of.cells])  # fmt: skip
     assert Less("IS", at(1), at(0)).decide(of).holds is True
-    assert Fails(at(1)).decide(of).holds is True and Fails(at(0)).decide(of).holds is False
+    assert Less("IS", at(0), at(1)).decide(of).holds is False
 
 
-def test_what_was_not_run_or_failed_in_part_decides_nothing():
-    good = cells({(0, 10): [1.0, 1.1]}).cells[0]
-    part = Cell(at(1), {}, "part failed", "seed 1 failed", {"FID": {0: 3.0}}, {"FID": {"n": 5}})
-    of = Cells(TABLE, [good, part, Cell(at(2), {}, "not run", "seed 0 was not run")])
+def test_a_part_that_failed_has_its_ranks_and_p_is_that_of_the_exact_test():
+    """4 of 5 failed, and the one that did not is better than all the others: it is one outcome of many."""
+    bad = failing(at(1), 5, 4, value=0.0, runs="other")
+    found = Less("FID", at(0), at(1)).decide(Cells(TABLE, [failing(at(0), 5, 0), bad]))
+    ranks = [[2, 3, 4, 5, 6], [8.5, 8.5, 8.5, 8.5, 1]]
+    exact = stats.permutation_test(ranks, lambda x, y: sum(x), n_resamples=np.inf).pvalue
+    assert found.holds is None and f"0 of 5 runs failed against 4 of 5, p = {exact:.2g} by ranks" in found.why
+    assert "needed" not in found.why
+    many = Cells(TABLE, [failing(at(0), 14, 0), failing(at(1), 14, 10, runs="other")])
+    assert Less("FID", at(0), at(1)).decide(many).holds is True
+
+
+def test_failures_of_the_same_networks_are_compared_seed_by_seed():
+    """The sign test: 6 seeds that all say the same are needed, and those in which both failed say nothing."""
+    for seeds, holds in ((5, None), (6, True)):
+        of = Cells(TABLE, [failing(at(0), seeds, 0), failing(at(1), seeds, seeds)])
+        assert Less("FID", at(0), at(1)).decide(of).holds is holds
+        assert "by signs" in Less("FID", at(0), at(1)).decide(of).why
+    of = Cells(TABLE, [failing(at(0), 6, 6), failing(at(1), 6, 6)])
+    assert Less("FID", at(0), at(1)).decide(of).holds is None
+
+
+def test_a_failure_among_many_comparisons_is_held_to_their_level():
+    of = Cells(TABLE, [failing(at(0), 4, 4, runs="other"), failing(at(1), 4, 0)])
+    lone = Less("FID", at(0), at(1))
+    assert lone.decide(of).holds is False and All((lone,) * 2).decide(of).holds is None
+    assert "at least 5 seeds of each are needed" in lone.decide(of, 0.05 / 2).why
+
+
+def test_that_a_place_fails_is_decided_by_the_exact_interval_of_the_share():
+    for seeds, failed, holds in ((1, 1, None), (5, 5, None), (6, 6, True), (6, 0, False), (3, 0, None), (20, 12, None)):
+        found = Fails(at(1)).decide(Cells(TABLE, [failing(at(1), seeds, failed)]))
+        low, high = stats.beta.ppf((0.025, 0.975), (failed, failed + 1), (seeds - failed + 1, seeds - failed))
+        low, high = 0 if failed == 0 else low, 1 if failed == seeds else high
+        assert found.holds is holds, found
+        assert f"{failed} of {seeds} runs failed, a share of {low:.4g} .. {high:.4g}" in found.why
+        assert ("at least 6 seeds are needed" in found.why) is (seeds < 6)
+    assert Fails(at(1)).decide(Cells(TABLE, [failing(at(1), 6, 6)]), level=0.01).holds is None
+
+
+def test_a_mean_of_runs_most_of_which_fail_is_not_within_any_bounds():
+    for seeds, failed, holds in ((3, 3, None), (6, 6, False), (6, 1, None)):
+        of = Cells(TABLE, [failing(at(1), seeds, failed)])
+        assert Within("FID", at(1), low=0.0).decide(of).holds is holds
+
+
+def test_what_was_not_run_or_lost_its_judge_decides_nothing():
+    whole = failing(at(0), 6, 0)
+    lost = Cell(at(1), {0: "a"}, "failed", "seed 0 was not measured: needs b, which failed")
+    of = Cells(TABLE, [whole, lost, Cell(at(2), {0: "a"}, "not run", "seed 0 was not run")])
     for other in (1, 2):
-        assert Less("FID", at(0), at(other)).decide(of).holds is None
-        assert Fails(at(other)).decide(of).holds is None
+        for statement in (Less("FID", at(0), at(other)), Fails(at(other)), Within("FID", at(other), low=0.0)):
+            found = statement.decide(of)
+            assert found.holds is None and of.at(at(other)).said in found.why
+
+
+def test_a_quantity_whose_seeds_were_measured_otherwise_decides_nothing():
+    good = failing(at(0), 4, 0)
+    refused = Cell(at(1), {0: "a", 1: "b"}, "done", refused={"FID": "protocols differ: n (1 against 2)"},
+                   provenance={0: {}, 1: {}})  # fmt: skip
+    found = Less("FID", at(0), at(1)).decide(Cells(TABLE, [good, refused]))
+    assert found.holds is None and "refused: protocols differ: n (1 against 2)" in found.why
 
 
 def test_a_quantity_that_a_budget_does_not_measure_decides_nothing():

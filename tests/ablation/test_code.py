@@ -102,10 +102,19 @@ def test_a_change_in_the_games_leaves_diffusion_as_it_was(monkeypatch):
 
 
 def test_the_sampler_and_the_metric_count(monkeypatch):
+    """Their own modules change what is drawn by the one, or measured by the other, and nothing else."""
     digits = configs.load("configs/digits.py")
     ddim = configs.override(digits, [("sampler.name", "ddim")])
-    assert code.code_of(digits) == code.code_of(digits)
-    assert code.code_of(digits, ("energy",)) != code.code_of(digits)
+    asked = {
+        "own": (digits,),
+        "ddim": (ddim,),
+        "energy": (digits, ("energy",)),
+        "frechet": (digits, ("frechet:pixels",)),
+    }
+    before = {name: code.code_of(*of) for name, of in asked.items()}
+    assert len(set(before.values())) == len(asked) and before == {name: code.code_of(*of) for name, of in asked.items()}
     content = code._content
-    monkeypatch.setattr(code, "_content", lambda path: "changed" if path.name == "points.py" else content(path))
-    assert code.code_of(ddim, ("energy",)) != code.code_of(ddim)
+    for file, counts in (("ddim.py", {"ddim"}), ("energy.py", {"energy"})):
+        monkeypatch.setattr(code, "_content", lambda path, file=file: "changed" if path.name == file else content(path))
+        now = {name: code.code_of(*of) for name, of in asked.items()}
+        assert {name for name in asked if now[name] != before[name]} == counts, file

@@ -1,42 +1,52 @@
 """What a report shows: Markdown and a page, from the ledger, with and without the runs at hand."""
 
 import json
+import math
+import re
 from html.parser import HTMLParser
 
 import pytest
 
 import launch
-from diffjax.ablation.cells import Cell, Cells
+from diffjax.ablation.cells import Cell
+from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
 from diffjax.ablation.layout import published, said
 from diffjax.ablation.ledger import keep
 from diffjax.ablation.markdown import markdown
-from diffjax.ablation.plan import tasks
+from diffjax.ablation.page import write
+from diffjax.ablation.plan import Evaluation, Task, tasks
 from diffjax.ablation.report import report
 from diffjax.ablation.table import Marked
 from diffjax.errors import UserError
+from diffjax.measures import Score
+from diffjax.writer import write_json
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 
 VALUES = {("0.0", "2"): {0: 1.0, 1: 1.2}, ("0.0", "4"): {0: 0.5, 1: 0.6}, ("1.0", "4"): {0: 2.0}}
+DRAWN = {"sampler": {"name": "ddim", "steps": 4, "guidance": {"scale": 2.0}}}
 
 
 @pytest.fixture
 def kept(moons, tmp_path):  # noqa: F811
-    """A ledger in which one place has one seed less, and one has failed."""
-    experiment = read(moons)
-    plan = tasks(experiment.budget("hour"), tmp_path)
-    provenance = {"device": "1 x cpu", "commit": "abcdef0123456789", "code": {}, "command": "python launch.py train"}
-    found = []
-    for where in experiment.paper.places():
-        values = VALUES.get((where["eta"], where["steps"]))
-        runs = {task.seed: task.id for task in plan}
-        if values is None:
-            found.append(Cell(where, runs, "failed", "seed 0 failed: <collapsed>", provenance=provenance))
-            continue
-        status = "done" if len(values) == 2 else "part failed"
-        found.append(Cell(where, runs, status, "", {"distance": values}, {"distance": {"n": 1}}, provenance))
-    cells = Cells(experiment.paper, found)
-    keep(experiment, "hour", cells)
+    """A ledger of runs in which seed 1 was not measured at one place, and nothing but NaN at another.
+
+    Read from run directories as runs leave them, so that every cell is one that `collect` makes.
+    """
+    experiment, root = read(moons), tmp_path / "runs"
+    plan = tasks(experiment.budget("hour"), root)
+    for task in plan:
+        at = task.workdir(root)
+        write_json(at / "config.json", {"device": "1 x cpu", "commit": "abcdef0123456789", "config": DRAWN})
+        write_json(at / "code.json", {"code": task.code})
+        write_json(at / "result.json", {"status": "finished"})
+        for evaluation in task.evaluations:
+            value = VALUES.get((evaluation.where["eta"], evaluation.where["steps"]), {}).get(task.seed, math.nan)
+            score = Score("energy_distance", value, None, "<collapsed>", {"n": 1})._asdict()
+            made = {"device": "1 x cpu", "commit": "abcdef0123456789", "code": evaluation.code}
+            write_json(evaluation.path(at), {"metrics": [score], "provenance": made})
+    cells = collect(experiment, experiment.budget("hour"), plan, root)
+    keep(experiment, "hour", cells, plan)
     return experiment, plan, cells
 
 
@@ -44,9 +54,14 @@ def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
     text = markdown(kept[0], "hour", kept[2], kept[1])
     assert "| eta | steps 2 | paper | steps 4 | paper |" in text and "mean +- spread over 2 seeds" in text
     assert "| 0.0 | 1.1 +- 0.14 | 1 | 0.55 +- 0.071 | 0.5 |" in text
-    assert "| 1.0 | failed | unstable | 2 (n = 1, part failed) |  |" in text
-    assert "nobody 2020, table 0" in text and "[D: derived" in text and "abcdef0123" in text
-    assert "- seed 0 failed: <collapsed>" in text
+    assert "| 1.0 | failed | unstable | 2 (n = 1, 1 of 2 failed) |  |" in text
+    assert "nobody 2020, table 0" in text and "[D: derived" in text and "commit abcdef0123." in text
+    said = [f"seed {seed} failed: energy_distance is nan: <collapsed>" for seed in (0, 1)]
+    assert f"- eta 1.0, steps 2: {'; '.join(said)}\n- eta 1.0, steps 4: {said[1]}" in text
+    for task in kept[1]:
+        task.code = "newer"
+    stale = markdown(kept[0], "hour", kept[2], kept[1])
+    assert "| 1.0 | failed (stale) | unstable | 2 (n = 1, 1 of 2 failed, stale) |  |" in stale
 
 
 def test_published_cells_are_printed_as_they_were_published():
@@ -58,16 +73,8 @@ def test_published_cells_are_printed_as_they_were_published():
 
 
 def test_the_page_is_whole_escaped_and_fetches_nothing(kept, moons, tmp_path, capsys):  # noqa: F811
-    run = tmp_path / "runs" / kept[1][0].id
-    (run / "samples").mkdir(parents=True)
-    (run / "film").mkdir()
-    (run / "samples" / "00000014.png").write_bytes(b"picture")
-    for frame in range(3):
-        (run / "film" / f"{frame:02}.png").write_bytes(b"frame")
-    (run / "forward").mkdir()
-    (run / "forward" / "0250_of_1000.png").write_bytes(b"frame")
-    lines = [{"step": step, "loss": 1.0 / step} for step in (5, 10, 14)]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for task in kept[1]:
+        picture(tmp_path / "runs" / task.id)
     out = tmp_path / "page.html"
     assert launch.main(["report", str(moons), f"--workdir={tmp_path / 'runs'}", f"--out={out}"]) == 0
     assert "# Experiments" in capsys.readouterr().out
@@ -79,6 +86,43 @@ def test_the_page_is_whole_escaped_and_fetches_nothing(kept, moons, tmp_path, ca
     forward, film = (json.loads(data) for data in page.data)
     assert [said for said, _ in forward] == ["t = 250 of 1000"]
     assert [said for said, _ in film] == ["1 of 3", "2 of 3", "3 of 3"]
+
+
+def picture(run):
+    """A run directory's pictures, and its curve."""
+    for name in ("samples/00000014.png", "forward/0250_of_1000.png", *(f"film/{frame:02}.png" for frame in range(3))):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_bytes(b"picture")
+    lines = [{"step": step, "loss": 1.0 / step} for step in (5, 10, 14)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_the_page_shows_one_seed_of_each_run_by_what_distinguishes_it(kept, moons, tmp_path, monkeypatch):  # noqa: F811
+    """Three models of two seeds each: three figures, and fewer where that is too many, as the page says."""
+    experiment, root = kept[0], tmp_path / "runs"
+    plan = []
+    for model in ("DCGAN", "EDM", "flow"):
+        for seed in range(2):
+            evaluations = [Evaluation(f"e{nfe}", {"model": model, "NFE": str(nfe)}, {}, "") for nfe in range(5)]
+            plan.append(Task(f"{model}{seed}", seed, "", source="configs/x.py", evaluations=evaluations))
+            if (model, seed) != ("EDM", 0):
+                picture(root / f"{model}{seed}")
+    write_json(root / "flow0" / "config.json", {"config": DRAWN})
+
+    def figures():
+        write(tmp_path / "page.html", [(experiment, "hour", kept[2], plan)], root)
+        return re.findall(r"<figcaption>(.*?)</figcaption>", text := (tmp_path / "page.html").read_text()), text
+
+    captions, text = figures()
+    assert [" ".join(re.sub("<.*?>", " ", caption).split()) for caption in captions] == [
+        "model DCGAN seed 0, configs/x.py DCGAN0",
+        "model EDM seed 1, configs/x.py EDM1",
+        "model flow seed 0, drawn in 4 steps of ddim, guidance 2, configs/x.py flow0",
+    ]
+    assert "of one seed of each run." in text
+    monkeypatch.setattr("diffjax.ablation.page.MOST", 2)
+    captions, text = figures()
+    assert len(captions) == 2 and "of one seed of each run, the first 2 of 3 runs." in text
 
 
 def test_without_runs_a_page_says_so_and_other_endings_are_refused(kept, moons, tmp_path, capsys):  # noqa: F811

@@ -7,8 +7,10 @@ import subprocess
 import pytest
 
 import launch
-from diffjax.ablation import ledger
+from diffjax.ablation import ledger, slurm
 from diffjax.ablation.experiment import read
+from diffjax.ablation.plan import tasks
+from diffjax.ablation.slurm import options
 from tests import tiny
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 
@@ -30,16 +32,78 @@ def test_a_scheduler_that_cannot_be_reached_is_one_line(moons, tmp_path, monkeyp
     assert "--backend: slurm cannot be reached" in err and err.count("\n") == 1
 
 
+def test_what_a_job_asks_for_is_what_was_said_over_what_its_budget_needs():
+    assert options((), "hour", 2) == {"time": 120, "cpus_per_task": 2}
+    assert options((), "day", 24) == {"time": 1440, "cpus_per_task": 2, "gpus_per_node": 1}
+    said = ("gres=gpu:a100:1", "--cpus-per-task=8", "mem=32G", "time=60", "exclusive")
+    assert options(said, "day", 24) == {
+        "time": 60, "cpus_per_task": "8", "gres": "gpu:a100:1", "mem": "32G", "exclusive": True
+    }  # fmt: skip
+    assert options(("cpus_per_task=", "gpus_per_node="), "paper", 1) == {"time": 60}
+
+
+def test_it_stands_in_what_sbatch_is_given(moons, tmp_path, monkeypatch):  # noqa: F811
+    """A scheduler of one line, which keeps the script and takes the jobs."""
+    fake(tmp_path, f'cp "$1" {tmp_path}/script; echo Submitted batch job 7')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    wave = tasks(read(moons).budget("hour"), tmp_path)
+    asked = options(("partition=gpu", "account=us", "nice=10"), "day", 3)
+    slurm._submit(submitit, wave, tmp_path, str(moons), "hour", asked, tmp_path / "logs")
+    script = (tmp_path / "script").read_text()
+    for line in ("partition=gpu", "account=us", "nice=10", "cpus-per-task=2", "gpus-per-node=1", "time=180"):
+        assert f"#SBATCH --{line}\n" in script
+    assert "#SBATCH --array=0-1%2" in script
+    assert "--cpus-per-task=2" in next(line for line in script.splitlines() if line.startswith("srun"))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("32 G", "'32 G' is no option; write KEY=VALUE, such as partition=gpu"),
+        ("=4", "'=4' is no option"),
+        ("array=0-3", "array is not to choose here"),
+        ("time=2:00:00", "time '2:00:00' is not a number of minutes"),
+    ],
+)
+def test_what_is_no_option_is_one_line(word, said, moons, tmp_path, capsys):  # noqa: F811
+    words = ["ablate", str(moons), f"--workdir={tmp_path}", f"--slurm={word}", "--backend=slurm"]
+    assert launch.main(words) == 2
+    err = capsys.readouterr().err
+    assert f"--slurm: {said}" in err and err.count("\n") == 1
+    assert launch.main(["ablate", str(moons), f"--workdir={tmp_path}", "--slurm=mem=4G"]) == 2
+    assert "--slurm: mem=4G goes with --backend=slurm, not with local" in capsys.readouterr().err
+
+
+def test_what_the_scheduler_refuses_is_said_in_its_words(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
+    fake(tmp_path, "echo 'sbatch: error: invalid partition specified: gpux' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    words = ["ablate", str(moons), f"--workdir={tmp_path / 'runs'}", "--backend=slurm", "--slurm=partition=gpux"]
+    assert launch.main(words) == 2
+    err = capsys.readouterr().err
+    assert "slurm took no jobs; sbatch says: sbatch: error: invalid partition specified: gpux" in err
+    assert err.count("\n") == 1
+
+
+def fake(folder, script):
+    """An sbatch that does this, and an srun."""
+    for name, lines in (("sbatch", script), ("srun", "true")):
+        (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (folder / name).chmod(0o755)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not scheduler(), reason="no SLURM here")
 def test_slurm_makes_the_same_table_as_local_processes(moons, tmp_path):  # noqa: F811
     experiment, found = read(moons), {}
-    for backend in ("local", "slurm"):
+    for backend, *more in (("local",), ("slurm", "--slurm=cpus_per_task=1")):
         process = tiny.launch("ablate", str(moons), "--budget=hour", f"--workdir={tmp_path / backend}",
-                              f"--backend={backend}")  # fmt: skip
+                              f"--backend={backend}", *more)  # fmt: skip
         out, err = process.communicate(timeout=500)
         assert process.returncode == 0, (out, err)
         place = ledger.place_of(experiment)
         found[backend] = json.loads(place.read_text())["budgets"]["hour"]
+        for cell in found[backend]["cells"]:
+            del cell["provenance"]["cores"]  # a job may have others
         place.unlink()
     assert found["local"] == found["slurm"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffjax.ablation import ledger
+from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.plan import tasks
@@ -51,7 +51,7 @@ def done(tmp_path, name):
 
 def test_each_sheet_has_the_rows_and_columns_that_its_quantity_has(tmp_path):
     experiment, plan = done(tmp_path, "parzen")
-    text = markdown(experiment, "minute", ledger.collect(experiment, experiment.budget("minute"), plan, tmp_path), plan)
+    text = markdown(experiment, "minute", collect(experiment, experiment.budget("minute"), plan, tmp_path), plan)
     k, parzen = text[text.index("K: ours") :].split("Parzen: ours")
     assert "| data | model ours | paper |" in k and "| roll | 1.5 | 2 |" in k
     assert "digits" not in k and "theirs" not in k
@@ -61,4 +61,4 @@ def test_each_sheet_has_the_rows_and_columns_that_its_quantity_has(tmp_path):
 def test_a_score_that_nothing_gives_is_one_line(tmp_path):
     experiment, plan = done(tmp_path, "parsen")
     with pytest.raises(UserError, match="measures Parzen by 'parsen', which was not measured; there are k, parzen"):
-        ledger.collect(experiment, experiment.budget("minute"), plan, tmp_path)
+        collect(experiment, experiment.budget("minute"), plan, tmp_path)

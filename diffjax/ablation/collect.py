@@ -1,0 +1,133 @@
+"""Cells from run directories: what each seed gave to a place is read, then the seeds of a place are put together."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffjax.ablation.cells import Cell, Cells
+from diffjax.ablation.cost import cost_of
+from diffjax.ablation.experiment import Budget, Experiment
+from diffjax.ablation.plan import Evaluation, Task
+from diffjax.ablation.table import Where
+from diffjax.ablation.work import state_of
+from diffjax.errors import UserError
+from diffjax.metrics import Metric
+from diffjax.metrics.protocol import differences
+
+KEPT = ("commit", "device", "cores", "nfe", "weights", "step")  # of the provenance that a measurement has written down
+
+
+class Part(NamedTuple):
+    """What one seed gave to a place."""
+
+    seed: int
+    run: str  # its id
+    status: str  # "done", "failed", "blocked" (a run that it needs has failed) or "not run"
+    said: str = ""
+    scores: Mapping[str, Metric] = {}
+    made: Mapping[str, Any] = {}  # of what is done or failed: by which code, where, how
+
+    def reason(self) -> str:
+        """Why it has no numbers."""
+        if self.status == "not run":
+            return f"seed {self.seed} was not run"
+        return f"seed {self.seed} {'failed' if self.status == 'failed' else 'was not measured'}: {self.said}"
+
+
+def collect(experiment: Experiment, budget: Budget, tasks: Iterable[Task], root: Path) -> Cells:
+    """The cells of a budget as the run directories have them now.
+
+    A place may leave a quantity unmeasured, but not all of them may: raises UserError for a score that nothing gives.
+    """
+    by_place: dict[tuple, list[Part]] = {}
+    for task in tasks:
+        for evaluation in task.evaluations:
+            part = _read(task, evaluation, budget.measures.values(), root)
+            by_place.setdefault(_key(evaluation.where), []).append(part)
+    places = [place for place in experiment.paper.places() if _key(place) in by_place]
+    found = [_combined(place, by_place[_key(place)], budget.measures) for place in places]
+    given = {name for parts in by_place.values() for part in parts for name in part.scores}
+    for quantity, name in budget.measures.items():
+        if name not in given and all(cell.status == "done" for cell in found):
+            there = ", ".join(sorted(given))
+            raise UserError(f"experiment: measures {quantity} by {name!r}, which was not measured; there are {there}")
+    return Cells(experiment.paper, found)
+
+
+def _key(where: Where) -> tuple:
+    return tuple(sorted(where.items()))
+
+
+# --------------------------------------------------------------------------------------------------------------- read
+
+
+def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path) -> Part:
+    """One seed's part: all scores that there are. One that is wanted and no number makes it a failure."""
+    state, workdir = state_of(task, root), task.workdir(root)
+    trained = _surroundings(workdir)
+    how = {"command": task.command(), "measured with": dict(evaluation.keys), "evaluation": evaluation.id}
+    if state.status == "failed":
+        return Part(task.seed, task.id, "failed", state.said, {}, trained | {"code": [state.code]} | how)
+    path = evaluation.path(workdir)
+    if not path.is_file():
+        return Part(task.seed, task.id, "blocked" if state.status == "blocked" else "not run", state.said)
+    content = json.loads(path.read_text())
+    of = content["provenance"]
+    made = {name: of[name] for name in KEPT if of.get(name) is not None} | {"code": [state.code, of["code"]]} | how
+    if any(made.get(name) != value for name, value in trained.items()):
+        made["trained"] = trained  # elsewhere, or at another commit
+    found = cost_of(workdir) | {score["name"]: score for score in content["metrics"]}
+    scores = {name: Metric(name, float(score["value"]), score["protocol"]) for name, score in found.items()}
+    for name in wanted:
+        if name in scores and not math.isfinite(scores[name].value):
+            said = f"{name} is {scores[name].value}: {found[name]['meaning']}"
+            return Part(task.seed, task.id, "failed", said, scores, made)
+    return Part(task.seed, task.id, "done", "", scores, made)
+
+
+def _surroundings(workdir: Path) -> dict[str, Any]:
+    """Where a run was trained; {} of what is computed."""
+    path = workdir / "config.json"
+    config = json.loads(path.read_text()) if path.is_file() else {}
+    return {name: config[name] for name in ("commit", "device", "cores") if name in config}
+
+
+# ------------------------------------------------------------------------------------------------------------ combine
+
+
+def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) -> Cell:
+    """One place, of all its seeds. A quantity that was not measured alike in all of them is refused, it alone."""
+    values, protocols, refused = {}, {}, {}
+    for quantity, name in measures.items():
+        of = {part.seed: part.scores[name] for part in parts if part.status == "done" and name in part.scores}
+        if not of:
+            continue
+        protocol = next(iter(of.values())).protocol
+        numbers = {seed: metric.value for seed, metric in of.items()}
+        differing = {line for metric in of.values() for line in differences(protocol, metric.protocol)}
+        if differing:
+            each = ", ".join(f"{value:.6g} (seed {seed})" for seed, value in numbers.items())
+            refused[quantity] = f"protocols differ: {', '.join(sorted(differing))}; {each}"
+        else:
+            values[quantity], protocols[quantity] = numbers, protocol
+    return Cell(
+        where,
+        runs={part.seed: part.run for part in parts},
+        status=_status([part.status for part in parts]),
+        said="; ".join(part.reason() for part in parts if part.status != "done"),
+        values=values,
+        protocols=protocols,
+        refused=refused,
+        failed={part.seed: part.said for part in parts if part.status == "failed"},
+        provenance={part.seed: part.made for part in parts if part.made},
+    )
+
+
+def _status(parts: Sequence[str]) -> str:
+    if "not run" in parts:
+        return "not run" if set(parts) <= {"not run", "blocked"} else "running"
+    if "done" not in parts:
+        return "failed"
+    return "done" if set(parts) == {"done"} else "part failed"

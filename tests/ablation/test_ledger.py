@@ -1,0 +1,179 @@
+"""The ledger: nothing that it has is lost to runs that have less, to another process, or to a place that is amiss."""
+
+import json
+import threading
+
+import pytest
+
+from diffjax.ablation import ledger
+from diffjax.ablation.ablate import finish
+from diffjax.ablation.cells import Cell
+from diffjax.ablation.collect import collect
+from diffjax.ablation.experiment import read
+from diffjax.ablation.ledger import cells_of, keep, place_of
+from diffjax.ablation.plan import tasks
+from diffjax.ablation.work import work
+from diffjax.errors import UserError
+from diffjax.workdir import Hold
+from diffjax.writer import write_json
+from tests.ablation.test_ablate import COMPUTED, moons, quiet  # noqa: F401  (a fixture)
+
+REPRODUCED = "| squares grow | **reproduced** |"
+
+
+@pytest.fixture
+def squares(tmp_path):
+    """An experiment of three seeds that needs no training, in a folder of its own."""
+    path = tmp_path / "experiments" / "squares.py"
+    path.parent.mkdir()
+    path.write_text(COMPUTED)
+    return path
+
+
+def run(path, root, seeds=3):
+    """So many seeds of the plan are run in `root`; then the experiment is collected and kept. The cells there."""
+    experiment = read(path)
+    plan = tasks(experiment.budget("hour"), root)
+    for task in plan[:seeds]:
+        work(task, root, quiet)
+    return finish(experiment, "hour", plan, root)
+
+
+def kept(path):
+    return cells_of(read(path), "hour").cells
+
+
+def test_a_complete_cell_is_not_lost_to_runs_that_have_less(squares, tmp_path, capsys):
+    run(squares, tmp_path / "here")
+    before = place_of(read(squares)).read_text()
+    capsys.readouterr()
+    found = run(squares, tmp_path / "elsewhere", seeds=1)
+    assert [cell.status for cell in found.cells] == ["running", "running"]
+    assert place_of(read(squares)).read_text() == before
+    assert REPRODUCED in capsys.readouterr().out, "what is printed is what the ledger has"
+
+
+def test_runs_that_have_more_seeds_take_the_place_of_fewer(squares, tmp_path, capsys):
+    for seeds, status in ((1, "running"), (2, "running"), (3, "done")):
+        run(squares, tmp_path / f"{seeds}", seeds)
+        assert {(cell.status, len(cell.values["square"])) for cell in kept(squares)} == {(status, seeds)}
+        assert capsys.readouterr().out.count(f"({seeds} of 3 seeds so far)") == (2 if seeds < 3 else 0)
+
+
+def test_a_stale_cell_stays_until_all_its_seeds_are_done_again_and_goes_as_a_whole(squares, tmp_path, capsys):
+    run(squares, tmp_path / "old")
+    squares.write_text(COMPUTED.replace("x * x", "x ** 3"))
+    for seeds in (1, 2):
+        run(squares, tmp_path / "new", seeds)
+        assert [cell.values["square"][0] for cell in kept(squares)] == [1.0, 4.0]
+        assert capsys.readouterr().out.count(f"stale, now {seeds} of 3 seeds done again") == 2
+    run(squares, tmp_path / "new", 3)
+    assert [(cell.values["square"][0], cell.now) for cell in kept(squares)] == [(1.0, ""), (8.0, "")]
+    assert "stale" not in capsys.readouterr().out
+    run(squares, tmp_path / "old")
+    assert [cell.values["square"][0] for cell in kept(squares)] == [1.0, 8.0], "the runs of older code are still there"
+
+
+def test_a_cell_that_was_measured_otherwise_is_stale_though_run_and_code_are_the_same(squares, tmp_path):
+    run(squares, tmp_path / "runs")
+    text = COMPUTED.replace("{1: {", '{1: {"more": 0, ').replace("(seed, x)", "(seed, x, more=0)")
+    squares.write_text(text)
+    plan = tasks(read(squares).budget("hour"), tmp_path / "runs")
+    for cell in kept(squares):  # as if the code were today's
+        code = [[task.code, task.evaluations[0].code] for task in plan]
+        provenance = {seed: made | {"code": code[seed]} for seed, made in cell.provenance.items()}
+        today = Cell(cell.where, cell.runs, cell.status, "", cell.values, provenance=provenance)
+        assert ledger.stale(today, plan) is (cell.where["x"] == "1")
+
+
+def test_seeds_measured_under_different_protocols_refuse_their_own_quantity_alone(squares, tmp_path, capsys):
+    squares.write_text(COMPUTED.replace('(Quantity("square", "D", (1, 4)),)', (
+        '(Quantity("square", "D", (1, 4)), Quantity("time", "D", (1, 4)))')).replace('{"value": x * x + 0.1 * seed}', (
+        '{"value": x * x + 0.1 * seed, "seconds": 2.0 + seed}')).replace('{"square": "value"}', (
+        '{"square": "value", "time": "seconds"}')))  # fmt: skip
+    root = tmp_path / "runs"
+    run(squares, root)
+    for task in tasks(read(squares).budget("hour"), root)[1:]:
+        path = task.evaluations[0].path(task.workdir(root))
+        content = json.loads(path.read_text())
+        next(score for score in content["metrics"] if score["name"] == "seconds")["protocol"] = {"device": "another"}
+        write_json(path, content)
+    capsys.readouterr()
+    run(squares, root)
+    said = "protocols differ: device (absent against another); 2 (seed 0), 3 (seed 1), 4 (seed 2)"
+    one, other = kept(squares)
+    assert (one.status, one.refused, set(one.values)) == ("done", {"time": said}, {"square"})
+    assert not other.refused and set(other.values) == {"square", "time"}
+    shown = capsys.readouterr().out
+    assert "| 1 | refused: protocols differ | 1 |" in shown and f"- x 1: time is refused: {said}" in shown
+    assert REPRODUCED in shown
+
+
+def test_each_seed_has_its_provenance_and_the_file_says_once_what_they_share(squares, tmp_path):
+    found = run(squares, tmp_path / "runs")
+    for seed in range(3):
+        made = found.cells[0].provenance[seed]
+        assert made["command"] == f"square of the experiment's file, seed {seed}" and made["commit"] and made["device"]
+    assert [cell.provenance for cell in kept(squares)] == [cell.provenance for cell in found.cells]
+    written = json.loads(place_of(read(squares)).read_text())["budgets"]["hour"]["cells"][0]["provenance"]
+    assert "commit" in written and set(written["seeds"]["1"]) == {"command"}
+
+
+def test_a_run_that_failed_says_where_and_by_which_code(moons, tmp_path):  # noqa: F811
+    """And so it can be called stale."""
+    experiment, root = read(moons), tmp_path / "runs"
+    plan = tasks(experiment.budget("hour"), root)
+    for task in plan:
+        at = task.workdir(root)
+        write_json(at / "config.json", {"device": "1 x cpu", "cores": 2, "commit": f"commit{task.seed}"})
+        write_json(at / "code.json", {"code": task.code})
+        write_json(at / "result.json", {"status": "failed", "reason": "step 3 was not finite"})
+    cell = collect(experiment, experiment.budget("hour"), plan, root).cells[0]
+    assert cell.failed == {0: "step 3 was not finite", 1: "step 3 was not finite"} and cell.complete
+    for task in plan:
+        made = cell.provenance[task.seed]
+        assert (made["commit"], made["device"]) == (f"commit{task.seed}", "1 x cpu")
+        assert made["command"].startswith("python launch.py train") and made["code"] == [task.code]
+    assert not ledger.stale(cell, plan)
+    plan[0].code = "newer"
+    assert ledger.stale(cell, plan)
+
+
+def test_a_ledger_of_before_seeds_had_provenance_of_their_own_is_read(squares, tmp_path):
+    run(squares, tmp_path / "runs")
+    place = place_of(read(squares))
+    content = json.loads(place.read_text())
+    cell = content["budgets"]["hour"]["cells"][0]
+    code = cell["provenance"]["code"]
+    cell["provenance"] = {"commit": "abc", "nfe": None, "code": {"0": code, "1": code, "2": code}, "command": "last"}
+    write_json(place, content)
+    one, _ = kept(squares)
+    assert one.finished == {0, 1, 2} and one.complete and not one.failed
+    assert one.provenance == {
+        0: {"code": code},
+        1: {"code": code},
+        2: {"commit": "abc", "command": "last", "code": code},
+    }
+    assert not ledger.stale(one, tasks(read(squares).budget("hour"), tmp_path / "runs"))
+    cell |= {"status": "part failed", "said": "seed 1 failed: not finite"}
+    del cell["quantities"]["square"]["values"]["1"], cell["provenance"]["code"]["1"]
+    write_json(place, content)
+    assert kept(squares)[0].failed == {1: "seed 1 failed: not finite"} and kept(squares)[0].complete
+
+
+def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch):
+    run(squares, tmp_path / "runs")
+    experiment, root = read(squares), tmp_path / "runs"
+    plan = tasks(experiment.budget("hour"), root)
+    cells = collect(experiment, experiment.budget("hour"), plan, root)
+    writing = threading.Thread(target=keep, args=(experiment, "hour", cells, plan))
+    with Hold(place_of(experiment).parent):
+        writing.start()
+        writing.join(0.3)
+        assert writing.is_alive(), "it waits for the other"
+        place_of(experiment).unlink()
+        monkeypatch.setattr(ledger, "PATIENCE", 0.0)
+        with pytest.raises(UserError, match="ledger: .* is in use by a live process .* nothing was kept"):
+            keep(experiment, "hour", cells, plan)
+    writing.join(30)
+    assert [cell.status for cell in kept(squares)] == ["done", "done"]
