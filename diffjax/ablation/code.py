@@ -42,9 +42,10 @@ def code_of(config: ConfigDict, metrics: Collection[str] = (), needs: Iterable[s
     return _hash(modules, *needs)
 
 
-def code_of_file(path: str, needs: Iterable[str] = ()) -> str:
-    """Likewise for a file outside the package, with all that it imports of it."""
-    return _hash(_imports(Path(path)), _content(Path(path)), *needs)
+def code_of_function(path: str, name: str, needs: Iterable[str] = ()) -> str:
+    """Likewise for a function in a file outside the package, with whatever of the file, and of the package, it uses."""
+    source = _read(Path(path).read_text(), name)
+    return _hash(_sources(source), source.content, *needs)
 
 
 def _hash(modules: Iterable[str], *more: str) -> str:
@@ -85,9 +86,14 @@ def _closure(module: str, found: set[str]) -> None:
 
 
 def _imports(path: Path) -> tuple[str, ...]:
-    """The modules of this package from which a file takes something, each where it is defined."""
-    sources = (_source(module, name) for module, name, _ in _read(path.read_text()).taken)
-    return tuple(source for source in sources if source)
+    """The modules of this package from which a file takes something."""
+    return _sources(_read(path.read_text()))
+
+
+def _sources(source: "Source") -> tuple[str, ...]:
+    """The modules of what is taken, each that which defines it."""
+    modules = (_source(module, name) for module, name, _ in source.taken)
+    return tuple(module for module in modules if module)
 
 
 def _source(module: str, name: str) -> str:
@@ -115,15 +121,17 @@ class Taken(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A file as its code depends on it."""
+    """A file, or one function in it, as its code depends on it."""
 
     taken: tuple[Taken, ...]
     content: str
 
 
 @cache
-def _read(text: str) -> Source:
+def _read(text: str, function: str = "") -> Source:
     tree = ast.parse(text)
+    if function:
+        tree = _used_by(function, tree)
     taken = _taken(tree)
     packages = {t.known_as: f"{t.module}.{t.name}" for t in taken if _is_door(f"{t.module}.{t.name}")}
     for node in ast.walk(tree):
@@ -132,6 +140,36 @@ def _read(text: str) -> Source:
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return Source(tuple(t for t in taken if t.known_as not in packages), ast.unparse(tree))
+
+
+def _used_by(function: str, tree: ast.Module) -> ast.Module:
+    """Of a file the statements that bind the names which a function uses, and those which these use, and so on."""
+    bound = {name: statement for statement in tree.body for name in _bound(statement)}
+    names, used = {function}, {}
+    while new := [name for name in names if name in bound and name not in used]:
+        used |= {name: bound[name] for name in new}
+        names |= {n.id for name in new for n in ast.walk(bound[name]) if isinstance(n, ast.Name)}
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            statement.names = [alias for alias in statement.names if _name(alias) in used]
+    chosen = {id(statement) for statement in used.values()}
+    return ast.Module([statement for statement in tree.body if id(statement) in chosen], [])
+
+
+def _bound(statement: ast.stmt) -> list[str]:
+    """The names that a statement of a file gives a meaning."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return [_name(alias) for alias in statement.names]
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement]
+    return [
+        n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    ]
+
+
+def _name(alias: ast.alias) -> str:
+    return alias.asname or alias.name.partition(".")[0]
 
 
 def _taken(tree: ast.Module) -> list[Taken]:

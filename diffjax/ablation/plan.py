@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from diffjax import config as configs
-from diffjax.ablation.code import code_of, code_of_file
+from diffjax.ablation.code import code_of, code_of_function
 from diffjax.ablation.experiment import Budget
 from diffjax.ablation.grid import Point, Run
 from diffjax.ablation.table import Where
@@ -113,7 +113,7 @@ def _computation(point: Point, plan: dict[str, Task], root: Path) -> None:
     path, name = point.compute.__code__.co_filename, point.compute.__name__
     identity = _hash({"function": f"{Path(path).stem}.{name}", "seed": point.seed})
     needs = _needs(point.keys, plan, root)
-    code = code_of_file(path, (run.code for run in needs))
+    code = code_of_function(path, name, (run.code for run in needs))
     task = plan.setdefault(identity, Task(identity, point.seed, code, source=name, compute=point.compute))
     task.needs = _once(*task.needs, *needs)
     located = {key: _located(value, plan, root) for key, value in point.keys.items()}

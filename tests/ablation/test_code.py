@@ -20,7 +20,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def hashed(file):
-    return lambda text: code.code_of_file(str(file(text)))
+    return lambda text: code.code_of_function(str(file(text)), "f")
 
 
 def test_comments_docstrings_and_layout_change_nothing_and_code_does(hashed):
@@ -31,8 +31,11 @@ def test_comments_docstrings_and_layout_change_nothing_and_code_does(hashed):
 
 
 def test_what_is_imported_counts(hashed):
-    text = "from diffjax.diffusion.samplers.heun import Heun\n"
-    assert hashed(text) != hashed("from diffjax.diffusion.samplers.ddim import DDIM\n")
+    heun, ddim = (
+        f"from diffjax.diffusion.samplers.{name.lower()} import {name}\ndef f():\n    return {name}()\n"
+        for name in ("Heun", "DDIM")
+    )
+    assert hashed(heun) != hashed(ddim)
     found = set()
     code._closure("diffjax.diffusion.samplers.heun", found)
     assert "diffjax.diffusion.samplers.sampler" in found and "diffjax.diffusion.process" in found
@@ -41,12 +44,22 @@ def test_what_is_imported_counts(hashed):
 
 def test_how_tables_are_planned_and_shown_changes_no_number(monkeypatch):
     """An experiment's functions are in a file that imports the ablations; what they compute with counts, these not."""
-    path, content = "experiments/samplers_on_oracle.py", code._content
-    before = code.code_of_file(path)
+    of, content = ("experiments/samplers_on_oracle.py", "measure"), code._content
+    before = code.code_of_function(*of)
     monkeypatch.setattr(code, "_content", lambda p: "changed" if p.parent.name == "ablation" else content(p))
-    assert code.code_of_file(path) == before
+    assert code.code_of_function(*of) == before
     monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "oracle.py" else content(p))
-    assert code.code_of_file(path) != before
+    assert code.code_of_function(*of) != before
+
+
+def test_of_a_file_counts_what_the_function_uses_and_nothing_else(hashed):
+    """What a claim says makes no number stale; a constant that another function uses does."""
+    used = "from functools import cache\nA = 1\n@cache\ndef g():\n    return A{1}\ndef f(x):\n    return g() + x\n"
+    text = used + "CLAIM = ['{0}' for x in range(3)]\n"
+    plain = hashed(text.format("more", ""))
+    assert hashed(text.format("less", "")) == plain
+    assert hashed(text.format("more", " + 1")) != plain
+    assert hashed(text.format("more", "").replace("A = 1", "A = 2")) != plain
 
 
 def test_a_name_that_a_package_hands_on_is_of_the_module_that_defines_it(file):
