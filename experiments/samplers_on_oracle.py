@@ -56,7 +56,7 @@ PAPER = Table(
     rows=Axis.of("sampler", SAMPLERS),
     columns=Axis("steps", STEPS),
     quantities=(
-        Quantity("error", "D", [(None,) * len(STEPS) for _ in SAMPLERS]),
+        Quantity("error"),
         Quantity("order", "M", [(None,) * (len(STEPS) - 1) + (of.order,) for of in SAMPLERS.values()], "more"),
         Quantity("nfe", "D", [tuple(of.calls * int(n) + of.start for n in STEPS) for of in SAMPLERS.values()]),
     ),

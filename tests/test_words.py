@@ -55,12 +55,16 @@ def test_prompts_are_drawn_in_turn_long_empty_and_foreign_ones_too(run, tmp_path
 
 def test_a_picture_has_a_row_for_each_prompt_and_shows_a_photo_first():
     experiment = SimpleNamespace()  # its samples are shown as they are
-    x = np.zeros((7, 16, 16, 3), np.uint8)
+    x = np.broadcast_to(np.arange(10, 80, 10, dtype=np.uint8)[:, None, None, None], (7, 16, 16, 3))
     drawn = Drawn(x, np.zeros((7, 8)), np.ones(7, int))
     one, two = (rows_of(prompts, experiment, drawn) for prompts in ((RED,), (RED, BLUE)))
     with_photo = rows_of((RED,), experiment, Drawn(x, np.zeros((6, 8)), np.ones(6, int)))
     assert one.shape[0] < two.shape[0] == with_photo.shape[0]  # one row; two rows; a row for the photo, and one
     assert one.shape[1] > two.shape[1] + 2 * 66  # seven columns, or four
+    half = len(two) // 2
+    for i in range(7):  # sample i is of prompt i mod 2
+        upper, lower = ((part == 10 * (i + 1)).all(axis=-1).sum() for part in (two[:half], two[half:]))
+        assert (upper >= 16 * 16 and not lower) if i % 2 == 0 else (lower >= 16 * 16 and not upper)
 
 
 def test_a_photo_is_edited_by_a_prompt(run, tmp_path, capsys):

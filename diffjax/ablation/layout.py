@@ -37,13 +37,14 @@ def _sheet(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task])
             {paper.rows.name: row} | ({paper.columns.name: column} if column else {}) for row in cells.rows()
         ]
         ours = [said(cells.at(where), quantity.name, plan, usual) for where in places]
-        theirs = [published(paper.published(quantity.name, where)) for where in places]
+        there = [paper.published(quantity.name, where) for where in places]
+        theirs = [published(value) for value in there]
         if any(ours) or any(theirs):
             heads.append(f"{paper.columns.name} {column}" if column else "ours")
             papers.append(False)
             columns.append(ours)
         if any(theirs):
-            heads.append("paper")
+            heads.append("derived" if _marks(there, quantity) == {"D"} else "paper")
             papers.append(True)
             columns.append(theirs)
     rows = [list(row) for row in zip(*columns, strict=True) if any(row[1:])]
@@ -56,7 +57,13 @@ def _caption(quantity: Quantity, measure: str, usual: int, source: str) -> str:
     ours = f"{quantity.name}{unit}: ours by {measure}, {over}"
     if not source:
         return f"{ours}; nothing was published"
-    return f"{ours}; paper: {source} [{quantity.mark}: {MARKS[quantity.mark]}]"
+    beside = "beside it" if quantity.mark == "D" else f"paper: {source}"
+    return f"{ours}; {beside} [{quantity.mark}: {MARKS[quantity.mark]}]"
+
+
+def _marks(values: Sequence[Any], quantity: Quantity) -> set[str]:
+    """How sure these published cells are, those that are there."""
+    return {v.mark if isinstance(v, Marked) else quantity.mark for v in values if v is not None}
 
 
 def said(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:

@@ -43,17 +43,22 @@ class Marked:
 
 @dataclass(frozen=True)
 class Quantity:
-    """One published quantity: its cells row by row, as numbers or as words ("unstable"); None where there is none."""
+    """One quantity: what was published, row by row, as numbers or as words ("unstable"); None where nothing was.
+
+    Of a quantity of ours, of which nothing was published anywhere, there are neither cells nor a mark.
+    """
 
     name: str  # as the paper calls it: "FID"
-    mark: str  # how sure the numbers are: a letter of MARKS
-    cells: Sequence[Any]  # a row for each label, of a cell for each column; or a cell for each label
+    mark: str = ""  # how sure the numbers are: a letter of MARKS
+    cells: Sequence[Any] = ()  # a row for each label, of a cell for each column; or a cell for each label
     better: str = "less"  # "less", "more", or "" where neither is
     unit: str = ""
 
     def __post_init__(self):
-        if self.mark not in MARKS:
+        if self.cells and self.mark not in MARKS:
             raise UserError(f"experiment: the mark of {self.name}, {self.mark!r}, is not one of {', '.join(MARKS)}")
+        if self.mark and not self.cells:
+            raise UserError(f"experiment: {self.name} has the mark {self.mark!r}, and no published cells")
         if self.better not in ("less", "more", ""):
             raise UserError(f"experiment: {self.name} is better {self.better!r}; write 'less', 'more' or ''")
 
@@ -70,7 +75,7 @@ class Table:
     def __post_init__(self):
         if not self.source:
             raise UserError("experiment: a table has no source; say who published it where")
-        for quantity in self.quantities:
+        for quantity in filter(lambda quantity: quantity.cells, self.quantities):
             shape, rows = self._shape(), self._rows(quantity)
             if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
                 found = f"{len(rows)} rows of {'/'.join(map(str, sorted({len(row) for row in rows})))}"
@@ -95,6 +100,8 @@ class Table:
     def published(self, quantity: str, where: Where) -> Any:
         """What was published there: a number, a (mean, spread) pair, a word, or None; or one of them, Marked."""
         (found,) = (q for q in self.quantities if q.name == quantity)
+        if not found.cells:
+            return None
         i = self.rows.labels.index(where[self.rows.name])
         j = self.columns.labels.index(where[self.columns.name]) if self.columns else 0
         return self._rows(found)[i][j]

@@ -6,7 +6,7 @@ PAPER = Table(
     source="nobody 2020, table 0",
     rows=Axis.of("eta", (0.0, 1.0)),
     columns=Axis.of("steps", (2, 4)),
-    quantities=(Quantity("distance", "D", ((1.0, 0.5), ("unstable", None))),),
+    quantities=(Quantity("distance", "T", ((1.0, 0.5), ("unstable", None))),),
 )
 CLAIMS = (Claim("the distance grows with eta", increases("distance", along="eta")),)
 

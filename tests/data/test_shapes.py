@@ -1,11 +1,13 @@
 """Scenes of shapes: sentences and scenes mean each other, pixels are where relations say, splits share no held pair."""
 
+from collections import Counter
+
 import jax
 import numpy as np
 import pytest
 
 from diffjax.data import Shapes, Stream
-from diffjax.data.shapes import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, parse, place, render
+from diffjax.data.shapes import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES, Scene, Thing, parse, place, render
 from diffjax.data.text import decode
 from diffjax.errors import UserError
 from diffjax.metrics.alignment import alignment
@@ -38,17 +40,20 @@ def test_other_sentences_mean_no_scene(caption):
         parse(caption)
 
 
+@pytest.mark.parametrize("relation", RELATIONS)
 @pytest.mark.parametrize("size", [16, 32, 64])
-def test_pixels_are_where_the_sentence_says(size):
-    scene = Scene((Thing("large", "red", "circle"), Thing("small", "blue", "square")), ("above",), "grey")
+def test_pixels_are_where_the_sentence_says(size, relation):
+    scene = Scene((Thing("large", "red", "circle"), Thing("small", "blue", "square")), (relation,), "grey")
+    axis = 0 if relation in ("above", "below") else 1
+    first, second = ("red", "blue") if relation in ("above", "left of") else ("blue", "red")
     for corners in place([scene] * 50, size, np.random.RandomState(0)):
         image = render(scene, corners, size)
         of = {name: np.argwhere((image == colour).all(axis=-1)) for name, colour in (COLOURS | BACKGROUNDS).items()}
         assert len(of["red"]) + len(of["blue"]) + len(of["grey"]) == size**2
         assert len(of["blue"]) == (size // 4) ** 2 and np.ptp(of["red"], axis=0).max() + 1 == 7 * size // 16
-        assert of["red"][:, 0].max() + 1 < of["blue"][:, 0].min()  # a gap between them
-        down, right = np.abs(of["blue"].mean(axis=0) - of["red"].mean(axis=0))
-        assert down >= 2 * right
+        assert of[first][:, axis].max() + 1 < of[second][:, axis].min()  # a gap between them
+        apart = np.abs(of["blue"].mean(axis=0) - of["red"].mean(axis=0))
+        assert apart[axis] >= 2 * apart[1 - axis]
 
 
 def test_the_same_seed_draws_the_same_scenes_and_another_seed_others():
@@ -74,8 +79,18 @@ def test_everything_is_drawn_as_often_and_counted_scenes_at_their_share():
         np.testing.assert_allclose(len(of) / 3000, 1 / 3, atol=0.04)
         if count > 1:
             np.testing.assert_allclose(np.mean([scene.counted for scene in of]), 0.3, atol=0.06)
-    np.testing.assert_allclose(np.mean([scene.things[0].size == "large" for scene in scenes]), 0.5, atol=0.04)
-    assert {scene.background for scene in scenes} == set(BACKGROUNDS) and set(SIZES) == {"small", "large"}
+    one_each = [scene for scene in scenes if not scene.counted]
+    things = [thing for scene in one_each for thing in scene.things]
+    drawn = {
+        10: [(thing.colour, thing.shape) for thing in things],  # of twelve pairs two are held out
+        len(SIZES): [thing.size for thing in things],
+        len(RELATIONS): [scene.relations[0] for scene in one_each if scene.relations],
+        len(BACKGROUNDS): [scene.background for scene in scenes],
+    }
+    for kinds, words in drawn.items():
+        shares = np.asarray(list(Counter(words).values())) / len(words)
+        assert len(shares) == kinds
+        np.testing.assert_allclose(shares, 1 / kinds, atol=4 * np.sqrt(1 / kinds / len(words)))
 
 
 def test_prompts_are_by_turns_of_training_and_held_out_and_captions_fit():

@@ -57,6 +57,12 @@ class Scene:
         return len(self.things) > 1 and not self.relations
 
 
+def across(relation: str) -> tuple[str, ...]:
+    """The relations that lie across this one: of "above", "left of" and "right of"."""
+    vertical = bool(RELATIONS[relation][0])
+    return tuple(name for name, (down, _) in RELATIONS.items() if bool(down) != vertical)
+
+
 def parse(caption: str) -> Scene:
     """The scene that a caption means. Raises UserError for a sentence that is none of these."""
     if found := _COUNTED.fullmatch(caption):

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from diffjax.data.shapes.render import place, render
-from diffjax.data.shapes.scene import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES, Scene, Thing
+from diffjax.data.shapes.scene import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES, Scene, Thing, across
 from diffjax.data.source import Examples, Synthetic, random
 from diffjax.data.space import Space
 from diffjax.data.text import encode, longest
@@ -101,9 +101,8 @@ class Shapes(Synthetic):
             if stream == HELD_OUT:
                 one = int(which[i] * count)
                 things[one] = Thing(things[one].size, *unseen[strange[i]])
-            first = relations[i]
-            second = 2 * (1 - first // 2) + turns[i]
-            chain = tuple(list(RELATIONS)[r] for r in (first, second)[: count - 1])
+            first = list(RELATIONS)[relations[i]]
+            chain = (first, across(first)[turns[i]])[: count - 1]
             if counted[i]:
                 things, chain = [things[int(which[i] * count)]] * count, ()
             scenes.append(Scene(tuple(things), chain, list(BACKGROUNDS)[backgrounds[i]]))
