@@ -18,7 +18,7 @@ PAPER = Table(
     rows=Axis("data", ("roll", "beat", "digits")),
     columns=Axis("model", ("ours", "theirs")),
     quantities=(
-        Quantity("K", "D", ((2.0, None), (-2.0, None), (None, None)), "more"),
+        Quantity("K", "T", ((2.0, None), (-2.0, None), (None, None)), "more"),
         Quantity("Parzen", "D", ((None, None), (None, None), (300, 250)), "more"),
     ),
 )
@@ -55,6 +55,7 @@ def test_each_sheet_has_the_rows_and_columns_that_its_quantity_has(tmp_path):
     k, parzen = text[text.index("K: ours") :].split("Parzen: ours")
     assert "| data | model ours | paper |" in k and "| roll | 1.5 | 2 |" in k
     assert "digits" not in k and "theirs" not in k
+    assert "| data | model ours | derived | model theirs | derived |" in parzen and "nobody" not in parzen
     assert "| digits | 317 | 300 | 251 | 250 |" in parzen and "roll" not in parzen
 
 
