@@ -1,16 +1,17 @@
 """Which code a number depends on: a hash that changes with it, and not with comments, docstrings or other methods.
 
 It covers the modules in which a config's components are defined, those of the loop, and all from which these take
-something: not a package for one of its names, but the module where that is defined. What measures a run is no part of
-its training's code. A cell whose hash is no longer today's was made by older code, and is called stale.
+something: not a package for one of its names, but the module where that is defined. What draws from a run and measures
+it is no part of its training's code. A cell whose hash is no longer today's was made by older code, and is called
+stale.
 """
 
 import ast
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -20,9 +21,9 @@ from diffjax.measures import METRICS
 from diffjax.metrics.features import FEATURES
 
 ROOT = Path(diffjax.__file__).parent
-LOOP = ("diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.sampling",
-        "diffjax.data.pipeline")  # fmt: skip
-MEASURING = ("diffjax.measures.evidence",)  # whatever the metric
+LOOP = ("diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.data.pipeline")
+MEASURING = ("diffjax.measures.evidence", "diffjax.sampling")  # whatever the metric
+DRAWING = ("sampler", "eval")  # sections of a config that say nothing of training
 SILENT = (  # what changes no number, or imports everything
     "diffjax.config", "diffjax.run", "diffjax.pictures", "diffjax.writer", "diffjax.progress", "diffjax.workdir",
     "diffjax.errors", "diffjax.checkpoint", "diffjax.measures.report", "diffjax.ablation",
@@ -30,11 +31,12 @@ SILENT = (  # what changes no number, or imports everything
 
 
 def code_of(config: ConfigDict, metrics: Collection[str] = (), needs: Iterable[str] = ()) -> str:
-    """Twelve hexadecimal digits for the code that trains and draws what a config says, and measures `metrics`.
+    """Twelve hexadecimal digits for the code that trains what a config says; with `metrics`, that measures it too.
 
     Metrics are named with the features that they ask, as in "frechet:pixels"; `needs` is the code of runs it is of.
     """
-    modules = {*LOOP, *(MEASURING if metrics else ()), *(component.__module__ for component in _components(config))}
+    sections = config if metrics else {name: of for name, of in config.items() if name not in DRAWING}
+    modules = {*LOOP, *(MEASURING if metrics else ()), *(component.__module__ for component in _components(sections))}
     for name, _, features in (metric.partition(":") for metric in metrics):
         modules.add(METRICS[name].function.__module__)
         if features in FEATURES:  # a classifier is a run, in `needs`
@@ -58,7 +60,7 @@ def _hash(modules: Iterable[str], *more: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _components(node: ConfigDict, path: str = "") -> list[Callable]:
+def _components(node: Mapping[str, Any], path: str = "") -> list[Callable]:
     """The classes and functions that a config names."""
     found = []
     for key, value in node.items():

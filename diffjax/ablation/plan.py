@@ -109,7 +109,7 @@ def _picture(task: Task) -> None:
 
 
 def _computation(point: Point, plan: dict[str, Task], root: Path) -> None:
-    """Adds what needs no training of its own: one task for each function and seed, whose code is that of its file."""
+    """Adds what needs no training of its own: one task for each function and seed."""
     path, name = point.compute.__code__.co_filename, point.compute.__name__
     identity = _hash({"function": f"{Path(path).stem}.{name}", "seed": point.seed})
     needs = _needs(point.keys, plan, root)
@@ -151,7 +151,7 @@ def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
     config = laid(configs.load(point.config), located | seed)
     identity = run_id(config, {key: _identity(value) for key, value in changes.items() if isinstance(value, Run)})
     if identity not in plan:
-        # Measured afterwards, as often as is asked; drawn from as `_picture` says. The code is the first point's.
+        # Measured afterwards, as often as is asked; drawn from as `_picture` says.
         whole = laid(config, {**drawing, "eval.metrics": (), "eval.every": 0, "eval.best": ""})
         plan[identity] = Task(identity, config.seed, code_of(whole), whole, point.config, located | seed)
     task = plan[identity]

@@ -75,7 +75,7 @@ class Table:
     def __post_init__(self):
         if not self.source:
             raise UserError("experiment: a table has no source; say who published it where")
-        for quantity in filter(lambda quantity: quantity.cells, self.quantities):
+        for quantity in (quantity for quantity in self.quantities if quantity.cells):
             shape, rows = self._shape(), self._rows(quantity)
             if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
                 found = f"{len(rows)} rows of {'/'.join(map(str, sorted({len(row) for row in rows})))}"

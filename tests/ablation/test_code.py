@@ -64,7 +64,10 @@ def test_of_a_file_counts_what_the_function_uses_and_nothing_else(hashed):
 
 def test_a_name_that_a_package_hands_on_is_of_the_module_that_defines_it(file):
     """What else the package holds changes nothing, however the name is taken; of a table a config says what counts."""
-    taken = lambda text: code._imports(file(text))  # noqa: E731
+
+    def taken(text):
+        return code._imports(file(text))
+
     assert taken("from diffjax.metrics import energy_distance") == ("diffjax.metrics.energy",)
     assert taken("from diffjax import metrics as m\nm.energy_distance(x, y)") == ("diffjax.metrics.energy",)
     assert taken("from diffjax.models import NETWORKS") == ()
@@ -84,11 +87,12 @@ def test_no_file_takes_anything_in_a_way_that_would_be_overlooked():
                 assert id(node) in used, (path, node.id)
 
 
-def test_how_a_run_is_measured_changes_nothing_of_its_training(monkeypatch):
+def test_how_a_run_is_drawn_from_and_measured_changes_nothing_of_its_training(monkeypatch):
     config, content = configs.load("configs/digits.py"), code._content
     before = code.code_of(config), code.code_of(config, ("nfe",))
-    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "evidence.py" else content(p))
-    assert code.code_of(config) == before[0] and code.code_of(config, ("nfe",)) != before[1]
+    for changed in ("evidence.py", "heun.py"):
+        monkeypatch.setattr(code, "_content", lambda p, changed=changed: "changed" if p.name == changed else content(p))
+        assert code.code_of(config) == before[0] and code.code_of(config, ("nfe",)) != before[1]
 
 
 def test_a_feature_network_and_a_judge_count(monkeypatch):
@@ -119,8 +123,8 @@ def test_the_sampler_and_the_metric_count(monkeypatch):
     digits = configs.load("configs/digits.py")
     ddim = configs.override(digits, [("sampler.name", "ddim")])
     asked = {
-        "own": (digits,),
-        "ddim": (ddim,),
+        "own": (digits, ("nfe",)),
+        "ddim": (ddim, ("nfe",)),
         "energy": (digits, ("energy",)),
         "frechet": (digits, ("frechet:pixels",)),
     }
