@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from diffjax.errors import UserError
 from diffjax.models.blocks import MODULATIONS, ResidualBlock
-from diffjax.models.embeddings import FREQUENCIES, LABELS, TimeAndLabel, with_fourier_features
+from diffjax.models.embeddings import FREQUENCIES, LABELS, TimeAndLabel, positions_2d, with_fourier_features
 from diffjax.models.layers import CrossAttention, GroupNorm, SelfAttention, blur, conv, dense, downsample, upsample
 from diffjax.models.text import NoText, Text
 from diffjax.parallel import Axis
@@ -72,6 +72,7 @@ class UNet(nn.Module):
     text: Any = NoText()  # the encoder of captions, for data and methods that show any
     labels: str = "late"  # join t "late", after its dense layers (ADM), or "early", before them (DDPM++)
     fourier_features: tuple[int, ...] = ()  # exponents n: sin and cos of 2^n pi x beside the input; VDM (7, 8)
+    positions: bool = False  # tell each pixel its row and column, in sines beside its first features, as in the DiT
     skip_scale: float = 1.0  # what a sum of two branches is multiplied by; sqrt(1/2) in DDPM++ and NCSN++
     final_scale: float = 0.0  # size of the weights that end a branch, at first, relative to Glorot's; EDM 1e-5
     groups: int = 0  # of each GroupNorm; 0: 32, or fewer so that each has at least 4 channels
@@ -108,6 +109,8 @@ class UNet(nn.Module):
             raise UserError(f"method.network.resample_filter: {taps} has nothing to filter; resample='residual' would")
         if self.groups and self.channels % self.groups:
             raise UserError(f"method.network.groups: {self.groups} does not divide the {self.channels} channels")
+        if self.positions and self.channels % 4:
+            raise UserError(f"method.network.channels: {self.channels} is no multiple of 4, as positions need")
         self._check_sides()
         self._check_heads()
 
@@ -211,6 +214,8 @@ class UNet(nn.Module):
 
         aux = with_fourier_features(x, self.fourier_features).astype(compute)
         h = conv(self.channels, name="input", **kwargs)(aux)
+        if self.positions:
+            h = h + positions_2d(*self.shape[:2], self.channels).reshape(*self.shape[:2], -1).astype(compute)
         skips = [h]
         for level in levels:
             for i in range(self.blocks):

@@ -8,6 +8,7 @@ import pytest
 from diffjax.config import build, component
 from diffjax.errors import UserError
 from diffjax.models import ADM, NETWORKS, DDPMpp, NCSNpp, UNet
+from diffjax.models.embeddings import positions_2d
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.models.trained import trained
@@ -180,6 +181,19 @@ def test_what_is_conditioned_on_stands_beside_x_and_the_output_has_the_datas_cha
         assert variables["params"]["input"]["kernel"].shape[2] == 5
 
 
+def test_positions_are_what_further_channels_of_sines_would_say():
+    x, t, label = inputs()
+    variables = trained(unet(positions=True), x, t, label, size=0.2)
+    told = unet(positions=True).apply(variables, x, t, label)
+    assert np.abs(unet().apply(variables, x, t, label) - told).max() > 1e-2
+    sines = jnp.broadcast_to(positions_2d(8, 8, 8).reshape(8, 8, 8), (4, 8, 8, 8))
+    heard = jnp.zeros((3, 3, 8, 8)).at[1, 1].set(jnp.eye(8))
+    kernel = variables["params"]["input"]["kernel"]
+    variables["params"]["input"]["kernel"] = jnp.concatenate([kernel, heard], axis=2)
+    beside = jnp.concatenate([x, sines], axis=-1)
+    np.testing.assert_allclose(unet().apply(variables, beside, t, label), told, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["unet", "ddpmpp", "ncsnpp", "adm"])
 def test_a_config_shows_what_a_paper_chose_and_outputs_are_not_for_it_to_choose(name):
     node = component("network", name)
@@ -252,6 +266,7 @@ def test_in_float64_nothing_is_rounded_to_fewer_bits(x64):
         ({"skip_scale": 0.0}, "method.network.skip_scale: 0.0 must be positive"),
         ({"final_scale": -1.0}, "method.network.final_scale: -1.0"),
         ({"outputs": 0}, "method.network.outputs: 0"),
+        ({"channels": 6, "positions": True}, "method.network.channels: 6 is no multiple of 4"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused_before_anything_is_compiled(hyper, message):
