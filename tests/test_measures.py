@@ -80,6 +80,19 @@ def test_two_numbers_of_different_references_cannot_be_averaged():
         m.average(both)
 
 
+def test_modes_are_of_a_mixture_however_many_of_its_points_were_drawn():
+    """So that a game that sees pairs of examples, and twice as many, can be compared with one that sees each alone."""
+
+    def counted(**changes):
+        score = scores(evidence(["modes"], model=tiny.ring, **changes))["modes"]
+        return m.Metric(score.name, score.value, score.protocol)
+
+    m.average([counted(), counted(data__num_train="8192", data__seed="1", data__standardised="false")])
+    for changes in ({"data__noise": "0.02"}, {"data__name": "toy2d:grid"}):
+        with pytest.raises(UserError, match="differ in .*sigma"):
+            m.average([counted(), counted(**changes)])
+
+
 class Replayed(measures.Evidence):
     """Whose samples are given images, and whose data may be another source's."""
 

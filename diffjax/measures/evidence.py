@@ -49,8 +49,13 @@ class Evidence(Said):
 
     @property
     def drawn_protocol(self) -> dict[str, Any]:
-        """And if it is of samples: which data, how many samples, and of which labels."""
-        return self.data_protocol | {"generated": self.num, "labels": self._labels or "none"}
+        """And if it is of samples beside data: which data, and which samples."""
+        return self.data_protocol | self.sample_protocol
+
+    @property
+    def sample_protocol(self) -> dict[str, Any]:
+        """Of samples that are held to no drawn data: how many, and of which labels."""
+        return {"generated": self.num, "labels": self._labels or "none"}
 
     @property
     def _labels(self) -> str:

@@ -6,11 +6,15 @@ from diffjax.measures.evidence import Evidence
 
 
 def modes(e: Evidence) -> list[Score]:
-    """Modes covered, high-quality share and reverse KL, for mixtures whose modes are known (PacGAN's protocol)."""
+    """Modes covered, high-quality share and reverse KL, for mixtures whose modes are known (PacGAN's protocol).
+
+    Judged by the mixture itself: how many of its points training saw, and from which seed, is provenance.
+    """
     source = e.experiment.source
     found = m.mode_report(e.drawn.x, source.modes, source.sigma)
     ideal = m.oracle_row(len(source.modes), e.num)
-    protocol, warning = e.drawn_protocol | {"radius": "3 sigma", "counted": "high_quality"}, ""
+    protocol = e.sample_protocol | {"mixture": e.experiment.config.data.name, "sigma": source.sigma}
+    protocol, warning = protocol | {"radius": "3 sigma", "counted": "high_quality"}, ""
     if e.drawn.not_finite:
         warning = f"{e.drawn.not_finite} of {e.num} samples are not finite: they lie nowhere, near no mode"
     return [Score(name, value, ideal[name], "a perfect sampler", protocol, warning) for name, value in found.items()]

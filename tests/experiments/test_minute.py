@@ -39,4 +39,5 @@ def test_a_table_runs_end_to_end(path, tmp_path):
     budget = read(path).budget("minute")
     for task in tasks(budget, tmp_path):
         assert state_of(task, tmp_path).status == "done", f"{task.id}: {out.stderr}"
+    assert "different protocols" not in out.stdout, "a claim that no run can decide"
     assert out.stdout.startswith("#") and "not run" not in out.stdout and "crashed" not in out.stderr, out.stdout
