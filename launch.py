@@ -127,7 +127,7 @@ def parser() -> Parser:
                        "arrays, or one shell line for each run (local)")  # fmt: skip
     table.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")
     table.add_argument("--slots", type=int, default=0, metavar="N", help="local: processes at once (one for each GPU, "
-                       "or for each two cores)")  # fmt: skip
+                       "which more of them share, or for each two cores)")  # fmt: skip
     table.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: an option of sbatch, "
                        "such as partition=gpu, gres=gpu:a100:1, mem=32G, account=NAME; may be repeated (2 cores, a GPU "
                        "for budgets that are of one)")  # fmt: skip

@@ -21,6 +21,7 @@ from diffjax.ablation.work import ENDED
 from diffjax.errors import TAKEN
 
 POLL = 0.5  # seconds between looks at the processes
+MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"  # of a GPU, taken by JAX when it starts
 AGAIN = 10.0  # seconds before a run that another process had in hand is looked at again
 Command = Callable[[Task], list[str]]
 
@@ -43,10 +44,17 @@ class Slot:
 
 
 def slots(number: int = 0) -> list[Slot]:
-    """So many shares of this machine; 0: one for each GPU, or for each pair of cores where there is none."""
+    """So many shares of this machine; 0: one for each GPU, or for each pair of cores where there is none.
+
+    More slots than GPUs share them, and their memory: small networks leave most of a GPU idle.
+    """
     gpus = _gpus()
+    if gpus and number > len(gpus):
+        on_one = -(-number // len(gpus))
+        share = os.environ.get(MEMORY, f"{0.9 / on_one:.3f}")
+        return [Slot((("CUDA_VISIBLE_DEVICES", gpus[i % len(gpus)]), (MEMORY, share))) for i in range(number)]
     if gpus:
-        number = min(number or len(gpus), len(gpus))
+        number = number or len(gpus)
         shares = [gpus[i::number] for i in range(number)]
         return [Slot((("CUDA_VISIBLE_DEVICES", ",".join(share)),)) for share in shares]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
