@@ -1,8 +1,8 @@
 """DDIM, Table 1: FID by the number of steps and eta, all cells from one network (Song et al. 2020).
 
 eta = 0 is the deterministic sampler, eta = 1 DDPM's with variance beta~, sigma-hat DDPM's with the larger variance
-beta, whose x0 their code clips to [-1, 1]. The last column
-is all T steps of the chain: 1,000 in the paper and for `day`, 250 for `hour`.
+beta, whose x0 their code clips to [-1, 1]. The last column is all T steps of the chain: 250 for `hour`, 1,000 in the
+paper and for all longer budgets.
 """
 
 from diffjax.ablation import (
@@ -10,6 +10,7 @@ from diffjax.ablation import (
     Budget,
     Claim,
     Quantity,
+    Run,
     Table,
     decreases,
     greatest,
@@ -70,7 +71,7 @@ DIGITS = {
     "method__process__beta_end": 0.08,
     "eval__metrics": ("frechet:pixels",),
     "eval__num": 719,
-}
+}  # fmt: skip
 
 BUDGETS = {
     "minute": Budget(
@@ -87,6 +88,16 @@ BUDGETS = {
         {"FID": "frechet_pixels"},
         hours=2,
     ),
+    "quarter": Budget(
+        "MNIST 28x28, 512,000 images of training, 2,000 samples; Frechet distance to held-out digits in our classifier",
+        grid("configs/mnist.py:ddpm", 1000, 1, method__conditional=False, train__steps=4_000, train__sample_every=0)
+        * setting(
+            eval__metrics=("frechet:classifier",), eval__num=2_000, eval__batch_size=1_000,
+            eval__classifier=Run.of("configs/classifier.py:mnist"),
+        ),
+        {"FID": "frechet_classifier"},
+        hours=0.25,
+    ),
     "day": Budget(
         "CIFAR-10, 100,000 steps of 128, 10,000 samples, FID to the training images",
         grid("configs/cifar10_ddpm.py", 1000, 1, train__steps=100_000)
@@ -101,4 +112,4 @@ BUDGETS = {
         {"FID": "fid"},
         hours=72,
     ),
-}
+}  # fmt: skip
