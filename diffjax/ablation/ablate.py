@@ -97,7 +97,7 @@ def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) 
     """Collects the cells, writes them into the ledger, and prints the table as the ledger has it now."""
     cells = collect(experiment, experiment.budget(name), plan, root)
     kept = ledger.keep(experiment, name, cells, plan)
-    print(markdown(experiment, name, ledger.cells_of(experiment, name) if kept else cells, plan))
+    print(markdown(experiment, name, ledger.cells_of(experiment, name) or cells, plan))
     if kept:
         aside(f"kept in {kept}")
     return cells

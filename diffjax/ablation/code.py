@@ -1,4 +1,4 @@
-"""Which code a number depends on: a hash that changes with it, and not with comments, docstrings or other methods.
+"""Which code a number depends on: a hash that changes with it, not with comments, docstrings, methods or Python.
 
 It covers the modules in which a config's components are defined, those of the loop, and all from which these take
 something: not a package for one of its names, but the module where that is defined. What draws from a run and measures
@@ -141,7 +141,34 @@ def _read(text: str, function: str = "") -> Source:
             taken.append(Taken(packages[node.value.id], node.attr))
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return Source(tuple(t for t in taken if t.known_as not in packages), ast.unparse(tree))
+    return Source(tuple(t for t in taken if t.known_as not in packages), _said(tree))
+
+
+def _said(node: Any) -> str:
+    """A syntax tree as text, the same in every version of Python, which `ast.unparse` and `ast.dump` are not.
+
+    Versions differ in fields that are empty here, and in how the constants of an f-string are cut.
+    """
+    if isinstance(node, list):
+        return f"[{', '.join(map(_said, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
+    if isinstance(node, ast.JoinedStr):
+        fields["values"] = _joined(node.values)
+    return f"{type(node).__name__}({', '.join(f'{name}={_said(value)}' for name, value in sorted(fields.items()))})"
+
+
+def _joined(values: list[ast.expr]) -> list[ast.expr | str]:
+    """The parts of an f-string, neighbouring constants as one."""
+    parts = []
+    for value in values:
+        value = value.value if isinstance(value, ast.Constant) else value
+        if isinstance(value, str) and parts and isinstance(parts[-1], str):
+            parts[-1] += value
+        elif value != "":
+            parts.append(value)
+    return parts
 
 
 def _used_by(function: str, tree: ast.Module) -> ast.Module:

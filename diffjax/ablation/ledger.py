@@ -33,11 +33,11 @@ def place_of(experiment: Experiment) -> Path:
 
 
 def keep(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> Path | None:
-    """Writes the cells of a budget down, where they are more than what is there. None for a smoke test.
+    """Writes the cells of a budget down, where they are more than what is there. None for a smoke test, or no run.
 
     Raises UserError where another process has the ledger in hand and keeps it.
     """
-    if name == SMOKE:
+    if name == SMOKE or all(cell.status == "not run" for cell in cells.cells):
         return None
     path = place_of(experiment)
     try:

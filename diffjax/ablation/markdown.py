@@ -11,7 +11,7 @@ from diffjax.ablation.plan import Task
 def markdown(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> str:
     """The report of the budget of this name."""
     budget, (line, *failures) = experiment.budget(name), made(cells, plan)
-    parts = [f"## {experiment.name}", experiment.about.splitlines()[0], f"*{name}: {budget.what}*"]
+    parts = [f"## {experiment.name}, {name}", experiment.about.splitlines()[0], f"*{budget.what}*"]
     parts += [_table(sheet) for sheet in sheets(cells, budget.measures, plan)]
     parts += [_claims(experiment, cells), line, "\n".join(f"- {failure}" for failure in failures)]
     return "\n\n".join(part for part in parts if part)

@@ -53,6 +53,15 @@ def test_a_complete_cell_is_not_lost_to_runs_that_have_less(squares, tmp_path, c
     assert REPRODUCED in capsys.readouterr().out, "what is printed is what the ledger has"
 
 
+def test_a_table_of_which_nothing_was_run_is_printed_and_not_kept(squares, tmp_path, capsys):
+    run(squares, tmp_path / "nothing", seeds=0)
+    assert "not run" in capsys.readouterr().out and not place_of(read(squares)).exists()
+    run(squares, tmp_path / "here")
+    capsys.readouterr()
+    run(squares, tmp_path / "nothing", seeds=0)
+    assert REPRODUCED in capsys.readouterr().out, "what is printed is what the ledger has"
+
+
 def test_runs_that_have_more_seeds_take_the_place_of_fewer(squares, tmp_path, capsys):
     for seeds, status in ((1, "running"), (2, "running"), (3, "done")):
         run(squares, tmp_path / f"{seeds}", seeds)
