@@ -28,11 +28,14 @@ class Parser(argparse.ArgumentParser):
     """argparse, whose complaints are one line like every other one here."""
 
     def error(self, message):
-        parsers = [self, *(p for a in self._actions if isinstance(a.choices, dict) for p in a.choices.values())]
-        known = [option for parser in parsers for action in parser._actions for option in action.option_strings]
+        commands = {name: p for a in self._actions if isinstance(a.choices, dict) for name, p in a.choices.items()}
+        known = {name: p._option_string_actions for name, p in commands.items()} | {"": self._option_string_actions}
         word = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[0]
-        close = difflib.get_close_matches(word, known, n=1)
-        raise UserError(f"{message}{f'; did you mean {close[0]}?' if close else ''} ({self.prog} --help explains)")
+        close = difflib.get_close_matches(word, [option for options in known.values() for option in options], n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        if owners := [name for name, options in known.items() if word in options and name]:
+            hint = f"; it goes with {', '.join(owners)}"
+        raise UserError(f"{message}{hint} ({self.prog} --help explains)")
 
 
 def parser() -> Parser:
