@@ -108,11 +108,18 @@ def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
     records = [made for cell in cells.cells for made in cell.provenance.values()]
     if not records:
         return ["", *_troubles(cells)]
-    devices, commits = ({str(made[key])[:40] for made in records if key in made} for key in ("device", "commit"))
-    line = f"Made on {', '.join(sorted(devices))}, commit {', '.join(sorted(c[:10] for c in commits))}."
+    trained = [made["trained"] for made in records if "trained" in made]  # elsewhere, or at another commit
+    commits = {str(made["commit"])[:10] for made in (*records, *trained) if "commit" in made}
+    here, there = _devices(records), _devices(trained)
+    elsewhere = f" (in part trained on {there})" if there not in ("", here) else ""
+    line = f"Made on {here}{elsewhere}, commit {', '.join(sorted(commits))}."
     if old := sum(stale(cell, plan) for cell in cells.cells):
         line += f" {old} cells are stale: older code, or another config, made them; --rerun-stale does them again."
     return [line, *_troubles(cells)]
+
+
+def _devices(records: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(sorted({str(made["device"])[:40] for made in records if "device" in made}))
 
 
 def _troubles(cells: Cells, most: int = 3) -> list[str]:

@@ -142,6 +142,14 @@ def test_cells_that_were_not_run_here_leave_what_the_ledger_has(finished, tmp_pa
     assert ledger.place_of(experiment).read_text() == before
 
 
+def test_a_run_that_was_trained_elsewhere_is_said_to_be(finished, capsys):
+    experiment, plan, root = finished
+    config = plan[0].workdir(root) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"device": "8 x tpu"}))
+    finish(experiment, "hour", plan, root)
+    assert " x cpu (in part trained on 8 x tpu), commit" in capsys.readouterr().out
+
+
 def test_cells_that_older_code_trained_are_stale_and_set_aside_when_asked(finished, capsys):
     experiment, plan, root = finished
     (plan[0].workdir(root) / "code.json").write_text(json.dumps({"code": "older"}))
