@@ -2,7 +2,8 @@
 
 Variants: SIZE_OBJECTS, of 16, 32 or 64 pixels and "one", "two" or "three" things in a scene; "16_two" is the default.
 "three" has scenes of one to three, a quarter of those of several counted ("three small red circles"). With "_dit" after
-it a transformer draws in place of the UNet. "16_two" has 0.9M parameters; an hour on two cores is its budget.
+it a transformer draws in place of the UNet. "16_two" has 0.9M parameters and takes some 90 minutes on two cores.
+docs/words.md says what the pixels' positions, the reader's window and the noisier times are worth.
 """
 
 from configs import base
@@ -27,10 +28,14 @@ def get_config(variant="16_two"):
     if network == "dit":
         c.method.network.update(patch=size // 8, width=96, depth=4)
     else:
-        c.method.network.update(channels=32, multipliers=MULTIPLIERS[size], blocks=1, attention=(8,), head_dim=32)
-    c.method.network.text = component("text", "transformer", depth=1)
-    c.train.update(steps=6_000, batch_size=128, sample_every=1_000, checkpoint_every=500)
-    c.optim.update(learning_rate=2e-3, warmup=12_800.0, decay="cosine")
+        c.method.network.update(
+            channels=32, multipliers=MULTIPLIERS[size], blocks=1, attention=(8,), head_dim=32, positions=True,
+            modulation="scale_shift",
+        )  # fmt: skip
+    c.method.network.text = component("text", "transformer", depth=1, window=17)
+    c.method.times.mean = 1.0  # where things stand is decided at noisy times
+    c.train.update(steps=6_000, batch_size=64, sample_every=1_000, checkpoint_every=500)
+    c.optim.update(learning_rate=1e-3 if network == "dit" else 2e-3, warmup=12_800.0, decay="cosine")
     c.ema.update(images=50_000.0)
     c.sampler = component("sampler", "heun", steps=12, grid="linear", clip=True, guidance="classifier_free")
     c.sampler.guidance.scale = 2.0

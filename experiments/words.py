@@ -3,8 +3,9 @@
 Scenes of shapes are drawn by captions and read back by an exact checker: "exact" is the share of samples in which
 everything is as was asked, of captions such as training saw, and of those with a pair of a colour and a shape that it
 never saw. "variety" is how much two samples of one caption differ, 1 for rendered scenes. A diffusion model is told
-what its reader pools of a caption, or attends to its bytes, or both; "windows" is a reader in which a byte sees its six
-neighbours and no other. The GAN is told what is pooled. Guidance 1 is the model as it is, 0 the one without a caption.
+what its reader pools of a caption, or attends to its bytes, or both; "windows" is a reader in which a byte sees its
+sixteen neighbours and no other. The GAN is told what is pooled. Guidance 1 is the model as it is, 0 the one without a
+caption.
 """
 
 from diffjax.ablation import (
@@ -70,12 +71,12 @@ AS_IT_IS = vary("guidance", {"1": {}})
 
 
 def grid(variant, seeds, steps, **network):
-    """So many `steps` of 128 images for diffusion, and as many images for the GAN, in batches of 64."""
+    """So many `steps` of 64 images, for the GAN as well."""
     readers = {
         name: trained(f"configs/shapes.py:{variant}", seeds, train__steps=steps, **network, **reader) * GUIDED
         for name, reader in READERS.items()
     }
-    gan = trained(f"configs/gan_shapes.py:{variant}", seeds, train__steps=2 * steps) * AS_IT_IS
+    gan = trained(f"configs/gan_shapes.py:{variant}", seeds, train__steps=steps) * AS_IT_IS
     return vary("told by", {**readers, "GAN": gan})
 
 
@@ -94,13 +95,13 @@ BUDGETS = {
     ),
     "hour": Budget(
         "16x16, one thing in a scene, 128,000 images of training, 1,024 samples",
-        grid("16_one", 3, 1_000, **SMALL) * MEASURED,
+        grid("16_one", 3, 2_000, **SMALL) * MEASURED,
         MEASURES,
         hours=2,
     ),
     "day": Budget(
         "32x32, one to three things in a scene, 2,560,000 images of training, 1,024 samples",
-        grid("32_three", 3, 20_000) * MEASURED,
+        grid("32_three", 3, 40_000) * MEASURED,
         MEASURES,
         hours=6,
     ),
