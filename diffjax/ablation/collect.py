@@ -67,7 +67,8 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
     """One seed's part: all scores that there are. One that is wanted and no number makes it a failure."""
     state, workdir = state_of(task, root), task.workdir(root)
     trained = _surroundings(workdir)
-    how = {"command": task.command(), "measured with": dict(evaluation.keys), "evaluation": evaluation.id}
+    measured = {key: _placeless(value, root) for key, value in evaluation.keys.items()}
+    how = {"command": _placeless(task.command(), root), "measured with": measured, "evaluation": evaluation.id}
     if state.status == "failed":
         return Part(task.seed, task.id, "failed", state.said, {}, trained | {"code": [state.code]} | how)
     path = evaluation.path(workdir)
@@ -85,6 +86,11 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
             said = f"{name} is {scores[name].value}: {found[name]['meaning']}"
             return Part(task.seed, task.id, "failed", said, scores, made)
     return Part(task.seed, task.id, "done", "", scores, made)
+
+
+def _placeless(value: Any, root: Path) -> Any:
+    """With DIR where the runs happen to live, as in commands."""
+    return value.replace(f"{root}/", "DIR/") if isinstance(value, str) else value
 
 
 def _surroundings(workdir: Path) -> dict[str, Any]:

@@ -322,6 +322,16 @@ def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
     assert {state_of(task, root).status for task in others} == {"not run"}, "a judge made anew lets them go on"
 
 
+def test_the_ledger_does_not_say_where_on_this_disk_runs_live(judged):
+    path, root, (judge, *others) = judged
+    write_json(judge.workdir(root) / "result.json", {"status": "finished"})
+    work(others[0], root, str)
+    experiment = read(path)
+    cells = finish(experiment, "hour", [judge, *others], root).cells
+    assert cells[0].provenance[0]["measured with"] == {"x": 1, "judge": f"DIR/{judge.id}"}
+    assert str(root.parent) not in ledger.place_of(experiment).read_text()
+
+
 def test_slurm_is_given_what_others_need_first_and_nothing_that_needs_a_failure(judged, monkeypatch):
     path, root, (judge, *others) = judged
     (judge.workdir(root) / "result.json").unlink()
