@@ -2,7 +2,7 @@
 
 Variants: SIZE_OBJECTS, of 16, 32 or 64 pixels and "one", "two" or "three" things in a scene; "16_two" is the default.
 "three" has scenes of one to three, a quarter of those of several counted ("three small red circles"). With "_dit" after
-it a transformer draws in place of the UNet. "16_two" has 0.9M parameters and takes some 90 minutes on two cores.
+it a transformer draws in place of the UNet. "16_two" has 0.9M parameters and takes some two hours on two cores.
 docs/words.md says what the pixels' positions, the reader's window and the noisier times are worth.
 """
 
