@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 import launch
-from diffjax.ablation import ledger, local, slurm
+from diffjax.ablation import ledger, local
 from diffjax.ablation.ablate import finish, redo
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.workdir import Hold
-from diffjax.writer import write_json
 from tests import tiny
 
 HERE = Path(__file__).parent
@@ -263,113 +262,6 @@ def test_print_gives_a_line_for_each_run_that_is_missing(moons, tmp_path, capsys
     assert len(lines) == 2 and all(line.startswith("python launch.py ablate ") and "--run=" in line for line in lines)
 
 
-COMPUTED = """'Squares.'
-from diffjax.ablation import *
-PAPER = Table("nobody", Axis.of("x", (1, 2)), (Quantity("square", "D", (1, 4)),))
-CLAIMS = (Claim("squares grow", increases("square", along="x")),)
-def square(seed, x):
-    return {"value": x * x + 0.1 * seed}
-BUDGETS = {"hour": Budget("", computed(square, 3) * vary("x", {1: {"x": 1}, 2: {"x": 2}}), {"square": "value"}, 1)}
-"""
-
-
-def test_a_function_may_need_a_run_whose_directory_it_is_given(tmp_path):
-    """Whose place on disk is no part of what it is."""
-    path = tmp_path / "squares.py"
-    text = COMPUTED.replace("(seed, x)", "(seed, x, judge)").replace("computed(square, 3)", (
-        'computed(square, 3) * setting(judge=Run.of("configs/classifier.py:digits", train__steps=2))'))  # fmt: skip
-    path.write_text(text)
-    judge, *computing = tasks(read(path).budget("hour"), tmp_path / "runs")
-    assert judge.source == "configs/classifier.py:digits" and not judge.evaluations and len(computing) == 3
-    for task in computing:
-        assert task.needs == (judge,)
-        assert {e.keys["judge"] for e in task.evaluations} == {str(tmp_path / "runs" / judge.id)}
-    _, *elsewhere = tasks(read(path).budget("hour"), tmp_path / "elsewhere")
-    assert [e.id for e in elsewhere[0].evaluations] == [e.id for e in computing[0].evaluations]
-    path.write_text(text.replace("train__steps=2", "train__steps=3"))
-    _, *another = tasks(read(path).budget("hour"), tmp_path / "runs")
-    assert not {e.id for e in another[0].evaluations} & {e.id for e in computing[0].evaluations}
-
-
-@pytest.fixture
-def judged(tmp_path):
-    """Squares that a judge measures, whose run has failed."""
-    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
-    path.parent.mkdir()
-    judge = 'computed(square, 3) * setting(judge=Run.of("configs/classifier.py:digits", train__steps=2))'
-    path.write_text(COMPUTED.replace("(seed, x)", "(seed, x, judge)").replace("computed(square, 3)", judge))
-    plan = tasks(read(path).budget("hour"), root)
-    write_json(plan[0].workdir(root) / "result.json", {"status": "failed", "reason": "step 3 was not finite"})
-    return path, root, plan
-
-
-def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
-    path, root, (judge, *others) = judged
-    said = f"needs {judge.id}, which failed: step 3 was not finite"
-    assert {state_of(task, root)[:2] for task in others} == {("blocked", said)}
-    words = ["ablate", str(path), "--budget=hour", f"--workdir={root}"]
-    assert launch.main(words) == 2
-    shown = capsys.readouterr()
-    assert f"ablate: 3 of 4 runs were not made: {said}" in shown.err
-    assert "| 1 | failed | 1 |" in shown.out and f"seed 2 was not measured: {said}" in shown.out
-    assert "| squares grow | **not decided** |" in shown.out, "it says nothing of squares"
-    assert launch.main([*words, f"--run={others[0].id}"]) == 2
-    assert f"--run: {others[0].id} needs {judge.id}" in capsys.readouterr().err
-    kept = json.loads(ledger.place_of(read(path)).read_text())["budgets"]["hour"]["cells"]
-    assert {cell["status"] for cell in kept} == {"failed"} and all(said in cell["said"] for cell in kept)
-    assert not any("failed" in cell for cell in kept), "no run of theirs has"
-    shutil.rmtree(judge.workdir(root))
-    assert {state_of(task, root).status for task in others} == {"not run"}, "a judge made anew lets them go on"
-
-
-def test_the_ledger_does_not_say_where_on_this_disk_runs_live(judged):
-    path, root, (judge, *others) = judged
-    write_json(judge.workdir(root) / "result.json", {"status": "finished"})
-    work(others[0], root, str)
-    experiment = read(path)
-    cells = finish(experiment, "hour", [judge, *others], root).cells
-    assert cells[0].provenance[0]["measured with"] == {"x": 1, "judge": f"DIR/{judge.id}"}
-    assert str(root.parent) not in ledger.place_of(experiment).read_text()
-
-
-def test_slurm_is_given_what_others_need_first_and_nothing_that_needs_a_failure(judged, monkeypatch):
-    path, root, (judge, *others) = judged
-    (judge.workdir(root) / "result.json").unlink()
-    submitted = []
-
-    def ends(result):
-        def array(submitit, wave, *_):
-            submitted.append([task.id for task in wave])
-            for task in wave:
-                write_json(task.workdir(root) / "result.json", result)
-            return {}
-
-        return array
-
-    monkeypatch.setattr(slurm, "_submitit", lambda: None)
-    for result, waves in (
-        ({"status": "failed", "reason": "not finite"}, [[judge.id]]),
-        ({"status": "finished"}, [[judge.id], [task.id for task in others]]),
-    ):
-        submitted.clear()
-        shutil.rmtree(root)
-        monkeypatch.setattr(slurm, "_array", ends(result))
-        slurm.run([judge, *others], root, str(path), "hour", {}, quiet)
-        assert submitted == waves
-
-
-def test_printed_lines_say_what_must_have_ended_before_they_begin(judged, capsys):
-    path, root, (judge, *others) = judged
-    (judge.workdir(root) / "result.json").unlink()
-    words = ["ablate", str(path), "--budget=hour", f"--workdir={root}"]
-    assert launch.main([*words, "--backend=print"]) == 0
-    first, of_judge, then, *rest = capsys.readouterr().out.splitlines()
-    assert first == "# first these:" and of_judge.endswith(f"--run={judge.id}")
-    assert then.startswith("# when all above have ended") and len(rest) == len(others)
-    assert launch.main([*words, f"--run={others[0].id}"]) == 2
-    assert f"needs {judge.id} (configs/classifier.py:digits): it is not run; run it first" in capsys.readouterr().err
-
-
 def test_a_table_that_is_interrupted_does_not_end_as_if_it_were_whole(moons, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(local.Stop, "asked", True)
     assert launch.main(["ablate", str(moons), "--budget=hour", f"--workdir={tmp_path}"]) == 2
@@ -383,23 +275,3 @@ def test_a_run_is_pictured_at_the_most_steps_and_midway_along_the_other_axes(moo
     for task in tasks(read(moons).budget("hour"), tmp_path):
         sampler = task.config.sampler
         assert (sampler.name, sampler.steps, sampler.eta) == ("ddim", 4, 0.5)
-
-
-def test_a_table_that_needs_no_training_is_computed(tmp_path, capsys):
-    (tmp_path / "experiments").mkdir()
-    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
-    path.write_text(COMPUTED)
-    experiment = read(path)
-    plan = tasks(experiment.budget("hour"), root)
-    assert len(plan) == 3
-    for task in plan:
-        work(task, root, quiet)
-    cells = finish(experiment, "hour", plan, root)
-    assert [dict(cell.values["square"]) for cell in cells.cells] == [
-        {0: 1.0, 1: 1.1, 2: 1.2},
-        {0: 4.0, 1: 4.1, 2: 4.2},
-    ]
-    assert "| squares grow | **reproduced** |" in capsys.readouterr().out
-    path.write_text(COMPUTED.replace("x * x", "x ** 3"))
-    finish(read(path), "hour", tasks(read(path).budget("hour"), root), root)
-    assert capsys.readouterr().out.count("stale)") == 2, "the function is part of the code"

@@ -16,7 +16,8 @@ from diffjax.ablation.work import work
 from diffjax.errors import UserError
 from diffjax.workdir import Hold
 from diffjax.writer import write_json
-from tests.ablation.test_ablate import COMPUTED, moons, quiet  # noqa: F401  (a fixture)
+from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
+from tests.ablation.test_needs import COMPUTED
 
 REPRODUCED = "| squares grow | **reproduced** |"
 
