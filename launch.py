@@ -358,11 +358,13 @@ def main(words: list[str]) -> int:
 
 
 def set_up() -> None:
-    """What a process needs before its first computation: compiled programs kept between runs, and the other hosts."""
+    """What a process needs before its first computation: kept programs, XLA's flags, and the other hosts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "diffjax" / "xla"))
     from diffjax import parallel
+    from diffjax.xla import choose_kernels
 
+    choose_kernels()
     parallel.start()
 
 

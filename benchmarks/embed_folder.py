@@ -21,6 +21,7 @@ from diffjax.data import Examples, Folder
 from diffjax.data.source import in_memory
 from diffjax.embedding import Embedder, read_ahead
 from diffjax.metrics.features import Extractor, Outputs
+from diffjax.xla import choose_kernels
 
 WIDTH = 64
 BATCH = 64
@@ -75,6 +76,7 @@ def main():
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
+    choose_kernels()
     with tempfile.TemporaryDirectory() as name:
         make(Path(name), arguments.count, arguments.side)
         images = Folder(name).everything()

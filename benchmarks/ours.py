@@ -23,12 +23,14 @@ from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from diffjax.optim import Adam
 from diffjax.precision import Precision
+from diffjax.xla import choose_kernels
 
 WARM = 2  # steps before the clock starts
 
 
 def precision(compute: str) -> Precision:
-    """What a benchmark's format is of ours, in force from now on."""
+    """What a benchmark's format is of ours, in force from now on, with the kernels that a run has."""
+    choose_kernels()
     made = {
         "float32": Precision(matmul="highest"),
         "tensorfloat32": Precision(matmul="tensorfloat32"),

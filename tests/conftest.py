@@ -21,6 +21,9 @@ import jax  # noqa: E402  (after the flags it reads)
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
+from diffjax.xla import choose_kernels  # noqa: E402
+
+choose_kernels()
 # With many virtual devices on few cores, unbounded asynchronous dispatch can deadlock the collectives.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 CHECKED = ["diffjax.diffusion", "diffjax.adversarial", "diffjax.augment", "diffjax.metrics"]
