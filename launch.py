@@ -135,6 +135,8 @@ def parser() -> Parser:
                        "such as partition=gpu, gres=gpu:a100:1, mem=32G, account=NAME; may be repeated (2 cores, a GPU "
                        "for budgets that are of one)")  # fmt: skip
     table.add_argument("--rerun-stale", action="store_true", help="set aside what older code made, and run it again")
+    table.add_argument("--missing", action="store_true", help="run only what the ledger lacks of today's code: to go "
+                       "on with a table without its run directories")  # fmt: skip
     table.add_argument("--run", metavar="ID", help="carry out one run of the table in this process, as backends do")
 
     shown = command("report", "show what was reproduced: Markdown, and a page", epilog="")
@@ -251,7 +253,7 @@ def ablate(arguments, overrides):
         return
     ablate(
         arguments.experiment, arguments.budget, arguments.backend, root, arguments.slots, arguments.rerun_stale,
-        arguments.slurm,
+        arguments.missing, arguments.slurm,
     )  # fmt: skip
 
 

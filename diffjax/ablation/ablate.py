@@ -26,12 +26,14 @@ def ablate(
     root: Path = ROOT,
     slots: int = 0,
     rerun_stale: bool = False,
+    missing: bool = False,
     slurm_options: Sequence[str] = (),
 ) -> None:
     """Runs what is missing of a table and prints it. Raises UserError, before anything runs, for a user's mistakes.
 
     Runs live in `root`, each in a directory of its own, named by what it is: an ablation can be stopped, moved to
-    another machine, and merged with another by copying its directories. Raises UserError after printing, too, where a
+    another machine, and merged with another by copying its directories. `missing` goes on without them: what the ledger
+    has of today's code is not run again. Raises UserError after printing, too, where a
     run is missing in the end, or needs one that failed; a run that failed by itself is a result like any other.
     """
     if slots < 0:
@@ -43,19 +45,22 @@ def ablate(
     plan = tasks(experiment.budget(budget), root)
     if rerun_stale:
         redo(plan, root)
+    runs = ledger.missing(experiment, budget, plan, root) if missing else plan
+    if missing:
+        aside(f"the ledger has {len(plan) - len(runs)} of {len(plan)} runs")
     command = commands(experiment, budget, root)
     if backend == "print":
-        for line in lines(plan, root, command):
+        for line in lines(runs, root, command):
             print(line)
         return
     if backend == "slurm":
-        ended = slurm.run(plan, root, path, budget, asked, aside)
+        ended = slurm.run(runs, root, path, budget, asked, aside)
     else:
-        ended = local.run(plan, root, command, local.slots(slots), Show()).crashed
+        ended = local.run(runs, root, command, local.slots(slots), Show()).crashed
     finish(experiment, budget, plan, root)
     for task_id, said in ended.items():
         aside(f"{task_id}: {said} (see {root / task_id / 'log.txt' if backend == 'local' else root / 'slurm'})")
-    complain(plan, root)
+    complain(runs, root)
 
 
 def complain(plan: Sequence[Task], root: Path) -> None:

@@ -10,7 +10,7 @@ from diffjax.ablation.table import Axis, Table, Where
 
 @dataclass(frozen=True)
 class Cell:
-    """One place: the values of its quantities by seed, and the runs they came from.
+    """One place: the values of its quantities by seed, and the runs they came from; of a budget without it no runs.
 
     A seed is finished when it was measured, or when its run failed. One that needs a run that failed (a judge) never
     is: it says nothing of its place.
@@ -18,12 +18,11 @@ class Cell:
 
     where: Where
     runs: Mapping[int, str] = field(default_factory=dict)  # seed -> the run's id
-    status: str = "not run"  # or "running" (some seeds are finished), "done", "failed", "part failed"
-    said: str = ""  # why it is not done
     values: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # quantity -> seed -> value
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # quantity -> how it was measured
     refused: Mapping[str, str] = field(default_factory=dict)  # quantity -> why its seeds have no mean
     failed: Mapping[int, str] = field(default_factory=dict)  # seed -> why its run failed
+    blocked: Mapping[int, str] = field(default_factory=dict)  # seed -> why it will not be measured
     provenance: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # seed -> commit, device, command, ...
     now: str = ""  # of a cell that older code made: how far the one has come that will replace it
 
@@ -36,7 +35,30 @@ class Cell:
     @property
     def complete(self) -> bool:
         """Whether the outcome of every seed is known."""
-        return self.status in ("done", "failed", "part failed") and self.finished == set(self.runs)
+        return bool(self.runs) and self.finished == set(self.runs)
+
+    @property
+    def status(self) -> str:
+        """ "not run", "running" (some seeds are finished), "done", "failed" or "part failed"."""
+        if {*self.finished, *self.blocked} != set(self.runs) or not self.runs:
+            return "running" if self.finished else "not run"
+        if self.finished == set(self.failed):
+            return "failed"
+        return "part failed" if self.failed or self.blocked else "done"
+
+    @property
+    def said(self) -> str:
+        """Why it is not done."""
+        if not self.runs:
+            return f"{', '.join(f'{axis} {label}' for axis, label in self.where.items())} is not in this budget"
+        return "; ".join(said for seed in self.runs if (said := self._said(seed)))
+
+    def _said(self, seed: int) -> str:
+        if seed in self.failed:
+            return f"seed {seed} failed: {self.failed[seed]}"
+        if seed in self.blocked:
+            return f"seed {seed} was not measured: {self.blocked[seed]}"
+        return "" if seed in self.finished else f"seed {seed} was not run"
 
     def mean(self, quantity: str) -> float:
         return statistics.fmean(self.values[quantity].values())
@@ -55,11 +77,11 @@ class Cells:
     cells: Sequence[Cell]
 
     def at(self, where: Where) -> Cell:
-        """The cell at a place; one that was "not run" where the budget has none."""
+        """The cell at a place; one without runs where the budget has none."""
         for cell in self.cells:
             if dict(cell.where) == dict(where):
                 return cell
-        return Cell(where, said=f"{', '.join(f'{k} {v}' for k, v in where.items())} is not in this budget")
+        return Cell(where)
 
     def better(self, quantity: str) -> str:
         """Whether "less" or "more" of it is better; "" if neither."""

@@ -29,12 +29,6 @@ class Part(NamedTuple):
     scores: Mapping[str, Metric] = {}
     made: Mapping[str, Any] = {}  # of what is done or failed: by which code, where, how
 
-    def reason(self) -> str:
-        """Why it has no numbers."""
-        if self.status == "not run":
-            return f"seed {self.seed} was not run"
-        return f"seed {self.seed} {'failed' if self.status == 'failed' else 'was not measured'}: {self.said}"
-
 
 def collect(experiment: Experiment, budget: Budget, tasks: Iterable[Task], root: Path) -> Cells:
     """The cells of a budget as the run directories have them now.
@@ -121,19 +115,10 @@ def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) 
     return Cell(
         where,
         runs={part.seed: part.run for part in parts},
-        status=_status([part.status for part in parts]),
-        said="; ".join(part.reason() for part in parts if part.status != "done"),
         values=values,
         protocols=protocols,
         refused=refused,
         failed={part.seed: part.said for part in parts if part.status == "failed"},
+        blocked={part.seed: part.said for part in parts if part.status == "blocked"},
         provenance={part.seed: part.made for part in parts if part.made},
     )
-
-
-def _status(parts: Sequence[str]) -> str:
-    if "not run" in parts:
-        return "not run" if set(parts) <= {"not run", "blocked"} else "running"
-    if "done" not in parts:
-        return "failed"
-    return "done" if set(parts) == {"done"} else "part failed"

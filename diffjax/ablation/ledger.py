@@ -4,9 +4,10 @@ One file an experiment, experiments/results/NAME.json, with a section for each b
 and one that was not run are values of it, never gaps. What was published there stands in each cell, with its mark. It
 holds everything that a report and the claims need, so that nobody needs the runs to read it.
 
-Nothing that it has is lost to runs that have less. A cell gives way to another of the same code with at least as many
-finished seeds. One that older code made stays, marked stale, until all seeds that are planned were done again, and goes
-as a whole then: seeds of two codes never stand in one cell.
+Nothing that it has is lost to runs that have less. Seeds of the same code, measured alike, come together from wherever
+they were run; where they were measured otherwise, the cell that has more of them stays. One that older code made stays,
+marked stale, until all seeds that are planned were done again, and goes as a whole then: seeds of two codes never stand
+in one cell.
 """
 
 import dataclasses
@@ -19,7 +20,9 @@ from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
 from diffjax.ablation.table import Marked, Table, Where
+from diffjax.ablation.work import state_of
 from diffjax.errors import Taken, UserError
+from diffjax.metrics.protocol import differences
 from diffjax.workdir import Hold
 from diffjax.writer import write_json
 
@@ -74,7 +77,61 @@ def _better(old: Cell, new: Cell, plan: Sequence[Task]) -> Cell:
         return dataclasses.replace(old, now=now)
     if stale(new, plan) and not stale(old, plan):
         return old
+    if not stale(new, plan) and _alike(old, new):
+        return _joined(old, new)
     return new if len(new.finished) >= len(old.finished) else old
+
+
+def _alike(one: Cell, other: Cell) -> bool:
+    """Whether their seeds may stand in one cell."""
+    shared = [name for name in one.values if name in other.values]
+    differing = any(differences(one.protocols[name], other.protocols[name]) for name in shared)
+    return not (differing or one.refused or other.refused)
+
+
+def _joined(old: Cell, new: Cell) -> Cell:
+    """The seeds of both; of a seed that both have the new one."""
+    kept = old.finished - new.finished
+
+    def both(theirs: Mapping[int, Any], ours: Mapping[int, Any]) -> dict[int, Any]:
+        whole = {seed: value for seed, value in theirs.items() if seed in kept} | dict(ours)
+        return {seed: whole[seed] for seed in new.runs if seed in whole}
+
+    names = {**new.values, **old.values}
+    values = {name: both(old.values.get(name, {}), new.values.get(name, {})) for name in names}
+    values = {name: of for name, of in values.items() if of}
+    return Cell(
+        new.where,
+        new.runs,
+        values,
+        {name: {**old.protocols, **new.protocols}[name] for name in values},
+        failed=both(old.failed, new.failed),
+        blocked={seed: why for seed, why in new.blocked.items() if seed not in kept},
+        provenance=both(old.provenance, new.provenance),
+    )
+
+
+def missing(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> list[Task]:
+    """The tasks of which the ledger lacks a place, or has it of other code than today's; all if it has none.
+
+    Raises UserError where one of them needs a run that is not in `root`: what another judge measures is no comparison.
+    """
+    cells = cells_of(experiment, name) or Cells(experiment.paper, ())
+    lacking = []
+    for task in plan:
+        there = [cells.at(evaluation.where) for evaluation in task.evaluations]
+        if any(task.seed not in cell.finished or stale(cell, plan) for cell in there):
+            lacking.append(task)
+    if len(lacking) == sum(bool(task.evaluations) for task in plan):
+        return list(plan)
+    for task in lacking:
+        if gone := [need for need in task.needs if state_of(need, root).status not in ("trained", "done")]:
+            raise UserError(
+                f"--missing: {task.id} needs the run {gone[0].id} ({gone[0].source}), which is not in {root}, and with "
+                "another one it could not be compared with what the ledger has; copy its directory there, or run the "
+                "whole table, without --missing"
+            )
+    return lacking
 
 
 def stale(cell: Cell, plan: Iterable[Task]) -> bool:
@@ -125,7 +182,8 @@ def _json(cell: Cell) -> dict[str, Any]:
         for name, values in cell.values.items()
     }
     quantities |= {name: {"refused": why} for name, why in cell.refused.items()}
-    more = {name: value for name, value in (("failed", _by_text(cell.failed)), ("now", cell.now)) if value}
+    seeds = {"failed": _by_text(cell.failed), "blocked": _by_text(cell.blocked)}
+    more = {name: value for name, value in {**seeds, "now": cell.now}.items() if value}
     return {"where": dict(cell.where), "status": cell.status, "said": cell.said, "runs": _by_text(cell.runs),
             "quantities": quantities, "provenance": _compact(cell.provenance)} | more  # fmt: skip
 
@@ -143,18 +201,15 @@ def published(paper: Table, where: Where) -> dict[str, dict[str, Any]]:
 
 def _parsed(cell: dict[str, Any]) -> Cell:
     quantities = {name: of for name, of in cell["quantities"].items() if "refused" not in of}
-    provenance, runs = cell["provenance"], _by_seed(cell["runs"])
-    earlier = "seeds" not in provenance  # of before seeds had provenance of their own
     return Cell(
         cell["where"],
-        runs,
-        cell["status"],
-        cell["said"],
+        _by_seed(cell["runs"]),
         values={name: _by_seed(of["values"]) for name, of in quantities.items()},
         protocols={name: of["protocol"] for name, of in quantities.items()},
         refused={name: of["refused"] for name, of in cell["quantities"].items() if "refused" in of},
-        failed=_once_failed(cell, runs) if earlier else _by_seed(cell.get("failed", {})),
-        provenance=_once_made(provenance) if earlier else _spread(provenance),
+        failed=_by_seed(cell.get("failed", {})),
+        blocked=_by_seed(cell.get("blocked", {})),
+        provenance=_spread(cell["provenance"]),
         now=cell.get("now", ""),
     )
 
@@ -175,21 +230,6 @@ def _spread(provenance: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """All of it for each seed."""
     alike = {name: value for name, value in provenance.items() if name != "seeds"}
     return {seed: alike | own for seed, own in _by_seed(provenance["seeds"]).items()}
-
-
-def _once_made(provenance: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Of an earlier ledger: the code of each seed, and all the rest of the last one, whose it was."""
-    made = {int(seed): {"code": code} for seed, code in provenance.get("code", {}).items()}
-    rest = {name: value for name, value in provenance.items() if name != "code" and value is not None}
-    return made | {seed: rest | made[seed] for seed in list(made)[-1:]}
-
-
-def _once_failed(cell: Mapping[str, Any], runs: Mapping[int, str]) -> dict[int, str]:
-    """Of an earlier ledger: the seeds that have no value, of a cell that failed in part or as a whole."""
-    if cell["status"] not in ("failed", "part failed"):
-        return {}
-    measured = {int(seed) for of in cell["quantities"].values() for seed in of.get("values", {})}
-    return {seed: cell["said"] for seed in runs if seed not in measured}
 
 
 def _by_text(of: Mapping[int, Any]) -> dict[str, Any]:

@@ -30,15 +30,13 @@ TABLE = Table(
 )
 
 
-def cells(table, runs=None, status="done", protocol=None):
+def cells(table, runs=None, protocol=None):
     """{(eta, steps): values by seed}, all of FID; the same networks at every place unless `runs` says otherwise."""
     made = []
     for (eta, steps), values in table.items():
         ids = {seed: (runs or (lambda eta, steps: "same"))(eta, steps) + str(seed) for seed in range(len(values))}
-        said = "" if status == "done" else status
         protocols = {"FID": (protocol or (lambda eta: {"n": 5}))(eta)}
-        made.append(Cell({"eta": str(eta), "steps": str(steps)}, ids, status, said, {"FID": dict(enumerate(values))},
-                         protocols))  # fmt: skip
+        made.append(Cell({"eta": str(eta), "steps": str(steps)}, ids, {"FID": dict(enumerate(values))}, protocols))
     return Cells(TABLE, made)
 
 
@@ -167,10 +165,8 @@ def failing(where, seeds, failed, value=3.0, runs="own"):
     """A cell of so many seeds, of which the first few failed."""
     reasons = dict.fromkeys(range(failed), "not finite")
     values = {"FID": {seed: value + 0.1 * seed for seed in range(failed, seeds)}} if failed < seeds else {}
-    status = {0: "done", seeds: "failed"}.get(failed, "part failed")
-    said = "; ".join(f"seed {seed} failed: {why}" for seed, why in reasons.items())
-    return Cell(where, {seed: f"{runs}{seed}" for seed in range(seeds)}, status, said, values,
-                dict.fromkeys(values, {"n": 5}), failed=reasons)  # fmt: skip
+    ids = {seed: f"{runs}{seed}" for seed in range(seeds)}
+    return Cell(where, ids, values, dict.fromkeys(values, {"n": 5}), failed=reasons)
 
 
 @pytest.mark.parametrize(("seeds", "holds"), [(1, None), (3, None), (4, True), (6, True)])
@@ -187,8 +183,8 @@ def test_that_runs_fail_and_others_do_not_is_decided_by_ranks_from_four_seeds_on
 def test_a_failed_run_is_worse_than_any_that_did_not_whichever_way_is_better():
     of = Cells(TABLE, [failing(at(0), 4, 0), failing(at(1), 4, 4, runs="other")])
     assert Less("IS", at(0), at(1)).decide(of).holds is None, "IS was not measured of those that did not fail"
-    of = Cells(TABLE, [Cell(c.where, c.runs, c.status, c.said, {"IS": c.values.get("FID", {})} if c.values else {},
-                            {"IS": {}}, failed=c.failed) for c in of.cells])  # fmt: skip
+    of = Cells(TABLE, [Cell(c.where, c.runs, {"IS": c.values.get("FID", {})} if c.values else {}, {"IS": {}},
+                            failed=c.failed) for c in of.cells])  # fmt: skip
     assert Less("IS", at(1), at(0)).decide(of).holds is True
     assert Less("IS", at(0), at(1)).decide(of).holds is False
 
@@ -241,8 +237,8 @@ def test_a_mean_of_runs_most_of_which_fail_is_not_within_any_bounds():
 
 def test_what_was_not_run_or_lost_its_judge_decides_nothing():
     whole = failing(at(0), 6, 0)
-    lost = Cell(at(1), {0: "a"}, "failed", "seed 0 was not measured: needs b, which failed")
-    of = Cells(TABLE, [whole, lost, Cell(at(2), {0: "a"}, "not run", "seed 0 was not run")])
+    lost = Cell(at(1), {0: "a"}, blocked={0: "needs b, which failed"})
+    of = Cells(TABLE, [whole, lost, Cell(at(2), {0: "a"})])
     for other in (1, 2):
         for statement in (Less("FID", at(0), at(other)), Fails(at(other)), Within("FID", at(other), low=0.0)):
             found = statement.decide(of)
@@ -251,7 +247,7 @@ def test_what_was_not_run_or_lost_its_judge_decides_nothing():
 
 def test_a_quantity_whose_seeds_were_measured_otherwise_decides_nothing():
     good = failing(at(0), 4, 0)
-    refused = Cell(at(1), {0: "a", 1: "b"}, "done", refused={"FID": "protocols differ: n (1 against 2)"},
+    refused = Cell(at(1), {0: "a", 1: "b"}, refused={"FID": "protocols differ: n (1 against 2)"},
                    provenance={0: {}, 1: {}})  # fmt: skip
     found = Less("FID", at(0), at(1)).decide(Cells(TABLE, [good, refused]))
     assert found.holds is None and "refused: protocols differ: n (1 against 2)" in found.why

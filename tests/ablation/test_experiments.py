@@ -90,10 +90,10 @@ def witness(paper, budget, statement, holds, seeds=8):
         paper.check(where)
         runs = {seed: f"{place}{seed}" for seed in range(seeds)}
         if place in failing:
-            cells.append(Cell(where, runs, "failed", "all failed", failed=dict.fromkeys(runs, "not finite")))
+            cells.append(Cell(where, runs, failed=dict.fromkeys(runs, "not finite")))
             continue
         values = {q: {s: value.get((q, place), 1.0) + 1e-6 * s for s in runs} for q in budget.measures}
-        cells.append(Cell(where, runs, "done", "", values, dict.fromkeys(values, {})))
+        cells.append(Cell(where, runs, values, dict.fromkeys(values, {})))
     return Cells(paper, cells)
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from diffjax.ablation import ledger
-from diffjax.ablation.ablate import finish
+from diffjax.ablation.ablate import ablate, finish
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
@@ -31,11 +31,11 @@ def squares(tmp_path):
     return path
 
 
-def run(path, root, seeds=3):
+def run(path, root, seeds=3, first=0):
     """So many seeds of the plan are run in `root`; then the experiment is collected and kept. The cells there."""
     experiment = read(path)
     plan = tasks(experiment.budget("hour"), root)
-    for task in plan[:seeds]:
+    for task in plan[first : first + seeds]:
         work(task, root, quiet)
     return finish(experiment, "hour", plan, root)
 
@@ -70,6 +70,63 @@ def test_runs_that_have_more_seeds_take_the_place_of_fewer(squares, tmp_path, ca
         assert capsys.readouterr().out.count(f"({seeds} of 3 seeds so far)") == (2 if seeds < 3 else 0)
 
 
+def test_seeds_of_two_places_come_together_and_each_says_where_it_was_made(squares, tmp_path):
+    one, two = run(squares, tmp_path / "one", 2), run(squares, tmp_path / "two", 2, first=1)
+    for a, b, both in zip(one.cells, two.cells, kept(squares), strict=True):
+        assert (a.status, both.status, both.said) == ("running", "done", "")
+        assert both.values["square"] == a.values["square"] | b.values["square"]
+        assert list(both.values["square"]) == [0, 1, 2]
+        assert both.provenance == a.provenance | b.provenance
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_seed_that_failed_stands_beside_those_of_elsewhere_until_it_is_done(squares, tmp_path, seed):
+    root = tmp_path / "failed"
+    task = tasks(read(squares).budget("hour"), root)[seed]
+    write_json(task.workdir(root) / "code.json", {"code": task.code})
+    write_json(task.workdir(root) / "result.json", {"status": "failed", "reason": "r"})
+    run(squares, root, 0)
+    run(squares, tmp_path / "two", 2, first=0 if seed else 1)
+    assert {(cell.status, cell.said) for cell in kept(squares)} == {("part failed", f"seed {seed} failed: r")}
+    run(squares, tmp_path / "again", 1, first=seed)
+    assert {(cell.status, cell.said) for cell in kept(squares)} == {("done", "")}
+
+
+def test_seeds_that_were_measured_otherwise_do_not_come_together(squares, tmp_path):
+    run(squares, tmp_path / "one", 2)
+    before, root = kept(squares), tmp_path / "two"
+    run(squares, root, 0)
+    plan = tasks(read(squares).budget("hour"), root)
+    work(plan[2], root, quiet)
+    path = plan[2].evaluations[0].path(plan[2].workdir(root))
+    content = json.loads(path.read_text())
+    content["metrics"][0]["protocol"] = {"device": "another"}
+    write_json(path, content)
+    run(squares, root, 0)
+    assert [cell.finished for cell in kept(squares)] == [{0, 1}, {0, 1, 2}]
+    assert kept(squares)[0] == before[0]
+
+
+def test_only_what_the_ledger_lacks_is_run_where_its_directories_are_not(squares, tmp_path, capsys):
+    def planned(root, missing):
+        capsys.readouterr()
+        ablate(str(squares), "hour", "print", root, missing=missing)
+        lines = capsys.readouterr().out.splitlines()
+        plan = tasks(read(squares).budget("hour"), root)
+        return [task.seed for task in plan if any(task.id in line for line in lines)]
+
+    run(squares, tmp_path / "one", 2)
+    assert planned(tmp_path / "two", missing=True) == [2]
+    assert planned(tmp_path / "two", missing=False) == [0, 1, 2], "so one checks a ledger"
+    run(squares, tmp_path / "two", 1, first=2)
+    capsys.readouterr()
+    ablate(str(squares), "hour", "local", tmp_path / "three", missing=True)
+    shown = capsys.readouterr()
+    assert REPRODUCED in shown.out and "the ledger has 3 of 3 runs" in shown.err and not (tmp_path / "three").exists()
+    squares.write_text(COMPUTED.replace("x * x", "x ** 3"))
+    assert planned(tmp_path / "four", missing=True) == [0, 1, 2], "what older code made is missing"
+
+
 def test_a_stale_cell_stays_until_all_its_seeds_are_done_again_and_goes_as_a_whole(squares, tmp_path, capsys):
     run(squares, tmp_path / "old")
     squares.write_text(COMPUTED.replace("x * x", "x ** 3"))
@@ -92,7 +149,7 @@ def test_a_cell_that_was_measured_otherwise_is_stale_though_run_and_code_are_the
     for cell in kept(squares):  # as if the code were today's
         code = [[task.code, task.evaluations[0].code] for task in plan]
         provenance = {seed: made | {"code": code[seed]} for seed, made in cell.provenance.items()}
-        today = Cell(cell.where, cell.runs, cell.status, "", cell.values, provenance=provenance)
+        today = Cell(cell.where, cell.runs, cell.values, provenance=provenance)
         assert ledger.stale(today, plan) is (cell.where["x"] == "1")
 
 
@@ -147,28 +204,6 @@ def test_a_run_that_failed_says_where_and_by_which_code(moons, tmp_path):  # noq
     assert not ledger.stale(cell, plan)
     plan[0].code = "newer"
     assert ledger.stale(cell, plan)
-
-
-def test_a_ledger_of_before_seeds_had_provenance_of_their_own_is_read(squares, tmp_path):
-    run(squares, tmp_path / "runs")
-    place = place_of(read(squares))
-    content = json.loads(place.read_text())
-    cell = content["budgets"]["hour"]["cells"][0]
-    code = cell["provenance"]["code"]
-    cell["provenance"] = {"commit": "abc", "nfe": None, "code": {"0": code, "1": code, "2": code}, "command": "last"}
-    write_json(place, content)
-    one, _ = kept(squares)
-    assert one.finished == {0, 1, 2} and one.complete and not one.failed
-    assert one.provenance == {
-        0: {"code": code},
-        1: {"code": code},
-        2: {"commit": "abc", "command": "last", "code": code},
-    }
-    assert not ledger.stale(one, tasks(read(squares).budget("hour"), tmp_path / "runs"))
-    cell |= {"status": "part failed", "said": "seed 1 failed: not finite"}
-    del cell["quantities"]["square"]["values"]["1"], cell["provenance"]["code"]["1"]
-    write_json(place, content)
-    assert kept(squares)[0].failed == {1: "seed 1 failed: not finite"} and kept(squares)[0].complete
 
 
 def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch):

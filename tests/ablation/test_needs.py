@@ -11,6 +11,7 @@ from diffjax.ablation.ablate import finish
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import state_of, work
+from diffjax.errors import UserError
 from diffjax.writer import write_json
 from tests.ablation.test_ablate import quiet
 
@@ -52,6 +53,18 @@ def judged(tmp_path):
     plan = tasks(read(path).budget("hour"), root)
     write_json(plan[0].workdir(root) / "result.json", {"status": "failed", "reason": "step 3 was not finite"})
     return path, root, plan
+
+
+def test_what_another_judge_would_measure_is_not_added_to_what_the_ledger_has(judged, tmp_path):
+    path, root, (judge, *others) = judged
+    write_json(judge.workdir(root) / "result.json", {"status": "finished"})
+    experiment, plan = read(path), (judge, *others)
+    assert ledger.missing(experiment, "hour", plan, tmp_path / "nowhere") == list(plan), "of nothing all is missing"
+    work(others[0], root, quiet)
+    finish(experiment, "hour", plan, root)
+    assert ledger.missing(experiment, "hour", plan, root) == others[1:]
+    with pytest.raises(UserError, match=f"--missing: {others[1].id} needs the run {judge.id} .* not in .*nowhere"):
+        ledger.missing(experiment, "hour", plan, tmp_path / "nowhere")
 
 
 def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
