@@ -1,5 +1,6 @@
-"""Which code a number depends on: a hash that changes with it, not with comments, docstrings, methods or Python.
+"""Which code a number depends on: a hash that changes with it, not with comments, docstrings, checks or Python.
 
+A check that only raises makes no number another one: it may be added, or said more clearly, without making cells stale.
 It covers the modules in which a config's components are defined, those of the loop, and all from which these take
 something: not a package for one of its names, but the module where that is defined. What draws from a run and measures
 it is no part of its training's code. A cell whose hash is no longer today's was made by older code, and is called
@@ -141,7 +142,23 @@ def _read(text: str, function: str = "") -> Source:
             taken.append(Taken(packages[node.value.id], node.attr))
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return Source(tuple(t for t in taken if t.known_as not in packages), _said(tree))
+    return Source(tuple(t for t in taken if t.known_as not in packages), _said(_Checkless().visit(tree)))
+
+
+class _Checkless(ast.NodeTransformer):
+    """A tree without what only refuses: each `if` of which nothing is left but what it raises, and loops of such."""
+
+    def visit_If(self, node):
+        self.generic_visit(node)
+        named = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.test))  # what it names may be used
+        return node if node.orelse or named or not all(isinstance(part, ast.Raise) for part in node.body) else None
+
+    def visit_For(self, node):
+        self.generic_visit(node)
+        return node if node.body or node.orelse else None
+
+    def visit_ImportFrom(self, node):
+        return None if node.module == "diffjax.errors" else node
 
 
 def _said(node: Any) -> str:

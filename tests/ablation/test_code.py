@@ -46,6 +46,19 @@ def test_an_f_string_is_what_it_says_however_it_is_cut(hashed):
     assert hashed(whole.replace("bc", "b")) != hashed(whole)
 
 
+def test_a_check_that_only_raises_changes_nothing(hashed):
+    plain = hashed("def f(x):\n    return x\n")
+    lone = "if x < 0:\n        raise UserError('x')"
+    for check in (lone, "for y in x:\n        if y:\n            raise ValueError(y)", f"'''x'''\n    {lone}"):
+        assert hashed(f"from diffjax.errors import UserError\ndef f(x):\n    {check}\n    return x\n") == plain
+    for more in ("x = -x\n        raise UserError('x')", "raise UserError('x')\n    else:\n        x = -x", "x = -x"):
+        assert hashed(f"def f(x):\n    if x < 0:\n        {more}\n    return x\n") != plain
+    assert hashed("def f(x):\n    if y := x < 0:\n        raise ValueError(x)\n    return x\n") != plain, (
+        "y may be used"
+    )
+    assert hashed("def f(x):\n    raise ValueError(x)\n") != hashed("def f(x):\n    raise TypeError(x)\n")
+
+
 def test_what_is_imported_counts(hashed):
     heun, ddim = (
         f"from diffjax.diffusion.samplers.{name.lower()} import {name}\ndef f():\n    return {name}()\n"
