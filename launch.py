@@ -11,6 +11,7 @@ report     show what was reproduced
 import argparse
 import difflib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -178,6 +179,7 @@ def evaluate(arguments, overrides):
     from diffjax import parallel
     from diffjax.evaluate import evaluate
     from diffjax.measures import Evidence, choose
+    from diffjax.measures.choice import check_asked
     from diffjax.measures.report import check_measured, check_place, table
     from diffjax.progress import aside
 
@@ -194,11 +196,14 @@ def evaluate(arguments, overrides):
     given = [("eval.features", arguments.features)] if arguments.features else []
     run = opened(arguments, overrides + given)
     config = run.experiment.config
-    names = tuple(arguments.metrics.split(",")) if arguments.metrics else config.eval.metrics
+    names = words_of(arguments.metrics) or config.eval.metrics
     if not names:
         raise UserError("--metrics: this run's config chooses none; give some, such as --metrics=frechet_pixels")
-    num = config.eval.num if arguments.num is None else positive("--num", arguments.num)
+    num = config.eval.num if arguments.num is None else arguments.num
+    if num < 2:
+        raise UserError(f"--num: {num} is too few samples to be measured; at least 2")
     choice = choose(names, run.experiment, num)
+    check_asked(arguments.features, choice.metrics)
     seed = config.seed if arguments.seed is None else arguments.seed
     evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=aside)
     scores = evaluate(evidence, arguments.workdir, run.step, arguments.out)
@@ -224,8 +229,11 @@ def compare(arguments, overrides):
         flag: value for flag, value in vars(arguments).items() if value and flag in Comparison.__dataclass_fields__
     }
     if arguments.metrics:
-        given["metrics"] = tuple(arguments.metrics.split(","))
-    scores = compare(Comparison(**given))
+        given["metrics"] = words_of(arguments.metrics)
+    try:
+        scores = compare(Comparison(**given))
+    except UserError as error:  # what a run's config calls eval.X is here a flag
+        raise UserError(re.sub("^eval[.]", "--", str(error))) from error
     if parallel.is_main():
         print(table(scores))
 
@@ -298,6 +306,11 @@ def step(word: str) -> int | str:
     if word == "best" or word.isdigit():
         return word if word == "best" else int(word)
     raise argparse.ArgumentTypeError(f"{word!r} is neither a step's number nor 'best'")
+
+
+def words_of(text: str | None) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
 
 
 def positive(name: str, value: int) -> int:

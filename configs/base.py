@@ -51,7 +51,7 @@ def get_config():
     c.eval.weights = ""  # file of its weights; "": the cache directory, or where they are published
     c.eval.reference = "heldout"  # split that samples are compared with; "train", as most papers do
     c.eval.classifier = ""  # run directory of a classifier, for the metric, and the features, "classifier"
-    c.eval.best = ""  # logged value whose least one's checkpoint is kept, such as "eval/frechet_pixels"
+    c.eval.best = ""  # logged value whose best one's checkpoint is kept, such as "eval/frechet_pixels"
     return c
 
 

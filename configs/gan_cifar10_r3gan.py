@@ -1,7 +1,7 @@
 """R3GAN on CIFAR-10, by label (Huang et al. 2024, and the preset of its released code): RpGAN with R1 and R2.
 
 Rates, b2, gamma, the average's half-life and the probability of augmentation go along half a cosine over the first 20
-million images. Variants: "cifar10", "digits" (all of it, over a shorter ramp).
+million images. Variants: "cifar10", "digits" (over a shorter ramp, and neither augmented nor mirrored).
 """
 
 from configs import base

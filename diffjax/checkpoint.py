@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from diffjax.errors import NO_ROOM, UserError
+from diffjax.metrics.better import better
 
 Tree = Any
 PARTS = ("state", "window", "facts", "_CHECKPOINT_METADATA")  # what a complete checkpoint holds
@@ -20,7 +21,7 @@ SNAPSHOT_PARTS = ("averages", "_CHECKPOINT_METADATA")
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last `keep`, and the best by the metric `best` (smaller is better).
+    """The checkpoints of one run: the last `keep`, and the best by the metric `best`: of its least or greatest value.
 
     Besides, in the folder `averages`, snapshots of the averaged weights, all of which are kept.
 
@@ -31,15 +32,19 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 2, best: str = "", read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax logs as an error, it raises as well
         kept = [policies.LatestN(keep)]
+        mode = "max" if better(best.removeprefix("eval/")) == "greatest" else "min"
         if best:
             by_metric = policies.BestN(
-                get_metric_fn=lambda metrics: metrics[best], reverse=True, n=1, keep_checkpoints_without_metrics=False
+                get_metric_fn=lambda metrics: metrics[best],
+                reverse=mode == "min",
+                n=1,
+                keep_checkpoints_without_metrics=False,
             )
             kept.append(by_metric)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept),
             best_fn=(lambda metrics: metrics[best]) if best else None,
-            best_mode="min",
+            best_mode=mode,
             cleanup_tmp_directories=not read_only,
             create=not read_only,
             read_only=read_only,

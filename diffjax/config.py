@@ -6,13 +6,14 @@ default: they stand there once, and the config shows them all. Nothing below thi
 """
 
 import ast
+import contextlib
 import difflib
 import hashlib
 import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ TABLES: dict[str, dict[str, Callable]] = {
     "optim": optim.OPTIMIZERS,
     "ema": ema.AVERAGES,
 }
+ALSO_CALLED = {  # by papers
+    "gan": "minimax", "ns": "non_saturating", "lsgan": "least_squares", "wgan": "wasserstein", "rpgan": "relativistic",
+}  # fmt: skip
 FREE = (
     "train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "eval.every",
     "ema.snapshot_every",
@@ -71,9 +75,25 @@ def build(slot: str, node: ConfigDict) -> Any:
     factory, member = _look_up(slot, node.name)
     _, missing = _parameters(factory, member)
     own = {key: value for key, value in node.items() if key != "name"}
-    fields = {key: build(key, v) if isinstance(v, ConfigDict) else plain(v) for key, v in own.items()}
+    fields = {key: _inside(slot, key, v) if isinstance(v, ConfigDict) else plain(v) for key, v in own.items()}
     made = partial(factory, *member, **fields)
     return made if missing else made()
+
+
+def _inside(slot: str, key: str, node: ConfigDict) -> Any:
+    """A component's component."""
+    with _placed(f"{slot}.{key}", key):
+        return build(key, node)
+
+
+@contextlib.contextmanager
+def _placed(path: str, slot: str) -> Iterator[None]:
+    """What a component says of its fields by its table's name ("penalty.gamma") is said by its place in the config."""
+    try:
+        yield
+    except UserError as error:
+        said = str(error)
+        raise UserError(f"{path}{said.removeprefix(slot)}" if said.startswith(f"{slot}.") else said) from error
 
 
 def _look_up(slot: str, name: str) -> tuple[Callable, tuple[str, ...]]:
@@ -125,6 +145,7 @@ def plain(value: Any) -> Any:
 
 
 def _did_you_mean(word: str, words: Iterable[str]) -> str:
+    word = ALSO_CALLED.get(word.lower(), word)
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -168,7 +189,8 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> Config
         parent, slot = _parent(config, path.removesuffix(".name"))
         if not isinstance(parent[slot], ConfigDict) or "name" not in parent[slot]:
             raise UserError(f"--config.{path}: {slot!r} is no component; it has no name to choose")
-        parent[slot] = component(slot_of(path), text)
+        with _placed(path.removesuffix(".name"), slot_of(path)):
+            parent[slot] = component(slot_of(path), text)
     for path, text in others:
         parent, key = _parent(config, path)
         parent[key] = _parse(path, text, parent[key])

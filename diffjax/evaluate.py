@@ -1,5 +1,6 @@
 """Watching a run: a flat list of (name, every, function), looks at the state just reached; and their pictures."""
 
+import dataclasses
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from diffjax.data import Space
 from diffjax.data.text import decode
 from diffjax.errors import UserError
 from diffjax.measures import Choice, Evidence, Score, choose
+from diffjax.measures.beware import with_warning
 from diffjax.measures.report import measure, record, table
+from diffjax.metrics.better import better
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
 from diffjax.state import TrainState
@@ -38,7 +41,7 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
 
         def draw(state: TrainState, step: int) -> dict[str, float]:
             space = experiment.method.space
-            num = min(SHOWN["images" if space.pictured else space.kind], config.eval.num)
+            num = min(_pictured(space), config.eval.num)
             drawn = experiment.own_generator.draw(state.averaged, num, seed=config.seed)
             if parallel.is_main():
                 image = picture(experiment, drawn)
@@ -65,11 +68,24 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     return watches
 
 
+def _pictured(space: Space) -> int:
+    """How many samples are shown in a picture."""
+    return SHOWN["images" if space.pictured else space.kind]
+
+
+def _first(drawn: Drawn, space: Space) -> Drawn:
+    """As many of the samples as are shown in a picture."""
+    return dataclasses.replace(drawn, x=drawn.x[: _pictured(space)], label=drawn.label[: _pictured(space)])
+
+
 def _check_best(best: str, choice: Choice) -> None:
     """Raises UserError if no metric can ever give the value that the best checkpoint is to be chosen by."""
     given = [f"eval/{name}" for name in choice.names]
     if best and best not in given:
         raise UserError(f"eval.best: no metric gives {best!r}; there are {', '.join(given) or 'no eval.metrics'}")
+    if best and not better(best.removeprefix("eval/")):
+        fitting = ", ".join(name for name in given if better(name.removeprefix("eval/")))
+        raise UserError(f"eval.best: {best!r} says nothing of how good a run is; choose among {fitting}")
 
 
 def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = None, **provenance: Any) -> list[Score]:
@@ -81,6 +97,8 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
     """
     experiment = evidence.experiment
     scores = [_warned(score, evidence) for score in measure(evidence, evidence.choice.metrics)]
+    if evidence.has_drawn:
+        evidence.pictures["samples"] = picture(experiment, _first(evidence.shown, experiment.method.space))
     if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
         evidence.pictures["classes"] = by_class(evidence.shown, experiment.method.space)
     if evidence.has_drawn and evidence.shown.not_finite:
@@ -102,9 +120,8 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
 
 
 def _warned(score: Score, evidence: Evidence) -> Score:
-    """A score of samples also warns of classes that have none."""
-    warnings = [score.warning, evidence.lack_of_classes if "labels" in score.protocol else ""]
-    return score._replace(warning="; ".join(filter(None, warnings)))
+    """A score of samples also warns of few, and of classes that have none."""
+    return with_warning(score, evidence.lack_of_classes if "labels" in score.protocol else "")
 
 
 def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.ndarray:

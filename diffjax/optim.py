@@ -30,6 +30,9 @@ class Optimizer(abc.ABC):
     ends: ClassVar[tuple[str, ...]] = ("learning_rate_last",)  # the fields that a decay ends at
 
     def __post_init__(self):
+        for field in self.__dataclass_fields__:
+            if isinstance(getattr(self, field), int | float) and not 0 <= getattr(self, field) < float("inf"):
+                raise UserError(f"optim.{field}: {getattr(self, field)} must be a number from 0 on")
         if self.decay not in DECAYS:
             raise UserError(f"optim.decay: {self.decay!r} is not one of {', '.join(DECAYS)}")
         for field in self.memories:

@@ -183,7 +183,8 @@ def _opened(readers: dict[str, ConfigDict], config: ConfigDict) -> tuple[Encoder
 
 def _check_numbers(config: ConfigDict) -> None:
     """Counts that make sense, and a best checkpoint that can be known."""
-    least = {"train.steps": 1, "train.accumulate": 1, "train.keep": 1, "eval.num": 2, "eval.batch_size": 1}
+    least = dict.fromkeys(("train.steps", "train.batch_size", "train.accumulate", "train.keep", "eval.batch_size"), 1)
+    least["eval.num"] = 2
     for path, low in least.items():
         section, field = path.split(".")
         if config[section][field] < low:
@@ -211,7 +212,10 @@ def read_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.is_file():
         raise UserError(f"--workdir: {workdir} holds no run (no config.json)")
-    config = from_json(json.loads(path.read_text())["config"])
+    try:
+        config = from_json(json.loads(path.read_text())["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--workdir: {path} is no config of a run of ours ({type(error).__name__}: {error})") from error
     config.eval = ConfigDict(LATER | config.eval.to_dict())
     return config
 

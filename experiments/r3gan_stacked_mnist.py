@@ -86,7 +86,7 @@ def grid(size, seeds, num, judge, base="mnist", side=0, **keys):
     )
 
 
-QUARTER = 1_000  # steps; a guess of what fits, not yet tried on a GPU
+QUARTER = 1_000  # steps, of two games at once on an H200
 MEASURES = {"modes": "stacked_modes", "modes from 1 hit": "stacked_modes_single_hit", "KL": "stacked_kl"}
 BUDGETS = {
     "minute": Budget(

@@ -73,6 +73,27 @@ def test_statistics_of_other_features_are_refused_and_the_difference_is_named(di
     assert "differs in features resize (bicubic against none)" in said
 
 
+def test_the_nearest_images_lie_beside_the_numbers_and_only_scores_give_way_to_scores(digits, tmp_path, capsys):
+    words = ["evaluate", f"--samples={digits}", "--reference=digits", "--features=pixels", "--metrics=memorisation"]
+    for _ in range(2):
+        assert launch.main([*words, f"--out={tmp_path}/mine.json"]) == 0
+    assert (tmp_path / "mine-nearest_pixels.png").is_file()
+    for content in ('{"config": {}}', "no JSON"):
+        (tmp_path / "else.json").write_text(content)
+        capsys.readouterr()
+        assert "is there and holds something else than scores" in one_line(
+            capsys, *words, f"--out={tmp_path}/else.json"
+        )
+        assert (tmp_path / "else.json").read_text() == content
+
+
+def test_a_set_against_itself_is_said_to_be(digits, capsys):
+    compare(digits, digits, ("kid_all_pairs",), "pixels")
+    assert "are the same images: what compares them says nothing" in capsys.readouterr().err
+    compare(digits, "digits", ("kid_all_pairs",), "pixels")
+    assert "same images" not in capsys.readouterr().err
+
+
 def test_copies_of_the_reference_are_memorised(digits):
     found = {score.name: score for score in compare(digits, "digits", ("memorisation",), "pixels")}
     assert found["auth_pct_pixels"].value == 0 and found["auth_pct_pixels"].at_best is None
@@ -240,6 +261,9 @@ def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
     [
         (["--metrics=frechet", "--statistics=FILE/x.npz"], "--statistics: .*FILE/x.npz cannot be written"),
         (["--metrics=frechet", "--out=FILE/x.json"], "--out: .*FILE/x.json cannot be written"),
+        (["--metrics=fid", "--features=pixels"], "--features: 'pixels' is asked by none of frechet:inception, which"),
+        (["--metrics=frechet, Precision"], "--metrics: 'Precision' is unknown; .*; did you mean 'prdc'?"),
+        (["--metrics=kid", "--features=vgg"], "--features: 'vgg' is unknown; it is one of"),
         (["--metrics=kid", "--precision=half"], "--precision: 'half' is not one of highest, tensorfloat32, default"),
         (["--metrics=frechet", "--out=FOLDER.json"], "--out: .*FOLDER.json is a folder"),
         (["--metrics=frechet", "--statistics=x.txt"], "--statistics: .* give it the ending .npz"),
@@ -252,7 +276,10 @@ def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
         (["--metrics=frechet", "--samples=NINE", "--reference=KEPT"], "is of 64 features; pixels gives 81 of images"),
         (["--metrics=kid,frechet", "--samples=LARGE", "--reference=LARGE"], "features: 196,608 dimensions, whose cov"),
         (["--metrics=kid", "--samples=LARGE", "--reference=LARGE", "--statistics=k.npz"], "features: 196,608 dimens"),
-        (["--metrics=fid", "--weights=WEIGHTS"], "weights: .*6726825d.pth is damaged: its SHA-256 is .*, must be 672"),
+        (
+            ["--metrics=fid", "--features=inception", "--weights=WEIGHTS"],
+            "weights: .*pth is damaged: its SHA-256 .*672",
+        ),
     ],
 )
 def test_nothing_is_embedded_before_a_mistake_is_found(words, said, digits, tmp_path, capsys, monkeypatch):
@@ -262,7 +289,7 @@ def test_nothing_is_embedded_before_a_mistake_is_found(words, said, digits, tmp_
         np.savez(tmp_path / f"{name}.npz", x=x)
     features = {"network": "pixels", "resize": "none", "range": "x / 255"}
     moments = m.Moments.of(TRAIN.reshape(len(TRAIN), -1) / 255.0)
-    m.save_statistics(tmp_path / "KEPT.npz", moments, {"features": features, "reference": 60})
+    m.save_statistics(tmp_path / "KEPT.npz", moments, {"features": features, "reference": len(TRAIN)})
     weights = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     weights.write_bytes(b"half of it")
     (tmp_path / "FILE").write_text("no folder")

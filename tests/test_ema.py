@@ -34,6 +34,21 @@ def midpoints(n):
     return (np.arange(n) + 0.5) / n
 
 
+def test_the_half_life_of_a_warm_up_rises_from_0_along_half_a_cosine():
+    """R3GAN: at x of the warm-up it is (1 - cos(pi x)) / 2 of itself, and after it itself."""
+    average, batch = HalfLife(images=500.0, ramp=0.0, warmup=1_000.0), 32
+    for seen in (0.0, 250.0, 500.0, 900.0, 1_000.0, 5_000.0):
+        half_life = 500.0 * (1 - np.cos(np.pi * min(seen / 1_000, 1))) / 2
+        expected = 0.5 ** (batch / half_life) if half_life else 0.0
+        np.testing.assert_allclose(average.decay(jnp.asarray(seen), batch), expected, rtol=1e-5, atol=1e-12)
+    # One image a step of a constant 1, from 0: after the warm-up the average is what the product of the decays leaves.
+    decays = [float(average.decay(jnp.asarray(float(seen)), batch)) for seen in range(0, 2_000, batch)]
+    value = 0.0
+    for decay in decays:
+        value = decay * value + (1 - decay)
+    np.testing.assert_allclose(1 - value, np.prod(decays), atol=1e-12)
+
+
 # --------------------------------------------------------------------------------------------------------- the profile
 
 

@@ -160,7 +160,7 @@ def test_an_evaluation_leaves_its_numbers_their_protocol_and_its_pictures(tmp_pa
     assert written["metrics"][0]["protocol"]["features"]["resize"] == "none" and written["metrics"][0]["warning"]
     assert written["metrics"][0]["protocol"]["labels"] == "i modulo 10"
     pictures = {path.name for path in file.parent.glob("*.png")}
-    assert pictures == {f"{written['id']}-nearest_pixels.png", f"{written['id']}-classes.png"}
+    assert pictures == {f"{written['id']}-{name}.png" for name in ("samples", "nearest_pixels", "classes")}
 
 
 def test_a_metric_that_asks_no_samples_draws_none(tmp_path):
@@ -220,6 +220,23 @@ def test_the_best_checkpoint_is_kept_beside_the_last_and_both_are_reported(tmp_p
     assert result["best"] == {"step": best, "eval/frechet_pixels": lines[best]["eval/frechet_pixels"]}
     assert result["metrics"]["eval/frechet_pixels"] == lines[6]["eval/frechet_pixels"]
     assert load(tmp_path, step="best").step == best and load(tmp_path).step == 6
+
+
+def test_the_best_checkpoint_is_that_of_the_greatest_value_where_more_is_better(tmp_path):
+    changes = {"train.batch_size": "32", "train.steps": "8", "train.checkpoint_every": "1", "train.keep": "1"}
+    changes |= {"eval.every": "1", "eval.best": "eval/accuracy", "parallel.devices": "1", "optim.learning_rate": "3e-2"}
+    result = train(tiny.changed("configs/classifier.py:digits", changes, {}), tmp_path)
+    found = {line["step"]: line["eval/accuracy"] for line in tiny.losses(tmp_path)}
+    assert result["best"]["eval/accuracy"] == max(found.values()) > min(found.values())
+    assert load(tmp_path, step="best").step == result["best"]["step"]
+
+
+def test_an_error_is_nothing_to_choose_a_checkpoint_by(tmp_path):
+    name = "eval/kid_pixels_standard_error"
+    watched = {"eval__every": 2, "eval__metrics": "kid:pixels", "eval__best": name, "train__checkpoint_every": 2}
+    said = f"eval.best: '{name}' says nothing of how good .*; choose among eval/kid_pixels$"
+    with pytest.raises(UserError, match=said):
+        train(tiny.gan(train__steps=4, **watched), tmp_path)
 
 
 @pytest.mark.parametrize(

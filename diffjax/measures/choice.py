@@ -1,5 +1,6 @@
 """Metrics chosen by name, with everything that they need: the feature networks, the classifier, images enough."""
 
+import difflib
 from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from diffjax.errors import UserError
 from diffjax.measures import classes
 from diffjax.measures.contract import Choice, Counts, Measuring
-from diffjax.measures.names import SHORT, score_names
+from diffjax.measures.names import PRDC, SHORT, score_names
 from diffjax.measures.possible import check
 from diffjax.measures.table import BY_FEATURES, METRICS, is_stacked
 from diffjax.methods.classifier import Classifier
@@ -46,6 +47,13 @@ def check_all(metrics: Iterable[str], networks: dict[str, Extractor], counts: Co
             check(name, networks[features], counts)
 
 
+def check_asked(features: str, metrics: Iterable[str]) -> None:
+    """Raises UserError if features are given ("": none are) that none of these metrics, by their full names, asks."""
+    if features and not any(name.endswith(f":{features}") for name in metrics):
+        asked = ", ".join(metrics)
+        raise UserError(f"--features: {features!r} is asked by none of {asked}, which name their own; leave one out")
+
+
 def find(names: Iterable[str], experiment: Experiment) -> dict[str, Measuring]:
     """The metrics of these names, by their full ones, if all of them exist and make sense for this data."""
     found = {}
@@ -78,7 +86,10 @@ def full(given: str, default: str) -> tuple[str, str]:
     """("kid", "inception") of "kid:inception", or of "kid" if that is the default; ("modes", "") of "modes"."""
     name, colon, features = SHORT.get(given, given).partition(":")
     if name not in METRICS:
-        raise UserError(f"eval.metrics: {given!r} is unknown; it is one of {', '.join([*METRICS, *SHORT])}")
+        known = [*METRICS, *SHORT]
+        close = difflib.get_close_matches(given.lower(), [*known, *PRDC], n=1)
+        meant = "".join(f"; did you mean {'prdc' if word in PRDC else word!r}?" for word in close)
+        raise UserError(f"eval.metrics: {given!r} is unknown; it is one of {', '.join(known)}{meant}")
     if colon and name not in BY_FEATURES:
         raise UserError(f"eval.metrics: {given!r}: {name} asks no feature network; it is just {name!r}")
     return name, features or default if name in BY_FEATURES else ""

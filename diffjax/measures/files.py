@@ -56,7 +56,7 @@ class Files(Said):
 
     def _moments(self, extractor: Extractor) -> tuple[m.Moments, dict[str, Any]]:
         """What is kept of the reference, and its protocol."""
-        moments, protocol = statistics.load_statistics(self.reference, extractor.protocol)
+        moments, protocol = statistics.load_statistics(self.reference, of_images(extractor))
         if len(moments.mean) != extractor.dimensions:
             ours = f"{extractor.name} gives {extractor.dimensions} of images of {self.samples.shape}"
             raise UserError(f"--reference: {self.reference} is of {len(moments.mean)} features; {ours}")
@@ -91,6 +91,12 @@ class Files(Said):
         embedder = Embedder(self.extractors[features], self.layout, self.batch_size)
         with blamed(images.flag, images.name):
             return embedder(images.examples, self.told(images.name))
+
+    @property
+    def alike(self) -> bool:
+        """Whether both are the same images, as far as they were looked at."""
+        pairs = [[self._embedded.get((name, which)) for which in ("samples", "reference")] for name in self.extractors]
+        return any(None not in pair and pair[0].content == pair[1].content for pair in pairs)
 
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
         return (self.samples if which == "samples" else self.reference).examples.take(np.asarray(indices))["x"]

@@ -1,5 +1,6 @@
 """Scores computed, written down with their protocols, and shown as a table."""
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,17 @@ def check_place(path: Path, flag: str, ending: str) -> None:
         raise UserError(f"{flag}: {path} cannot be written ({error.strerror}); choose another place") from error
     if path.is_dir():
         raise UserError(f"{flag}: {path} is a folder; choose another place")
+    if ending == ".json" and path.is_file() and not _is_record(path):
+        raise UserError(f"{flag}: {path} is there and holds something else than scores; choose another place")
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a file is of scores, and may give way to newer ones."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        return False
+    return isinstance(content, dict) and {"id", "metrics", "provenance"} <= set(content)
 
 
 def record(scores: list[Score], provenance: dict[str, Any], place: Path) -> Path:

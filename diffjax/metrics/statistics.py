@@ -40,10 +40,10 @@ def is_statistics(path: str | Path) -> bool:
         return False
 
 
-def load_statistics(path: str | Path, features: dict[str, Any]) -> tuple[Moments, dict[str, Any]]:
-    """The moments, and the protocol that they were taken by, whose "features" must be these.
+def load_statistics(path: str | Path, ours: dict[str, Any]) -> tuple[Moments, dict[str, Any]]:
+    """The moments, and the protocol that they were taken by, which must be ours: "features", and how images are read.
 
-    Raises UserError for a file that is missing, damaged, of another kind, or of other features, naming what differs.
+    Raises UserError for a file that is missing, damaged, of another kind, or measured otherwise, naming what differs.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -55,7 +55,7 @@ def load_statistics(path: str | Path, features: dict[str, Any]) -> tuple[Moments
     except UNREADABLE as error:
         raise UserError(f"statistics: {path} cannot be read: {' '.join(str(error).split())}") from error
     moments = _checked(path, n, mean, scatter)
-    return moments, _checked_protocol(path, protocol, features)
+    return moments, _checked_protocol(path, protocol, moments.n, json.loads(canonical_json(ours)))
 
 
 def _check_fields(path: str | Path, file: Any) -> None:
@@ -76,17 +76,26 @@ def _checked(path: str | Path, n: np.ndarray, mean: np.ndarray, scatter: np.ndar
             raise UserError(f"statistics: the {name} in {path} is {value.dtype} {value.shape}; it is float64 {shape}")
         if not np.isfinite(value).all():
             raise UserError(f"statistics: the {name} in {path} is not finite; {MAKE}")
+    if (
+        not np.allclose(scatter, scatter.T, rtol=1e-9, atol=1e-9 * np.abs(scatter).max())
+        or (np.diag(scatter) < 0).any()
+    ):
+        raise UserError(f"statistics: the scatter in {path} is that of no images: not symmetric, or below 0; {MAKE}")
     return Moments(int(n), mean, scatter)
 
 
-def _checked_protocol(path: str | Path, protocol: Any, features: dict[str, Any]) -> dict[str, Any]:
-    """The protocol, if it is of these features. Files of before `reference_hash` say that it is absent."""
+def _checked_protocol(path: str | Path, protocol: Any, n: int, ours: dict[str, Any]) -> dict[str, Any]:
+    """The protocol, if it is ours, of n images. Files of before `reference_hash` say that it is absent."""
     known = protocol if isinstance(protocol, dict) else {}
     if missing := {"features", "reference"} - set(known):
         raise UserError(f"statistics: the protocol of {path} says nothing of {', '.join(sorted(missing))}; {MAKE}")
     if not isinstance(known["features"], dict):
         raise UserError(f"statistics: the features of {path} are {known['features']!r}; they are an object; {MAKE}")
-    differing = differences(known["features"], json.loads(canonical_json(features)))
+    differing = [f"features {line}" for line in differences(known["features"], ours["features"])]
+    how = [name for name in ours if name in known and name != "features"]
+    differing += differences({name: known[name] for name in how}, {name: ours[name] for name in how})
     if differing:
-        raise UserError(f"statistics: {path} differs in features {', '.join(differing)}; measure both alike")
+        raise UserError(f"statistics: {path} differs in {', '.join(differing)}; measure both alike")
+    if known["reference"] != n:
+        raise UserError(f"statistics: {path} has moments of {n} images, its protocol says {known['reference']}; {MAKE}")
     return {"reference_hash": ABSENT} | known

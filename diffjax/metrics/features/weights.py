@@ -54,7 +54,12 @@ def load(
 ) -> tuple[Tree, str]:
     """The variables on the device, and the first 16 digits of their hash, from before `prepare` makes of them what the
     network takes: of the numbers that were published. Raises UserError as the functions below."""
-    variables = convert(read(locate(published, path)))
+    found = locate(published, path)
+    try:
+        variables = convert(read(found))
+    except UserError as error:
+        said = str(error) if str(found) in str(error) else f"weights: {found}: {str(error).removeprefix('weights: ')}"
+        raise UserError(f"{said}; what is published is {published.url}") from error
     return jax.tree.map(jnp.asarray, prepare(variables)), content_hash(variables)
 
 
@@ -105,7 +110,7 @@ def _download(published: Published, target: Path) -> Path:
         reason = getattr(error, "reason", None) or error
         raise UserError(
             f"weights: {published.url} ({published.megabytes} MB) could not be fetched ({reason});"
-            f" put it at {target}, or say where it is"
+            f" put it at {target}, or say where it is (eval.weights, of images --weights)"
         ) from error
     finally:
         if partial is not None:
@@ -132,8 +137,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return dict(file)
-    except zipfile.BadZipFile as error:
-        raise ValueError(error) from error
+    except (zipfile.BadZipFile, ValueError) as error:  # NumPy's advice is to load it unsafely
+        raise ValueError("it is no whole .npz of arrays") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -155,7 +160,10 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"weights: reading {path} needs PyTorch; pip install torch, or save the arrays as .npz where it is"
         ) from error
-    state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # PyTorch's advice is to load it unsafely
+        raise ValueError("it is no whole PyTorch file of tensors alone") from error
     if not isinstance(state_dict, dict) or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
         raise ValueError("it holds something else than a state dict")
     return {key: value.numpy() for key, value in state_dict.items()}

@@ -118,6 +118,15 @@ def test_a_damaged_file_of_another_name_cannot_be_read(published, tmp_path, name
     assert "\n" not in str(error.value)
 
 
+def test_a_file_that_is_another_networks_is_named_beside_what_is_published(published, tmp_path):
+    np.savez(tmp_path / "another.npz", **{"fc.weight": STATE["fc.weight"]})
+    with pytest.raises(UserError, match=f"weights: {tmp_path}/another.npz: 1 of 2 are missing.*; what is published is"):
+        weights.load(published, str(tmp_path / "another.npz"), convert)
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
+    with pytest.raises(UserError, match="objects.npz cannot be read: it is no whole .npz of arrays; what is published"):
+        weights.load(published, str(tmp_path / "objects.npz"), convert)
+
+
 def test_what_reads_a_file_is_named_when_it_is_not_installed(monkeypatch, tmp_path):
     for module, name in (("torch", "x.pth"), ("safetensors", "x.safetensors")):
         monkeypatch.setitem(__import__("sys").modules, module, None)

@@ -1,0 +1,24 @@
+"""Which way a score is better, by its name: what the best checkpoint is chosen by."""
+
+from fnmatch import fnmatch
+from typing import Literal
+
+LEAST = (
+    "fid*", "fd_dinov2*", "frechet_*", "kid_*", "copied_pct_*", "excess_copies_*", "class_kl", "stacked_kl",
+    "reverse_kl", "energy_distance", "vlb", "likelihood_ode", "denoising_error_*", "nfe", "likelihood_ode_nfe",
+)  # fmt: skip
+GREATEST = (
+    "inception_score*", "precision_*", "recall_*", "density_*", "coverage_*", "auth_pct_*", "modes", "high_quality",
+    "accuracy", "classes", "confidence*", "stacked_modes", "stacked_modes_single_hit", "alignment_*", "variety",
+    "parzen", "bound", "K", "K_gain",
+)  # fmt: skip
+NEITHER = ("*_standard_error", "*_std")  # how sure a score is, not how good
+
+
+def better(score: str) -> Literal["least", "greatest", ""]:
+    """ "" for what is neither: an error, a term of a sum, what real images get."""
+    if any(fnmatch(score, pattern) for pattern in NEITHER):
+        return ""
+    if any(fnmatch(score, pattern) for pattern in LEAST):
+        return "least"
+    return "greatest" if any(fnmatch(score, pattern) for pattern in GREATEST) else ""
