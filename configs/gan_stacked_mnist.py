@@ -4,8 +4,9 @@ Variants: R3GAN's table of losses (Huang et al. 2024, table 1), "rpgan_r1_r2" (t
 "gan_r1", each also as "small_..." (14x14, a narrow network, a smaller batch and a shorter run: 20 minutes on one core)
 and as "digits_..." (stacks of 8x8 digits), with networks, batches, lengths and gamma of ours; and "pac1" to "pac4": our
 DCGAN on PacGAN's images, batches and 50 epochs (Lin et al. 2018), not its networks, z or turns, so no comparison with
-its table. The classifier that counts is trained first, on the same single digits: `train
---config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (for "small_" mnist14, for "digits_" digits).
+its table, also as "digits_pac1" to "digits_pac4": narrow, and a tenth as long. The classifier that counts is trained
+first, on the same single digits: `train --config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (for "small_"
+mnist14, for "digits_" digits).
 """
 
 from configs import base
@@ -22,14 +23,14 @@ SIZES = {  # pixels (0: the digits' own), widths and batch of the networks, step
     "small_": ("mnist", 14, (32, 16), 64, 10_000, 1.0, "mnist14"),
     "digits_": ("digits", 0, (64, 48), 64, 10_000, 0.3, "digits"),
 }
-PACKED = ("pac1", "pac2", "pac3", "pac4")
+PACKED = tuple(f"{size}pac{m}" for size in ("", "digits_") for m in (1, 2, 3, 4))
 
 
 def get_config(variant="rpgan_r1_r2"):
     names = [size + loss for size in SIZES for loss in TABLE]
     if variant not in (*names, *PACKED):
         raise ValueError(f"no variant {variant!r}; it is one of {', '.join((*names, *PACKED))}")
-    c = pacgan(PACKED.index(variant) + 1) if variant in PACKED else r3gan(variant)
+    c = pacgan(int(variant[-1]), variant.removesuffix(f"pac{variant[-1]}")) if variant in PACKED else r3gan(variant)
     c.eval.update(metrics=("stacked_modes",), num=26_000, reference="heldout")
     return c
 
@@ -51,13 +52,14 @@ def r3gan(variant):
     return c
 
 
-def pacgan(packing):
-    """VEEGAN's setting: 128,000 images, 50 epochs of batches of 64 packs."""
+def pacgan(packing, size):
+    """VEEGAN's setting: 128,000 images, 50 epochs of batches of 64 packs; of small digits a tenth of it."""
+    digits, width, steps = ("digits", 16, 10_000) if size else ("mnist", 64, 100_000)
     c = base.gan("dcgan_generator", "dcgan_discriminator", packing=packing)
-    c.data = component("data", "stacked_mnist")
-    c.method.generator.update(latent=100, width=64)
-    c.method.discriminator.width = 64
-    c.train.update(steps=100_000, batch_size=64 * packing)
+    c.data = component("data", "stacked_mnist", base=digits)
+    c.method.generator.update(latent=100, width=width)
+    c.method.discriminator.width = width
+    c.train.update(steps=steps, batch_size=64 * packing)
     c.optim.update(learning_rate=2e-4, b1=0.5, b2=0.999)
-    c.eval.classifier = "runs/judge_mnist"
+    c.eval.classifier = f"runs/judge_{digits}"
     return c

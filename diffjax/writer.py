@@ -75,7 +75,8 @@ class Writer:
         line = {"step": step, "images": images, "seconds": round(seconds, 3)} | values
         self.lines.write(json.dumps(strict(line), allow_nan=False) + "\n")
         for name, value in values.items():
-            self.events.add_scalar(name, value, step)
+            if math.isfinite(value):  # of others TensorBoard draws nothing, and complains
+                self.events.add_scalar(name, value, step)
 
     def picture(self, step: int, image: Any, name: str = "samples") -> None:
         """A picture [h, w, c] uint8 for TensorBoard."""
