@@ -101,11 +101,15 @@ def parser() -> Parser:
     evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="the numbers, with how they were measured (of "
                           "a run: in its evals/)")  # fmt: skip
 
+    evaluate.add_argument("--compare", nargs="+", type=Path, metavar="FILE.json", help="show these evaluations beside "
+                          "each other, with mean and spread; refused where two were not measured alike")  # fmt: skip
+
     images = evaluate.add_argument_group("anyone's images", "instead of --workdir")
     images.add_argument("--samples", metavar="FOLDER|FILE.npz", help="the images to judge")
     images.add_argument("--reference", metavar="FOLDER|FILE.npz|tfds:NAME", help="what to compare them with: images, a "
                         "data source by name, or a file that --statistics made")  # fmt: skip
-    images.add_argument("--split", choices=("train", "heldout"), help="of a data source (train)")
+    images.add_argument("--split", choices=("train", "heldout"), help="of a data source (train), where it does "
+                        "not say so itself, as in tfds:mnist@heldout")  # fmt: skip
     images.add_argument("--weights", default="", metavar="FILE", help="the network's (the cache, or a download)")
     images.add_argument("--precision", metavar="highest|tensorfloat32|default", help="of its products on a GPU: "
                         "tensorfloat32 is faster, and what PyTorch does (highest)")  # fmt: skip
@@ -179,10 +183,14 @@ def evaluate(arguments, overrides):
     from diffjax import parallel
     from diffjax.evaluate import evaluate
     from diffjax.measures import Evidence, choose
+    from diffjax.measures.beside import beside
     from diffjax.measures.choice import check_asked
     from diffjax.measures.report import check_measured, check_place, table
     from diffjax.progress import aside
 
+    if arguments.compare:
+        print(beside(arguments.compare))
+        return
     if arguments.samples or arguments.reference:
         compare(arguments, overrides)
         return

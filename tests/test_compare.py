@@ -87,6 +87,15 @@ def test_the_nearest_images_lie_beside_the_numbers_and_only_scores_give_way_to_s
         assert (tmp_path / "else.json").read_text() == content
 
 
+def test_each_set_may_be_of_a_split_of_its_own(tmp_path):
+    np.savez(tmp_path / "heldout.npz", x=HELDOUT)
+    named, filed = (
+        compare("digits", reference, ("frechet",), "pixels")
+        for reference in ("digits@heldout", f"{tmp_path}/heldout.npz")
+    )
+    assert named == filed and named[0].value > 0
+
+
 def test_a_set_against_itself_is_said_to_be(digits, capsys):
     compare(digits, digits, ("kid_all_pairs",), "pixels")
     assert "are the same images: what compares them says nothing" in capsys.readouterr().err

@@ -12,7 +12,8 @@ possible   what forbids one before anything is embedded
 choice     metrics chosen by name, with the networks and the judge that they need
 evidence   a trained experiment, judged;   files: anyone's images, compared;   named: these, read
 labels     by which labels samples were drawn, as protocols and folders of samples say it
-report     scores computed, written down, and shown
+report     scores computed, written down, and shown;   beside: those of several evaluations
+beware     what few images do to a score
 """
 
 from diffjax.measures.choice import by_features, choose, extractors, find, judge, judge_of

@@ -18,6 +18,7 @@ from diffjax.errors import FieldError, UserError
 from diffjax.measures.labels import read_note
 from diffjax.progress import Waiting, aside
 
+SPLITS = ("train", "heldout")
 KINDS = {"1": "grey", "L": "grey", "RGB": "RGB"}  # what may be compared as it is
 END_OF_JPEG = b"\xff\xd9"
 
@@ -36,14 +37,17 @@ class Pictures:
 def read(place: str, flag: str, split: str = "train") -> Pictures:
     """The images in a folder, in an .npz (its array `x`), or of a data source by name ("tfds:cifar10", "digits").
 
-    Raises UserError, naming the flag, for what is not there, for images of different modes or sizes, and for files
-    that are not whole.
+    Of a source that of `split`, or the one that its name ends in: "digits@heldout". Raises UserError, naming the flag,
+    for what is not there, for images of different modes or sizes, and for files that are not whole.
     """
     if Path(place).is_dir():
         with blamed(flag, place):
             return _folder(place, flag)
     if place.endswith(".npz"):
         return _archive(place, flag)
+    name, _, own = place.partition("@")
+    if own in SPLITS:
+        place, split = name, own
     try:
         source = build("data", component("data", place))
         kind, shape, examples = source.space.kind, source.space.shape, source.split(split)
