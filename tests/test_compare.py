@@ -96,6 +96,13 @@ def test_each_set_may_be_of_a_split_of_its_own(tmp_path):
     assert named == filed and named[0].value > 0
 
 
+def test_images_of_a_kind_that_is_not_read_are_said_to_be_left_out(tmp_path, capsys):
+    place = folder(tmp_path / "mixed", TRAIN[:9])
+    Image.new("L", (8, 8)).save(tmp_path / "mixed" / "more.bmp")
+    compare(place, "digits", ("kid_all_pairs",), "pixels")
+    assert "only .png, .jpg, .jpeg, .webp are read; its .bmp are left out" in capsys.readouterr().err
+
+
 def test_a_set_against_itself_is_said_to_be(digits, capsys):
     compare(digits, digits, ("kid_all_pairs",), "pixels")
     assert "are the same images: what compares them says nothing" in capsys.readouterr().err

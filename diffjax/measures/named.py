@@ -12,13 +12,14 @@ from PIL import Image
 
 from diffjax.config import build, component
 from diffjax.data import Examples
-from diffjax.data.folder import Folder
+from diffjax.data.folder import SUFFIXES, Folder
 from diffjax.data.source import THREADS, in_memory
 from diffjax.errors import FieldError, UserError
 from diffjax.measures.labels import read_note
 from diffjax.progress import Waiting, aside
 
 SPLITS = ("train", "heldout")
+NOT_READ = (".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif", ".heic")  # images of other kinds
 KINDS = {"1": "grey", "L": "grey", "RGB": "RGB"}  # what may be compared as it is
 END_OF_JPEG = b"\xff\xd9"
 
@@ -72,6 +73,8 @@ def blamed(flag: str, place: str) -> Iterator[None]:
 
 def _folder(place: str, flag: str) -> Pictures:
     files, kinds, sizes = Folder(place).files, {}, {}
+    if left := sorted({path.suffix for path in Path(place).rglob("*") if path.suffix.lower() in NOT_READ}):
+        aside(f"{place}: only {', '.join(SUFFIXES)} are read; its {', '.join(left)} are left out")
     waiting = Waiting(f"{place}, files checked", aside)
     with ThreadPoolExecutor(THREADS) as pool:
         checked = pool.map(_checked, files)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
-from diffjax.adversarial import R1, NoPenalty, path_lengths
+from diffjax.adversarial import DRAGAN, R1, R2, GradientPenalty, NoPenalty, path_lengths
 from diffjax.methods.game import Latent
 from diffjax.methods.method import keys_of
 from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
@@ -42,6 +43,41 @@ def test_lazy_penalties_move_the_discriminator_as_far_as_eager_ones(x64, d_steps
         assert (np.asarray(seen[1:]) == 0).all() == (lazy == 4)
     # The generator's updates and the noise are the same in both; the penalty of R1 depends on the real batch alone.
     assert_equal(ends[1], ends[4], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        R2(gamma=3.0),
+        pytest.param(GradientPenalty(weight=3.0), marks=pytest.mark.slow),
+        pytest.param(DRAGAN(weight=3.0), marks=pytest.mark.slow),
+    ],
+    ids=lambda penalty: type(penalty).__name__,
+)
+def test_lazy_penalties_at_points_that_are_drawn_have_the_gradient_of_eager_ones_in_the_mean(x64, penalty):
+    """Over draws of the points: the means of both agree in every weight, within errors that the penalty far exceeds."""
+
+    def moved_by(lazy, penalty):
+        rate = 1e-7
+        method = gan(double=True, lazy=lazy, optimizer=optax.sgd(rate), penalty=penalty)
+        first, batch, _ = start(method)
+        batch = jax.tree.map(lambda x: jnp.repeat(x[:1], len(x), axis=0), batch)  # the same real examples for both
+
+        def after_four(key):
+            state = first
+            for _ in range(4):
+                state, _ = method.step(state, batch, key, axis=Axis())
+            players = first.params["discriminator"], state.params["discriminator"]
+            return ravel_pytree(jax.tree.map(lambda a, b: (b - a) / rate, *players))[0]
+
+        found = np.asarray(jax.jit(jax.vmap(after_four))(jax.random.split(KEY, 256)))
+        return found.mean(axis=0), found.var(axis=0, ddof=1) / len(found)
+
+    (eager, one), (lazy, other), (without, _) = moved_by(1, penalty), moved_by(4, penalty), moved_by(1, NoPenalty())
+    error = np.sqrt(one + other)
+    z, strength = (np.abs(x)[error > 1e-9] / error[error > 1e-9] for x in (lazy - eager, eager - without))
+    assert z.max() < 5
+    assert strength.max() > 25, "a lazy penalty too weak or too strong would be seen"
 
 
 def test_the_lazy_update_is_taken_into_account_by_rate_and_betas():
