@@ -189,6 +189,9 @@ def evaluate(arguments, overrides):
     from diffjax.progress import aside
 
     if arguments.compare:
+        for flag in ("workdir", "samples", "reference", "metrics", "features", "num", "out"):
+            if getattr(arguments, flag):
+                raise UserError(f"--{flag}: --compare shows evaluations that there are; leave one out")
         print(beside(arguments.compare))
         return
     if arguments.samples or arguments.reference:

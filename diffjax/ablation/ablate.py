@@ -33,8 +33,8 @@ def ablate(
 
     Runs live in `root`, each in a directory of its own, named by what it is: an ablation can be stopped, moved to
     another machine, and merged with another by copying its directories. `missing` goes on without them: what the ledger
-    has of today's code is not run again. Raises UserError after printing, too, where a
-    run is missing in the end, or needs one that failed; a run that failed by itself is a result like any other.
+    has of today's code is not run again. Raises UserError after printing, too, where a run is missing in the end, or
+    needs one that failed; a run that failed by itself is a result like any other.
     """
     if slots < 0:
         raise UserError(f"--slots: {slots} is not a number of processes; at least 1, or 0 for what this machine has")
