@@ -65,7 +65,7 @@ def component(slot: str, name: str, **fields: Any) -> ConfigDict:
     node = {"name": name} | {key: _describe(key, value) for key, value in defaults.items()}
     for key, value in fields.items():
         if key not in node:
-            raise UserError(f"{slot}.{key}: {name!r} has no such field{_did_you_mean(key, node)}")
+            raise UserError(f"{slot}.{key}: {name!r} has no such field{did_you_mean(key, node)}")
         node[key] = _describe(key, value)
     return ConfigDict(node)
 
@@ -102,7 +102,7 @@ def _look_up(slot: str, name: str) -> tuple[Callable, tuple[str, ...]]:
     table = TABLES[slot]
     if family not in table:
         raise UserError(
-            f"{slot}.name: {name!r} is unknown; it is one of {', '.join(table)}{_did_you_mean(family, table)}"
+            f"{slot}.name: {name!r} is unknown; it is one of {', '.join(table)}{did_you_mean(family, table)}"
         )
     takes_member = bool(table[family] in data.FAMILIES)
     if takes_member and not member:
@@ -144,7 +144,8 @@ def plain(value: Any) -> Any:
     return tuple(plain(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def _did_you_mean(word: str, words: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """What a complaint about a word ends in: "; did you mean ...?", or nothing."""
     word = ALSO_CALLED.get(word.lower(), word)
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -213,7 +214,7 @@ def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
         if key not in node:
             where = ".".join(seen)
             known = f"{where!r} has {', '.join(node)}" if where else f"there is {', '.join(node)}"
-            raise UserError(f"--config.{path}: no key {key!r}{_did_you_mean(key, node) or '; ' + known}")
+            raise UserError(f"--config.{path}: no key {key!r}{did_you_mean(key, node) or '; ' + known}")
         parent, node = node, node[key]
         seen.append(key)
     return parent, keys[-1]

@@ -1,10 +1,10 @@
 """Metrics chosen by name, with everything that they need: the feature networks, the classifier, images enough."""
 
-import difflib
 from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 
+from diffjax.config import did_you_mean
 from diffjax.errors import UserError
 from diffjax.measures import classes
 from diffjax.measures.contract import Choice, Counts, Measuring
@@ -87,8 +87,7 @@ def full(given: str, default: str) -> tuple[str, str]:
     name, colon, features = SHORT.get(given, given).partition(":")
     if name not in METRICS:
         known = [*METRICS, *SHORT]
-        close = difflib.get_close_matches(given.lower(), [*known, *PRDC], n=1)
-        meant = "".join(f"; did you mean {'prdc' if word in PRDC else word!r}?" for word in close)
+        meant = did_you_mean("prdc" if given.lower() in PRDC else given.lower(), known)
         raise UserError(f"eval.metrics: {given!r} is unknown; it is one of {', '.join(known)}{meant}")
     if colon and name not in BY_FEATURES:
         raise UserError(f"eval.metrics: {given!r}: {name} asks no feature network; it is just {name!r}")
