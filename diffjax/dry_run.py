@@ -9,20 +9,26 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffjax import parallel, window
+from diffjax.evaluate import chosen
 from diffjax.precision import Precision
 from diffjax.run import Experiment
-from diffjax.train import batch_shapes, carry_shapes
+from diffjax.train import batch_shapes, carry_shapes, warm_start
 
 
 def dry_run(config: ConfigDict) -> str:
-    """Compiles the step for the devices present and reads off what it needs; nothing is computed or written."""
+    """Compiles the step for the devices present and reads off what it needs; nothing is computed or written.
+
+    Raises UserError for whatever `train` would refuse before its first step, a metric that cannot be had among it.
+    """
     Precision(**config.precision).apply()
     experiment = Experiment.of(config)
+    chosen(experiment)
     parallel.check_batch(
         config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.together
     )
     layout = replace(experiment.layout, mode="jit")  # pmap runs the same program on each device
     shapes = carry_shapes(experiment)
+    warm_start(experiment, shapes["state"])
     step = parallel.compile_step(window.windowed(experiment.method.step), layout, shapes)
     memory = step.lower(shapes, batch_shapes(experiment), jax.random.key(0)).compile().memory_analysis()
     lines = [f"config       {config.method.name} on {config.data.name}"]

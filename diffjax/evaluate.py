@@ -50,9 +50,8 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
             return {}
 
         watches.append(Watch("samples", config.train.sample_every, draw))
-    if config.eval.metrics:
-        choice = choose(config.eval.metrics, experiment)
-        _check_best(config.eval.best, choice)
+    choice = chosen(experiment)
+    if choice.metrics:
 
         def numbers(state: TrainState, step: int) -> dict[str, float]:
             evidence = Evidence(experiment, state, config.eval.num, config.seed, choice, say=writer.say)
@@ -63,9 +62,15 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
             return {f"eval/{score.name}": score.value for score in scores}
 
         watches.append(Watch("metrics", config.eval.every, numbers))
-    else:
-        _check_best(config.eval.best, Choice())
     return watches
+
+
+def chosen(experiment: Experiment) -> Choice:
+    """The metrics that a config asks for. Raises UserError unless they can be had, and choose the best as it says."""
+    evaluation = experiment.config.eval
+    choice = choose(evaluation.metrics, experiment) if evaluation.metrics else Choice()
+    _check_best(evaluation.best, choice)
+    return choice
 
 
 def _pictured(space: Space) -> int:

@@ -145,6 +145,18 @@ def test_the_dry_run_says_what_a_config_costs_and_writes_nothing(capsys, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("--config.eval.metrics=fidd", "eval.metrics: 'fidd' is unknown"),
+        ("--config.eval.metrics=mode_recovery --config.eval.best=eval/fid", "eval.best"),
+        ("--config.train.init_from=/nowhere", "train.init_from"),
+    ],
+)
+def test_the_dry_run_refuses_what_training_would(words, said, capsys):
+    assert said in one_line(capsys, "train", "--config=configs/toy2d.py:moons", "--dry-run", *SMALL, *words.split())
+
+
 def test_samples_become_a_picture_a_film_an_archive_and_a_folder(digits, tmp_path, capsys):
     for out in ("x.png", "x.gif", "x.npz", "folder/"):
         assert launch.main(["sample", f"--workdir={digits}", "--num=12", f"--out={tmp_path}/{out}"]) == 0

@@ -7,7 +7,7 @@ against the discriminator as it now is. Of simultaneous updates the generator's 
 when the step began, and of the same real batch and noise as the discriminator's last.
 
 Samples come from the exponential moving average of the generator. What a GAN plays with, a generator's answer to noise
-alone, is said in three methods (`init`, `play`, `sample`); everything else holds for any game of two networks.
+alone, is said by `beside`, `play` and `sample`; everything else holds for any game of two networks.
 """
 
 import inspect

@@ -72,6 +72,11 @@ def _check_labels(game: "GAN") -> None:
         raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes; method.conditional must be true")
     if game.auxiliary and game.reads:
         raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes, and captions are shown here; use 0")
+    if game.auxiliary and getattr(game.critic(), "conditioning", "projection") != "projection":
+        raise UserError(
+            f"method.discriminator.conditioning: {game.critic().conditioning!r} shows it the classes that "
+            f"method.auxiliary has it find out; leave it as it is, or use 0 there"
+        )
     if game.packing > 1 and game.conditional:
         raise UserError(f"method.packing: {game.packing} examples have no label in common; use 1, or no labels")
 
@@ -85,7 +90,7 @@ def _check_augment(game: "GAN") -> None:
     if getattr(game.augment, "target", 0) and game.loss.even is None:
         raise UserError(
             f"method.augment.target: {game.augment.target} is of the signs of logits, which mean nothing to this loss; "
-            "0 and a ramp"
+            "use 0, and method.augment.p to p_last in ramp_images"
         )
 
 

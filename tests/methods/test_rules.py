@@ -29,6 +29,8 @@ def test_impossible_settings_are_the_users_mistake():
         gan(lazy=0)
     with pytest.raises(UserError, match="method.auxiliary: 1.0 asks for classes; method.conditional must be true"):
         gan(LABELLED, auxiliary=1.0)
+    with pytest.raises(UserError, match="method.discriminator.conditioning: 'concat' shows it the classes that"):
+        gan(LABELLED, conditional=True, auxiliary=1.0, discriminator=partial(MlpDiscriminator, conditioning="concat"))
     with pytest.raises(UserError, match="method.packing: 2 examples have no label in common"):
         gan(LABELLED, conditional=True, packing=2)
     with pytest.raises(UserError, match="method.augment: ada is of images, and points cannot be augmented; use none"):

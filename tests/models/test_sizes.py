@@ -9,6 +9,7 @@ import pytest
 from diffjax.errors import UserError
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
+from diffjax.models.resgan import ResDiscriminator
 from diffjax.models.sizes import check_counts, check_halvings, check_images, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -44,8 +45,8 @@ def test_points_are_no_images():
 
 
 def test_counts_and_every_number_of_a_tuple_are_at_least_so_much():
-    some = network(width=4, blocks=(2, 0), attention=())
-    check_counts("generator", some, width=4, blocks=0, attention=1)
+    some = network(width=4, blocks=(2, 0))
+    check_counts("generator", some, width=4, blocks=0)
     with pytest.raises(UserError, match="method.generator.width: 4 must be at least 5"):
         check_counts("generator", some, width=5)
     with pytest.raises(UserError, match=r"method.discriminator.blocks: \(2, 0\) must be at least 1"):
@@ -66,6 +67,7 @@ def test_images_are_halved_as_often_as_both_sides_can_be(shape, most):
     [
         (DenoisingDiscriminator, {"multipliers": (1, 2, 2, 2, 2)}, r"multipliers: \(1, 2, 2, 2, 2\) halves 8x8 images"),
         (DenoisingDiscriminator, {"multipliers": ()}, r"multipliers: \(\) must have a number for each block"),
+        (ResDiscriminator, {"multipliers": ()}, r"multipliers: \(\) must have a number for each block"),
         (DenoisingDiscriminator, {"multipliers": (1, 0)}, r"multipliers: \(1, 0\) must be at least 1"),
         (DenoisingDiscriminator, {"width": -4}, "width: -4 must be at least 1"),
         (DenoisingGenerator, {"multipliers": (1, 2, 2, 2, 2)}, r"multipliers: \(1, 2, 2, 2, 2\) halves a 8x8 image"),
