@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from diffjax.errors import NO_ROOM, TAKEN, Diverged, Taken, UserError
 
@@ -59,7 +60,7 @@ def parser() -> Parser:
     sample = command("sample", "draw from a trained run")
     sample.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="the run directory")
     sample.add_argument("--out", required=True, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/",
-                        help="a grid, a film of the noise's way, an archive (x, label), or one PNG each")  # fmt: skip
+                        help="a grid, a film of the sampler's way, an archive (x, label), or one PNG each")  # fmt: skip
     sample.add_argument("--num", type=int, default=64, help="how many (64); sample i is the same whatever their number")
     sample.add_argument("--seed", type=int, default=0, help="another seed draws other samples (0)")
     sample.add_argument("--label", type=int, help="the class to draw, for a model with labels (each in turn)")
@@ -97,12 +98,12 @@ def parser() -> Parser:
     evaluate.add_argument("--features", metavar="NAME", help="the network of metrics that name none: inception, "
                           "inception_clean, dinov2, classifier, pixels (eval.features)")  # fmt: skip
     evaluate.add_argument("--num", type=int, help="samples to draw (eval.num)")
-    evaluate.add_argument("--seed", type=int, help="of the samples (the run's)")
+    evaluate.add_argument("--seed", type=int, help="seed of the samples (the run's)")
     evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="the numbers, with how they were measured (of "
                           "a run: in its evals/)")  # fmt: skip
 
     evaluate.add_argument("--compare", nargs="+", type=Path, metavar="FILE.json", help="show these evaluations beside "
-                          "each other, with mean and spread; refused where two were not measured alike")  # fmt: skip
+                          "each other, with mean and spread; an error where their protocols differ")  # fmt: skip
 
     images = evaluate.add_argument_group("anyone's images", "instead of --workdir")
     images.add_argument("--samples", metavar="FOLDER|FILE.npz", help="the images to judge")
@@ -111,8 +112,8 @@ def parser() -> Parser:
     images.add_argument("--split", choices=("train", "heldout"), help="of a data source (train), where it does "
                         "not say so itself, as in tfds:mnist@heldout")  # fmt: skip
     images.add_argument("--weights", default="", metavar="FILE", help="the network's (the cache, or a download)")
-    images.add_argument("--precision", metavar="highest|tensorfloat32|default", help="of its products on a GPU: "
-                        "tensorfloat32 is faster, and what PyTorch does (highest)")  # fmt: skip
+    images.add_argument("--precision", metavar="highest|tensorfloat32|default", help="of the network's matrix products "
+                        "on a GPU: tensorfloat32 is faster, and what PyTorch does (highest)")  # fmt: skip
     images.add_argument("--classifier", default="", metavar="DIR", help="the run whose features 'classifier' are")
     images.add_argument("--statistics", type=Path, metavar="FILE.npz", help="keep the reference's moments here")
     for drawing in (sample, evaluate):
@@ -189,9 +190,9 @@ def evaluate(arguments, overrides):
     from diffjax.progress import aside
 
     if arguments.compare:
-        for flag in ("workdir", "samples", "reference", "metrics", "features", "num", "out"):
-            if getattr(arguments, flag):
-                raise UserError(f"--{flag}: --compare shows evaluations that there are; leave one out")
+        for flag in [*given(arguments), *(f"config.{path}" for path, _ in overrides)]:
+            if flag != "compare":
+                raise UserError(f"--{flag}: --compare only reads evaluations that there are; leave one out")
         print(beside(arguments.compare))
         return
     if arguments.samples or arguments.reference:
@@ -199,13 +200,13 @@ def evaluate(arguments, overrides):
         return
     if arguments.workdir is None:
         raise UserError("--workdir: evaluate needs a run directory, or --samples and --reference")
-    for flag in ("statistics", "weights", "precision", "classifier", "split"):
-        if getattr(arguments, flag):
+    for flag in given(arguments):
+        if flag in ("statistics", "weights", "precision", "classifier", "split"):
             raise UserError(f"--{flag}: goes with --samples; of a run it is a key of its config")
     if arguments.out:
         check_place(arguments.out, "--out", ".json")
-    given = [("eval.features", arguments.features)] if arguments.features else []
-    run = opened(arguments, overrides + given)
+    features = [("eval.features", arguments.features)] if arguments.features else []
+    run = opened(arguments, overrides + features)
     config = run.experiment.config
     names = words_of(arguments.metrics) or config.eval.metrics
     if not names:
@@ -231,18 +232,16 @@ def compare(arguments, overrides):
     for flag in ("samples", "reference"):
         if not getattr(arguments, flag):
             raise UserError(f"--{flag}: two sets of images are compared, --samples with --reference")
-    for flag in ("workdir", "num", "seed", "step", "ema"):
-        if getattr(arguments, flag) is not None:
+    for flag in given(arguments):
+        if flag in ("workdir", "num", "seed", "step", "ema"):
             raise UserError(f"--{flag}: is of a trained run; --samples are what they are")
     if overrides:
         raise UserError(f"--config.{overrides[0][0]}: there is no run whose config it could be")
-    given = {
-        flag: value for flag, value in vars(arguments).items() if value and flag in Comparison.__dataclass_fields__
-    }
+    asked = {flag: value for flag, value in given(arguments).items() if flag in Comparison.__dataclass_fields__}
     if arguments.metrics:
-        given["metrics"] = words_of(arguments.metrics)
+        asked["metrics"] = words_of(arguments.metrics)
     try:
-        scores = compare(Comparison(**given))
+        scores = compare(Comparison(**asked))
     except UserError as error:  # what a run's config calls eval.X is here a flag
         raise UserError(re.sub("^eval[.]", "--", str(error))) from error
     if parallel.is_main():
@@ -313,6 +312,15 @@ def opened(arguments, overrides):
     return run
 
 
+def given(arguments) -> dict[str, Any]:
+    """The flags of a command that were given, even as 0, with their values."""
+    return {
+        flag: value
+        for flag, value in vars(arguments).items()
+        if flag != "command" and value not in (None, "", []) and value is not False
+    }
+
+
 def step(word: str) -> int | str:
     if word == "best" or word.isdigit():
         return word if word == "best" else int(word)
@@ -322,12 +330,6 @@ def step(word: str) -> int | str:
 def words_of(text: str | None) -> tuple[str, ...]:
     """The words of a list with commas."""
     return tuple(word.strip() for word in (text or "").split(",") if word.strip())
-
-
-def positive(name: str, value: int) -> int:
-    if value < 1:
-        raise UserError(f"{name}: {value} is not a number of samples; at least 1")
-    return value
 
 
 def split_overrides(words: list[str]) -> tuple[list[str], list[tuple[str, str]]]:

@@ -104,7 +104,7 @@ def _look_up(slot: str, name: str) -> tuple[Callable, tuple[str, ...]]:
         raise UserError(
             f"{slot}.name: {name!r} is unknown; it is one of {', '.join(table)}{did_you_mean(family, table)}"
         )
-    takes_member = bool(table[family] in data.FAMILIES)
+    takes_member = table[family] in data.FAMILIES
     if takes_member and not member:
         raise UserError(f"{slot}.name: {name!r} needs to say which; write {family}:NAME")
     if colon and not takes_member:

@@ -1,6 +1,7 @@
 """The command `sample`: a trained run drawn from, to a picture, a film, an archive or a folder."""
 
 import textwrap
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def draw(
         raise UserError(f"--out: {out!r} ends in {path.suffix}; use .png, .gif, .npz, or a folder with a / at its end")
     if not method.generates:
         raise UserError(f"sample: a {experiment.config.method.name} draws nothing; give a diffusion model or a GAN")
+    if kind == "/" and method.space.kind != "images":
+        raise UserError(f"--out: a folder is for images, and these are {method.space.kind}; use .npz, or .png")
     spec, shown = experiment.sampler, None
     if label is not None and not method.draws_by_label(spec):
         raise UserError(f"--label: {label} given, but this model was trained without labels (method.conditional=false)")
@@ -78,16 +81,8 @@ def draw(
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "/":
-        if method.space.kind != "images":
-            raise UserError("--out: a folder is for images; other data go to .npz, or to a picture as .png")
-        path.mkdir(exist_ok=True)
         (path / NOTE).unlink(missing_ok=True)
-        done = 0
-        for part, _ in generator.batches(run.ema, num, seed, asked):
-            for image, name in zip(part.x, range(done, num), strict=False):
-                pictures.save_png(path / f"{name:06}.png", image)
-            done += len(part.x)
-            print(f"{done:,}/{num:,}", flush=True)
+        _folder(path, num, (part for part, _ in generator.batches(run.ema, num, seed, asked)))
         if shown is None:
             write_note(path, num, labels, run=str(run.workdir), step=run.step, weights=run.weights, seed=seed)
         print(f"wrote {num} images to {path}/")
@@ -105,6 +100,17 @@ def draw(
     if drawn.not_finite:
         print(f"{drawn.not_finite} of them are not finite: this model, or this sampler, is broken")
     print(f"wrote {num} samples ({_calls(drawn.nfe)}) to {path}")
+
+
+def _folder(path: Path, num: int, parts: Iterable[Drawn]) -> None:
+    """One PNG for each of `num` images, as they are drawn: none is kept."""
+    path.mkdir(exist_ok=True)
+    done = 0
+    for part in parts:
+        for image, name in zip(part.x, range(done, num), strict=False):
+            pictures.save_png(path / f"{name:06}.png", image)
+        done += len(part.x)
+        print(f"{done:,}/{num:,}", flush=True)
 
 
 def _calls(nfe: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Experiment:
     method: Method
     sampler: Any
     layout: Layout
+    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, config: ConfigDict) -> "Experiment":
@@ -114,10 +115,6 @@ class Experiment:
         batch_size = batch_size or self.config.eval.batch_size
         return Generator(self.method, spec or self.sampler, self.layout, batch_size, trajectory)
 
-    @cached_property
-    def _made(self) -> dict[Any, Any]:
-        return {}
-
     def once(self, name: Any, make: Callable[[], Any]) -> Any:
         """What has this name, made when first asked for: a run that is watched compiles, and sees real data, once."""
         if name not in self._made:
@@ -162,10 +159,10 @@ def _opened(readers: dict[str, ConfigDict], config: ConfigDict) -> tuple[Encoder
     """The encoder that they read, and the config with its identity written down; not another than stands there."""
     (first, node), *others = readers.items()
     for path, other in others:
-        for field in ("kind", "encoder", "tokens", "identity"):
-            if other[field] != node[field]:
-                said = f"{other[field]!r}, and {first} has {node[field]!r}"
-                raise UserError(f"{path}.{field}: {said}; all networks are given the same embeddings")
+        for name in ("kind", "encoder", "tokens", "identity"):
+            if other[name] != node[name]:
+                said = f"{other[name]!r}, and {first} has {node[name]!r}"
+                raise UserError(f"{path}.{name}: {said}; all networks are given the same embeddings")
     try:
         encoder = Encoder.open(node.kind, node.encoder, node.tokens)
     except UserError as error:

@@ -15,7 +15,6 @@ from diffjax.ablation.work import ENDED, set_aside, state_of, work
 from diffjax.errors import UserError
 from diffjax.progress import aside
 
-BACKENDS = ("local", "slurm", "print")
 ROOT = Path("runs/ablations")
 
 

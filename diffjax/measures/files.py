@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,6 +43,7 @@ class Files(Said):
     batch_size: int = 256
     say: Callable[[str], None] = aside
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    _embedded: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
         if isinstance(self.reference, Pictures):
@@ -70,10 +70,6 @@ class Files(Said):
         else:
             there, path = min((moments.n for moments, _ in self._kept.values()), default=0), self.reference
         return Counts(len(self.samples.examples), there, statistics=path)
-
-    @cached_property
-    def _embedded(self) -> dict[tuple[str, str], Any]:
-        return {}
 
     def embedded(self, features: str, which: str) -> Any:
         which = "reference" if which == "train" else which
