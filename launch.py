@@ -11,7 +11,6 @@ report     show what was reproduced
 import argparse
 import difflib
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -243,7 +242,7 @@ def compare(arguments, overrides):
     try:
         scores = compare(Comparison(**asked))
     except UserError as error:  # what a run's config calls eval.X is here a flag
-        raise UserError(re.sub("^eval[.]", "--", str(error))) from error
+        raise error.about("eval.", "--") from None
     if parallel.is_main():
         print(table(scores))
 

@@ -4,7 +4,8 @@ import math
 
 from ml_collections import ConfigDict
 
-from diffjax.config import component
+from diffjax.config import component, did_you_mean
+from diffjax.errors import UserError
 
 
 def get_config():
@@ -103,10 +104,16 @@ def decay_per_step(decay, batch_size):
     return component("ema", "half_life", images=batch_size * math.log(2) / -math.log(decay), ramp=0.0)
 
 
+def check_variant(variant, names):
+    """Raises UserError, with what was probably meant, for a variant that a config does not have."""
+    if variant not in names:
+        meant = did_you_mean(variant, names)
+        raise UserError(f"no variant {variant!r}; it is one of {', '.join(names)}{meant}")
+
+
 def variant_of(variant, *known):
     """Whether it is the papers' size or the digits', and the rest of its name: "digits_vlb" -> (True, "vlb")."""
-    names = [f"{size}{rest}" for rest in ("", *(f"_{k}" for k in known)) for size in ("cifar10", "digits")]
-    if variant not in names:
-        raise ValueError(f"no variant {variant!r}; it is one of {', '.join(names)}")
+    endings = ["", *(f"_{ending}" for ending in known)]
+    check_variant(variant, [f"{size}{ending}" for ending in endings for size in ("cifar10", "digits")])
     size, _, rest = variant.partition("_")
     return size == "digits", rest

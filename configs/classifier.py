@@ -13,8 +13,7 @@ VARIANTS = {
 
 
 def get_config(variant="digits"):
-    if variant not in VARIANTS:
-        raise ValueError(f"no variant {variant!r}; it is one of {', '.join(VARIANTS)}")
+    base.check_variant(variant, VARIANTS)
     source, size, steps = VARIANTS[variant]
     noisy = variant == "digits_noisy"
     c = base.get_config()

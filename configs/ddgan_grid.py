@@ -10,8 +10,7 @@ STEPS = {"t1": 1, "t2": 2, "t4": 4, "t8": 8}
 
 
 def get_config(variant="t4"):
-    if variant not in STEPS:
-        raise ValueError(f"no variant {variant!r}; it is one of {', '.join(STEPS)}")
+    base.check_variant(variant, STEPS)
     c = base.get_config()
     c.data = component("data", "toy2d:grid")
     players = {"generator": "mlp_generator", "discriminator": "mlp_discriminator"}

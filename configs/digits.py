@@ -9,6 +9,7 @@ from diffjax.config import component
 
 
 def get_config(variant="edm"):
+    base.check_variant(variant, ("edm", "conditional", "ddpm", "super_resolution"))
     c = base.get_config()
     c.data = component("data", "digits")
     c.method = component("method", "diffusion", process="edm", target="F", weighting="edm", times="log_normal")
@@ -25,6 +26,4 @@ def get_config(variant="edm"):
         c.sampler = component("sampler", "ddim", steps=50, clip=True)
     elif variant == "super_resolution":
         c.method.super_resolution = 4
-    elif variant != "edm":
-        raise ValueError(f"no variant {variant!r}; edm, conditional, ddpm or super_resolution")
     return c

@@ -8,9 +8,8 @@ from diffjax.config import component
 
 
 def get_config(variant="all"):
+    base.check_variant(variant, ("all", "conditional"))
     c = base.get_config()
-    if variant not in ("all", "conditional"):
-        raise ValueError(f"no variant {variant!r}; all or conditional")
     c.data = component("data", "digits")
     c.method = component("method", "gan", generator="dcgan_generator", discriminator="dcgan_discriminator")
     c.method.conditional = variant == "conditional"

@@ -8,9 +8,8 @@ from diffjax.config import component
 
 
 def get_config(variant="conditional"):
+    base.check_variant(variant, ("conditional", "all"))
     c = base.get_config()
-    if variant not in ("conditional", "all"):
-        raise ValueError(f"no variant {variant!r}; conditional or all")
     c.data = component("data", "tfds:mnist")
     c.method = component("method", "gan", generator="dcgan_generator", discriminator="dcgan_discriminator")
     c.method.conditional = variant == "conditional"

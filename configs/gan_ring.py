@@ -17,10 +17,9 @@ def get_config(variant="r1"):
 
 def game(mixture, variant):
     """The game on a mixture; grid's are the same."""
+    base.check_variant(variant, ("r1", *PACKED, *(f"paper_{packed}" for packed in PACKED)))
     c = base.get_config()
     long, packed = variant.startswith("paper_"), variant.removeprefix("paper_")
-    if variant != "r1" and packed not in PACKED:
-        raise ValueError(f"no variant {variant!r}; r1, {', '.join(PACKED)}, or paper_ and one of these")
     c.data = component("data", f"toy2d:{mixture}")
     c.method = component("method", "gan", generator="mlp_generator", discriminator="mlp_discriminator")
     c.sampler = component("sampler", "generator")

@@ -9,8 +9,7 @@ from diffjax.config import component
 
 
 def get_config(variant="16_two"):
-    if variant.endswith("_dit"):
-        raise ValueError(f"no variant {variant!r}; SIZE_OBJECTS, such as 16_two")
+    base.check_variant(variant, shapes.SCENES)
     c = base.get_config()
     c.data = shapes.get_config(variant).data
     c.method = component("method", "gan", generator="dcgan_generator", discriminator="dcgan_discriminator")

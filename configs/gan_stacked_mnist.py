@@ -27,9 +27,7 @@ PACKED = tuple(f"{size}pac{m}" for size in ("", "digits_") for m in (1, 2, 3, 4)
 
 
 def get_config(variant="rpgan_r1_r2"):
-    names = [size + loss for size in SIZES for loss in TABLE]
-    if variant not in (*names, *PACKED):
-        raise ValueError(f"no variant {variant!r}; it is one of {', '.join((*names, *PACKED))}")
+    base.check_variant(variant, (*(size + loss for size in SIZES for loss in TABLE), *PACKED))
     c = pacgan(int(variant[-1]), variant.removesuffix(f"pac{variant[-1]}")) if variant in PACKED else r3gan(variant)
     c.eval.update(metrics=("stacked_modes",), num=26_000, reference="heldout")
     return c

@@ -9,8 +9,7 @@ from diffjax.config import component
 
 
 def get_config(variant="splash"):
-    if variant not in ("splash", "people", "winged"):
-        raise ValueError(f"no variant {variant!r}; splash, people or winged")
+    base.check_variant(variant, ("splash", "people", "winged"))
     c = base.get_config()
     c.data = component("data", f"gaussians:{variant}")
     c.method = component("method", "diffusion", process="vp_linear", network="mlp")

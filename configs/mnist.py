@@ -5,6 +5,7 @@ from diffjax.config import component
 
 
 def get_config(variant="edm"):
+    base.check_variant(variant, ("edm", "ddpm"))
     c = base.get_config()
     c.data = component("data", "tfds:mnist")
     c.method = component("method", "diffusion", process="edm", target="F", weighting="edm", times="log_normal")
@@ -18,6 +19,4 @@ def get_config(variant="edm"):
     if variant == "ddpm":
         c.method = base.ddpm(network=c.method.network, conditional=c.method.conditional)
         c.sampler = component("sampler", "ddim", steps=50, clip=True)
-    elif variant != "edm":
-        raise ValueError(f"no variant {variant!r}; edm or ddpm")
     return c

@@ -11,13 +11,13 @@ from diffjax.config import component
 
 OBJECTS = {"one": ((1,), 0.0), "two": ((2,), 0.0), "three": ((1, 2, 3), 0.25)}
 MULTIPLIERS = {16: (1, 2), 32: (1, 2, 2), 64: (1, 1, 2, 2)}
+SCENES = tuple(f"{size}_{objects}" for size in MULTIPLIERS for objects in OBJECTS)
 
 
 def get_config(variant="16_two"):
+    base.check_variant(variant, (*SCENES, *(f"{scene}_dit" for scene in SCENES)))
     size, _, rest = variant.partition("_")
     words, _, network = rest.partition("_")
-    if size not in ("16", "32", "64") or words not in OBJECTS or network not in ("", "dit"):
-        raise ValueError(f"no variant {variant!r}; SIZE_OBJECTS, such as 16_two, 32_three or 64_one, and _dit after it")
     size, (objects, counted) = int(size), OBJECTS[words]
     c = base.get_config()
     c.data = component("data", "shapes", size=size, objects=objects, counted=counted)

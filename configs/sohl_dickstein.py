@@ -47,12 +47,11 @@ def betas_of(alpha_bar):
 
 
 def get_config(variant="swiss_roll"):
+    base.check_variant(variant, [f"{data}{schedule}" for data in SHAPES for schedule in ("", "_start", "_erasing")])
     data, schedule = variant, ""
     for name in ("start", "erasing"):
         if variant.endswith(f"_{name}"):
             data, schedule = variant.removesuffix(f"_{name}"), name
-    if data not in SHAPES:
-        raise ValueError(f"no variant {variant!r}; {', '.join(SHAPES)}, each also with _start or _erasing")
     steps, first = SHAPES[data]
     c = base.get_config()
     names = {"swiss_roll": "toy2d:swiss_roll", "mnist": "tfds:mnist", "dead_leaves_32": "dead_leaves"}

@@ -9,10 +9,8 @@ import ast
 import contextlib
 import difflib
 import hashlib
-import importlib.util
 import inspect
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from diffjax import data, diffusion, ema, methods, models, optim
 from diffjax.adversarial import LOSSES, PENALTIES, Watchman
 from diffjax.augment import AUGMENTS
 from diffjax.errors import UserError
+from diffjax.userfile import executed
 
 TABLES: dict[str, dict[str, Callable]] = {
     "data": data.SOURCES,
@@ -92,8 +91,7 @@ def _placed(path: str, slot: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        said = str(error)
-        raise UserError(f"{path}{said.removeprefix(slot)}" if said.startswith(f"{slot}.") else said) from error
+        raise error.about(f"{slot}.", f"{path}.") from None
 
 
 def _look_up(slot: str, name: str) -> tuple[Callable, tuple[str, ...]]:
@@ -159,20 +157,10 @@ def load(path: str) -> ConfigDict:
     file, _, variant = path.partition(":")
     if not file.endswith(".py") or not Path(file).is_file():
         raise UserError(f"--config: no config file {file!r}; give a path such as configs/digits.py")
-    spec = importlib.util.spec_from_file_location(f"config_{Path(file).stem}", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(Path(file).resolve().parent.parent))  # so that it can say `from configs import base`
-    try:
-        spec.loader.exec_module(module)
+    with executed(Path(file), f"--config: {path}") as module:
         if not hasattr(module, "get_config"):
-            raise UserError(f"--config: {file} has no function get_config()")
+            raise UserError("there is no function get_config() in it")
         config = module.get_config(variant) if variant else module.get_config()
-    except UserError as error:
-        raise UserError(f"{path}: {error}" if "--config" not in str(error) else str(error)) from error
-    except Exception as error:
-        raise UserError(f"--config: {path} raised {type(error).__name__}: {' '.join(str(error).split())}") from error
-    finally:
-        sys.path.pop(0)
     if not isinstance(config, ConfigDict):
         raise UserError(f"--config: get_config() of {file} returned {type(config).__name__}, not a ConfigDict")
     return config.lock()

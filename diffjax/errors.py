@@ -9,6 +9,11 @@ TAKEN = 75  # the exit status of a run of a table that another process has in ha
 class UserError(Exception):
     """Something asked for cannot be done: status 2. The message names the field, the value and what would be right."""
 
+    def about(self, field: str, known_as: str) -> "UserError":
+        """The same complaint of a field that whoever hears it knows by another name; of other fields it stays."""
+        said = str(self)
+        return UserError(f"{known_as}{said.removeprefix(field)}") if said.startswith(field) else self
+
 
 class FieldError(UserError):
     """What is wrong with a field's value, in parts, for whoever knows the field, or the value, by another name."""

@@ -166,7 +166,7 @@ def _opened(readers: dict[str, ConfigDict], config: ConfigDict) -> tuple[Encoder
     try:
         encoder = Encoder.open(node.kind, node.encoder, node.tokens)
     except UserError as error:
-        raise UserError(f"{first.removesuffix('text')}{error}") from error
+        raise error.about("", first.removesuffix("text")) from None
     if node.identity not in ("", encoder.identity):
         raise UserError(
             f"{first}.encoder: what lies at {node.encoder} is another encoder ({encoder.identity}) than the one that "

@@ -197,7 +197,7 @@ def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:
     try:
         other = load(path).state
     except UserError as error:
-        raise UserError(f"train.init_from: {str(error).removeprefix('--workdir: ')}") from error
+        raise error.about("--workdir: ", "train.init_from: ") from None
     for name in shapes.params:
         ours, theirs = (jax.tree.map(jnp.shape, state.params.get(name)) for state in (shapes, other))
         if ours != theirs:

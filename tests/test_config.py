@@ -129,7 +129,7 @@ def test_a_field_that_a_component_has_not_is_named():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1", "has no function get_config"),
+        ("x = 1", "there is no function get_config"),
         ("def get_config(): return 1 / 0", "raised ZeroDivisionError: division by zero"),
         ("def get_config(", "raised SyntaxError"),
         ("def get_config(): return 3", "returned int, not a ConfigDict"),

@@ -3,8 +3,6 @@
 It defines PAPER, a Table; CLAIMS, a tuple of Claims; BUDGETS, {name: Budget}; and its docstring says what it is.
 """
 
-import importlib.util
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from diffjax.ablation.claims import Claim
 from diffjax.ablation.grid import Grid
 from diffjax.ablation.table import Table
 from diffjax.errors import UserError
+from diffjax.userfile import executed
 
 BUDGETS = ("minute", "hour", "quarter", "day", "paper")
 
@@ -52,17 +51,8 @@ def read(path: str | Path) -> Experiment:
     if path.suffix != ".py" or not path.is_file():
         there = ", ".join(sorted(str(file) for file in Path("experiments").glob("*.py") if file.stem != "__init__"))
         raise UserError(f"experiment: there is no file {path}; there are {there or 'none'}")
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent.parent))
-    try:
-        spec.loader.exec_module(module)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:
-        raise UserError(f"{path} raised {type(error).__name__}: {' '.join(str(error).split())}") from error
-    finally:
-        sys.path.pop(0)
+    with executed(path, str(path)) as module:
+        pass
     for name, kind in (("PAPER", Table), ("CLAIMS", tuple), ("BUDGETS", dict)):
         if not isinstance(getattr(module, name, None), kind):
             raise UserError(f"{path}: defines no {name}, a {kind.__name__}")

@@ -47,7 +47,8 @@ def keep(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) 
         with Hold(path.parent, PATIENCE):
             _merge(experiment, name, cells, plan, path)
     except Taken as error:
-        raise UserError(f"ledger: {str(error).removeprefix('--workdir: ')}; nothing was kept, do it again") from error
+        said = error.about("--workdir: ", "ledger: ")
+        raise UserError(f"{said}; nothing was kept, do it again") from error
     return path
 
 
