@@ -28,13 +28,14 @@ class DPMSolverPP(Sampler):
     SDE-DPM-Solver++ of order 1 (the ancestral sampler), 2M (algorithm 4, and k-diffusion's `dpmpp_2m_sde`) and
     k-diffusion's `dpmpp_3m_sde`; singlestep with eta is its `dpmpp_2s_ancestral`.
 
-    Order 3 is published with a2 half of what third order needs, and is of second.
+    Order 3 is published with a2 half of what third order needs, and is of second; `a2` says which it is.
     """
 
     steps: int = 20
     order: int = 2
     form: str = "multistep"  # or "singlestep", of order 1 or 2
     correction: str = "midpoint"  # order 2's a1: "midpoint" (1 - e^-H) / 2, the paper's; "heun" 1 - (1 - e^-H) / H
+    a2: str = "published"  # order 3's, by which all known code draws; or "doubled", which third order needs
     eta: float = 0.0  # share of the posterior's standard deviation that is fresh noise: 0 the ODE, 1 the SDE
     lower_order_final: bool = False  # the last steps of order 3 fall to 2 and 1: the paper's advice below 10 steps
 
@@ -48,6 +49,8 @@ class DPMSolverPP(Sampler):
             raise UserError("sampler.order: 3 is not published for form='singlestep'; 1 or 2")
         if self.correction not in ("midpoint", "heun"):
             raise UserError(f"sampler.correction: {self.correction!r} is unknown; 'midpoint' or 'heun'")
+        if self.a2 not in ("published", "doubled"):
+            raise UserError(f"sampler.a2: {self.a2!r} is unknown; 'published' or 'doubled'")
         not_negative("eta", self.eta, "0 is the ODE, 1 the SDE")
 
     def memory(self, x: Batch) -> Any:
@@ -91,7 +94,8 @@ class DPMSolverPP(Sampler):
             r0, r1 = (history.at[:2] - history.at[1:]) / h
             near, far = (history.values[0] - history.values[1]) / r0, (history.values[1] - history.values[2]) / r1
             curve = (near - far) / (r0 + r1)
-            return (1 - first / H) * (near + r0 * curve) - ((H - first) / H**2 - 0.5) * curve
+            a2 = (0.5 - (H - first) / H**2) * (2 if self.a2 == "doubled" else 1)
+            return (1 - first / H) * (near + r0 * curve) + a2 * curve
 
         return lax.switch(order - 1, (by_one, by_two, by_three)[: self.order])
 
