@@ -12,7 +12,7 @@ from diffjax import parallel, window
 from diffjax.evaluate import chosen
 from diffjax.precision import Precision
 from diffjax.run import Experiment
-from diffjax.train import batch_shapes, carry_shapes, warm_start
+from diffjax.train import carry_shapes, warm_start
 
 
 def dry_run(config: ConfigDict) -> str:
@@ -27,17 +27,17 @@ def dry_run(config: ConfigDict) -> str:
         config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.together
     )
     layout = replace(experiment.layout, mode="jit")  # pmap runs the same program on each device
-    shapes = carry_shapes(experiment)
+    images = config.train.batch_size
+    shapes, batch = carry_shapes(experiment), experiment.batch_shapes(images)
     warm_start(experiment, shapes["state"])
     step = parallel.compile_step(window.windowed(experiment.method.step), layout, shapes)
-    memory = step.lower(shapes, batch_shapes(experiment), jax.random.key(0)).compile().memory_analysis()
+    memory = step.lower(shapes, batch, jax.random.key(0)).compile().memory_analysis()
     lines = [f"config       {config.method.name} on {config.data.name}"]
     for name, variables in shapes["state"].params.items():
         count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(variables["params"]))
         lines.append(f"parameters   {count:,} in the {name}")
     devices = layout.mesh.size
-    flops = step_flops(window.windowed(experiment.method.step), shapes, batch_shapes(experiment))
-    images = config.train.batch_size
+    flops = step_flops(window.windowed(experiment.method.step), shapes, batch)
     lines += [
         f"step         {images:,} images on {devices} x {jax.devices()[0].device_kind}",
         f"FLOPs        {flops:.4g} a step, {flops / images:.4g} an image, {flops * config.train.steps:.4g} in all",

@@ -15,7 +15,6 @@ from flax import traverse_util
 
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
-from diffjax.data import Stream
 from diffjax.run import Experiment, load
 
 TRANSPARENT = (
@@ -42,10 +41,7 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
     else:
         warm = load(config.train.init_from).state if config.train.init_from else None
         state = experiment.initial_state(shapes, warm)
-    stream = Stream(
-        experiment.source, config.seed, config.train.batch_size, method.batches_per_step, layout, good,
-        encoder=method.space.encoder,
-    )  # fmt: skip
+    stream = experiment.stream(good)
     step = parallel.compile_step(method.step, layout, shapes)
     for _ in range(good + 1, bad):
         state, _ = step(state, next(stream), key)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
 from diffjax.config import build, plain
+from diffjax.data import Stream
 from diffjax.data.source import in_memory
 from diffjax.diffusion import Process
 from diffjax.diffusion.guidance import classifier
@@ -86,13 +87,22 @@ class Experiment:
         """The run's key for one of its roles; "draw" belongs to the samples, whose seed is theirs."""
         return jax.random.fold_in(jax.random.key(self.config.seed), ROLES.index(role))
 
+    def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of what one step is fed, in batches of this size."""
+        lead, space = (self.method.batches_per_step, batch_size), self.method.space
+        parts = {"x": (space.shape, space.stored), "position": ((), jnp.int32)} | space.beside
+        return {name: jax.ShapeDtypeStruct((*lead, *own), kind) for name, (own, kind) in parts.items()}
+
+    def stream(self, step: int = 0) -> Stream:
+        """The batches that the run is trained on, from after this step."""
+        return Stream(
+            self.source, self.config.seed, self.config.train.batch_size, self.method.batches_per_step, self.layout,
+            step, encoder=self.method.space.encoder,
+        )  # fmt: skip
+
     def init(self, key: jax.Array) -> TrainState:
         """The state before step 1. Traceable, so that its shapes can be had without the arrays."""
-        shape = (self.method.batches_per_step, 1)
-        space = self.method.space
-        beside = {name: jnp.zeros((*shape, *own), kind) for name, (own, kind) in space.beside.items()}
-        x = jnp.zeros((*shape, *space.shape), space.stored)
-        batch = {"x": x, "position": jnp.zeros(shape, jnp.int32)} | beside
+        batch = jax.tree.map(lambda of: jnp.zeros(of.shape, of.dtype), self.batch_shapes(1))
         return self.method.init(key, batch).tracking(self.method.ema)
 
     def initial_state(self, shapes: TrainState, warm: TrainState | None = None) -> TrainState:

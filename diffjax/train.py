@@ -6,15 +6,12 @@ belong to it, and a run killed anywhere loses only what follows its last checkpo
 """
 
 import contextlib
-import signal
-import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from diffjax import replay, window
@@ -23,10 +20,12 @@ from diffjax.data import Stream
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import Watch, evaluations
 from diffjax.health import Health
+from diffjax.interrupts import Stop, Trace
 from diffjax.parallel import Axis, check_batch, compile_step, is_main
 from diffjax.precision import Precision
 from diffjax.run import Experiment, load
 from diffjax.state import HEALTHY, TrainState
+from diffjax.stopwatch import Stopwatch
 from diffjax.workdir import Hold, enter
 from diffjax.writer import Writer, strict, write_json
 
@@ -54,8 +53,10 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         done = checkpoints.latest() or 0
         if is_main():
             enter(workdir, config, done)
+        begun = begin(experiment, shapes, warm, writer, checkpoints, done)
+        trace = Trace(workdir / "profile", config.train.profile)
         stop = stack.enter_context(Stop())
-        result = loop(experiment, workdir, shapes, watches, warm, writer, checkpoints, done, stop)
+        result = loop(experiment, begun, watches, writer, checkpoints, trace, stop)
         if result["status"] == "failed" and result.pop("replay"):
             if is_main():
                 write_json(workdir / "result.json", result)
@@ -69,47 +70,58 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     return result
 
 
-def loop(
+class Begun(NamedTuple):
+    """A run about to take the step after `done`."""
+
+    done: int
+    shapes: dict[str, Any]  # of `carry`
+    carry: dict[str, Any]  # the state, and the window of metrics since the last log line
+    stream: Stream
+    health: Health
+    watch: Stopwatch
+    values: dict[str, float]  # the last that were logged
+
+
+def begin(
     experiment: Experiment,
-    workdir: Path,
     shapes: dict[str, Any],
-    watches: list[Watch],
     warm: TrainState | None,
     writer: Writer,
     checkpoints: Checkpoints,
     done: int,
-    stop: "Stop",
-) -> dict[str, Any]:
-    """From the first step not yet done to the last; see the module's docstring for the order within a step."""
-    config, method, layout = experiment.config.train, experiment.method, experiment.layout
-    key = experiment.key("step")
-    compiled = compile_step(window.windowed(method.step), layout, shapes)
-    stream = Stream(
-        experiment.source, experiment.config.seed, config.batch_size, method.batches_per_step, layout,
-        encoder=method.space.encoder,
-    )  # fmt: skip
-    health = Health(method, config.batch_size)
+) -> Begun:
+    """A run at its beginning, or where its last checkpoint left it: the state, the data, the time it has taken."""
+    layout, batch_size = experiment.layout, experiment.config.train.batch_size
+    stream, health = experiment.stream(), Health(experiment.method, batch_size)
     checkpoints.drop_averages_after(done)
-    if done:
+    if not done:
+        state, values, seconds = experiment.initial_state(shapes["state"], warm), {}, 0.0
+        carry = {"state": state, "window": window.empty(shapes["window"], layout)}
+    else:
         carry = checkpoints.restore(done, **layout.place(shapes))
         facts = carry.pop("facts")
         stream.seek(facts["data"])
         health.restore(facts["health"])
-        earlier, values = facts["seconds"], facts["values"]
+        values, seconds = facts["values"], facts["seconds"]
         writer.say(f"continuing from step {done:,}")
-    else:
-        carry = {
-            "state": experiment.initial_state(shapes["state"], warm),
-            "window": window.empty(shapes["window"], layout),
-        }
-        earlier, values = 0.0, {}
-    logged_values = values
     writer.start(done)
+    return Begun(done, shapes, carry, stream, health, Stopwatch(done, batch_size, seconds), values)
 
+
+def loop(
+    experiment: Experiment,
+    begun: Begun,
+    watches: list[Watch],
+    writer: Writer,
+    checkpoints: Checkpoints,
+    trace: Trace,
+    stop: Stop,
+) -> dict[str, Any]:
+    """From the first step not yet done to the last; see the module's docstring for the order within a step."""
+    config, method, layout = experiment.config.train, experiment.method, experiment.layout
+    done, shapes, carry, stream, health, watch, logged = begun
+    compiled, key = compile_step(window.windowed(method.step), layout, shapes), experiment.key("step")
     in_flight: deque = deque()
-    began = logged_at = time.monotonic()
-    logged = done
-    trace = Trace(workdir / "profile", config.profile)
     for step in range(done + 1, config.steps + 1):
         last, values = step == config.steps, {}
         logging = due(step, config.log_every) or last
@@ -118,7 +130,7 @@ def loop(
         trace.after(step - done, metrics, last)
         if step == done + 1 and not logging:  # it was also compiled: a speed is of the steps after it
             jax.block_until_ready(metrics)
-            logged, logged_at = step, time.monotonic()
+            watch.mark(step)
         in_flight.append(metrics)
         if len(in_flight) > IN_FLIGHT:
             jax.block_until_ready(in_flight.popleft())
@@ -126,36 +138,34 @@ def loop(
         if logging:
             values = window.read(carry["window"])
             if bad := first_bad_step(carry["state"]):
-                return not_finite(bad, logged_values, checkpoints)
+                return not_finite(bad, logged, checkpoints)
             health.look(step, values)
-            speed = (step - logged) * config.batch_size / (time.monotonic() - logged_at)
+            speed = watch.speed(step)
             writer.progress(step, values, speed)
             values["images_per_second"] = speed
             carry["window"] = window.empty(shapes["window"], layout)
-            logged, logged_at = step, time.monotonic()
+            watch.mark(step)
 
-        before = time.monotonic()
-        for watch in watches:
-            if due(step, watch.every) or last:
-                values |= watch.function(carry["state"], step)
-        logged_at += time.monotonic() - before  # a speed is of training alone
+        with watch.paused():  # a speed is of training alone
+            for look in watches:
+                if due(step, look.every) or last:
+                    values |= look.function(carry["state"], step)
 
-        seconds = earlier + time.monotonic() - began
         if values:
-            writer.metrics(step, step * config.batch_size, seconds, values)
-            logged_values = logged_values | values
+            writer.metrics(step, step * config.batch_size, watch.seconds, values)
+            logged = logged | values
         if health.given_up:
             return failed(health.given_up, step, health.healthy, values, checkpoints)
         stopping = stop.asked(step)
         saving = due(step, config.checkpoint_every) or last or stopping
         snapshot = method.ema.snapshot_due(step, config.batch_size, last)
         if (saving or snapshot) and (bad := first_bad_step(carry["state"])):
-            return not_finite(bad, logged_values, checkpoints)
+            return not_finite(bad, logged, checkpoints)
         if snapshot:
             checkpoints.save_averages(step, carry["state"].ema)
         if saving and (health.may_save(step) or last):
-            facts = {"seconds": seconds, "data": stream.position, "values": strict(values), "health": health.facts}
-            checkpoints.save(step, carry, facts, values)
+            own = {"seconds": watch.seconds, "data": stream.position, "values": strict(values), "health": health.facts}
+            checkpoints.save(step, carry, own, values)
         elif saving:
             writer.say(f"step {step} is not saved: step {health.healthy} was the last to be well; {health.complaint}")
         if stopping and not last:
@@ -163,30 +173,26 @@ def loop(
             writer.say(f"stopped at step {step}; run the same command to continue from step {checkpoints.latest()}")
             return {"status": "stopped", "step": step}
     checkpoints.wait()
-    seconds = earlier + time.monotonic() - began
-    images = config.steps * config.batch_size
-    return {
+    return finished(config, watch.seconds, values, health.complaint)
+
+
+def finished(config: ConfigDict, seconds: float, values: dict[str, float], complaint: str) -> dict[str, Any]:
+    """The result of a run that came to its end, with the last values logged, and what is wrong with it, if anything."""
+    result = {
         "status": "finished",
         "step": config.steps,
-        "images": images,
+        "images": config.steps * config.batch_size,
         "seconds": round(seconds, 1),
         "metrics": values,
-    } | ({"complaint": health.complaint} if health.complaint else {})
+    }
+    return result | ({"complaint": complaint} if complaint else {})
 
 
 def carry_shapes(experiment: Experiment) -> dict[str, Any]:
     """The shapes of the state and of the window of metrics, without computing either."""
     state = jax.eval_shape(experiment.init, jax.random.key(0))
-    return window.shapes(experiment.method.step, state, batch_shapes(experiment), jax.random.key(0), Axis())
-
-
-def batch_shapes(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of what one step is fed."""
-    method = experiment.method
-    per_step = (method.batches_per_step, method.batch_size)
-    beside = {name: jax.ShapeDtypeStruct((*per_step, *own), kind) for name, (own, kind) in method.space.beside.items()}
-    x = jax.ShapeDtypeStruct((*per_step, *method.space.shape), method.space.stored)
-    return {"x": x, "position": jax.ShapeDtypeStruct(per_step, jnp.int32)} | beside
+    batch = experiment.batch_shapes(experiment.config.train.batch_size)
+    return window.shapes(experiment.method.step, state, batch, jax.random.key(0), Axis())
 
 
 def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:
@@ -244,53 +250,3 @@ def why(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, result:
     except Exception as error:  # the failure to report is the run's, whatever happens while it is looked into
         return f"replaying it failed ({type(error).__name__}: {' '.join(str(error).split())})"
     return f"first bad tensor: {tensor} (see {workdir}/replay)"
-
-
-class Trace:
-    """A profile of `steps` steps of this process, from the tenth on, for TensorBoard or Perfetto."""
-
-    FIRST = 10  # by then everything is compiled and warm
-
-    def __init__(self, directory: Path, steps: int):
-        self.directory, self.steps, self.running = directory, steps, False
-
-    def before(self, step: int) -> None:
-        if self.steps and step == self.FIRST:
-            jax.profiler.start_trace(str(self.directory))
-            self.running = True
-
-    def after(self, step: int, metrics: Any, last: bool) -> None:
-        if self.running and (last or step == self.FIRST + self.steps - 1):
-            jax.block_until_ready(metrics)  # what was asked for has run
-            jax.profiler.stop_trace()
-            self.running = False
-
-
-class Stop:
-    """SIGTERM and SIGINT ask the run to end after the step under way.
-
-    On several hosts SIGTERM is left to JAX, whose notice makes all of them stop at the same step.
-    """
-
-    def __enter__(self) -> "Stop":
-        self.signalled = False
-        self.before = {}
-        if jax.process_count() > 1:
-            return self
-        with contextlib.suppress(ValueError):  # only the main thread may set handlers; elsewhere there is nobody to ask
-            self.before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        if self.signalled and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: at once, without a checkpoint
-        self.signalled = True
-
-    def asked(self, step: int) -> bool:
-        if jax.process_count() == 1:
-            return self.signalled
-        return multihost_utils.reached_preemption_sync_point(step)

@@ -1,5 +1,6 @@
 """A run directory: made, described and held by one process at a time."""
 
+import contextlib
 import fcntl
 import importlib.metadata
 import os
@@ -99,8 +100,9 @@ def surroundings() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "processor": processor(),
         "cores": cores(),
-        "commit": _commit(),
+        "commit": commit(),
         "command": shlex.join(sys.argv),
     }
 
@@ -110,6 +112,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def processor() -> str:
+    """What the processor is called, on which speeds depend; its architecture where nothing better is known."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
@@ -117,14 +128,14 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit this code stands at, "+" if it was changed since; "unknown" outside a git checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        stands = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run(
             [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return commit + ("+" if changed.strip() else "")
+    return stands + ("+" if changed.strip() else "")

@@ -10,6 +10,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from diffjax.errors import UserError
 from diffjax.progress import clock
 
 
@@ -21,6 +22,33 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(temporary, path)
 
 
+def read_json(path: Path, whole: Path | None = None) -> Any:
+    """What a JSON file says. Raises UserError where it is none, as one that was copied in part.
+
+    `whole` is what has to be made anew then: the file alone, or the run directory it is in.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path} is no JSON (cut short?); copy it again, or remove {whole or path}, and it is made again"
+        ) from error
+
+
+def read_lines(path: Path, last: int = 0) -> list[Any]:
+    """The lines of a `metrics.jsonl`, or the last so many, but one that is being written; [] if there is no file.
+
+    Raises UserError for a line that is no JSON.
+    """
+    lines = path.read_text().split("\n")[:-1] if path.is_file() else []
+    try:
+        return [json.loads(line) for line in lines[-last:]]
+    except ValueError as error:
+        raise UserError(
+            f"{path} has a line that is no JSON; copy it again, or remove {path.parent}, and it is made again"
+        ) from error
+
+
 def strict(content: Any) -> Any:
     """What JSON can say: a number that is not finite becomes the text "nan", "inf" or "-inf"."""
     if isinstance(content, dict):
@@ -28,6 +56,11 @@ def strict(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [strict(value) for value in content]
     return str(content) if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def machine_load() -> float | None:
+    """How many threads want each core of this machine, over the last minute; None where the system does not say."""
+    return round(os.getloadavg()[0] / (os.cpu_count() or 1), 2) if hasattr(os, "getloadavg") else None
 
 
 class Writer:
@@ -72,7 +105,7 @@ class Writer:
         """One line of `metrics.jsonl`, and the same for TensorBoard. `seconds` is the run's training time so far."""
         if not self.active:
             return
-        line = {"step": step, "images": images, "seconds": round(seconds, 3)} | values
+        line = {"step": step, "images": images, "seconds": round(seconds, 3), "load": machine_load()} | values
         self.lines.write(json.dumps(strict(line), allow_nan=False) + "\n")
         for name, value in values.items():
             if math.isfinite(value):  # of others TensorBoard draws nothing, and complains

@@ -89,7 +89,7 @@ def test_no_command_shows_the_help(capsys):
             ["train", "--config=configs/toy2d.py", "--config.method.conditional=true", "--dry-run"],
             "method.conditional: the data set has no labels",
         ),
-        (["ablate", "experiments/nothing.py"], "there is no file experiments/nothing.py; there are "),
+        (["ablate", "experiments/nothing.py"], "there is no file experiments/nothing.py; in experiments/ there are "),
         (["report", "--out=page.pdf"], "--out: page.pdf is written as a page; give it the ending .html"),
         (["prepare", "--config=configs/digits.py"], "nothing to prepare"),
         (["sample", "--workdir=/nowhere", "--out=x.png"], "/nowhere holds no run"),

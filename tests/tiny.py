@@ -11,7 +11,6 @@ import numpy as np
 
 from diffjax import config as configs
 from diffjax import parallel
-from diffjax.data import Stream
 from diffjax.run import Experiment
 from diffjax.train import carry_shapes
 
@@ -140,8 +139,7 @@ def steps(config, count: int):
     shapes = carry_shapes(experiment)["state"]
     state = experiment.initial_state(shapes)
     compiled = parallel.compile_step(experiment.method.step, experiment.layout, shapes)
-    method = experiment.method
-    stream = Stream(experiment.source, config.seed, method.batch_size, method.batches_per_step, experiment.layout)
+    stream = experiment.stream()
     history = []
     for _ in range(count):
         state, metrics = compiled(state, next(stream), jax.random.key(config.seed))
@@ -152,7 +150,7 @@ def steps(config, count: int):
 def losses(workdir) -> list[dict]:
     """The lines of metrics.jsonl, without what a clock had to do with."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second", "load")} for line in lines]
 
 
 def launch(*words: str, before: str = ":") -> subprocess.Popen:

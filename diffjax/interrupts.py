@@ -1,0 +1,59 @@
+"""What reaches into a run while it trains: signals that ask it to end, and a profiler that looks at some steps."""
+
+import contextlib
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class Trace:
+    """A profile of `steps` steps of this process, from the tenth on, for TensorBoard or Perfetto."""
+
+    FIRST = 10  # by then everything is compiled and warm
+
+    def __init__(self, directory: Path, steps: int):
+        self.directory, self.steps, self.running = directory, steps, False
+
+    def before(self, step: int) -> None:
+        if self.steps and step == self.FIRST:
+            jax.profiler.start_trace(str(self.directory))
+            self.running = True
+
+    def after(self, step: int, metrics: Any, last: bool) -> None:
+        if self.running and (last or step == self.FIRST + self.steps - 1):
+            jax.block_until_ready(metrics)  # what was asked for has run
+            jax.profiler.stop_trace()
+            self.running = False
+
+
+class Stop:
+    """SIGTERM and SIGINT ask the run to end after the step under way.
+
+    On several hosts SIGTERM is left to JAX, whose notice makes all of them stop at the same step.
+    """
+
+    def __enter__(self) -> "Stop":
+        self.signalled = False
+        self.before = {}
+        if jax.process_count() > 1:
+            return self
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers; elsewhere there is nobody to ask
+            self.before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.signalled and number == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice: at once, without a checkpoint
+        self.signalled = True
+
+    def asked(self, step: int) -> bool:
+        if jax.process_count() == 1:
+            return self.signalled
+        return multihost_utils.reached_preemption_sync_point(step)
