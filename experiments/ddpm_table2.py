@@ -109,7 +109,7 @@ BUDGETS = {
     ),
     "hour": Budget(
         "digits 8x8, T = 250, 128,000 images of training, 719 samples; Frechet distance of pixels to held-out digits",
-        trained("configs/cifar10_ddpm.py:digits", seeds=3, **CHAIN) * rows() * JUDGED,
+        trained("configs/cifar10_ddpm.py:digits", seeds=5, **CHAIN) * rows() * JUDGED,
         DIGITS,
         hours=2,
     ),

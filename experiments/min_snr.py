@@ -53,7 +53,7 @@ OBJECTIVE = setting(
 
 BUDGETS = {
     "minute": Budget(
-        "smoke test: digits 8x8, 17 steps of training, 64 samples; two weightings after all of it",
+        "smoke test: digits 8x8, 17 steps of training, 64 samples; two weightings after 10/17 and all of it",
         (grid("configs/cifar10_ddpm.py:digits", 1, 1, train__batch_size=32) * setting(eval__num=64)).where(
             lambda at: at["weighting"] in ("SNR", "min-SNR-5") and at["share of training"] in ("10/17", "17/17")
         ),
@@ -73,7 +73,7 @@ BUDGETS = {
         hours=12,
     ),
     "paper": Budget(
-        "CIFAR-10 instead of ImageNet: DDPM's 800,000 steps of 128, 50,000 samples",
+        "CIFAR-10 instead of ImageNet: 799,000 steps of 128 (DDPM's 800,000 in seventeenths), 50,000 samples",
         grid("configs/cifar10_ddpm.py", 47_000, 1),
         {"FID": "fid"},
         hours=72,

@@ -118,8 +118,8 @@ BUDGETS = {
         hours=8,
     ),
     "paper": Budget(
-        "28x28, 100,000 steps of 512, 26,000 samples; three seeds where the paper has one",
-        grid("", 3, 26_000, Run.of("configs/classifier.py:mnist")),
+        "28x28, 100,000 steps of 512, 26,000 samples; six seeds, that failures can be decided, for the paper's one",
+        grid("", 6, 26_000, Run.of("configs/classifier.py:mnist")),
         MEASURES,
         hours=24,
     ),

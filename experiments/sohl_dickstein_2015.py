@@ -118,8 +118,11 @@ SCHEDULES = {"learned": "", "start": "_start", "erasing": "_erasing"}
 MEASURES = {"K": "K", "K - L_null": "K_gain", "Parzen": "parzen"}
 
 
-def grid(seeds, schedules, given, leaves="dead_leaves", images="digits", num=1_438, net=""):
-    """`given` is what each row's runs are given, by row; `leaves`, `images` and `net` are variants and a config."""
+def grid(seeds, schedules, given, leaves="dead_leaves", images="digits", num=1_438, net="", net_steps=0):
+    """`given` is what each row's runs are given, by row; `leaves`, `images` and `net` are variants and a config.
+
+    `net_steps`, of 64, are as many images as the diffusion is trained on.
+    """
 
     def runs(row, config, *metrics):
         return vary("data", {row: trained(config, seeds, eval__metrics=metrics, **given.get(row, {}))})
@@ -132,7 +135,7 @@ def grid(seeds, schedules, given, leaves="dead_leaves", images="digits", num=1_4
     rows["erasing"] += runs("binary heartbeat", "configs/heartbeat.py", "bound")
     rows["learned"] += runs("MNIST", f"{CONFIG}{images}", "parzen") * setting(eval__num=num)
     if net:
-        rows["adversarial net"] = runs("MNIST", net, "parzen") * setting(eval__num=num)
+        rows["adversarial net"] = runs("MNIST", net, "parzen") * setting(eval__num=num, train__steps=net_steps)
     known = {
         "swiss roll": {"data": "swiss roll"},
         "binary heartbeat": {"data": "binary heartbeat"},
@@ -144,7 +147,10 @@ def grid(seeds, schedules, given, leaves="dead_leaves", images="digits", num=1_4
 SHORT = {"train__steps": 20, "train__batch_size": 32}
 FEW = SHORT | {"data__num_train": 1_000, "data__num_heldout": 100}
 TINY = {"method__network__channels": 16, "method__network__multipliers": (1,), "method__network__attention": ()}
-LARGE = {"leaves": "dead_leaves_32", "images": "mnist", "num": 10_000, "net": "configs/gan_mnist.py:all"}
+LARGE = {
+    "leaves": "dead_leaves_32", "images": "mnist", "num": 10_000,
+    "net": "configs/gan_mnist.py:all", "net_steps": 40_000,
+}  # fmt: skip
 BUDGETS = {
     "minute": Budget(
         "smoke test: 20 steps of 32, tiny networks, 100 held-out examples; digits 8x8 in MNIST's place, 100 samples",
@@ -159,14 +165,14 @@ BUDGETS = {
     ),
     "hour": Budget(
         "swiss roll 10,000 steps of 512, heartbeat 6,000 of 512; dead leaves 8x8 and, in MNIST's place, digits 8x8:"
-        " 100 steps of diffusion and 128,000 images of training, 1,438 samples",
-        grid(3, SCHEDULES, {}, net="configs/gan_digits.py"),
+        " 100 steps of diffusion, 1,438 samples; 128,000 images of training, of an adversarial net as well",
+        grid(3, SCHEDULES, {}, net="configs/gan_digits.py", net_steps=2_000),
         MEASURES,
         hours=2,
     ),
     "day": Budget(
-        "likewise, but dead leaves 32x32 and 640,000 patches of training, MNIST and 2,560,000 images: 1,000 steps of"
-        " diffusion, 10,000 samples",
+        "likewise, but dead leaves 32x32 and 640,000 patches of training, MNIST and 2,560,000 images, which the"
+        " adversarial net has as well: 1,000 steps of diffusion, 10,000 samples",
         grid(3, SCHEDULES, {"dead leaves": {"train__steps": 5_000}}, **LARGE),
         MEASURES,
         hours=12,

@@ -22,7 +22,7 @@ class Cell:
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # quantity -> how it was measured
     refused: Mapping[str, str] = field(default_factory=dict)  # quantity -> why its seeds have no mean
     failed: Mapping[int, str] = field(default_factory=dict)  # seed -> why its run failed
-    blocked: Mapping[int, str] = field(default_factory=dict)  # seed -> why it will not be measured
+    blocked: Mapping[int, str] = field(default_factory=dict)  # seed -> why it was not measured
     provenance: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # seed -> commit, device, command, ...
     now: str = ""  # of a cell that older code made: how far the one has come that will replace it
 
@@ -89,13 +89,14 @@ class Cells:
 
     def rows(self) -> list[str]:
         """The labels of the rows that this budget has, in the table's order."""
-        return self._labels(self.table.rows)
+        return self.labels(self.table.rows)
 
     def columns(self) -> list[str]:
         """Likewise of the columns; [""] of a table that has none."""
-        return self._labels(self.table.columns) if self.table.columns else [""]
+        return self.labels(self.table.columns) if self.table.columns else [""]
 
-    def _labels(self, axis: Axis) -> list[str]:
+    def labels(self, axis: Axis) -> list[str]:
+        """Those of an axis that this budget has, in the table's order."""
         here = {cell.where[axis.name] for cell in self.cells}
         return [label for label in axis.labels if label in here]
 

@@ -7,22 +7,21 @@ tests needs no correction), and contradicted when one is contradicted at the lev
 does, Bonferroni's); a claim that one of several holds the other way round. Everything else is not decided: so is
 whatever was measured once.
 
-A run that failed counts: it is worse than any that did not, whatever the quantity, and as there is no number then, an
-exact test of ranks decides in place of the intervals, at the same level. That a place fails is decided by the exact
-interval of the share of its runs that do (Clopper and Pearson 1934), against one half.
+Where there is no interval an exact test decides, at the same level. A run that failed counts: it is worse than any that
+did not, whatever the quantity, and ranks (of the same networks: signs) tell two places apart. So they do where the
+seeds of one all give the same number, whose spread then is not known; that such a place lies within bounds is decided
+as it is that a place fails: by the share of runs that do, against one half.
 """
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import NamedTuple
 
-from scipy import stats
-
+from diffjax.ablation import exact, intervals
 from diffjax.ablation.cells import Cell, Cells
-from diffjax.ablation.table import Where
+from diffjax.ablation.intervals import shown
+from diffjax.ablation.table import Table, Where
 from diffjax.metrics.protocol import differences
 
 LEVEL = 0.05  # of the intervals: 95 %
@@ -44,26 +43,46 @@ class Verdict(NamedTuple):
 
 
 class Statement:
-    """Something that cells can say. Subclasses answer `decide(cells, level)`."""
+    """Something that cells can say."""
 
     def decide(self, cells: Cells, level: float = LEVEL) -> Finding:
+        """Whether these cells say it, at this level."""
+        raise NotImplementedError
+
+    def check(self, table: Table) -> None:
+        """Raises UserError unless the table has the quantity and the places that this is of."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper, and what it means for the cells."""
+    """A sentence of the paper, and what it means for the cells.
+
+    A claim that was made once cells were there to see says so: they may have suggested it.
+    """
 
     says: str
     statement: Statement
+    added: str = ""  # when, if not before any cell: "after the cells of hour were seen"
 
     def verdict(self, cells: Cells) -> Verdict:
         holds, why = self.statement.decide(cells)
-        return Verdict(self.says, {True: "reproduced", False: "contradicted", None: "not decided"}[holds], why)
+        says = f"{self.says} (added {self.added})" if self.added else self.says
+        return Verdict(says, {True: "reproduced", False: "contradicted", None: "not decided"}[holds], why)
+
+
+class _Several(Statement):
+    """Statements together."""
+
+    statements: tuple[Statement, ...]
+
+    def check(self, table):
+        for statement in self.statements:
+            statement.check(table)
 
 
 @dataclass(frozen=True)
-class All(Statement):
+class All(_Several):
     """All of them hold."""
 
     statements: tuple[Statement, ...]
@@ -81,7 +100,7 @@ class All(Statement):
 
 
 @dataclass(frozen=True)
-class AnyOf(Statement):
+class AnyOf(_Several):
     """At least one of them holds."""
 
     statements: tuple[Statement, ...]
@@ -116,6 +135,11 @@ class Less(Statement):
     low: Where
     high: Where
 
+    def check(self, table):
+        table.check_quantity(self.quantity)
+        table.check(self.low)
+        table.check(self.high)
+
     def decide(self, cells, level=LEVEL):
         name = f"{self.quantity} at {_name(self.low)} < at {_name(self.high)}"
         low, high = cells.at(self.low), cells.at(self.high)
@@ -124,10 +148,14 @@ class Less(Statement):
         if low.failed or high.failed:
             holds, why = _less_where_runs_fail(self.quantity, low, high, cells.better(self.quantity), level)
             return Finding(holds, f"{name}: {why}")
-        paired, ends = low.runs == high.runs, _difference(self.quantity, low, high, level)
-        if ends is None:
+        if min(len(low.runs), len(high.runs)) < 2:
             return Finding(None, f"{name}: one seed has no interval")
-        return Finding(_side(*ends), f"{name}: difference {_interval(*ends)}{' (paired)' if paired else ''}")
+        ends = intervals.of_difference(self.quantity, low, high, level)
+        if ends is None:
+            holds, why = _less_without_spread(self.quantity, low, high, level)
+            return Finding(holds, f"{name}: {why}")
+        paired = " (paired)" if low.runs == high.runs else ""
+        return Finding(intervals.side(*ends), f"{name}: difference {shown(*ends)}{paired}")
 
 
 @dataclass(frozen=True)
@@ -143,6 +171,11 @@ class Near(Statement):
     other: Where
     share: float
 
+    def check(self, table):
+        table.check_quantity(self.quantity)
+        table.check(self.one)
+        table.check(self.other)
+
     def decide(self, cells, level=LEVEL):
         name = f"{self.quantity} at {_name(self.one)} within {self.share:.0%} of that at {_name(self.other)}"
         one, other = cells.at(self.one), cells.at(self.other)
@@ -151,11 +184,11 @@ class Near(Statement):
         if one.failed or other.failed:
             return Finding(None, f"{name}: {'; '.join(cell.said for cell in (one, other) if cell.failed)}")
         margin = math.copysign(self.share, other.mean(self.quantity))
-        above = _difference(self.quantity, other, one, level, of_low=1 - margin)
-        below = _difference(self.quantity, other, one, level, of_low=1 + margin)
+        above = intervals.of_difference(self.quantity, other, one, level, of_low=1 - margin)
+        below = intervals.of_difference(self.quantity, other, one, level, of_low=1 + margin)
         if above is None or below is None:
-            return Finding(None, f"{name}: one seed has no interval")
-        said = f"{name}: from its lower bound {_interval(*above)}, from its upper {_interval(*below)}"
+            return Finding(None, f"{name}: one seed, or seeds that are all alike, have no interval")
+        said = f"{name}: from its lower bound {shown(*above)}, from its upper {shown(*below)}"
         if above[0] >= 0 and below[1] <= 0:
             return Finding(True, said)
         return Finding(False if above[1] < 0 or below[0] > 0 else None, said)
@@ -163,12 +196,19 @@ class Near(Statement):
 
 @dataclass(frozen=True)
 class Within(Statement):
-    """The mean of `quantity` at a place lies in [low, high]. Where most runs fail it does not."""
+    """The mean of `quantity` at a place lies in [low, high]. Where most runs fail it does not.
+
+    Where all runs give the same number: most of them lie there.
+    """
 
     quantity: str
     where: Where
     low: float = -math.inf
     high: float = math.inf
+
+    def check(self, table):
+        table.check_quantity(self.quantity)
+        table.check(self.where)
 
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
@@ -181,8 +221,13 @@ class Within(Statement):
         values = list(cell.values[self.quantity].values())
         if len(values) < 2:
             return Finding(None, f"{name}: one seed has no interval")
-        lowest, highest = _of_mean(values, level)
-        said = f"{name}: mean {_interval(lowest, highest)}"
+        ends = intervals.of_mean(values, level)
+        if ends is None:
+            inside = len(values) if self.low <= values[0] <= self.high else 0
+            most, why = _share_of(inside, len(values), f"lie there, all of {values[0]:g}", level)
+            return Finding(most, f"{name}: {why}")
+        lowest, highest = ends
+        said = f"{name}: mean {shown(lowest, highest)}"
         if self.low <= lowest and highest <= self.high:
             return Finding(True, said)
         return Finding(False if highest < self.low or lowest > self.high else None, said)
@@ -194,6 +239,9 @@ class Fails(Statement):
 
     where: Where
 
+    def check(self, table):
+        table.check(self.where)
+
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
         if not cell.complete:
@@ -204,64 +252,77 @@ class Fails(Statement):
 
 def increases(quantity: str, along: str, over: Sequence[str] = (), **fixed: str) -> Statement:
     """`quantity` grows from each label of an axis to the next (those of `over`), for every label of the others."""
-    return _Ordered(quantity, along, tuple(map(str, over)), tuple(fixed.items()), rising=True)
+    return _Ordered(quantity, along, fixed, tuple(map(str, over)), rising=True)
 
 
 def decreases(quantity: str, along: str, over: Sequence[str] = (), **fixed: str) -> Statement:
     """`quantity` falls from each label of an axis to the next (those of `over`), for every label of the others."""
-    return _Ordered(quantity, along, tuple(map(str, over)), tuple(fixed.items()), rising=False)
+    return _Ordered(quantity, along, fixed, tuple(map(str, over)), rising=False)
 
 
 def least(quantity: str, along: str, **where: str) -> Statement:
     """`quantity` is less at this place than at any other along an axis."""
-    return _Extreme(quantity, along, tuple(where.items()), low=True)
+    return _Extreme(quantity, along, where, (), low=True)
 
 
 def greatest(quantity: str, along: str, **where: str) -> Statement:
     """`quantity` is greater at this place than at any other along an axis."""
-    return _Extreme(quantity, along, tuple(where.items()), low=False)
+    return _Extreme(quantity, along, where, (), low=False)
 
 
 @dataclass(frozen=True)
-class _Ordered(Statement):
+class _Along(Statement):
+    """Comparisons along an axis, at whatever places a budget has; where it lacks some, it is said which there are."""
+
     quantity: str
     along: str
-    over: tuple[str, ...]
-    fixed: tuple[tuple[str, str], ...]
+    where: Where  # the label of each axis that is fixed, and of this axis where one place is compared with the others
+    over: tuple[str, ...]  # the labels of this axis that are compared; (): all
+
+    def comparisons(self, cells: Cells) -> All:
+        raise NotImplementedError
+
+    def check(self, table):
+        table.check_quantity(self.quantity)
+        table.check_labels({self.along: self.over} | {name: (label,) for name, label in self.where.items()})
+
+    def decide(self, cells, level=LEVEL):
+        holds, why = self.comparisons(cells).decide(cells, level)
+        others = (axis for axis in cells.table.axes if axis.name == self.along or axis.name not in self.where)
+        lacking = [
+            f"of {axis.name} only {', '.join(here)}"
+            for axis in others
+            if 0 < len(here := cells.labels(axis)) < len(axis.labels) and not (self.over and axis.name == self.along)
+        ]
+        return Finding(holds, "; ".join([why, *lacking]))
+
+
+@dataclass(frozen=True)
+class _Ordered(_Along):
     rising: bool
 
     def comparisons(self, cells: Cells) -> All:
         comparisons = []
-        for line in cells.lines(self.along, dict(self.fixed), self.over):
+        for line in cells.lines(self.along, self.where, self.over):
             for one, next_one in zip(line, line[1:], strict=False):
                 low, high = (one, next_one) if self.rising else (next_one, one)
                 comparisons.append(Less(self.quantity, low, high))
         return All(tuple(comparisons))
 
-    def decide(self, cells, level=LEVEL):
-        return self.comparisons(cells).decide(cells, level)
-
 
 @dataclass(frozen=True)
-class _Extreme(Statement):
-    quantity: str
-    along: str
-    where: tuple[tuple[str, str], ...]
+class _Extreme(_Along):
     low: bool
 
     def comparisons(self, cells: Cells) -> All:
-        here = dict(self.where)
-        fixed = {name: label for name, label in here.items() if name != self.along}
+        fixed = {name: label for name, label in self.where.items() if name != self.along}
         comparisons = []
         for line in cells.lines(self.along, fixed):
-            own = [place for place in line if place[self.along] == here[self.along]]
-            others = [place for place in line if place[self.along] != here[self.along]]
+            own = [place for place in line if place[self.along] == self.where[self.along]]
+            others = [place for place in line if place[self.along] != self.where[self.along]]
             pairs = [(own[0], other) for other in others] if own else []
             comparisons += [Less(self.quantity, *(pair if self.low else reversed(pair))) for pair in pairs]
         return All(tuple(comparisons))
-
-    def decide(self, cells, level=LEVEL):
-        return self.comparisons(cells).decide(cells, level)
 
 
 def _not_comparable(quantity: str, *cells: Cell) -> str:
@@ -278,62 +339,7 @@ def _not_comparable(quantity: str, *cells: Cell) -> str:
     return f"measured under different protocols, {', '.join(differing)}" if differing else ""
 
 
-# ---------------------------------------------------------------------------------------------------------- intervals
-
-
-def _difference(quantity: str, low: Cell, high: Cell, level: float, of_low: float = 1.0) -> tuple[float, float] | None:
-    """The interval of the mean of high - of_low x low; None where one seed has none. Seed by seed on the same runs."""
-    first = {seed: of_low * value for seed, value in low.values[quantity].items()}
-    return (_paired if low.runs == high.runs else _welch)(first, high.values[quantity], level)
-
-
-def _paired(low: Mapping[int, float], high: Mapping[int, float], level: float) -> tuple[float, float] | None:
-    """The interval of the mean of high - low, seed by seed."""
-    seeds = sorted(low.keys() & high.keys())
-    return _of_mean([high[seed] - low[seed] for seed in seeds], level) if len(seeds) > 1 else None
-
-
-def _welch(low: Mapping[int, float], high: Mapping[int, float], level: float) -> tuple[float, float] | None:
-    """Welch's interval of mean(high) - mean(low)."""
-    first, second = list(low.values()), list(high.values())
-    if min(len(first), len(second)) < 2:
-        return None
-    difference = statistics.fmean(second) - statistics.fmean(first)
-    squares = [statistics.variance(values) / len(values) for values in (first, second)]
-    if not sum(squares):
-        return difference, difference
-    degrees = sum(squares) ** 2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (first, second), strict=True))
-    half = stats.t.ppf(1 - level / 2, degrees) * math.sqrt(sum(squares))
-    return difference - half, difference + half
-
-
-def _of_mean(values: Sequence[float], level: float) -> tuple[float, float]:
-    """Student's interval of a mean of two or more values."""
-    half = stats.t.ppf(1 - level / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return statistics.fmean(values) - half, statistics.fmean(values) + half
-
-
-def _side(lowest: float, highest: float) -> bool | None:
-    """Whether an interval lies above 0, below it, or neither."""
-    if lowest > 0:
-        return True
-    return False if highest < 0 else None
-
-
-def _interval(lowest: float, highest: float) -> str:
-    return f"{lowest:.4g} .. {highest:.4g}"
-
-
-# ----------------------------------------------------------------------------------------------------- where runs fail
-
-
-class _Tested(NamedTuple):
-    """What an exact test says of two sets of outcomes."""
-
-    name: str
-    less: bool  # whether the first are the less ones, as far as they differ
-    p: float  # two-sided
-    enough: int  # seeds of each without which p cannot reach the level
+# ------------------------------------------------------------------------------------------- where there is no interval
 
 
 def _less_where_runs_fail(quantity: str, low: Cell, high: Cell, better: str, level: float) -> Finding:
@@ -341,54 +347,39 @@ def _less_where_runs_fail(quantity: str, low: Cell, high: Cell, better: str, lev
     counts = f"{len(low.failed)} of {len(low.runs)} runs failed against {len(high.failed)} of {len(high.runs)}"
     if not better:
         return Finding(None, f"{counts}; neither less nor more of it is better")
-    worst = math.inf if better == "less" else -math.inf
-    first, second = ([cell.values.get(quantity, {}).get(seed, worst) for seed in sorted(cell.runs)]
+    return _by_exact_test(quantity, low, high, math.inf if better == "less" else -math.inf, counts, level)
+
+
+def _less_without_spread(quantity: str, low: Cell, high: Cell, level: float) -> Finding:
+    """Whether it is less at `low`, where the seeds of one, or the differences of the same networks, are all alike."""
+    values = [list(cell.values[quantity].values()) for cell in (low, high)]
+    if values[0][0] == values[1][0] and all(len(set(of)) == 1 for of in values):
+        return Finding(None, f"all seeds of both give {values[0][0]:g}")
+    return _by_exact_test(quantity, low, high, math.nan, "seeds that are all alike show no spread", level)
+
+
+def _by_exact_test(quantity: str, low: Cell, high: Cell, failed: float, said: str, level: float) -> Finding:
+    """Whether it is less at `low`, by signs or ranks, where a run that failed counts as this number."""
+    first, second = ([cell.values.get(quantity, {}).get(seed, failed) for seed in sorted(cell.runs)]
                      for cell in (low, high))  # fmt: skip
-    tested = (_signs if low.runs == high.runs else _ranks)(first, second, level)
-    why = f"{counts}, p = {tested.p:.2g} by {tested.name}"
+    tested = (exact.signs if low.runs == high.runs else exact.ranks)(first, second, level)
+    why = f"{said}, p = {tested.p:.2g} by {tested.name}"
     if tested.p <= level:
         return Finding(tested.less, why)
     few = min(len(first), len(second)) < tested.enough
     return Finding(None, f"{why}; at least {tested.enough} seeds of each are needed" if few else why)
 
 
-def _signs(first: Sequence[float], second: Sequence[float], level: float) -> _Tested:
-    """The sign test, of the seeds of two places of the same networks; those in which both are equal say nothing."""
-    less = sum(a < b for a, b in zip(first, second, strict=True))
-    more = sum(a > b for a, b in zip(first, second, strict=True))
-    p = stats.binomtest(less, less + more).pvalue if less + more else 1.0
-    return _Tested("signs", less > more, float(p), _alike(level))
-
-
-def _ranks(first: Sequence[float], second: Sequence[float], level: float) -> _Tested:
-    """Wilcoxon's sum of ranks (1945), over all ways to deal them out to two places, with ties as they are."""
-    ranks = [round(2 * rank) for rank in stats.rankdata([*first, *second])]  # of ties they are halves
-    own, ways = sum(ranks[: len(first)]), {(0, 0): 1}  # (how many are dealt to the first, their sum): in so many ways
-    for rank in ranks:
-        for (dealt, total), number in list(ways.items()):
-            ways[dealt + 1, total + rank] = ways.get((dealt + 1, total + rank), 0) + number
-    sums = {total: number for (dealt, total), number in ways.items() if dealt == len(first)}
-    as_low = sum(number for total, number in sums.items() if total <= own) / sum(sums.values())
-    as_high = sum(number for total, number in sums.items() if total >= own) / sum(sums.values())
-    enough = next(n for n in count(1) if 2 / math.comb(2 * n, n) <= level)
-    return _Tested("ranks", as_low < as_high, min(1.0, 2 * min(as_low, as_high)), enough)
-
-
 def _share_that_fails(cell: Cell, level: float) -> Finding:
-    """Whether more than half of all runs of a place fail, by the exact interval of the share (Clopper and Pearson)."""
-    failed, runs = len(cell.failed), len(cell.runs)
-    low, high = stats.binomtest(failed, runs).proportion_ci(1 - level, method="exact")
-    why = f"{failed} of {runs} runs failed, a share of {_interval(low, high)}"
-    if low > 0.5:
-        return Finding(True, why)
-    if high < 0.5:
-        return Finding(False, why)
-    return Finding(None, f"{why}; at least {_alike(level)} seeds are needed" if runs < _alike(level) else why)
+    """Whether more than half of all runs of a place fail."""
+    return _share_of(len(cell.failed), len(cell.runs), "failed", level)
 
 
-def _alike(level: float) -> int:
-    """How many tosses of a coin that all fall alike are too many for chance, two-sided."""
-    return next(n for n in count(1) if 2 * 0.5**n < level)
+def _share_of(those: int, runs: int, did: str, level: float) -> Finding:
+    """Whether more than half of all runs do what so many did."""
+    share = exact.share(those, runs, level)
+    why = f"{those} of {runs} runs {did}, a share of {shown(share.low, share.high)}"
+    return Finding(share.most, f"{why}; at least {share.enough} seeds are needed" if runs < share.enough else why)
 
 
 def _name(where: Where) -> str:

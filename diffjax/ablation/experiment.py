@@ -10,6 +10,7 @@ from pathlib import Path
 from diffjax.ablation.claims import Claim
 from diffjax.ablation.grid import Grid
 from diffjax.ablation.table import Table
+from diffjax.config import did_you_mean
 from diffjax.errors import UserError
 from diffjax.userfile import executed
 
@@ -49,8 +50,11 @@ def read(path: str | Path) -> Experiment:
     """The experiment in a file. Raises UserError, in one line, for whatever is wrong with it."""
     path = Path(path)
     if path.suffix != ".py" or not path.is_file():
-        there = ", ".join(sorted(str(file) for file in Path("experiments").glob("*.py") if file.stem != "__init__"))
-        raise UserError(f"experiment: there is no file {path}; there are {there or 'none'}")
+        there = sorted(file.stem for file in Path("experiments").glob("*.py") if file.stem != "__init__")
+        meant = did_you_mean(path.stem, there)
+        raise UserError(
+            f"experiment: there is no file {path}; in experiments/ there are {', '.join(there) or 'none'}{meant}"
+        )
     with executed(path, str(path)) as module:
         pass
     for name, kind in (("PAPER", Table), ("CLAIMS", tuple), ("BUDGETS", dict)):
@@ -64,7 +68,12 @@ def read(path: str | Path) -> Experiment:
 
 
 def _check(experiment: Experiment) -> None:
-    """Every point of every grid stands in the table, and every measure is of one of its quantities."""
+    """The places of every grid and every claim stand in the table, and so do the quantities they are of."""
+    for claim in experiment.claims:
+        try:
+            claim.statement.check(experiment.paper)
+        except UserError as error:
+            raise error.about("experiment: ", f"{experiment.path}: claim {claim.says!r}: ") from None
     quantities = {quantity.name for quantity in experiment.paper.quantities}
     for name, budget in experiment.budgets.items():
         if name not in BUDGETS:

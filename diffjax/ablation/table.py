@@ -112,6 +112,20 @@ class Table:
             raise UserError(
                 f"experiment: {dict(where)} is no place in a table of {' and '.join(a.name for a in self.axes)}"
             )
-        for axis in self.axes:
-            if where[axis.name] not in axis.labels:
-                raise UserError(f"experiment: {axis.name} {where[axis.name]!r} is not one of {', '.join(axis.labels)}")
+        self.check_labels({name: (label,) for name, label in where.items()})
+
+    def check_labels(self, labels: Mapping[str, Sequence[str]]) -> None:
+        """Raises UserError for an axis that is not in this table, or labels that its axis does not have."""
+        known = {axis.name: axis.labels for axis in self.axes}
+        for name, some in labels.items():
+            if name not in known:
+                raise UserError(f"experiment: {name!r} is no axis of this table; it has {' and '.join(known)}")
+            for label in some:
+                if label not in known[name]:
+                    raise UserError(f"experiment: {name} {label!r} is not one of {', '.join(known[name])}")
+
+    def check_quantity(self, name: str) -> None:
+        """Raises UserError for a quantity that is not in this table."""
+        known = [quantity.name for quantity in self.quantities]
+        if name not in known:
+            raise UserError(f"experiment: {name!r} is no quantity of this table; it has {', '.join(known)}")
