@@ -14,6 +14,7 @@ from diffjax.ablation.progress import Show
 from diffjax.ablation.work import ENDED, set_aside, state_of, work
 from diffjax.errors import UserError
 from diffjax.progress import aside
+from diffjax.workdir import commit
 
 ROOT = Path("runs/ablations")
 
@@ -47,6 +48,8 @@ def ablate(
     runs = ledger.missing(experiment, budget, plan, root) if missing else plan
     if missing:
         aside(f"the ledger has {len(plan) - len(runs)} of {len(plan)} runs")
+    if budget != ledger.SMOKE and commit().endswith("+"):
+        aside("the code was changed since its commit: the ledger will say so of what is run now; better commit first")
     command = commands(experiment, budget, root)
     if backend == "print":
         for line in lines(runs, root, command):

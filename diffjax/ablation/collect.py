@@ -1,6 +1,5 @@
 """Cells from run directories: what each seed gave to a place is read, then the seeds of a place are put together."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +9,16 @@ from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.cost import cost_of
 from diffjax.ablation.experiment import Budget, Experiment
 from diffjax.ablation.plan import Evaluation, Task
+from diffjax.ablation.raised import RUN, raised
 from diffjax.ablation.table import Where
 from diffjax.ablation.work import state_of
 from diffjax.errors import UserError
 from diffjax.metrics import Metric
 from diffjax.metrics.protocol import differences
+from diffjax.writer import read_json
 
-KEPT = ("commit", "device", "cores", "nfe", "weights", "step")  # of the provenance that a measurement has written down
+PLACE = ("commit", "device", "processor", "cores")  # by which code and where
+KEPT = (*PLACE, "nfe", "weights", "step")  # of the provenance that a measurement has written down
 
 
 class Part(NamedTuple):
@@ -24,7 +26,7 @@ class Part(NamedTuple):
 
     seed: int
     run: str  # its id
-    status: str  # "done", "failed", "blocked" (a run that it needs has failed) or "not run"
+    status: str  # "done", "failed", "blocked" (it raised, or a run that it needs has failed) or "not run"
     said: str = ""
     scores: Mapping[str, Metric] = {}
     made: Mapping[str, Any] = {}  # of what is done or failed: by which code, where, how
@@ -67,12 +69,15 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
         return Part(task.seed, task.id, "failed", state.said, {}, trained | {"code": [state.code]} | how)
     path = evaluation.path(workdir)
     if not path.is_file():
-        return Part(task.seed, task.id, "blocked" if state.status == "blocked" else "not run", state.said)
-    content = json.loads(path.read_text())
+        said = state.said if state.status == "blocked" else raised(workdir, RUN, evaluation.id)
+        return Part(task.seed, task.id, "blocked" if said else "not run", _placeless(said, root))
+    content = read_json(path)
     of = content["provenance"]
     made = {name: of[name] for name in KEPT if of.get(name) is not None} | {"code": [state.code, of["code"]]} | how
     if any(made.get(name) != value for name, value in trained.items()):
         made["trained"] = trained  # elsewhere, or at another commit
+    if trained:
+        made["took"] = read_json(workdir / "result.json", workdir)["seconds"]  # training, as long as it lasted
     found = cost_of(workdir) | {score["name"]: score for score in content["metrics"]}
     scores = {name: Metric(name, float(score["value"]), score["protocol"]) for name, score in found.items()}
     for name in wanted:
@@ -90,8 +95,8 @@ def _placeless(value: Any, root: Path) -> Any:
 def _surroundings(workdir: Path) -> dict[str, Any]:
     """Where a run was trained; {} of what is computed."""
     path = workdir / "config.json"
-    config = json.loads(path.read_text()) if path.is_file() else {}
-    return {name: config[name] for name in ("commit", "device", "cores") if name in config}
+    config = read_json(path, workdir) if path.is_file() else {}
+    return {name: config[name] for name in PLACE if name in config}
 
 
 # ------------------------------------------------------------------------------------------------------------ combine

@@ -8,6 +8,7 @@ from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.ledger import stale
 from diffjax.ablation.plan import Task
 from diffjax.ablation.table import MARKS, Marked, Quantity, Where
+from diffjax.progress import clock
 
 
 class Sheet(NamedTuple):
@@ -109,17 +110,32 @@ def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
     if not records:
         return ["", *_troubles(cells)]
     trained = [made["trained"] for made in records if "trained" in made]  # elsewhere, or at another commit
-    commits = {str(made["commit"])[:10] for made in (*records, *trained) if "commit" in made}
+    commits = {_short(str(made["commit"])) for made in (*records, *trained) if "commit" in made}
     here, there = _devices(records), _devices(trained)
     elsewhere = f" (in part trained on {there})" if there not in ("", here) else ""
     line = f"Made on {here}{elsewhere}, commit {', '.join(sorted(commits))}."
+    took = {cell.runs[seed]: made["took"] for cell in cells.cells for seed, made in cell.provenance.items()
+            if "took" in made}  # fmt: skip
+    if took:
+        line += f" {len(took)} runs were trained in {clock(sum(took.values()))} together."
     if old := sum(stale(cell, plan) for cell in cells.cells):
         line += f" {old} cells are stale: older code, or another config, made them; --rerun-stale does them again."
     return [line, *_troubles(cells)]
 
 
+def _short(commit: str) -> str:
+    """A commit as it is usually cut, which keeps the "+" of code that was changed since."""
+    return commit[:10] + "+" * commit.endswith("+")
+
+
 def _devices(records: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(sorted({str(made["device"])[:40] for made in records if "device" in made}))
+    """The kinds of devices, and of cores what the processor is called."""
+    named = {
+        f"{made['device']}, {made['processor']}" if made.get("processor") and made["device"].endswith("cpu")
+        else str(made["device"])
+        for made in records if "device" in made
+    }  # fmt: skip
+    return ", ".join(sorted(name[:60] for name in named))
 
 
 def _troubles(cells: Cells, most: int = 3) -> list[str]:

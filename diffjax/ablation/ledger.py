@@ -190,13 +190,17 @@ def _json(cell: Cell) -> dict[str, Any]:
 
 
 def published(paper: Table, where: Where) -> dict[str, dict[str, Any]]:
-    """What was published at a place, by quantity, each with its mark: a number, a number and its spread, or a word."""
+    """What was published at a place, by quantity, each with its mark: a number, a number and its spread, or a word.
+
+    The source is the table's; what is derived is nobody's but the experiment's own.
+    """
     found = {}
     for quantity in paper.quantities:
         value = paper.published(quantity.name, where)
         value, mark = (value.value, value.mark) if isinstance(value, Marked) else (value, quantity.mark)
         if value is not None:
-            found[quantity.name] = {"value": value, "mark": mark}
+            derived = {"source": "derived in the experiment's file"} if mark == "D" else {}
+            found[quantity.name] = {"value": value, "mark": mark} | derived
     return found
 
 

@@ -7,15 +7,26 @@ at hand; a page without them says so.
 import base64
 import html
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
 
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.layout import Sheet, made, sheets
 from diffjax.ablation.plan import Task
 from diffjax.ablation.progress import place
-from diffjax.ablation.work import FILM, FORWARD
+from diffjax.ablation.work import FILM, FORWARD, FRAMES
+from diffjax.config import build
+from diffjax.diffusion import Process, Sampler
+from diffjax.errors import UserError
+from diffjax.run import from_json
+from diffjax.writer import read_json, read_lines
 
 MOST = 24  # runs of a table whose curves, samples and films are shown
 STYLE = """
@@ -26,7 +37,8 @@ table:not(.claims) :is(th,td){white-space:nowrap}.wide{overflow-x:auto;font-size
 caption{text-align:left;font-size:13px;color:#555;min-width:45rem}
 .reproduced{color:#17703a}.contradicted{color:#b3261e}.undecided{color:#8a6d00}figure{display:inline-block;margin:.5rem;
 vertical-align:top}
-figcaption{font-size:13px;color:#555;max-width:22rem}img{image-rendering:pixelated;max-width:22rem}code{font-size:13px}
+figcaption,output{font-size:13px;color:#555;max-width:22rem}img{image-rendering:pixelated;max-width:22rem}
+output{display:block}.film{margin-top:.5rem}.film input{width:22rem;margin:0}code{font-size:13px}
 """
 SLIDE = """
 for(const film of document.querySelectorAll('.film')){const frames=JSON.parse(film.querySelector('script').textContent);
@@ -38,10 +50,19 @@ Section = tuple[Experiment, str, Cells, Sequence[Task]]
 
 
 def write(path: Path, sections: Iterable[Section], root: Path) -> None:
-    """Writes the page, whole."""
-    body = "\n".join(_section(*section, root) for section in sections) or "<p>The ledger is empty.</p>"
+    """Writes the page whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(_page(sections, root), encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _page(sections: Iterable[Section], root: Path) -> str:
+    body = "\n".join(_section(*section, root) for section in sections) or "<p>The ledger is empty.</p>"
+    return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>diffjax: experiments</title>'
         f"<style>{STYLE}</style>"
         f"<h1>Experiments</h1><p>Published cells stand beside ours and are no comparison: data, networks and lengths "
@@ -99,10 +120,15 @@ def _runs(plan: Sequence[Task], root: Path) -> str:
     return said + "".join(_figure(task, task.workdir(root)) for task in shown[:MOST])
 
 
-def _drawn(workdir: Path) -> str:
-    """How a run's pictures were drawn, as it says itself."""
+def _config(workdir: Path) -> ConfigDict:
+    """What a run says of itself; nothing where it does not."""
     path = workdir / "config.json"
-    sampler = json.loads(path.read_text())["config"].get("sampler", {}) if path.is_file() else {}
+    return from_json(read_json(path, path.parent)["config"]) if path.is_file() else ConfigDict()
+
+
+def _drawn(config: ConfigDict) -> str:
+    """How a run's pictures were drawn."""
+    sampler = config.get("sampler", {})
     if sampler.get("steps", 1) < 2:
         return ""
     guidance = sampler.get("guidance", {}).get("scale")
@@ -111,19 +137,59 @@ def _drawn(workdir: Path) -> str:
 
 def _figure(task: Task, workdir: Path) -> str:
     """A run's curve, its last picture, and its film, below what distinguishes it from the others."""
-    words = ", ".join(filter(None, [f"seed {task.seed}", _drawn(workdir), task.source]))
+    config = _config(workdir)
+    words = ", ".join(filter(None, [f"seed {task.seed}", _drawn(config), task.source]))
     name = f"<b>{_text(place(task) or 'all places')}</b><br>{_text(words)} <code>{task.id}</code>"
     parts = [_curve(workdir / "metrics.jsonl")]
     samples = sorted((workdir / "samples").glob("*.png"))
     if samples:
         parts.append(f'<img alt="samples" src="{_inline(samples[-1])}">')
-    noising = sorted((workdir / FORWARD).glob("*.png"))
-    said = [f"t = {int(k)} of {steps}" for k, _, steps in (frame.stem.split("_") for frame in noising)]
-    parts.append(_film("forward: what is left of the data + noise = x_t", noising, said))
-    frames = sorted((workdir / FILM).glob("*.png"))
-    said = [f"{i + 1} of {len(frames)}" for i in range(len(frames))]
-    parts.append(_film("backward: x_t beside the predicted x0", frames, said))
+    schedule = Schedule.of(config)
+    there = sorted((workdir / FORWARD).glob("*.png"))
+    parts.append(_film("forward: what is left of the data + noise = x_t", there, _said_there(there, schedule)))
+    back = sorted((workdir / FILM).glob("*.png"))
+    said = _said_back(len(back), config.get("sampler", {}).get("steps", 0), schedule)
+    parts.append(_film("backward: x_t beside the predicted x0", back, said))
     return f"<figure><figcaption>{name}</figcaption>{''.join(parts)}</figure>"
+
+
+class Schedule(NamedTuple):
+    """When and how noisy: the process of a run, and the times t_0 > .. > t_N of its sampler."""
+
+    process: Process
+    grid: np.ndarray
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Schedule | None":
+        """None of what has no sigma that its config would tell: a GAN, categories, a learned process, an old run."""
+        try:
+            process, sampler = build("process", config["method"]["process"]), build("sampler", config["sampler"])
+            known = isinstance(process, Process) and isinstance(sampler, Sampler)
+            return cls(process, np.asarray(sampler.grid(process, sampler.steps))) if known else None
+        except (KeyError, TypeError, UserError):  # the last two: a component whose fields were others then
+            return None
+
+    def sigma(self, t: float) -> str:
+        return f"sigma = {float(self.process.sigma(jnp.float32(t))):.3g}"
+
+
+def _said_there(frames: Sequence[Path], schedule: Schedule | None) -> list[str]:
+    """What each frame of the way to noise is, by its name: k_of_T.png."""
+    times = [(int(k), int(steps)) for k, _, steps in (frame.stem.split("_") for frame in frames)]
+    return [f"t = {k} of {steps}" + (f", {schedule.sigma(k / steps)}" if schedule else "") for k, steps in times]
+
+
+def _said_back(count: int, steps: int, schedule: Schedule | None) -> list[str]:
+    """What each of `count` frames of the way back is, of a sampler of so many steps, of which a film has FRAMES."""
+    shown = sorted({round(i) for i in np.linspace(0, steps - 1, FRAMES)})
+    if len(shown) != count:
+        return [f"frame {i + 1} of {count}" for i in range(count)]  # of a sampler that counts otherwise
+    said = [f"step {i + 1} of {steps}" for i in shown]
+    if not schedule:
+        return said
+    of = schedule.process.steps or 1000  # as the frames of the way to noise count
+    times = [float(schedule.grid[i]) for i in shown]
+    return [f"{step}, t = {t * of:.4g} of {of}, {schedule.sigma(t)}" for step, t in zip(said, times, strict=True)]
 
 
 def _film(title: str, frames: Sequence[Path], said: Sequence[str]) -> str:
@@ -133,7 +199,7 @@ def _film(title: str, frames: Sequence[Path], said: Sequence[str]) -> str:
     sources = json.dumps([(words, _inline(frame)) for words, frame in zip(said, frames, strict=True)])
     return (
         f'<div class=film>{_text(title)}<br><img alt="{_text(title)}"><br><input type=range min=0 value=0 '
-        f'aria-label="{_text(title)}"> <output></output><script type="application/json">{sources}</script></div>'
+        f'aria-label="{_text(title)}"><output></output><script type="application/json">{sources}</script></div>'
     )
 
 
@@ -141,7 +207,7 @@ def _curve(path: Path, width: int = 340, height: int = 120) -> str:
     """The logged losses against the step, each between its least and its greatest value."""
     if not path.is_file():
         return ""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = read_lines(path)
     drawn = ""
     for name, colour in (("loss", "#2a6fdb"), ("d_loss", "#b3261e"), ("g_loss", "#17703a")):
         points = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffjax.ablation import ledger
-from diffjax.ablation.cells import Cells
+from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import Experiment, read
 from diffjax.ablation.markdown import markdown
-from diffjax.ablation.page import write
-from diffjax.ablation.plan import Task, tasks
+from diffjax.ablation.page import Section, write
+from diffjax.ablation.plan import tasks
 from diffjax.errors import UserError
 
 HERE = Path("experiments")  # where the tables are, from the repository's root
@@ -19,19 +19,32 @@ One file for each published table: its numbers with their sources, the claims ma
 ledger in `results/`. Published cells stand beside ours and are no comparison: data, networks and lengths differ. Claims
 are decided on our cells alone, by 95 % intervals over seeds, and by exact tests where runs failed.
 """
+NOT_RUN = """## Not run yet
+
+The ledger has no cell of these tables; `python launch.py ablate FILE --budget=hour` runs one.
+
+"""
 
 
 def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
-    """What the ledger has of these experiments, of all by default, as Markdown.
+    """What the ledger has of these experiments, of all by default, as Markdown; and which of them it has nothing of.
 
-    All of them go into experiments/README.md as well; `out` is a page of its own. Raises UserError for a file that is
-    no experiment, and for an `out` that is no .html.
+    All of them go into experiments/README.md as well; `out` is a page of its own. An experiment that was asked for and
+    never run stands there as the paper has it. Raises UserError for a file that is no experiment, and for an `out` that
+    is no .html.
     """
     if out and out.suffix != ".html":
         raise UserError(f"--out: {out} is written as a page; give it the ending .html")
     files = [Path(path) for path in paths] or sorted(f for f in HERE.glob("*.py") if f.stem != "__init__")
-    sections = [section for file in files for section in _sections(read(file), root)]
-    text = README + "\n" + "\n\n".join(markdown(*section) for section in sections) + "\n"
+    experiments = [read(file) for file in files]
+    kept = {experiment.name: _kept(experiment, root) for experiment in experiments}
+    if paths:
+        kept |= {e.name: [_not_kept(e, root)] for e in experiments if not kept[e.name]}
+    sections = [section for of in kept.values() for section in of]
+    parts = [markdown(*section) for section in sections]
+    if lacking := [experiment for experiment in experiments if not kept[experiment.name]]:
+        parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.about.splitlines()[0]}" for e in lacking))
+    text = README + "\n" + "\n\n".join(parts) + "\n"
     if not paths:
         (HERE / "README.md").write_text(text)
     if out:
@@ -39,7 +52,13 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
     return text
 
 
-def _sections(experiment: Experiment, root: Path) -> list[tuple[Experiment, str, Cells, list[Task]]]:
+def _kept(experiment: Experiment, root: Path) -> list[Section]:
     """The budgets of an experiment that the ledger has."""
     kept = {name: ledger.cells_of(experiment, name) for name in experiment.budgets}
     return [(experiment, name, cells, tasks(experiment.budget(name), root)) for name, cells in kept.items() if cells]
+
+
+def _not_kept(experiment: Experiment, root: Path, name: str = "hour") -> Section:
+    """The paper's cells beside ours as far as the run directories have them: not run, mostly."""
+    plan = tasks(experiment.budget(name), root)
+    return experiment, name, collect(experiment, experiment.budget(name), plan, root), plan

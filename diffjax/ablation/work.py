@@ -2,10 +2,11 @@
 
 What is there already is not done again. A run directory belongs to one process at a time: who finds it taken leaves it
 to the other. What older code made is moved aside where that is asked.
+
+An exception at one place keeps none of the others from being measured.
 """
 
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 
 from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
+from diffjax.ablation.raised import RUN, Raised, forget, noted, raised
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import evaluate
 from diffjax.films import beside, forward
@@ -24,13 +26,12 @@ from diffjax.parallel import is_main
 from diffjax.run import elsewhere, load, read_config
 from diffjax.train import train
 from diffjax.workdir import Hold
-from diffjax.writer import write_json
+from diffjax.writer import read_json, write_json
 
 CODE = "code.json"  # in a run directory: the code it was trained by
 FILM = "film"  # likewise: x_t beside the predicted x0, step by step
 FORWARD = "forward"  # likewise: what is left of real examples, the noise, and their sum x_t, at time k of T: k_of_T.png
 SHOWN, FRAMES = 16, 24  # samples in a film, and its frames at most
-
 
 ENDED = ("done", "failed", "blocked")  # what is never begun again
 
@@ -39,7 +40,7 @@ class State(NamedTuple):
     """How far a task has come, by what its run directory holds; "blocked" where a run that it needs has failed."""
 
     status: str  # "not run", "begun", "trained", "done", "failed" or "blocked"
-    said: str = ""
+    said: str = ""  # why it failed or is blocked; of others what was raised when they were last tried
     code: str = ""
 
 
@@ -50,25 +51,30 @@ def state_of(task: Task, root: Path) -> State:
         return own
     for need in task.needs:
         state = state_of(need, root)
-        if state.status in ("failed", "blocked"):
+        if state.said:
             return State("blocked", f"needs {need.id}, which failed: {state.said}", own.code)
     return own
 
 
 def _own_state(task: Task, root: Path) -> State:
     workdir = task.workdir(root)
-    result, code = _json(workdir / "result.json"), _json(workdir / CODE).get("code", "")
+    result, code = _json(workdir / "result.json"), _json(workdir / CODE, workdir).get("code", "")
     if result.get("status") == "failed":
         return State("failed", result["reason"], code)
+    said = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
     if result.get("status") != "finished":
-        return State("begun" if (workdir / "config.json").is_file() else "not run", "", code)
+        return State("begun" if (workdir / "config.json").is_file() else "not run", said, code)
     if all(evaluation.path(workdir).is_file() for evaluation in task.evaluations):
         return State("done", "", code)
-    return State("trained", "", code)
+    return State("trained", said, code)
 
 
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
-    """Trains and measures. Raises UserError if the run is in another process's hands, or cannot be run as planned."""
+    """Trains and measures.
+
+    Raises UserError if the run is in another process's hands, or cannot be run as planned; Raised, once all that can be
+    done is done, if its code raised an exception.
+    """
     workdir = task.workdir(root)
     if _own_state(task, root).status in ENDED:
         return
@@ -80,40 +86,56 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
         _compute(task, workdir, say)
         return
     if state_of(task, root).status in ("not run", "begun"):
-        _train(task, workdir)
+        with noted(task.id, workdir, RUN):
+            _train(task, workdir)
     if state_of(task, root).status != "trained":
         return
     with Hold(workdir):
+        forget(workdir)
         if not (workdir / FILM).is_dir():
-            _film(workdir)
-        for done, evaluation in enumerate(task.evaluations):
-            if not evaluation.path(workdir).is_file():
-                say(f"measuring {done + 1} of {len(task.evaluations)}: {_place(evaluation)}")
-                _measure(evaluation, workdir, say)
+            with noted(task.id, workdir, RUN):
+                _film(workdir)
+        _each(task, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
+
+
+def _each(task: Task, workdir: Path, doing: str, do: Callable[[Evaluation], None], say: Callable[[str], None]) -> None:
+    """Does all that has not been done. What is raised at one place is raised after the others have had their turn."""
+    met = []
+    for done, evaluation in enumerate(task.evaluations):
+        if evaluation.path(workdir).is_file():
+            continue
+        say(f"{doing} {done + 1} of {len(task.evaluations)}: {_place(evaluation)}")
+        try:
+            with noted(task.id, workdir, evaluation.id):
+                do(evaluation)
+        except Raised as error:
+            met.append(error)
+    if met:
+        raise met[0]
 
 
 def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
     """What needs no training, each value as it comes."""
+
+    def compute(evaluation: Evaluation) -> None:
+        values = task.compute(seed=task.seed, **evaluation.keys)
+        scores = [Score(name, value, None, "computed by the experiment's file", {}) for name, value in values.items()]
+        record(scores, {"code": evaluation.code}, evaluation.path(workdir))
+
     with Hold(workdir):
+        forget(workdir)
         write_json(workdir / CODE, {"code": task.code})
-        for done, evaluation in enumerate(task.evaluations):
-            if evaluation.path(workdir).is_file():
-                continue
-            say(f"computing {done + 1} of {len(task.evaluations)}: {_place(evaluation)}")
-            values = task.compute(seed=task.seed, **evaluation.keys)
-            scores = [
-                Score(name, value, None, "computed by the experiment's file", {}) for name, value in values.items()
-            ]
-            record(scores, {"code": evaluation.code}, evaluation.path(workdir))
+        _each(task, workdir, "computing", compute, say)
         write_json(workdir / "result.json", {"status": "finished"})
 
 
 def _train(task: Task, workdir: Path) -> None:
+    forget(workdir)
     begun = (workdir / "config.json").is_file()
     config = read_config(workdir) if begun else task.config  # the same training, perhaps planned by another table
     if not begun and is_main():
         write_json(workdir / CODE, {"code": task.code})
-    elif is_main() and _json(workdir / CODE).get("code") != task.code:
+    elif is_main() and _json(workdir / CODE, workdir).get("code") != task.code:
         write_json(workdir / CODE, {"code": "mixed"})  # begun by one, ended by another
     with contextlib.suppress(Diverged):  # the run has written down why: that is a result like any other
         train(config, workdir)
@@ -178,5 +200,5 @@ def _place(evaluation: Evaluation) -> str:
     return ", ".join(f"{axis} {label}" for axis, label in evaluation.where.items())
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}
+def _json(path: Path, whole: Path | None = None) -> dict[str, Any]:
+    return read_json(path, whole) if path.is_file() else {}

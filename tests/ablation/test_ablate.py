@@ -15,7 +15,7 @@ from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import state_of, work
 from diffjax.errors import Taken, UserError
-from diffjax.workdir import Hold
+from diffjax.workdir import Hold, processor
 from tests import tiny
 
 HERE = Path(__file__).parent
@@ -146,7 +146,8 @@ def test_a_run_that_was_trained_elsewhere_is_said_to_be(finished, capsys):
     config = plan[0].workdir(root) / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"device": "8 x tpu"}))
     finish(experiment, "hour", plan, root)
-    assert " x cpu (in part trained on 8 x tpu), commit" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f" x cpu, {processor()} (in part trained on 8 x tpu), commit" in said and "2 runs were trained in 0:" in said
 
 
 def test_cells_that_older_code_trained_are_stale_and_set_aside_when_asked(finished, capsys):
@@ -212,6 +213,43 @@ def test_a_killed_ablation_goes_on_without_repeating_what_is_done(moons, tmp_pat
     assert (plan[0].workdir(tmp_path / "runs") / "result.json").stat().st_mtime_ns == done
     assert [state_of(task, tmp_path / "runs").status for task in plan] == ["done", "done"]
     assert ends[0][0] == ends[1][0], "the same table from both"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_a_closed_terminal_or_a_kill_ends_the_runs_with_their_checkpoints(moons, tmp_path, number):
+    Path(moons).write_text(Path(moons).read_text().replace('"train__steps": 14', '"train__steps": 100_000'))
+    (task,) = tasks(read(moons).budget("minute"), tmp_path / "runs")
+    workdir = task.workdir(tmp_path / "runs")
+    ablation = tiny.launch("ablate", str(moons), "--budget=minute", f"--workdir={tmp_path / 'runs'}")
+    deadline = time.monotonic() + 200
+    while not list(workdir.glob("checkpoints/[0-9]*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    ablation.send_signal(number)
+    ablation.communicate(timeout=60)
+    with Hold(workdir, patience=60):
+        said = (workdir / "log.txt").read_text().splitlines()[-1]
+        step = said.removeprefix("stopped at step ").split(";")[0]
+        assert (workdir / "checkpoints" / step).is_dir(), said
+
+
+def test_a_file_that_was_copied_in_part_is_named_in_a_line(finished, capsys):
+    experiment, plan, root = finished
+    workdir = plan[1].workdir(root)
+    words = ["ablate", str(experiment.path), "--budget=hour", f"--workdir={root}"]
+    for path, remove in (
+        (plan[1].evaluations[2].path(workdir), ""),
+        (workdir / "result.json", ""),
+        (workdir / "code.json", workdir),
+        (workdir / "config.json", workdir),
+    ):
+        whole = path.read_text()
+        path.write_text(whole[: len(whole) // 2])
+        assert launch.main(words) == 2
+        said = f"launch.py: {path} is no JSON (cut short?); copy it again, or remove {remove or path}, and it is"
+        assert capsys.readouterr().err.splitlines()[-1].startswith(said)
+        path.write_text(whole)
+    assert launch.main(words) == 0
 
 
 def test_mistakes_are_one_line(moons, tmp_path, capsys):

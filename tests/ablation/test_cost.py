@@ -16,11 +16,24 @@ def test_training_time_is_that_of_the_logged_speeds_and_nothing_else(tmp_path):
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert cost_of(tmp_path) == {}, "a run without a config"
-    (tmp_path / "config.json").write_text(json.dumps({"device": "1 x cpu", "cores": 2}))
+    hardware = {"device": "1 x tpu", "processor": "quick", "cores": 2}
+    (tmp_path / "config.json").write_text(json.dumps(hardware))
     cost = cost_of(tmp_path)
     assert cost["training_seconds"]["value"] == pytest.approx(20)
     assert cost["images_per_second"]["value"] == pytest.approx(200)
-    assert all(score["protocol"] == {"device": "1 x cpu", "cores": 2} for score in cost.values())
+    assert all(score["protocol"] == hardware for score in cost.values())
+
+
+@pytest.mark.parametrize(
+    ("loads", "said"),
+    [((0.5, 1.0, 3.0), "no more than there are cores"), ((1.0, 2.2, 2.4), "2.2 for each core"), ((), "not known")],
+)
+def test_speeds_of_a_crowded_machine_are_compared_with_no_others(loads, said, tmp_path):
+    lines = [{"images": 100 * i, "images_per_second": 10.0, "load": load} for i, load in enumerate(loads, 1)]
+    lines = lines or [{"images": 100, "images_per_second": 10.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "config.json").write_text(json.dumps({"device": "1 x cpu", "processor": "quick", "cores": 2}))
+    assert cost_of(tmp_path)["training_seconds"]["protocol"]["load"] == said
 
 
 def test_what_was_not_trained_has_no_cost(tmp_path):

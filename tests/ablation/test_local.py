@@ -1,8 +1,34 @@
-"""Which share of a machine each process of the local backend has."""
+"""Which share of a machine each process of the local backend has, and that none outlives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from diffjax.ablation.local import MEMORY, slots
+from diffjax.ablation.local import MEMORY, Stop, run, slots
+from diffjax.ablation.plan import Task
+from tests import tiny
+
+CHILD = """
+import signal, sys, time
+from pathlib import Path
+def stop(*_):
+    Path("saved").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
+Path("ready").touch()
+time.sleep(60)
+"""
+PARENT = """
+import sys
+from pathlib import Path
+from diffjax.ablation.local import run, slots
+from diffjax.ablation.plan import Task
+run([Task("run", 0, "", compute=print)], Path("runs"), lambda task: [sys.executable, "child.py"], slots(1), print)
+"""
 
 
 @pytest.fixture
@@ -42,3 +68,60 @@ def test_without_a_gpu_each_slot_has_cores_of_its_own(monkeypatch):
     cores = [slot.cores for slot in slots(1)]
     assert len(cores) == 1 and cores[0]
     assert not slots(1)[0].environment
+
+
+def test_more_slots_than_cores_are_refused_in_a_line(monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert [slot.cores for slot in slots(2)] == [(3,), (5,)] and not capsys.readouterr().err
+    assert len(slots(9)) == 2
+    assert capsys.readouterr().err == "--slots: there are cores for 2 processes at once, not for 9\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a program that makes "ready" when it runs, and "saved" when it is asked to stop."""
+    (tmp_path / "child.py").write_text(CHILD)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def wait_for(path, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert path.exists()
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is told that a process was killed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, pytest.param(signal.SIGKILL, marks=LINUX)])
+def test_a_closed_terminal_and_a_kill_ask_the_processes_to_stop(folder, number):
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
+    wait_for(folder / "ready")
+    parent.send_signal(number)
+    parent.wait(30)
+    wait_for(folder / "saved")
+
+
+def test_an_error_on_the_way_leaves_no_process_behind(folder):
+    def show(progress):
+        if (folder / "ready").exists():
+            raise OSError("the terminal is gone")
+
+    with pytest.raises(OSError, match="the terminal is gone"):
+        run([Task("run", 0, "", compute=print)], folder, lambda _: [sys.executable, "child.py"], slots(1), show)
+    assert (folder / "saved").exists()
+
+
+@pytest.mark.parametrize("before, asked", [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_under_nohup_a_closed_terminal_ends_nothing(before, asked):
+    kept = signal.signal(signal.SIGHUP, before)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.asked is asked
+        assert signal.getsignal(signal.SIGHUP) == before
+    finally:
+        signal.signal(signal.SIGHUP, kept)

@@ -10,6 +10,7 @@ from diffjax.ablation import ledger, slurm
 from diffjax.ablation.ablate import finish
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
+from diffjax.ablation.raised import RUN, Raised, noted
 from diffjax.ablation.work import state_of, work
 from diffjax.errors import UserError
 from diffjax.writer import write_json
@@ -84,6 +85,21 @@ def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
     assert not any("failed" in cell for cell in kept), "no run of theirs has"
     shutil.rmtree(judge.workdir(root))
     assert {state_of(task, root).status for task in others} == {"not run"}, "a judge made anew lets them go on"
+
+
+def test_what_needs_a_run_that_raised_waits_until_it_has_been_made(judged):
+    path, root, (judge, *others) = judged
+    (judge.workdir(root) / "result.json").unlink()
+    with pytest.raises(Raised), noted(judge.id, judge.workdir(root), RUN):
+        raise ValueError("no such digit")
+    assert state_of(judge, root)[:2] == ("not run", "raised ValueError: no such digit"), "to be tried again"
+    said = f"needs {judge.id}, which failed: raised ValueError: no such digit"
+    assert {state_of(task, root)[:2] for task in others} == {("blocked", said)}
+    assert {cell.said.split("; ")[0] for cell in finish(read(path), "hour", [judge, *others], root).cells} == {
+        f"seed 0 was not measured: {said}"
+    }
+    write_json(judge.workdir(root) / "result.json", {"status": "finished"})
+    assert {state_of(task, root)[:2] for task in others} == {("not run", "")}
 
 
 def test_the_ledger_does_not_say_where_on_this_disk_runs_live(judged):

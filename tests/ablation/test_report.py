@@ -39,7 +39,7 @@ def kept(moons, tmp_path):  # noqa: F811
         at = task.workdir(root)
         write_json(at / "config.json", {"device": "1 x cpu", "commit": "abcdef0123456789", "config": DRAWN})
         write_json(at / "code.json", {"code": task.code})
-        write_json(at / "result.json", {"status": "finished"})
+        write_json(at / "result.json", {"status": "finished", "seconds": 30.0})
         for evaluation in task.evaluations:
             value = VALUES.get((evaluation.where["eta"], evaluation.where["steps"]), {}).get(task.seed, math.nan)
             score = Score("energy_distance", value, None, "<collapsed>", {"n": 1})._asdict()
@@ -85,12 +85,12 @@ def test_the_page_is_whole_escaped_and_fetches_nothing(kept, moons, tmp_path, ca
     assert "&lt;collapsed&gt;" in out.read_text() and "<collapsed>" not in out.read_text()
     forward, film = (json.loads(data) for data in page.data)
     assert [said for said, _ in forward] == ["t = 250 of 1000"]
-    assert [said for said, _ in film] == ["1 of 3", "2 of 3", "3 of 3"]
+    assert [said for said, _ in film] == [f"step {i} of 4" for i in (1, 2, 3, 4)]
 
 
 def picture(run):
     """A run directory's pictures, and its curve."""
-    for name in ("samples/00000014.png", "forward/0250_of_1000.png", *(f"film/{frame:02}.png" for frame in range(3))):
+    for name in ("samples/00000014.png", "forward/0250_of_1000.png", *(f"film/{frame:02}.png" for frame in range(4))):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_bytes(b"picture")
     lines = [{"step": step, "loss": 1.0 / step} for step in (5, 10, 14)]

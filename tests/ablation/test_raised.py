@@ -1,0 +1,122 @@
+"""A run whose code raises an exception: the table says what, no claim counts it, and it is tried again."""
+
+import contextlib
+import json
+from types import SimpleNamespace
+
+import pytest
+
+import launch
+from diffjax.ablation import ledger, local, work
+from diffjax.ablation.ablate import finish
+from diffjax.ablation.experiment import read
+from diffjax.ablation.plan import tasks
+from diffjax.ablation.raised import Raised
+from diffjax.ablation.work import state_of
+from diffjax.measures import Score
+from diffjax.measures.report import record
+from diffjax.writer import write_json
+from tests.ablation.test_ablate import HERE, quiet
+
+INVERSES = """'Inverses.'
+from diffjax.ablation import *
+PAPER = Table("nobody", Axis.of("x", (0, 1)), (Quantity("inverse", "D", (None, 1)),))
+CLAIMS = (Claim("inverses fall", increases("inverse", along="x")),)
+def inverse(seed, x):
+    return {"value": 1 / x}
+BUDGETS = {"hour": Budget("", computed(inverse, 1) * vary("x", {0: {"x": 0}, 1: {"x": 1}}), {"inverse": "value"}, 1)}
+"""
+SAID = "raised ZeroDivisionError: division by zero"
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """What the local backend starts runs in this process, and has ended when it has been started."""
+
+    def start(slot, command, log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as output, contextlib.redirect_stderr(output):
+            status = launch.main(command[2:])
+        return SimpleNamespace(poll=lambda: status, returncode=status)
+
+    monkeypatch.setattr(local.Slot, "start", start)
+
+
+@pytest.fixture
+def inverses(tmp_path):
+    """An experiment whose function cannot compute the first of two places."""
+    path = tmp_path / "experiments" / "inverses.py"
+    path.parent.mkdir()
+    path.write_text(INVERSES)
+    return path
+
+
+@pytest.mark.usefixtures("here")
+def test_a_place_whose_function_raises_is_failed_with_the_reason_until_it_is_mended(inverses, tmp_path, capsys):
+    words = ["ablate", str(inverses), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]
+    (task,) = tasks(read(inverses).budget("hour"), tmp_path / "runs")
+    log = task.workdir(tmp_path / "runs") / "log.txt"
+    for _ in range(2):
+        assert launch.main(words) == 2, "the same command does not hide it"
+        shown = capsys.readouterr()
+        assert f"{task.id}: {SAID} (see {log})" in shown.err
+        assert "ablate: 1 of 1 runs are not done" in shown.err
+        assert "| 0 | failed |" in shown.out and f"seed 0 was not measured: {SAID}" in shown.out
+        assert "not run" not in shown.out and "| inverses fall | **not decided** |" in shown.out
+    assert log.read_text().count("Traceback") == 2, "it was tried again"
+    first, second = json.loads(ledger.place_of(read(inverses)).read_text())["budgets"]["hour"]["cells"]
+    assert first["status"] == "failed" and first["blocked"] == {"0": SAID}
+    assert second["quantities"]["inverse"]["values"] == {"0": 1.0}, "the other place has its values"
+    inverses.write_text(INVERSES.replace("1 / x", "1 / max(x, 0.5)"))
+    assert launch.main([*words, "--rerun-stale"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("now set aside") == 1 and "stale" not in shown.out and SAID not in shown.out
+    cells = ledger.cells_of(read(inverses), "hour").cells
+    assert [dict(cell.values["inverse"]) for cell in cells] == [{0: 2.0}, {0: 1.0}]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device")])
+def test_what_the_machine_is_to_blame_for_is_not_written_down(inverses, tmp_path, error):
+    (task,), root = tasks(read(inverses).budget("hour"), tmp_path), tmp_path
+
+    def compute(**_):
+        raise error
+
+    task.compute = compute
+    with pytest.raises(type(error)):
+        work.work(task, root, quiet)
+    assert state_of(task, root)[:2] == ("not run", "")
+
+
+def trains(config, workdir):
+    """As a training that ends, as far as a table sees it."""
+    write_json(workdir / "result.json", {"status": "finished"})
+
+
+def measures(evaluation, workdir, say):
+    """Likewise a measurement."""
+    score = Score("energy_distance", 1.0, None, "", {})
+    record([score], {"code": evaluation.code}, evaluation.path(workdir))
+
+
+@pytest.mark.parametrize("name, lost", [("train", 4), ("_film", 4), ("_measure", 1)])
+def test_a_trained_run_that_raises_says_so_of_what_it_lacks_and_goes_on(name, lost, tmp_path, monkeypatch, capsys):
+    experiment = read(HERE / "moons.py")
+    plan = tasks(experiment.budget("minute"), tmp_path)
+    works = {"train": trains, "_film": lambda workdir: None, "_measure": measures}
+
+    def raises_once(*_):
+        monkeypatch.setattr(work, name, works[name])
+        raise TypeError("no\nsuch thing")
+
+    for function, real in (works | {name: raises_once}).items():
+        monkeypatch.setattr(work, function, real)
+    with pytest.raises(Raised, match=f"--run: {plan[0].id} raised TypeError: no such thing"):
+        work.work(plan[0], tmp_path, quiet)
+    assert "Traceback" in capsys.readouterr().err
+    cells = finish(experiment, "minute", plan, tmp_path).cells
+    assert [cell.status for cell in cells] == ["failed"] * lost + ["done"] * (4 - lost)
+    assert cells[0].said == "seed 0 was not measured: raised TypeError: no such thing" and not cells[0].failed
+    work.work(plan[0], tmp_path, quiet)
+    assert state_of(plan[0], tmp_path)[:2] == ("done", "")
+    assert {cell.status for cell in finish(experiment, "minute", plan, tmp_path).cells} == {"done"}
