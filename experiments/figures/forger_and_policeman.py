@@ -94,6 +94,20 @@ def draw_verdict(axes, game: Game, moment: Moment):
     return axes.contourf(x, y, moment.verdict, levels, cmap=colours)
 
 
+def key_of_points(axes) -> None:
+    """Which points are whose, below them."""
+    for name, colour in (("data", style.blue), ("forgeries", style.orange)):
+        axes.scatter([], [], s=24, color=colour, label=name)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, handletextpad=0)
+
+
+def key_of_verdict(figure, verdict, **where) -> None:
+    """Which colour of the map is which verdict."""
+    bar = figure.colorbar(verdict, ticks=[0, 0.5, 1], **where)
+    bar.set_ticklabels(["0 forged", "1/2", "1 real"])
+    bar.outline.set_visible(False)
+
+
 def draw_losses(axes, game: Game, until: int) -> None:
     seen = game.losses["step"] <= until
     for name in EVEN:
@@ -119,9 +133,7 @@ def still(game: Game, all_moments: list[Moment]) -> np.ndarray:
         axes[0, column].set_title(f"step {moment.step:,}")
     axes[0, 0].set_ylabel("data (blue),\nforgeries (orange)")
     axes[1, 0].set_ylabel("the policeman's\nmap, sigmoid(D)")
-    bar = above.colorbar(verdict, ax=axes, ticks=[0, 0.5, 1], shrink=0.6, aspect=16)
-    bar.ax.set_yticklabels(["0 forged", "1/2", "1 real"])
-    bar.outline.set_visible(False)
+    key_of_verdict(above, verdict, ax=axes, shrink=0.6, aspect=16)
 
     curves = below.subplots()
     draw_losses(curves, game, shown[-1].step)
@@ -134,10 +146,12 @@ def frame(game: Game, moment: Moment) -> np.ndarray:
     figure = style.figure(height=3.1)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 0.95])
     draw_samples(left, game, moment)
-    draw_verdict(middle, game, moment)
+    key_of_points(left)
+    below = middle.inset_axes([0.1, -0.1, 0.8, 0.05])
+    key_of_verdict(figure, draw_verdict(middle, game, moment), cax=below, orientation="horizontal")
     draw_losses(right, game, moment.step)
-    left.set_title(f"step {moment.step:,}: data, forgeries")
-    middle.set_title("the policeman: real, forged")
+    left.set_title(f"step {moment.step:,}")
+    middle.set_title("the policeman's map, sigmoid(D)")
     right.set_title("losses")
     return style.pixels(figure, style.FILM)
 

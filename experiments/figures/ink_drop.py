@@ -37,6 +37,15 @@ class Motion(NamedTuple):
     bits: np.ndarray  # [times]
 
 
+class Cloud(NamedTuple):
+    """Ink in the film: what it is called, its colour, its particles, and its density at TIMES."""
+
+    name: str
+    colour: str
+    motion: Motion
+    p: list[np.ndarray]
+
+
 def moments(process, t: float) -> tuple[float, float]:
     """alpha and sigma at t."""
     return float(process.alpha(jnp.float32(t))), float(process.sigma(jnp.float32(t)))
@@ -48,7 +57,7 @@ def spread(mixture: Mixture, process) -> list[np.ndarray]:
     return [density(mixture.noised(*moments(process, t)), points) for t in TIMES]
 
 
-def brownian(mixture: Mixture, process, seed: int) -> Motion:
+def brownian(mixture: Mixture, process, seed: int | tuple[int, ...]) -> Motion:
     """One path for each particle, from each time to the next by the exact transition."""
     generator = np.random.RandomState(seed)
     x = [mixture.sample(generator, SAMPLES)]
@@ -105,13 +114,20 @@ def draw_density(axes, p: np.ndarray, colour: str) -> None:
     axes.contourf(points[..., 0], points[..., 1], p, LEVELS, colors=colours, extend="max")
 
 
-def draw_entropy(axes, exact: np.ndarray) -> None:
+def draw_entropy(axes, *exact: np.ndarray) -> None:
+    """The entropies of drops at TIMES, below that of N(0, I)."""
     axes.axhline(MAXIMUM, color=style.grey, linewidth=1, linestyle="--")
     axes.text(1, MAXIMUM + 0.06, f"N(0, I): {MAXIMUM:.2f} bits", ha="right", va="bottom")
-    axes.plot(TIMES, exact, color=style.grey)
-    axes.set(
-        xlim=(0, 1), ylim=(min(0, exact[0]), MAXIMUM + 0.6), yticks=range(5), xlabel="time t", ylabel="entropy (bits)"
-    )
+    for bits in exact:
+        axes.plot(TIMES, bits, color=style.grey)
+    lowest = min(bits[0] for bits in exact)
+    axes.set(xlim=(0, 1), ylim=(min(0, lowest), MAXIMUM + 0.6), yticks=range(5), ylabel="entropy (bits)")
+    axes.set_xlabel("time t")
+
+
+def draw_distance(axes) -> None:
+    """An empty plot for how far drops are apart."""
+    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="time t", ylabel="total variation distance")
 
 
 def still(forth: Motion, back: Motion, densities: list[list[np.ndarray]], bits: np.ndarray, distances) -> np.ndarray:
@@ -138,32 +154,43 @@ def still(forth: Motion, back: Motion, densities: list[list[np.ndarray]], bits: 
         distances.items(), (style.blue, style.orange, style.green), ("-", "--", ":"), strict=True
     ):
         right.plot(TIMES, values, dash, color=colour, label=" and ".join(names))
-    right.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="time t", ylabel="total variation distance")
+    draw_distance(right)
     right.legend(title="drops told apart")
     return style.pixels(figure, style.STILL)
 
 
-def frames(forth: Motion, back: Motion, exact: list[np.ndarray], bits: np.ndarray, sigmas) -> list[np.ndarray]:
-    """There, and back again; `sigmas` are those of the process at TIMES."""
-    shown = []
-    for motion, forward in ((forth, True), (back, False)):
-        colour = style.blue if forward else style.orange
-        order = list(range(len(TIMES)))[:: 1 if forward else -1]
-        for done, i in enumerate(order):
-            figure = style.figure(height=3.1)
-            particles, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 0.95])
-            tail = order[max(0, done - TAIL) : done + 1]
-            draw_particles(particles, motion.x[i], colour, motion.x[tail])
-            draw_density(middle, exact[i] if forward else of_samples(motion.x[i], sigmas[i]), colour)
-            draw_entropy(right, bits)
-            past = order[: done + 1]
-            right.plot(TIMES[past], motion.bits[past], color=colour)
-            right.plot(TIMES[i], motion.bits[i], "o", color=colour)
-            particles.set_title("ink spreads: Brownian motion" if forward else "the model runs it backwards")
-            middle.set_title("density" if forward else "density of its samples")
-            right.set_title(f"t = {TIMES[i]:.2f}, {motion.bits[i]:.1f} bits")
-            shown.append(style.pixels(figure, style.FILM))
-    return shown
+def frames(there: list[Cloud], back: list[Cloud], bits: list[np.ndarray], apart: np.ndarray) -> list[np.ndarray]:
+    """Two drops become alike, and one comes back, each time two clouds side by side.
+
+    `bits` and `apart` are the drops' entropies and the distance between them, exact, at TIMES.
+    """
+    moments = list(range(len(TIMES)))
+    spreads = [frame(there, bits, apart, moments[: i + 1]) for i in moments]
+    return spreads + [frame(back, bits[:1], apart, moments[: -i - 2 : -1]) for i in moments]
+
+
+def frame(clouds: list[Cloud], bits: list[np.ndarray], apart: np.ndarray, past: list[int]) -> np.ndarray:
+    """The last of the `past` moments, of TIMES, and the curves up to there."""
+    now = past[-1]
+    figure = style.figure(height=5.2)
+    axes = figure.subplots(2, 3, width_ratios=[1, 1, 0.95])
+    draw_entropy(axes[0, 2], *bits)
+    for column, (name, colour, motion, p) in enumerate(clouds):
+        draw_particles(axes[0, column], motion.x[now], colour, motion.x[past[-TAIL - 1 :]])
+        draw_density(axes[1, column], p[now], colour)
+        axes[0, column].set_title(name)
+        axes[0, 2].plot(TIMES[past], motion.bits[past], color=colour, zorder=4 - column)  # the first above the second
+        axes[0, 2].plot(TIMES[now], motion.bits[now], "o", color=colour, zorder=4 - column)
+    said = " and ".join(f"{cloud.motion.bits[now]:.1f}" for cloud in clouds)
+    axes[0, 2].set(title=f"t = {TIMES[now]:.2f}: {said} bits", xlabel="")  # the plot below says it
+    axes[0, 0].set_ylabel("particles")
+    axes[1, 0].set_ylabel("density")
+
+    draw_distance(axes[1, 2])
+    axes[1, 2].plot(TIMES, apart, color=style.grey)
+    axes[1, 2].plot(TIMES[now], apart[now], "o", color=style.ink)
+    axes[1, 2].set_title(f"the two drops told apart: {apart[now]:.2f}")
+    return style.pixels(figure, style.FILM)
 
 
 def draw(arguments, overrides) -> Picture:
@@ -173,13 +200,17 @@ def draw(arguments, overrides) -> Picture:
     run = trained(config, arguments.workdir / config.data.name.removeprefix("gaussians:"))
     name, process, area = config.data.name.removeprefix("gaussians:"), run.process, plane()[1]
 
+    other = "pair" if name != "pair" else "streak"
     densities = {drop: spread(Gaussians(drop).mixture, process) for drop in DROPS}
-    bits = np.array([entropy(p, area) for p in densities[name]])
+    bits, other_bits = (np.array([entropy(p, area) for p in densities[drop]]) for drop in (name, other))
     distances = {
         pair: [total_variation(p, q, area) for p, q in zip(*(densities[drop] for drop in pair), strict=True)]
         for pair in combinations(DROPS, 2)
     }
-    forth, back = brownian(Gaussians(name).mixture, process, arguments.seed), backward(run, arguments.seed)
+    forth = brownian(Gaussians(name).mixture, process, arguments.seed)
+    # By noise of its own: under the same noise the particles themselves would meet, and not only their densities.
+    other_forth = brownian(Gaussians(other).mixture, process, (arguments.seed, 1))
+    back = backward(run, arguments.seed)
     facts = [
         f"entropy of the drop {bits[0]:.3f} bits, at t = 1 {bits[-1]:.4f}; of N(0, I) {MAXIMUM:.4f}",
         f"estimates from {SAMPLES:,} particles are off by {np.abs(forth.bits - bits).max():.3f} bits at most",
@@ -194,11 +225,19 @@ def draw(arguments, overrides) -> Picture:
             f"total variation of {' and '.join(pair)}: {values[0]:.3f} at t = 0, {values[half]:.3f} at"
             f" t = {TIMES[half]:.2g}, below 0.01 from t = {lost:.3g}"
         )
-    other = densities["pair" if name != "pair" else "streak"]
-    sigmas = [moments(process, t)[1] for t in TIMES]
+    there = [
+        Cloud(f"a drop ({name}) spreads", style.blue, forth, densities[name]),
+        Cloud(f"another one ({other})", style.green, other_forth, densities[other]),
+    ]
+    ours = [of_samples(x, moments(process, t)[1]) for x, t in zip(back.x, TIMES, strict=True)]
+    returns = [
+        Cloud("the model runs it backwards", style.orange, back, ours),
+        Cloud("the drop as it was at t", style.blue, forth, densities[name]),
+    ]
+    apart = next(np.array(values) for pair, values in distances.items() if {name, other} == set(pair))
     return Picture(
-        still=still(forth, back, [densities[name], other], bits, distances),
-        frames=frames(forth, back, densities[name], bits, sigmas),
+        still=still(forth, back, [densities[name], densities[other]], bits, distances),
+        frames=frames(there, returns, [bits, other_bits], apart),
         seconds=10.0,
         facts=facts,
     )

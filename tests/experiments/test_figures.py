@@ -10,7 +10,7 @@ from PIL import Image
 from diffjax.data import Space
 from diffjax.diffusion import VPLinear
 from diffjax.films import noised
-from experiments.figures import feature_space, forger_and_policeman, forward_reverse, ink_drop
+from experiments.figures import feature_space, forger_and_policeman, forward_reverse, ink_drop, style
 from experiments.figures.command import main
 
 POINTS = (
@@ -52,6 +52,38 @@ def test_the_forger_and_the_policeman(tmp_path, monkeypatch, capsys):
     words = (*POINTS, *PLAYERS, "--config.eval.batch_size=64")
     assert drawn("forger_and_policeman", forger_and_policeman, tmp_path, *words) == 4
     assert "of 8 modes" in capsys.readouterr().out
+
+
+def test_the_film_of_the_ink_has_two_drops_side_by_side(monkeypatch):
+    monkeypatch.setattr(ink_drop, "TIMES", np.array([0.0, 1.0]))
+    motion, p = ink_drop.Motion(np.zeros((2, 9, 2)), np.ones(2)), [np.full((9, 9), 3.0)] * 2
+    drop, other, model = (ink_drop.Cloud("", colour, motion, p) for colour in (style.blue, style.green, style.orange))
+    frames = ink_drop.frames([drop, other], [model, drop], [motion.bits] * 2, motion.bits)
+    for frame, colours in zip(frames, [(style.blue, style.green)] * 2 + [(style.orange, style.blue)] * 2, strict=True):
+        left, middle, _ = thirds(frame)
+        assert has(left, colours[0]) and not has(left, colours[1])
+        assert has(middle, colours[1]) and not has(middle, colours[0])
+
+
+def test_the_film_of_the_game_says_which_colour_is_whose():
+    """Nothing is drawn yet, and a policeman who knows nothing: what has colour is the key."""
+    losses = {"step": np.array([1, 2]), "d_loss": np.ones(2), "g_loss": np.ones(2)}
+    game = forger_and_policeman.Game(np.zeros((0, 2)), (-1.0, 1.0, -1.0, 1.0), losses, True)
+    cells = forger_and_policeman.CELLS
+    moment = forger_and_policeman.Moment(1, np.zeros((0, 2)), np.full((cells, cells), 0.5))
+    points, verdicts, _ = thirds(forger_and_policeman.frame(game, moment))
+    for key in (points, verdicts):
+        assert has(key, style.blue) and has(key, style.orange)
+
+
+def thirds(picture):
+    return np.array_split(picture, 3, axis=1)
+
+
+def has(picture, colour):
+    """Whether some pixel is of a colour, "#rrggbb", or as good as that."""
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return bool((np.abs(picture.astype(int) - wanted).max(axis=-1) < 20).any())
 
 
 @pytest.mark.slow
