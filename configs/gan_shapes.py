@@ -16,7 +16,7 @@ def get_config(variant="16_two"):
     c.method.conditional = True
     for player in (c.method.generator, c.method.discriminator):
         player.width = 64
-        player.text = component("text", "transformer", depth=1)
+        player.text = component("text", "transformer", depth=1, window=17)  # as the diffusion model's
     c.method.penalty.gamma = 1.0
     c.train.update(steps=10_000, batch_size=64, log_every=200, sample_every=1_000, checkpoint_every=1_000)
     c.optim.update(learning_rate=5e-4, b1=0.0, b2=0.99, decay="cosine")  # both networks

@@ -3,16 +3,19 @@
 from collections import defaultdict
 
 import numpy as np
+from jaxtyping import UInt8
 
+from diffjax import pictures
 from diffjax.data.shapes import ATTRIBUTES, parse
 from diffjax.data.text import decode
 from diffjax.errors import UserError
 from diffjax.measures.contract import Score
 from diffjax.measures.evidence import Evidence
-from diffjax.metrics.alignment import Alignment
+from diffjax.metrics.alignment import THRESHOLDS, Alignment
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
 
+TILE = 64  # pixels of an entry of a confusion matrix
 RENDERED = 200  # held-out scenes, read to see what the checker gives real ones
 
 
@@ -34,8 +37,18 @@ def alignment(e: Evidence) -> list[Score]:
     for ending, chosen in (("", ~unseen), ("_heldout", unseen)):
         if chosen.any():
             found = judged(np.array(captions)[chosen], e.drawn.x[chosen])
-            scores += _scores(found, floor, ending, e.drawn_protocol | {"captions": found.count})
+            scores += _scores(found, floor, ending, e.drawn_protocol | {"captions": found.count, "read": THRESHOLDS})
+            e.pictures |= {f"confusion_{a}{ending}": confusion(found, a) for a in found.attributes}
     return scores
+
+
+def confusion(found: Alignment, attribute: str) -> UInt8[np.ndarray, "height width 3"]:
+    """How often what was seen where what was wanted: a row for each that was wanted, darker where it is more of it."""
+    wanted, seen, counts = found.matrix(attribute)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    tiles = (255 * (1 - shares)).round().astype(np.uint8).reshape(-1, 1, 1, 1).repeat(TILE, 1).repeat(TILE, 2)
+    said = [f"{name}: {count}" for row in counts for name, count in zip(seen, row, strict=True)]
+    return pictures.grid(tiles, columns=len(seen), captions=said, rows=[f"wanted {name}" for name in wanted])
 
 
 def variety(e: Evidence) -> list[Score]:

@@ -12,7 +12,7 @@ from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 from scipy import ndimage, signal
 
 from diffjax.data.shapes import ATTRIBUTES, BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES, Scene, Thing, parse, stencil
@@ -23,7 +23,8 @@ PALETTE = np.array([*COLOURS.values(), *BACKGROUNDS.values()], np.int32)
 OVERLAP = 0.7  # of a thing and its stencil, intersection over union: less is no shape
 SPECK = 1 / 3  # of the smallest shape's area: less is no thing, but a flaw of the background
 GROUND = 0.75  # of the pixels beside things, the background's share: less is no background
-MOST = 6  # things that are looked at, the largest
+MOST = 6  # things whose shapes are looked at, the largest; all are counted
+THRESHOLDS = {"overlap": OVERLAP, "speck": round(SPECK, 4), "ground": GROUND}  # of the protocol of what is read
 NONE = "none"  # what is there is none of these
 MISSING = "missing"  # the thing that was asked about is not there
 
@@ -36,9 +37,10 @@ class Seen(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What is in a picture."""
+    """What is in a picture: the largest things, the number of all, and what they are on."""
 
     things: tuple[Seen, ...]
+    count: int
     background: str
 
 
@@ -77,6 +79,13 @@ class Alignment:
     attributes: dict[str, float]  # those that were asked about
     confusion: dict[str, Counter[tuple[str, str]]]  # how often (what was wanted, what was seen)
 
+    def matrix(self, attribute: str) -> tuple[tuple[str, ...], tuple[str, ...], Int[np.ndarray, "w s"]]:
+        """What was wanted, what was seen, each in order, and how often the one was seen where the other was wanted."""
+        answers = self.confusion[attribute]
+        wanted, seen = (tuple(sorted({pair[side] for pair in answers})) for side in (0, 1))
+        seen = tuple(dict.fromkeys((*(name for name in wanted if name in seen), *seen)))  # the right ones first
+        return wanted, seen, np.array([[answers[one, other] for other in seen] for one in wanted])
+
     def mistakes(self, attribute: str, most: int = 3) -> str:
         """The commonest mistakes, in words."""
         wrong = Counter({pair: n for pair, n in self.confusion.get(attribute, {}).items() if len(set(pair)) > 1})
@@ -100,9 +109,9 @@ def alignment(captions: Iterable[str], images: UInt8[np.ndarray, "n h w 3"]) -> 
 
 def judge(scene: Scene, image: UInt8[np.ndarray, "h w 3"]) -> Judgement:
     """What is as `scene` wants it. Which thing is meant for which is settled by the fewest mistakes."""
-    things, background = read(image)
+    things, count, background = read(image)
     wanted = len(scene.things)
-    whole = (Answer("count", str(wanted), str(len(things))), Answer("background", scene.background, background))
+    whole = (Answer("count", str(wanted), str(count)), Answer("background", scene.background, background))
     there = [*things, *[None] * (wanted - len(things))]
     ways = (_answers(scene, chosen) for chosen in permutations(there, wanted))
     return Judgement(whole + min(ways, key=lambda answers: sum(answer.wanted != answer.seen for answer in answers)))
@@ -147,7 +156,7 @@ def read(image: UInt8[np.ndarray, "h w 3"]) -> Reading:
     shares = [(nearest[beside] == i).mean() if beside.any() else 0.0 for i in range(len(COLOURS), len(PALETTE))]
     background = list(BACKGROUNDS)[int(np.argmax(shares))] if max(shares) >= GROUND else NONE
     found.sort(key=lambda of: -of[0])
-    return Reading(tuple(seen for _, seen in found[:MOST]), background)
+    return Reading(tuple(seen for _, seen in found[:MOST]), len(found), background)
 
 
 def _fitted(part: Bool[np.ndarray, "h w"], unit: float) -> tuple[str, str, tuple[float, float]]:

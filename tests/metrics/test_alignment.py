@@ -9,7 +9,7 @@ from diffjax.data import Shapes
 from diffjax.data.shapes import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES, Scene, Thing, place, render
 from diffjax.data.text import decode
 from diffjax.errors import UserError
-from diffjax.metrics.alignment import alignment, judge
+from diffjax.metrics.alignment import alignment, judge, read
 
 WORDS = {"size": tuple(SIZES), "colour": tuple(COLOURS), "shape": SHAPES}
 
@@ -84,7 +84,18 @@ def test_rates_and_confusion_count_what_was_wanted_and_seen():
     assert found.exact == 0.75 and found.attributes["shape"] == 0.75 and found.attributes["colour"] == 1
     assert found.confusion["shape"] == {("circle", "circle"): 3, ("circle", "square"): 1}
     assert found.mistakes("shape") == "1 circle as square" and found.mistakes("colour") == ""
+    rows, columns, counts = found.matrix("shape")
+    assert (rows, columns, counts.tolist()) == (("circle",), ("circle", "square"), [[3, 1]])
     assert "relation" not in found.attributes and set(RELATIONS) == {"above", "below", "left of", "right of"}
+
+
+def test_all_things_are_counted_though_only_the_largest_are_looked_at():
+    dots = np.full((32, 32, 3), 255, np.uint8)
+    places = [(row, column) for row in (2, 12, 22) for column in (2, 12, 22)]
+    for row, column in places:
+        dots[row : row + 5, column : column + 5] = (255, 0, 0)
+    found = read(dots)
+    assert (len(places), found.count, len(found.things)) == (9, 9, 6)
 
 
 def test_nothing_to_judge_is_refused():
