@@ -1,5 +1,6 @@
 """A film of a sampler's way with what each word is attended to: where in the image, at every step."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,12 +9,14 @@ import numpy as np
 from diffjax import pictures
 from diffjax.data.text import decode
 from diffjax.errors import UserError
-from diffjax.films import spread_at
+from diffjax.evaluate import GIVEN
+from diffjax.films import frames
 from diffjax.methods import Diffusion
 from diffjax.run import Run
 from diffjax.sampling import Drawn
 
 Tokens = slice | np.ndarray  # their places
+Words = list[tuple[str, Tokens]]  # of a caption
 SHOWN = 4  # samples in a film
 FAINT = 1e-6  # attention that nobody pays a word is not enlarged
 
@@ -23,47 +26,71 @@ def check(run: Run, out: str) -> None:
     method = run.experiment.method
     if not out.endswith(".gif"):
         raise UserError(f"--attention: is a film, and {out!r} none; give --out=FILE.gif")
-    if not isinstance(method, Diffusion) or not method.reads:
-        name = run.experiment.config.method.name
+    name = run.experiment.config.method.name
+    if not method.reads:
         raise UserError(f"--attention: needs a diffusion model that reads captions; this is a {name} without")
+    if not isinstance(method, Diffusion):
+        raise UserError(f"--attention: needs a diffusion model; a {name} is told what is pooled of a caption, and "
+                        "attends to no word of it")  # fmt: skip
     if run.experiment.config.method.network.text.get("conditioning") == "pooled":
         raise UserError("--attention: this model is told what is pooled of a caption, and attends to no word of it")
 
 
-def film(run: Run, spec: Any, drawn: Drawn) -> list[np.ndarray]:
+def film(run: Run, spec: Any, drawn: Drawn, given: np.ndarray | None = None) -> list[np.ndarray]:
     """The frames: a row for each of the first samples, x_t and the words of its caption, lighter where it is read.
 
     A word's map is the share of attention that its bytes get, or its tokens where a frozen encoder reads, next to the
-    most that they get in the film.
+    most that they get in the film. Last come the samples themselves, beside the last step's maps. Images that were
+    `given` to be edited are a row before them. Raises UserError for a sampler that takes no steps.
     """
+    seen = [x_t[:SHOWN] for x_t in frames(run, spec, drawn)]
+    if not seen:
+        raise UserError("--attention: this sampler takes no step here, and nothing is attended to (--strength above 0)")
+    words, maps = _maps(run, spec, drawn)
+    most = [np.maximum(np.max([at_t[i] for at_t in maps], axis=(0, 2, 3)), FAINT) for i in range(len(words))]
+    times = spec.grid(run.process, spec.steps)
+    titles = [f"step {k} of {len(seen)}, t = {t:.2f}" for k, t in enumerate(times[:-1], start=1)]
+    shown = [
+        _frame(x, [heat(*of) for of in zip(at_t, most, strict=True)], words, given, title)
+        for x, at_t, title in zip(
+            [*seen, drawn.x[:SHOWN]], [*maps, maps[-1]], [*titles, f"finished, t = {times[-1]:.2f}"], strict=True
+        )
+    ]
+    return pictures.same_size(shown)  # a title is as wide as its numbers
+
+
+def _maps(run: Run, spec: Any, drawn: Drawn) -> tuple[list[Words], list[list[np.ndarray]]]:
+    """The words of each of the first samples; and for each step, of each sample, the share that each word gets."""
     method, captions = run.experiment.method, drawn.label[:SHOWN]
-    compiled, space = jax.jit(method.attention), method.space
-    times = spec.grid(run.process, spec.steps)[: len(drawn.x_t)]
-    told = method.told(captions)
-    spans = [told.spans(i) if space.encoder else None for i in range(len(captions))]
+    compiled, told = jax.jit(method.attention), method.told(captions)
+    spans = [told.spans(i) if method.space.encoder else None for i in range(len(captions))]
     words = [words_of(*of) for of in zip(captions, spans, strict=True)]
-    maps = [
+    times = spec.grid(run.process, spec.steps)[:-1]
+    return words, [
         by_word(np.asarray(compiled(run.ema, x_t[:SHOWN], t, told[:])), words)
         for x_t, t in zip(drawn.x_t, times, strict=True)
     ]
-    most = [np.maximum(np.max([frame[i] for frame in maps], axis=(0, 2, 3)), FAINT) for i in range(len(words))]
-    columns = 1 + max(map(len, words))
-    frames = []
-    for x_t, t, of_sample in zip(drawn.x_t, times, maps, strict=True):
-        seen = np.asarray(space.from_model(x_t[:SHOWN] / spread_at(run, t)))
-        tiles = np.full((len(words), columns, *seen.shape[1:3], 3), 255, np.uint8)
-        names = [[""] * columns for _ in words]
-        for row, (image, shares) in enumerate(zip(seen, of_sample, strict=True)):
-            tiles[row, 0] = image
-            heat = (255 * shares / most[row][:, None, None]).round().astype(np.uint8)
-            tiles[row, 1 : 1 + len(heat)] = heat[..., None]
-            names[row][1 : 1 + len(heat)] = [word for word, _ in words[row]]
-        flat = tiles.reshape(-1, *tiles.shape[2:])
-        frames.append(pictures.grid(flat, columns=columns, captions=[name for row in names for name in row]))
-    return frames
 
 
-def words_of(caption: np.ndarray, spans: np.ndarray | None = None) -> list[tuple[str, Tokens]]:
+def heat(shares: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Shares of attention [words, h, w] as greys [words, h, w, 3], white where a word gets the most it ever gets."""
+    greys = (255 * shares / most[:, None, None]).round().astype(np.uint8)
+    return np.repeat(greys[..., None], 3, axis=-1)
+
+
+def _frame(
+    x: np.ndarray, heats: Sequence[np.ndarray], words: Sequence[Words], given: np.ndarray | None, title: str
+) -> np.ndarray:
+    """A row for each sample: what there is of it, and the map of each word above that word."""
+    colours = np.broadcast_to(x, (*x.shape[:3], 3))
+    rows = [np.concatenate([image[None], maps]) for image, maps in zip(colours, heats, strict=True)]
+    captions = [["", *(pictures.wrapped(word, 18) for word, _ in of)] for of in words]
+    if given is not None:
+        rows, captions = [given, *rows], [[GIVEN] * len(given), *captions]
+    return pictures.table(rows, captions, title=title)
+
+
+def words_of(caption: np.ndarray, spans: np.ndarray | None = None) -> Words:
     """The words of a caption, uint8 [n], and the tokens that are their bytes; the first token is none.
 
     Or those that have some of the word's characters, by the characters that each stands for: `spans` [tokens, 2].
@@ -80,7 +107,7 @@ def words_of(caption: np.ndarray, spans: np.ndarray | None = None) -> list[tuple
     return words
 
 
-def by_word(attention: np.ndarray, words: list[list[tuple[str, Tokens]]]) -> list[np.ndarray]:
+def by_word(attention: np.ndarray, words: Sequence[Words]) -> list[np.ndarray]:
     """Of each sample the share of attention that each word gets: [b, h, w, n] -> b times [words, h, w]."""
     height, width = attention.shape[1:3]
     return [

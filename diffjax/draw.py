@@ -1,24 +1,28 @@
 """The command `sample`: a trained run drawn from, to a picture, a film, an archive or a folder."""
 
-import textwrap
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from diffjax import attention as attentive
 from diffjax import parallel, pictures
+from diffjax.data.folder import TEXT_FILES
 from diffjax.data.text import decode
-from diffjax.edits import Request, plan
+from diffjax.edits import Plan, Request, plan
 from diffjax.errors import UserError
-from diffjax.evaluate import picture
-from diffjax.films import after, film
+from diffjax.evaluate import GIVEN, picture
+from diffjax.films import film
 from diffjax.measures.labels import NOTE, labels_of, write_note
+from diffjax.methods.method import Method
+from diffjax.metrics import fingerprint
 from diffjax.run import Experiment, Run
-from diffjax.sampling import Drawn
+from diffjax.sampling import Drawn, together
 from diffjax.words import Words
 
+FOLDER, FILES = "/", (".png", ".gif", ".npz")  # the kinds of output
 FILM_SECONDS = 4.0
 EDITS_AT_ONCE = 16  # they are few, and may cost hundreds of network calls: no waiting for a larger batch's padding
 
@@ -38,79 +42,151 @@ def draw(
     """Draws `num` samples and writes them to `out`, whose ending says how. Raises UserError for what cannot be.
 
     Where they edit a photo, pictures and films show it first, as the model sees it; archives and folders do not. Of
-    prompts, a picture or film has a row for each; with `attention` the film shows where each word is attended to.
+    prompts, a picture or film has a row for each. With `attention` the film shows where each word is attended to, of
+    the first few samples, and no more of them are drawn.
     """
-    experiment, method = run.experiment, run.experiment.method
-    path = Path(out)
-    kind = path.suffix if path.suffix in (".png", ".gif", ".npz") else "/"
-    if num < 1:
-        raise UserError(f"--num: {num} is not a number of samples; at least 1")
-    if batch < 0:
-        raise UserError(f"--batch: {batch} is not a number of samples; at least 1, or 0 for eval.batch_size")
-    if kind == "/" and path.suffix and not out.endswith("/"):
-        raise UserError(f"--out: {out!r} ends in {path.suffix}; use .png, .gif, .npz, or a folder with a / at its end")
-    if not method.generates:
-        raise UserError(f"sample: a {experiment.config.method.name} draws nothing; give a diffusion model or a GAN")
-    if kind == "/" and method.space.kind != "images":
-        raise UserError(f"--out: a folder is for images, and these are {method.space.kind}; use .npz, or .png")
-    spec, shown = experiment.sampler, None
-    if label is not None and not method.draws_by_label(spec):
-        raise UserError(f"--label: {label} given, but this model was trained without labels (method.conditional=false)")
-    if label is not None and not 0 <= label < method.space.num_classes:
-        raise UserError(f"--label: {label} is out of range; 0 to {method.space.num_classes - 1}")
-    if guidance is not None:
-        if not hasattr(method, "with_guidance"):
-            raise UserError(f"--guidance: a {experiment.config.method.name} has no guidance")
-        spec = method.with_guidance(spec, guidance)
-    if words.given:
-        spec = words.checked(method, spec)
+    experiment, method, path, kind = run.experiment, run.experiment.method, Path(out), _kind(out)
+    _check(experiment, kind, num, batch, len(words.prompt))
+    spec = _sampler(run, label, guidance, words)
     asked = method.asked(spec, label, words.prompt)
-    labels = labels_of(asked, method.reads)
     if attention:
         attentive.check(run, out)
-    if request.image is not None:
-        spec, shown, said = plan(request, run, spec)
-        batch = batch or min(EDITS_AT_ONCE, experiment.config.eval.batch_size)
+        num = _few(num)
+    edit = None if request.image is None else plan(request, run, spec)
+    if edit:
+        spec, batch = edit.spec, batch or min(EDITS_AT_ONCE, experiment.config.eval.batch_size)
         if parallel.is_main():
-            print("\n".join(said))
-    show = partial(rows_of, words.prompt, experiment) if words.prompt else partial(picture, experiment)
+            print("\n".join(edit.said))
     generator = experiment.generator(spec, batch_size=batch, trajectory=kind == ".gif")
+    parts = (part for part, _ in generator.batches(run.ema, num, seed, asked))
 
     if not parallel.is_main():  # every process draws; one writes
-        list(generator.batches(run.ema, num, seed, asked))
+        list(parts)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "/":
+    labels = _labels(labels_of(asked, method.reads), edit)
+    if kind == FOLDER:
         (path / NOTE).unlink(missing_ok=True)
-        _folder(path, num, (part for part, _ in generator.batches(run.ema, num, seed, asked)))
-        if shown is None:
-            write_note(path, num, labels, run=str(run.workdir), step=run.step, weights=run.weights, seed=seed)
+        _save_folder(path, num, parts, method.reads)
+        how = {
+            "prompts": decode(asked) if method.reads else None, "guidance": guidance, "negative": words.negative,
+            "edit": edit and {**request.given, "done": edit.said},
+        }  # fmt: skip
+        _note(path, num, labels, run, seed, **how)
         print(f"wrote {num} images to {path}/")
         return
-    drawn = generator.draw(run.ema, num, seed, asked)
+    drawn, given = together(num, parts), edit.shown if edit else None
+    show = partial(rows_of, len(words.prompt)) if words.prompt else partial(picture, experiment)
     if kind == ".npz":
-        beside = {"caption": np.array(decode(drawn.label))} if method.reads else {"label": drawn.label}
-        np.savez(path, x=drawn.x, **beside, **({"asked": np.array(labels)} if shown is None else {}))
-    elif attention:
-        pictures.save_gif(path, attentive.film(run, spec, drawn), FILM_SECONDS)
+        _save_archive(path, drawn, method.reads, labels)
     elif kind == ".png":
-        pictures.save_png(path, show(after(shown, drawn)))
+        pictures.save_png(path, show(drawn, given))
+    elif attention:
+        pictures.save_gif(path, attentive.film(run, spec, drawn, given), FILM_SECONDS)
     else:
-        pictures.save_gif(path, film(run, spec, drawn, shown, show), FILM_SECONDS)
+        pictures.save_gif(path, film(run, spec, drawn, given, show), FILM_SECONDS)
     if drawn.not_finite:
         print(f"{drawn.not_finite} of them are not finite: this model, or this sampler, is broken")
     print(f"wrote {num} samples ({_calls(drawn.nfe)}) to {path}")
 
 
-def _folder(path: Path, num: int, parts: Iterable[Drawn]) -> None:
-    """One PNG for each of `num` images, as they are drawn: none is kept."""
+# ---------------------------------------------------------------------------------------------------- what is asked for
+
+
+def _kind(out: str) -> str:
+    """The ending of a file, or that of a folder."""
+    suffix = Path(out).suffix
+    if suffix in FILES:
+        return suffix
+    if suffix and not out.endswith("/"):
+        raise UserError(f"--out: {out!r} ends in {suffix}; use .png, .gif, .npz, or a folder with a / at its end")
+    return FOLDER
+
+
+def _check(experiment: Experiment, kind: str, num: int, batch: int, prompts: int) -> None:
+    """Raises UserError unless so many samples of this kind can be drawn from such a model."""
+    method = experiment.method
+    if num < 1:
+        raise UserError(f"--num: {num} is not a number of samples; at least 1")
+    if num < prompts:
+        raise UserError(f"--num: {num} is too few for {prompts} prompts, which are drawn in turn; at least {prompts}")
+    if batch < 0:
+        raise UserError(f"--batch: {batch} is not a number of samples; at least 1, or 0 for eval.batch_size")
+    if not method.generates:
+        raise UserError(f"sample: a {experiment.config.method.name} draws nothing; give a diffusion model or a GAN")
+    if kind == FOLDER and method.space.kind != "images":
+        raise UserError(f"--out: a folder is for images, and these are {method.space.kind}; use .npz, or .png")
+
+
+def _sampler(run: Run, label: int | None, guidance: float | None, words: Words) -> Any:
+    """The run's sampler, guided as the flags say. Raises UserError for what this model cannot be asked."""
+    method, spec = run.experiment.method, run.experiment.sampler
+    if label is not None:
+        _check_label(method, spec, label)
+    if guidance is not None:
+        if not hasattr(method, "with_guidance"):
+            raise UserError(f"--guidance: a {run.experiment.config.method.name} has no guidance")
+        try:
+            spec = method.with_guidance(spec, guidance)
+            method.denoiser(run.ema, spec)  # where a guidance checks its own fields, which are the config's
+        except UserError as error:
+            raise error.about("sampler.guidance.scale", "--guidance") from None
+    return words.checked(method, spec) if words.given else spec
+
+
+def _check_label(method: Method, spec: Any, label: int) -> None:
+    if method.reads:
+        raise UserError(f"--label: {label} given, but this model is asked by captions; say it with --prompt")
+    if not method.draws_by_label(spec):
+        raise UserError(f"--label: {label} given, but this model was trained without labels (method.conditional=false)")
+    if not 0 <= label < method.space.num_classes:
+        raise UserError(f"--label: {label} is out of range; 0 to {method.space.num_classes - 1}")
+
+
+def _few(num: int) -> int:
+    """As many samples as a film of attention shows; says that they are fewer than were asked for."""
+    if num > attentive.SHOWN and parallel.is_main():
+        print(f"--attention: its film shows {attentive.SHOWN} samples: of {num} the first {attentive.SHOWN} are drawn")
+    return min(num, attentive.SHOWN)
+
+
+def _labels(labels: str, edit: Plan | None) -> str:
+    """By what samples were drawn, for whoever compares them: edits are of their photo too."""
+    if edit is None:
+        return labels
+    of_photo = f"edits of {fingerprint(edit.shown.tolist())}"
+    return f"{labels}, {of_photo}" if labels else of_photo
+
+
+# ------------------------------------------------------------------------------------------------------ what is written
+
+
+def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads: bool) -> None:
+    """One PNG for each of `num` images, as they are drawn: none is kept. A caption is in a file beside its image."""
     path.mkdir(exist_ok=True)
     done = 0
     for part in parts:
-        for image, name in zip(part.x, range(done, num), strict=False):
-            pictures.save_png(path / f"{name:06}.png", image)
+        texts = decode(part.label) if reads else [None] * len(part.x)
+        for number, image, text in zip(range(done, num), part.x, texts, strict=False):
+            file = path / f"{number:06}.png"
+            pictures.save_png(file, image)
+            if text is None:
+                file.with_suffix(TEXT_FILES).unlink(missing_ok=True)  # of an image that was here before
+            else:
+                file.with_suffix(TEXT_FILES).write_text(text, "utf-8")
         done += len(part.x)
         print(f"{done:,}/{num:,}", flush=True)
+
+
+def _note(path: Path, num: int, labels: str, run: Run, seed: int, **how: Any) -> None:
+    """Beside the images of a folder: what drew them, and of `how` what was asked for."""
+    given = {name: value for name, value in how.items() if value is not None}
+    write_note(path, num, labels, run=str(run.workdir), step=run.step, weights=run.weights, seed=seed, **given)
+
+
+def _save_archive(path: Path, drawn: Drawn, reads: bool, labels: str) -> None:
+    beside = {"caption": np.array(decode(drawn.label))} if reads else {"label": drawn.label}
+    np.savez(path, x=drawn.x, asked=np.array(labels), **beside)
 
 
 def _calls(nfe: np.ndarray) -> str:
@@ -118,13 +194,10 @@ def _calls(nfe: np.ndarray) -> str:
     return f"{nfe[0]} network calls each" if same else f"{nfe.mean():.1f} network calls each, on average"
 
 
-def rows_of(prompts: tuple[str, ...], experiment: Experiment, drawn: Drawn) -> np.ndarray:
-    """A row of samples for each prompt, the prompt at its left; what is shown before them is a row of its own."""
-    before, k = len(drawn.x) - len(drawn.label), len(prompts)
-    columns = max(before, -(-len(drawn.label) // k))
-    groups = [drawn.x[:before]] * bool(before) + [drawn.x[before + i :: k] for i in range(k)]
-    tiles = np.full((len(groups), columns, *drawn.x.shape[1:]), 255, np.uint8)
-    for row, images in zip(tiles, groups, strict=True):
-        row[: len(images)] = images
-    names = ["given"] * bool(before) + [textwrap.fill(prompt, 28) for prompt in prompts]
-    return pictures.grid(tiles.reshape(-1, *drawn.x.shape[1:]), columns=columns, rows=names)
+def rows_of(prompts: int, drawn: Drawn, given: np.ndarray | None = None) -> np.ndarray:
+    """A row of samples for each of so many prompts, and at its left what of it was read; a row of what was `given`."""
+    rows = [drawn.x[i::prompts] for i in range(prompts)]
+    names = [pictures.wrapped(text, 28) for text in decode(drawn.label[:prompts])]
+    if given is not None:
+        rows, names = [given, *rows], [GIVEN, *names]
+    return pictures.table(rows, rows=names)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +42,12 @@ class Request:
         for name in ("resamples", "jump"):
             if getattr(self, name) is not None and (self.mask is None or self.inpaint == "posterior"):
                 raise UserError(f"--{name}: belongs to --inpaint=repaint; give a --mask, and no other --inpaint")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The flags that were given, for a note of what was done."""
+        asked = {name: value for name, value in vars(self).items() if value is not None}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
 
 
 class Plan(NamedTuple):

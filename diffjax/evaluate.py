@@ -1,7 +1,6 @@
 """Watching a run: a flat list of (name, every, function), looks at the state just reached; and their pictures."""
 
 import dataclasses
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from diffjax.state import TrainState
 from diffjax.writer import Writer
 
 SHOWN = {"images": 64, "points": 2_000, "categories": 48}  # samples in a picture
+GIVEN = "given"  # what names a photo, and whatever else is no sample, among the samples
 CONTRAST = 64.0  # greys for a standard deviation of continuous pixels: two of them reach from black to white
 
 
@@ -139,22 +139,25 @@ def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.nd
     return pictures.grid(drawn.x[np.concatenate([of[:columns] for of in chosen])], columns=columns, rows=names)
 
 
-def captioned(drawn: Drawn, most: int = 32) -> np.ndarray:
-    """The first samples, each above the caption that it was drawn by."""
-    captions = [textwrap.fill(text, 18) or '""' for text in decode(drawn.label[:most])]
-    return pictures.grid(drawn.x[:most], columns=min(8, len(captions)), captions=captions)
+def captioned(drawn: Drawn, given: np.ndarray | None = None) -> np.ndarray:
+    """The samples, each above the caption that it was drawn by; images that were `given` before them."""
+    x, captions = drawn.x, [pictures.wrapped(text, 18) for text in decode(drawn.label)]
+    if given is not None:
+        x, captions = np.concatenate([given, x]), [GIVEN] * len(given) + captions
+    return pictures.grid(x, columns=min(8, len(captions)), captions=captions)
 
 
-def picture(experiment: Experiment, drawn: Drawn) -> np.ndarray:
+def picture(experiment: Experiment, drawn: Drawn, given: np.ndarray | None = None) -> np.ndarray:
     """Samples as a person wants to see them: a grid of images, rows of categories, or points over the real ones.
 
-    Of points in space the first two coordinates are shown.
+    Images that were `given` to be edited stand before their edits. Of points in space the first two coordinates are
+    shown.
     """
     space = experiment.method.space
     if space.kind == "images" and experiment.method.reads:
-        return captioned(drawn)
+        return captioned(drawn, given)
     if space.kind == "images":
-        return pictures.grid(drawn.x)
+        return pictures.grid(drawn.x if given is None else np.concatenate([given, drawn.x]))
     if space.kind == "categories":
         return pictures.rows(drawn.x.reshape(len(drawn.x), -1), space.values)
     if space.pictured:

@@ -15,28 +15,29 @@ from diffjax.evaluate import picture
 from diffjax.run import Run
 from diffjax.sampling import Drawn
 
-
-def after(shown: np.ndarray | None, drawn: Drawn) -> Drawn:
-    """The samples, with the pictures that are `shown` before them."""
-    return drawn if shown is None else replace(drawn, x=np.concatenate([shown, drawn.x]))
+Shown = Callable[[Drawn, np.ndarray | None], np.ndarray]  # samples, and images given before them -> their picture
 
 
 def film(
-    run: Run, spec: Any, drawn: Drawn, shown: np.ndarray | None = None, show: Callable | None = None
+    run: Run, spec: Any, drawn: Drawn, given: np.ndarray | None = None, show: Shown | None = None
 ) -> list[np.ndarray]:
-    """Noise becoming data: x_t at every step, brought to the data's own spread, and last the samples themselves."""
+    """Noise becoming data: x_t at every step, brought to the data's own spread, and last the samples themselves.
+
+    Images that were `given` to be edited are in every frame.
+    """
+    show = show or partial(picture, run.experiment)
+    return [show(replace(drawn, x=frame), given) for frame in [*frames(run, spec, drawn), drawn.x]]
+
+
+def frames(run: Run, spec: Any, drawn: Drawn) -> list[np.ndarray]:
+    """x_t at every step, as they are stored. Raises UserError for a sampler that has no steps."""
     if drawn.x_t is None:
         raise UserError("--out: a film needs a sampler that goes step by step; this one draws at once (use .png)")
-    experiment = run.experiment
-    space = experiment.method.space
-    if space.kind == "categories":
-        frames = drawn.x_t
-    else:
+    space, x_t = run.experiment.method.space, drawn.x_t
+    if space.kind != "categories":
         times = spec.grid(run.process, spec.steps)[:-1]
-        frames = [x_t / spread_at(run, t) for x_t, t in zip(drawn.x_t, times, strict=True)]
-    stored = [replace(drawn, x=np.asarray(space.from_model(frame))) for frame in frames] + [drawn]
-    show = show or partial(picture, experiment)
-    return [show(after(shown, each)) for each in stored]
+        x_t = [x / spread_at(run, t) for x, t in zip(x_t, times, strict=True)]
+    return [np.asarray(space.from_model(x)) for x in x_t]
 
 
 def spread_at(run: Run, t: float) -> float:
@@ -77,8 +78,9 @@ def forward(run: Run, num: int, count: int, seed: int) -> dict[tuple[int, int], 
     data = run.experiment.source.split("heldout").take(np.arange(num))
     x0 = jnp.asarray(space.to_model(data["x"]))
     eps, shown = normal(jax.random.key(seed), x0), {}
+    label = data["caption" if run.experiment.method.reads else "label"]
     for k, steps in times_of(run, count):
-        parts = [Drawn(part, data["label"], np.zeros(len(part), int)) for part in noised(run, x0, eps, k / steps)]
+        parts = [Drawn(part, label, np.zeros(len(part), int)) for part in noised(run, x0, eps, k / steps)]
         shown[k, steps] = np.concatenate([picture(run.experiment, part) for part in parts], axis=1)
     return shown
 

@@ -1,14 +1,18 @@
 """Pictures for people: sheets of images, scatter plots of 2-D data, and films of either, as uint8 arrays and files."""
 
+import importlib.util
 import math
 import os
+import textwrap
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from diffjax.errors import UserError
 
@@ -18,6 +22,8 @@ INK = (64, 64, 64)
 RULE = (227, 227, 227)
 GREY = (153, 153, 153)
 BLUE = (31, 90, 190)
+FONT = "DejaVuSans.ttf"  # for what Pillow's own cannot write
+NO_CHARACTER = "\U0010ffff"  # never one: how a font shows it is how it shows whatever it lacks
 FASTEST = 0.02  # seconds a frame: browsers slow down any GIF that asks for less
 
 
@@ -28,11 +34,13 @@ def grid(
     upscale: int = 0,
     captions: Sequence[str] = (),
     rows: Sequence[str] = (),
+    title: str = "",
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A sheet of n images, row by row, [n, h, w, c] with c = 1 or 3 -> RGB.
 
     columns: 0 makes the sheet nearly square. upscale: whole factor, pixels stay squares; 0 enlarges small images only.
-    captions: lines under each image; rows: lines left of each row. Raises UserError when shapes or counts do not fit.
+    captions: lines under each image; rows: lines left of each row, which is as high as they need; title: a line above
+    all. What no font here can write is shown by `legible`. Raises UserError when shapes or counts do not fit.
     """
     tiles = _rgb(images, 4)
     n, h, w, _ = tiles.shape
@@ -47,27 +55,132 @@ def grid(
     tiles = tiles.repeat(upscale, axis=1).repeat(upscale, axis=2)
     h, w = h * upscale, w * upscale
 
-    font = _font(max(11, min(16, w // 5)))
+    captions, rows = ([legible(text) for text in texts] for texts in (captions, rows))
+    font = _font_for([*captions, *rows, title], max(11, min(16, w // 5)))
     under = round(1.5 * font.size * max(1 + text.count("\n") for text in captions)) if captions else 0
+    above = 2 * font.size if title else 0
     left = round(max((_length(font, text) for text in rows), default=-font.size) + font.size)
     wide = round(max((_length(font, text) for text in captions), default=0)) + 4 if captions else 0
-    pitch_x, pitch_y = max(w, wide) + padding, h + under + padding
-    sheet = Image.new("RGB", (left + columns * pitch_x + padding, lines * pitch_y + padding), PAPER)
+    pitch = max(w, wide) + padding
+    high = [max(h, _height(font, text)) for text in rows] or [h] * lines  # of the images, or of what names them
+    tops = np.cumsum([padding + above, *(height + under + padding for height in high)]).tolist()
+    width = max(left + columns * pitch + padding, math.ceil(font.getlength(title)) + 2 * padding)
+    sheet = Image.new("RGB", (width, tops[-1]), PAPER)
     draw = ImageDraw.Draw(sheet)
+    draw.text((padding + left, padding + above / 2), title, INK, font, anchor="lm")
     for i, tile in enumerate(tiles):
         line, column = divmod(i, columns)
-        x, y = left + padding + column * pitch_x + (pitch_x - padding - w) // 2, padding + line * pitch_y
+        x, y = left + padding + column * pitch + (pitch - padding - w) // 2, tops[line] + (high[line] - h) // 2
         sheet.paste(Image.fromarray(tile), (x, y))
         if captions:
-            draw.text((x + w / 2, y + h + under / 2), captions[i], INK, font, anchor="mm")
-    for line, text in enumerate(rows):
-        draw.text((left - font.size / 2, padding + line * pitch_y + h / 2), text, INK, font, anchor="rm")
+            draw.text((x + w / 2, y + h + under / 2), captions[i], INK, font, anchor="mm", align="center")
+    for top, height, text in zip(tops, high, rows, strict=False):
+        draw.text((left - font.size / 2, top + height / 2), text, INK, font, anchor="rm", align="right")
     return np.asarray(sheet)
+
+
+def table(
+    lines: Sequence[UInt8[ArrayLike, "k h w c"]],
+    captions: Sequence[Sequence[str]] = (),
+    rows: Sequence[str] = (),
+    title: str = "",
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A sheet with a row for each of several lists of images, of any lengths: what a shorter one leaves is paper.
+
+    captions: a list for each row, of a line for each of its first images.
+    """
+    lines = [_rgb(images, 4) for images in lines]
+    columns = max(map(len, lines))
+    tiles = np.full((len(lines), columns, *lines[0].shape[1:]), PAPER, np.uint8)
+    for row, images in zip(tiles, lines, strict=True):
+        row[: len(images)] = images
+    under = [text for of_row in captions for text in [*of_row, *[""] * (columns - len(of_row))]]
+    return grid(tiles.reshape(-1, *tiles.shape[2:]), columns=columns, captions=under, rows=rows, title=title)
+
+
+def same_size(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[UInt8[np.ndarray, "height width 3"]]:
+    """The frames of a film, those that are smaller with paper at their right and below."""
+    height, width = (max(frame.shape[axis] for frame in frames) for axis in (0, 1))
+    whole = np.full((len(frames), height, width, 3), PAPER, np.uint8)
+    for larger, frame in zip(whole, frames, strict=True):
+        larger[: frame.shape[0], : frame.shape[1]] = frame
+    return list(whole)
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def wrapped(text: str, width: int, most: int = 8) -> str:
+    """A person's text as lines of `width` characters for a label, of `most` lines at most; the empty one is '""'."""
+    text = legible(text.replace("\n", "\\n"))
+    return textwrap.fill(text, width, max_lines=most, placeholder=" …") or '""'
+
+
+def legible(text: str) -> str:
+    """The text, and where no font that is at hand has a shape for one of its characters its code point: \\u5706.
+
+    A box for each of them would make all such texts look alike.
+    """
+    return "".join(c if c == "\n" or _can_write(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _can_write(character: str) -> bool:
+    """Whether someone could read a character in a picture: not without a shape, nor from the wrong side."""
+    leftwards = unicodedata.bidirectional(character) in ("R", "AL")
+    return character.isprintable() and (_has(character) or _has(character, True)) and (not leftwards or _turns())
+
+
+@cache
+def _turns() -> bool:
+    return features.check("raqm") and features.check("fribidi")
+
+
+@cache
+def _has(character: str, broad: bool = False) -> bool:
+    """Whether a font has a shape for a character, other than the box of what is no character."""
+    font = _font(16, broad)
+    shape, box = font.getmask(character), font.getmask(NO_CHARACTER)
+    seen = shape.size != box.size or bytes(shape) != bytes(box)
+    return character == " " or (seen and shape.getbbox() is not None)
+
+
+def _font_for(texts: Sequence[str], size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own where it has all their characters, otherwise one that has more."""
+    return _font(size, broad=not all(_has(c) for c in set("".join(texts)) - {"\n"}))
+
+
+@cache
+def _font(size: int, broad: bool = False) -> ImageFont.FreeTypeFont:
+    """The font that comes with Pillow, of ASCII and little more: the same on every machine. Or a `broad` one."""
+    return ImageFont.truetype(_broad(), size) if broad and _broad() else ImageFont.load_default(size)
+
+
+@cache
+def _broad() -> str:
+    """Where a font of more alphabets lies, if there is one: DejaVu Sans, the system's or matplotlib's."""
+    places = [FONT]
+    if (found := importlib.util.find_spec("matplotlib")) and found.origin:
+        places.append(str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / FONT))
+    for place in places:
+        try:
+            return ImageFont.truetype(place).path
+        except OSError:
+            continue
+    return ""
 
 
 def _length(font: ImageFont.FreeTypeFont, text: str) -> float:
     """The pixels that the longest line of a text takes."""
     return max(font.getlength(line) for line in text.split("\n"))
+
+
+def _height(font: ImageFont.FreeTypeFont, text: str) -> int:
+    """The pixels that all its lines take, and a little air."""
+    _, top, _, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)
+    return math.ceil(bottom - top) + font.size // 2
+
+
+# ------------------------------------------------------------------------------------------------- what is no image
 
 
 def rows(sequences: UInt8[ArrayLike, "n d"], values: int, cell: int = 14) -> UInt8[np.ndarray, "height width 3"]:
@@ -191,10 +304,6 @@ def _columns(n: int) -> int:
     """The fewest columns that make the sheet no taller than wide; up to twice as many if that leaves no gap."""
     square = math.isqrt(n - 1) + 1
     return next((c for c in range(square, min(n, 2 * square) + 1) if n % c == 0), square)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)  # the one that comes with Pillow: the same on every machine
 
 
 def _extent(points: np.ndarray) -> tuple[float, ...]:

@@ -40,6 +40,59 @@ def test_captions_and_rows_add_room_and_leave_the_images_whole():
     np.testing.assert_array_equal(named[2:58, -174:-118], plain[2:58, 2:58])
 
 
+def test_a_row_is_as_high_as_what_names_it():
+    """No line runs over a neighbour's, or off the sheet; the images stay in the middle of their row."""
+    long = pictures.wrapped("so many words that they take line after line " * 4, 20, most=12)
+    named = pictures.grid(IMAGES, columns=3, rows=[long, "short"])
+    high = len(named) - 2 * 2 - 58  # the first row, without what is around it and without the second
+    assert long.count("\n") == 8 and high > 9 * 11
+    written = np.flatnonzero((named[:, :-174] != pictures.PAPER).any(axis=(1, 2)))
+    first, second = written[written < 2 + high], written[written >= 2 + high]
+    assert first[0] > 2 and first[-1] < 1 + high and second[0] > high + 10 and second[-1] < len(named) - 10
+    for i, image in enumerate(IMAGES):
+        left, top = named.shape[1] - 174 + 58 * (i % 3), 2 + (high - 56) // 2 if i < 3 else 4 + high
+        np.testing.assert_array_equal(named[top : top + 56, left : left + 56], enlarged(image))
+
+
+def enlarged(image):
+    return np.kron(image[..., 0], np.ones((7, 7), np.uint8))[..., None].repeat(3, axis=2)
+
+
+def test_rows_of_any_length_stand_below_each_other_on_paper_under_a_title():
+    sheet = pictures.table([IMAGES[:1], IMAGES[1:4]], [["one"], ["two", "three"]], title="step 1 of 2")
+    plain = pictures.grid(IMAGES[:4], columns=2, captions=list("abcd"))
+    assert sheet.shape[0] > plain.shape[0] and sheet.shape[1] > plain.shape[1]
+    there = [(sheet[y : y + 56, 2:58] == enlarged(IMAGES[0])).all() for y in range(len(sheet) - 55)]
+    assert sum(there) == 1
+    top = there.index(True)
+    assert (sheet[top : top + 56, 62:] == pictures.PAPER).all()  # there is no second image in the first row
+    assert (sheet[:top] != pictures.PAPER).any()  # the title
+
+
+def test_frames_of_one_film_are_of_one_size():
+    small, large = np.zeros((4, 6, 3), np.uint8), np.zeros((5, 3, 3), np.uint8)
+    frames = pictures.same_size([small, large])
+    assert [frame.shape for frame in frames] == [(5, 6, 3)] * 2
+    assert (frames[0][:4] == 0).all() and (frames[0][4:] == pictures.PAPER).all()
+    assert (frames[1][:, :3] == 0).all() and (frames[1][:, 3:] == pictures.PAPER).all()
+
+
+@pytest.mark.parametrize("broad", [True, False])
+def test_a_label_never_shows_boxes_in_place_of_letters(broad, monkeypatch):
+    if not broad:  # a machine that has no font but Pillow's
+        for name in ("_broad", "_has", "_font"):
+            monkeypatch.setattr(pictures, name, getattr(pictures, name).__wrapped__)
+        monkeypatch.setattr(pictures, "_broad", lambda: "")
+    broad = broad and bool(pictures._broad())
+    assert pictures.legible("a red circle") == "a red circle"
+    assert pictures.legible("круг été") == ("круг été" if broad else r"\u043a\u0440\u0443\u0433 \xe9t\xe9")
+    assert pictures.legible("圆\u200b\ue000") == r"\u5706\u200b\ue000"  # nor what nobody would see
+    assert pictures.wrapped("", 9) == '""' and pictures.wrapped("a\nb", 9) == r"a\nb"
+    assert pictures.wrapped("one two three four five", 9, most=2) == "one two\nthree …"
+    sheets = [pictures.grid(IMAGES[:1], rows=[text]) for text in ("круг", "диск", "圆", "红")]
+    assert len({sheet.tobytes() for sheet in sheets}) == 4
+
+
 def test_a_point_is_drawn_where_it_is():
     picture = pictures.scatter(np.array([[0.5, 0.25]]), limits=(-1, 1, -1, 1), size=200).astype(int)
     blueness = picture[..., 2] - picture[..., 0]

@@ -1,5 +1,6 @@
 """Words at the front door: a model of shapes is trained, drawn from by prompts, edits by them, and is measured."""
 
+import json
 from types import SimpleNamespace
 
 import jax
@@ -10,12 +11,14 @@ from PIL import Image
 
 import diffjax
 import launch
-from diffjax import attention
-from diffjax.data import Shapes
+from diffjax import attention, films, pictures
+from diffjax import config as configs
+from diffjax.data import Folder, Shapes
 from diffjax.data.shapes import parse
 from diffjax.data.text import decode, encode
 from diffjax.draw import rows_of
 from diffjax.errors import UserError
+from diffjax.evaluate import captioned
 from diffjax.measures import choose, words
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
@@ -53,25 +56,99 @@ def test_prompts_are_drawn_in_turn_long_empty_and_foreign_ones_too(run, tmp_path
     assert one["x"].shape == (5, 16, 16, 3) and (one["x"][1] != several["x"][1]).any()
 
 
+def grey(*values):
+    """Images of one grey each."""
+    return np.broadcast_to(np.array(values, np.uint8)[:, None, None, None], (len(values), 16, 16, 3))
+
+
+def tiles(sheet, value):
+    """How many tiles of one grey are in a sheet, whatever is written beside them."""
+    return (sheet == value).all(axis=-1).sum() // 64**2
+
+
 def test_a_picture_has_a_row_for_each_prompt_and_shows_a_photo_first():
-    experiment = SimpleNamespace()  # its samples are shown as they are
-    x = np.broadcast_to(np.arange(10, 80, 10, dtype=np.uint8)[:, None, None, None], (7, 16, 16, 3))
-    drawn = Drawn(x, np.zeros((7, 8)), np.ones(7, int))
-    one, two = (rows_of(prompts, experiment, drawn) for prompts in ((RED,), (RED, BLUE)))
-    with_photo = rows_of((RED,), experiment, Drawn(x, np.zeros((6, 8)), np.ones(6, int)))
+    sevens = Drawn(grey(*range(10, 80, 10)), encode([RED, BLUE] * 4, 65)[:7], np.ones(7, int))
+    one, two = (rows_of(prompts, sevens) for prompts in (1, 2))
+    with_photo = rows_of(1, sevens, grey(200, 210))
     assert one.shape[0] < two.shape[0] == with_photo.shape[0]  # one row; two rows; a row for the photo, and one
     assert one.shape[1] > two.shape[1] + 2 * 66  # seven columns, or four
     half = len(two) // 2
     for i in range(7):  # sample i is of prompt i mod 2
-        there = [(part == 10 * (i + 1)).all(axis=-1).sum() >= 16 * 16 for part in (two[:half], two[half:])]
-        assert there == [i % 2 == 0, i % 2 == 1]
+        assert [tiles(part, 10 * (i + 1)) for part in (two[:half], two[half:])] == [i % 2 == 0, i % 2 == 1]
+    assert [tiles(with_photo[:half], value) for value in (200, 210, 10)] == [1, 1, 0]
+    for sheet in (two, with_photo):
+        assert not (sheet == 255).any()  # where a row has no more, there is paper: white would pass for a sample
+
+
+def test_every_sample_is_above_its_own_caption_whatever_was_given_before_them(monkeypatch):
+    """None is left out, of more than a screen of them."""
+    forty = Drawn(grey(*range(10, 50)), encode([f"{i}" for i in range(39)] + [""], 65), np.ones(40, int))
+    sheets = []
+    monkeypatch.setattr(pictures, "grid", lambda x, columns, captions: sheets.append((x.mean((1, 2, 3)), captions)))
+    captioned(forty, grey(200, 210))
+    captioned(forty)
+    numbers = [*map(str, range(39)), '""']
+    (edited, above_edited), (plain, above_plain) = sheets
+    assert edited.tolist() == [200, 210, *range(10, 50)] and above_edited == ["given", "given", *numbers]
+    assert plain.tolist() == [*range(10, 50)] and above_plain == numbers
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A photo of the model's size, and a mask of its right half."""
+    Image.fromarray(np.full((16, 16, 3), (255, 0, 0), np.uint8)).save(tmp_path / "photo.png")
+    Image.fromarray(np.tile(np.arange(16) >= 8, (16, 1))).save(tmp_path / "mask.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.mark.parametrize(
+    ("out", "way", "num"),
+    [
+        ("x.png", "strength", 3),
+        ("x.gif", "mask", 40),
+        pytest.param("x.gif", "strength", 40, marks=pytest.mark.slow),
+        pytest.param("x.png", "mask", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_a_photo_is_edited_without_a_prompt_by_the_datas_own(out, way, num, run, photo, tmp_path):
+    """What is given has no caption: it shifts none, and none is lacking."""
+    edit = {"strength": ["--strength=0.5"], "mask": [f"--mask={tmp_path}/mask.png", "--resamples=1"]}[way]
+    shown = drawn(run, tmp_path, out, f"--image={photo}", *edit, num=num)
+    given = 1 if way == "strength" else 2
+    lines = -(-(num + given) // 8)
+    assert shown.shape[0] > lines * 66 and shown.shape[0] < (lines + 1) * 130
 
 
 def test_a_photo_is_edited_by_a_prompt(run, tmp_path, capsys):
     Image.fromarray(np.full((30, 40, 3), 255, np.uint8)).save(tmp_path / "photo.png")
     edit = (f"--image={tmp_path}/photo.png", "--strength=0.5", f"--prompt={RED}")
-    assert drawn(run, tmp_path, "x.npz", *edit, num=2)["caption"].tolist() == [RED] * 2
+    archive = drawn(run, tmp_path, "x.npz", *edit, num=2)
+    assert archive["caption"].tolist() == [RED] * 2 and ", edits of " in str(archive["asked"])
     assert "photo.png (40x30, RGB): its middle 30x30 cut out, reduced to 16x16" in capsys.readouterr().out
+
+
+def sampled(run, folder, *options):
+    assert launch.main(["sample", f"--workdir={run}", f"--out={folder}/", *options]) == 0
+    return json.loads((folder / "samples.json").read_text())
+
+
+def test_a_folder_of_samples_knows_their_prompts_and_can_be_trained_on(run, tmp_path):
+    note = sampled(run, tmp_path / "a", f"--prompt={RED}", "--prompt=", "--prompt=круг", "--num=5")
+    texts = [RED, "", "круг"]
+    assert note["prompts"] == texts and note["labels"].startswith("prompt i modulo 3 of ") and "edit" not in note
+    read = Folder(str(tmp_path / "a"), caption=".txt").everything().arrays()
+    assert decode(read["caption"]) == [*texts, RED, ""] and read["x"].shape == (5, 16, 16, 3)
+    own = sampled(run, tmp_path / "a", "--num=2")
+    first = decode(Folder(str(tmp_path / "a"), caption=".txt").everything().take(np.arange(2))["caption"])
+    assert own["prompts"][:2] == first and RED not in first
+
+
+def test_a_folder_of_edits_says_what_was_edited_and_how(run, photo, tmp_path):
+    note = sampled(run, tmp_path / "a", f"--image={photo}", "--strength=0.5", "--num=1", "--prompt=red")
+    assert note["edit"]["image"] == str(photo) and note["edit"]["strength"] == 0.5
+    assert note["edit"]["done"][0].endswith("photo.png (16x16, RGB): as it is")
+    assert note["labels"].startswith("prompt i modulo 1 of ") and ", edits of " in note["labels"]
+    assert (tmp_path / "a" / "000000.txt").read_text() == "red"
 
 
 @pytest.mark.slow
@@ -84,10 +161,43 @@ def test_guidance_and_a_negative_prompt_change_what_is_drawn_and_scale_one_does_
     assert (three != plain).any() and (away != three).any()
 
 
-def test_a_film_shows_where_each_word_is_attended_to(run, tmp_path):
-    drawn(run, tmp_path, "x.gif", "--attention", f"--prompt={BLUE}", num=2)
+def test_a_film_shows_where_each_word_is_attended_to(run, tmp_path, capsys):
+    drawn(run, tmp_path, "x.gif", "--attention", f"--prompt={BLUE}", "--prompt=", num=6)
     with Image.open(tmp_path / "x.gif") as film:
-        assert film.n_frames == 2 and film.size[0] > 7 * 56  # a step each; x_t and six words
+        assert film.n_frames == 3 and film.size[0] > 7 * 56  # two steps and the sample; x_t and six words
+    assert "of 6 the first 4 are drawn\nwrote 4 samples" in capsys.readouterr().out
+
+
+def test_the_film_of_attention_ends_with_the_samples_and_says_where_each_frame_is(
+    run, photo, tmp_path, monkeypatch, capsys
+):
+    frames = []
+    whole = pictures.table
+
+    def seen(rows, captions, title):
+        frames.append((np.asarray(rows[1])[0], rows[0], captions[0], title))
+        return whole(rows, captions, title=title)
+
+    monkeypatch.setattr(pictures, "table", seen)
+    edit = (f"--image={photo}", "--strength=1", f"--prompt={BLUE}")
+    drawn(run, tmp_path, "x.gif", "--attention", *edit, num=1)
+    assert [title for *_, title in frames] == ["step 1 of 2, t = 1.00", "step 2 of 2, t = 0.50", "finished, t = 0.00"]
+    np.testing.assert_array_equal(frames[-1][0], drawn(run, tmp_path, "x.npz", *edit, num=1)["x"][0])
+    for _, given, captions, _ in frames:
+        assert (given == (255, 0, 0)).all() and captions == ["given"]
+    still = ("--attention", "--strength=0", *edit[::2], f"--out={tmp_path}/y.gif")
+    assert "--attention: this sampler takes no step here" in one_line(capsys, "sample", f"--workdir={run}", *still)
+
+
+def test_held_out_images_keep_their_captions_while_they_are_drowned(run, monkeypatch):
+    opened, captions = diffjax.load(run), []
+    monkeypatch.setattr("diffjax.films.picture", lambda _, drawn: captions.append(decode(drawn.label)) or drawn.x[0])
+    films.forward(opened, num=3, count=2, seed=0)
+    real = opened.experiment.source.split("heldout").take(np.arange(3))
+    assert len(captions) == 2 * 3 and all(said == decode(real["caption"]) for said in captions)
+
+
+def test_what_words_are_attended_to_adds_up(run):
     opened = diffjax.load(run)
     captions = encode([BLUE, ""], 65)
     x_t, t = jnp.zeros((2, 16, 16, 3)), jnp.float32(0.5)
@@ -100,22 +210,28 @@ def test_a_film_shows_where_each_word_is_attended_to(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, tmp_path):
-    Image.fromarray(np.full((16, 16, 3), (255, 0, 0), np.uint8)).save(tmp_path / "photo.png")
-    Image.fromarray(np.repeat(np.arange(16) >= 8, 16).reshape(16, 16)).save(tmp_path / "mask.png")
-    edit = (f"--image={tmp_path}/photo.png", f"--mask={tmp_path}/mask.png", "--resamples=1")
+def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, photo, tmp_path):
+    edit = (f"--image={photo}", f"--mask={tmp_path}/mask.png", "--resamples=1")
     red, blue = (drawn(run, tmp_path, f"{p}.npz", *edit, f"--prompt={p}")["x"] for p in ("red", "blue"))
-    assert (red[:, :8] == (255, 0, 0)).all() and (blue[:, :8] == (255, 0, 0)).all()
-    assert (red[:, 8:] != blue[:, 8:]).any()
+    assert (red[:, :, :8] == (255, 0, 0)).all() and (blue[:, :, :8] == (255, 0, 0)).all()
+    assert (red[:, :, 8:] != blue[:, :, 8:]).any()
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--guidance=-1"], "sampler.guidance.scale: -1.0 is negative"),
-        (["--negative=red"], "--negative: nothing is guided away from it; give a --guidance other than 1"),
+        (["--guidance=-1"], "--guidance: -1.0 is negative"),
+        (["--negative=red"], "--negative: nothing is guided away from it; give a --guidance above 1, such as 3"),
+        (["--negative=red", "--guidance=1"], "--negative: nothing is guided away from it; give a --guidance above 1"),
+        (["--negative=red", "--guidance=0.5"], "--negative: guidance 0.5 would draw towards it; give a --guidance"),
+        (["--negative=red", "--guidance=0"], "--negative: guidance 0 would draw towards it; give a --guidance above"),
+        (
+            ["--negative=red", "--config.sampler.guidance.name=classifier_free", "--config.sampler.guidance.scale=0.5"],
+            "--negative: guidance 0.5 would draw towards it",
+        ),
+        (["--num=2", *(f"--prompt={word}" for word in ("a", "b", "c"))], "--num: 2 is too few for 3 prompts, which"),
         (["--attention"], "--attention: is a film, and"),
-        (["--label=1"], "--label: 1 given, but this model was trained without labels"),
+        (["--label=1"], "--label: 1 given, but this model is asked by captions; say it with --prompt"),
         (["--prompt=a\0b"], "has a zero byte"),
         (["--prompt=a\udce9"], "is not UTF-8"),
     ],
@@ -132,8 +248,15 @@ def test_what_cannot_be_said_is_one_line(options, said, run, tmp_path, capsys):
         (["--config=configs/shapes.py", "--config.data.size=20"], "data.size: 20 is not one of 16, 32, 64"),
         (["--config=configs/shapes.py", "--config.data.objects=4"], "data.objects: (4,) must be numbers from 1 to 3"),
         (["--config=configs/shapes.py", "--config.method.network.text.name=none"], "method.network.text: none, but"),
-        (["--config=configs/shapes.py", "--config.method.conditional=false"], "method.network.text: there is nothing"),
-        (["--config=configs/digits.py", "--config.method.network.text.name=transformer"], "there is nothing to read"),
+        (
+            ["--config=configs/shapes.py", "--config.method.conditional=false"],
+            "method.network.text: there is nothing to read, as method.conditional is false; make it true, on data with",
+        ),
+        (
+            ["--config=configs/digits.py:conditional", "--config.method.network.text.name=transformer"],
+            "method.network.text: there is nothing to read, as these data have no captions; give them some, where "
+            "there is a data.caption, as in --config.data.caption='a handwritten {}', or take none",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(options, said, capsys):
@@ -147,6 +270,22 @@ def test_words_for_a_model_without_text_are_one_line():
             asked.checked(experiment.method, experiment.sampler)
     with pytest.raises(UserError, match="'alignment' needs a model of shapes that is shown captions"):
         choose(("alignment",), experiment)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (
+            "gan_shapes",
+            "--attention: needs a diffusion model; a gan is told what is pooled of a caption, and attends to",
+        ),
+        ("toy2d", "--attention: needs a diffusion model that reads captions; this is a diffusion without"),
+    ],
+)
+def test_attention_where_there_is_none_is_one_line(method, said):
+    experiment = Experiment.of(configs.load(f"configs/{method}.py"))
+    with pytest.raises(UserError, match=said):
+        attention.check(SimpleNamespace(experiment=experiment), "x.gif")
 
 
 def test_the_variety_of_rendered_scenes_is_one_and_that_of_one_picture_for_each_prompt_is_none():
@@ -179,6 +318,7 @@ def test_alignment_is_of_seen_and_held_out_captions_apart():
         experiment=SimpleNamespace(source=source),
         drawn=Drawn(x, captions, np.ones(20, int)),
         drawn_protocol={"generated": 20},
+        pictures={},
     )
     scores = {score.name: score for score in words.alignment(evidence)}
     assert tuple(scores) == words.of_alignment(evidence.experiment)

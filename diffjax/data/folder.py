@@ -18,8 +18,9 @@ from diffjax.data.source import (
     read_image,
 )
 from diffjax.data.space import Space
-from diffjax.data.text import decode, distinct, encode, longest, sentences
+from diffjax.data.text import decode, distinct, encode, fits, longest, sentences
 from diffjax.errors import FieldError, UserError
+from diffjax.progress import aside
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 TEXT_FILES = ".txt"
@@ -32,7 +33,7 @@ class Folder:
 
     `read_image` says how a picture of any mode and size is brought to one form. Hidden files and folders do not count.
     Raises UserError when the folder is missing, unreadable or empty, has images both in and beside sub-folders, when
-    images differ in size and `size` is 0, or a caption is missing or not UTF-8.
+    images differ in size and `size` is 0, a caption is missing or not UTF-8, or all of them are empty.
     """
 
     path: str
@@ -149,10 +150,21 @@ class Folder:
         if lacking:
             where = f"{lacking[0]} has no {lacking[0].stem}{TEXT_FILES} beside it"
             raise UserError(f"data.caption: {where}; {len(lacking)} of {len(self.files)} images have no caption")
-        return [_caption(file.with_suffix(TEXT_FILES)) for file in self.files]
+        texts = [_caption(file.with_suffix(TEXT_FILES)) for file in self.files]
+        if not any(texts):
+            raise UserError(
+                f"data.caption: all {len(texts)} {TEXT_FILES} files of 'folder:{self.path}' are empty; write into them"
+                " what the images show, or leave data.caption away"
+            )
+        return texts
 
     @cached_property
     def _captions(self) -> np.ndarray:
+        """Of every file, as bytes; says how many are cut."""
+        long = sum(not fits(text, self.caption_bytes) for text in self._texts)
+        if long:
+            which = f"{long:,} of {len(self._texts):,} captions are longer than the {self.caption_bytes} bytes"
+            aside(f"data.caption: {which} that are read; what comes after is cut (data.caption_bytes)")
         return encode(self._texts, min(longest(self._texts), self.caption_bytes))
 
     @property

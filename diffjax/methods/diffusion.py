@@ -327,10 +327,18 @@ class Diffusion(Method):
         return replace(spec, guidance=nested.with_scale(spec.guidance, scale))
 
     def with_negative(self, spec: Sampler, prompt: str) -> Sampler:
-        """`spec` guided away from a prompt, and not from the empty one; an error where nothing is guided."""
+        """`spec` guided away from a prompt, and not from the empty one; an error where nothing is guided away from it.
+
+        D_n + s (D_c - D_n) leads away from the negative prompt for s above 1: 1 is the model as it is, 0 is D_n itself.
+        """
         if not self.reads:
             raise UserError("--negative: this model was trained without captions")
         if nested.innermost(spec.guidance) is not guidance.classifier_free or nested.scale_of(spec.guidance) == 1:
-            raise UserError("--negative: nothing is guided away from it; give a --guidance other than 1, such as 3")
+            raise UserError("--negative: nothing is guided away from it; give a --guidance above 1, such as 3")
+        if not nested.scale_of(spec.guidance) > 1:
+            raise UserError(
+                f"--negative: guidance {nested.scale_of(spec.guidance):g} would draw towards it; give a --guidance"
+                " above 1, such as 3"
+            )
         null = self.told(self.captions([prompt]))[0]
         return replace(spec, guidance=nested.with_null(spec.guidance, null))

@@ -98,8 +98,16 @@ class Method(abc.ABC):
             raise UserError(f"method.{slot}: {name} reads no captions; unet does; or take method.conditional=false")
         if self.reads and isinstance(encoder, NoText):
             raise UserError(f"method.{slot}.text: none, but there are captions to read; take transformer")
+        if not self.sees_labels and not isinstance(encoder, NoText):
+            raise UserError(
+                f"method.{slot}.text: there is nothing to read, as method.conditional is false; make it true, on data"
+                " with captions, or take none"
+            )
         if not self.reads and not isinstance(encoder, NoText):
-            raise UserError(f"method.{slot}.text: there is nothing to read (data, or method.conditional); take none")
+            raise UserError(
+                f"method.{slot}.text: there is nothing to read, as these data have no captions; give them some, where"
+                " there is a data.caption, as in --config.data.caption='a handwritten {}', or take none"
+            )
         if self.reads and (getattr(encoder, "func", encoder) is FrozenText) != bool(self.space.encoder):
             raise UserError(f"method.{slot}.text: what one network reads all do; take frozen for all of them, or none")
 

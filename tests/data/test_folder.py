@@ -219,6 +219,14 @@ def test_a_file_beside_each_image_is_its_caption(tmp_path):
     assert Folder(str(tmp_path), caption="").space.caption == 0  # nobody asked for them
 
 
+def test_it_is_said_how_many_captions_are_cut(tmp_path, capsys):
+    _ = captioned(tmp_path, ["y" * 129, "é" * 65, "y" * 128, "", "y"]).space
+    said = "2 of 5 captions are longer than the 128 bytes that are read; what comes after is cut (data.caption_bytes)"
+    assert capsys.readouterr().err == f"data.caption: {said}\n"
+    _ = Folder(str(tmp_path), caption=".txt", caption_bytes=130).space
+    assert not capsys.readouterr().err
+
+
 def test_a_sentence_about_the_class_is_a_caption_too(tmp_path):
     for name in ("cat", "7"):
         (tmp_path / name).mkdir()
@@ -233,6 +241,7 @@ def test_a_sentence_about_the_class_is_a_caption_too(tmp_path):
         (["a", None, None], "1.png has no 1.txt beside it; 2 of 3 images have no caption"),
         (["a", b"caf\xe9"], "1.txt is not UTF-8 \\(byte 4\\); save it as UTF-8"),
         (["a", b"a\0b"], "1.txt: .* has a zero byte"),
+        (["", " \n", "\ufeff"], "all 3 .txt files of 'folder:.*' are empty; write into them what the images show"),
     ],
 )
 def test_a_caption_that_cannot_be_read_is_named(texts, said, tmp_path):

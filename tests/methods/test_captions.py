@@ -18,6 +18,7 @@ from diffjax.methods import Diffusion
 from diffjax.models import MLP, TextTransformer, UNet
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpGenerator
+from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.methods import games
 
@@ -63,6 +64,26 @@ def test_captions_are_hidden_at_the_stated_rate_and_otherwise_left_alone():
     np.testing.assert_array_equal(shown[~hidden], captions[: (~hidden).sum()])
 
 
+class Spelling(Counting):
+    """A network that answers with the sum of a weight for each byte value of a caption, zeros too."""
+
+    @nn.compact
+    def __call__(self, x, t, label=None, keys=None):
+        bytes_ = self.param("bytes", nn.initializers.ones_init(), (256,))
+        return jnp.zeros_like(x) + bytes_[label].sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("dropout", "trained"), [(0.0, {0, *b"red"}), (1.0, {0})])
+def test_hidden_captions_train_what_is_said_to_the_empty_one_and_shown_ones_their_own_bytes(dropout, trained):
+    made = method(label_dropout=dropout, network=partial(Spelling, text=TextTransformer))
+    captions = jnp.asarray(encode(["red"] * 64, 8))[None]
+    batch = {"x": jnp.zeros((1, 64, 2)), "caption": captions, "position": jnp.arange(64)[None]}
+    state = made.init(jax.random.key(0), batch)
+    after, _ = jax.jit(partial(made.step, axis=Axis()))(state, batch, jax.random.key(1))
+    before, now = (np.asarray(s.params["denoiser"]["params"]["bytes"]) for s in (state, after))
+    assert set(np.flatnonzero(now != before)) == trained
+
+
 def test_at_guidance_scale_one_the_model_is_the_conditional_one_and_at_zero_the_empty_prompts():
     made = method()
     plain = denoised(made, DDIM())
@@ -96,14 +117,20 @@ def test_what_cannot_be_read_or_guided_is_one_line():
     for fields, said in (
         ({"network": MLP}, "method.network: MLP reads no captions; unet does"),
         ({"space": images, "network": UNet}, "method.network.text: none, but there are captions to read"),
-        ({"conditional": False}, "method.network.text: there is nothing to read"),
+        ({"conditional": False}, "method.network.text: there is nothing to read, as method.conditional is false"),
+        ({"space": Space("points", (2,), num_classes=2)}, "there is nothing to read, as these data have no captions"),
     ):
         with pytest.raises(UserError, match=said):
             method(**fields)
     made = method()
     for spec in (DDIM(), made.with_guidance(DDIM(), 1.0)):
-        with pytest.raises(UserError, match="--negative: nothing is guided away from it"):
+        with pytest.raises(UserError, match="--negative: nothing is guided away from it; give a --guidance above 1"):
             made.with_negative(spec, "green")
+    for scale in (0.0, 0.5):  # at 0 it would be drawn itself
+        wrapped = partial(guidance.interval, guidance=partial(guidance.classifier_free, scale=scale))
+        for spec in (made.with_guidance(DDIM(), scale), DDIM(guidance=wrapped)):
+            with pytest.raises(UserError, match=f"--negative: guidance {scale:g} would draw towards it; give a"):
+                made.with_negative(spec, "green")
     with pytest.raises(UserError, match="a classifier tells labels"):
         labelled = Space("points", (2,), num_classes=2, caption=8)
         method(labelled).check_sampler(DDIM(guidance=partial(guidance.classifier, other=None)))
