@@ -20,6 +20,7 @@ from diffjax.errors import Taken, UserError
 from diffjax.run import read_config
 from diffjax.writer import write_json
 
+NO_CODE = (":(top,exclude)*.md", ":(top,exclude)docs", ":(top,exclude)experiments/results")
 PACKAGES = (
     "diffjax",
     "jax",
@@ -128,13 +129,16 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def commit() -> str:
-    """The commit this code stands at, "+" if it was changed since; "unknown" outside a git checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+def commit(at: Path = Path(__file__).parent) -> str:
+    """The commit this code stands at, "+" if it was changed since; "unknown" outside a git checkout.
+
+    Neither words nor the ledger are code: what an ablation writes down of itself changes nothing of what it runs next.
+    """
+    git = ["git", "-C", str(at)]
     try:
         stands = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+            [*git, "status", "--porcelain", "-uno", "--", ":/", *NO_CODE], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

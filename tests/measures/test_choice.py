@@ -21,7 +21,7 @@ from diffjax.run import Experiment, load
 from diffjax.train import train
 from tests import tiny
 from tests.test_launch import one_line
-from tests.test_measures import evidence, scores
+from tests.measures.test_measures import evidence, scores
 
 OF_DIGITS = ("classifier", "parzen", "inception_score:classifier", *(f"{name}:pixels" for name in BY_FEATURES))
 
