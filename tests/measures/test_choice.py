@@ -20,8 +20,8 @@ from diffjax.parallel import layout
 from diffjax.run import Experiment, load
 from diffjax.train import train
 from tests import tiny
-from tests.test_launch import one_line
 from tests.measures.test_measures import evidence, scores
+from tests.test_launch import one_line
 
 OF_DIGITS = ("classifier", "parzen", "inception_score:classifier", *(f"{name}:pixels" for name in BY_FEATURES))
 
