@@ -168,9 +168,9 @@ def train(arguments, overrides):
 
 
 def sample(arguments, overrides):
-    from diffjax.draw import draw
-    from diffjax.edits import Request
-    from diffjax.words import Words
+    from diffjax.drawing.draw import draw
+    from diffjax.drawing.edits import Request
+    from diffjax.drawing.prompts import Words
 
     request = Request(**{field: getattr(arguments, field) for field in Request.__dataclass_fields__})
     words = Words(tuple(arguments.prompt), arguments.negative)

@@ -1,29 +1,20 @@
-"""Watching a run: a flat list of (name, every, function), looks at the state just reached; and their pictures."""
+"""Watching a run: a flat list of (name, every, function), looks at the state just reached."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from diffjax import parallel, pictures
 from diffjax.config import flatten
-from diffjax.data import Space
-from diffjax.data.text import decode
+from diffjax.drawing.sheets import by_class, first, picture, pictured
 from diffjax.errors import UserError
 from diffjax.measures import Choice, Evidence, Score, choose
 from diffjax.measures.beware import with_warning
 from diffjax.measures.report import measure, record, table
 from diffjax.metrics.better import better
 from diffjax.run import Experiment
-from diffjax.sampling import Drawn
 from diffjax.state import TrainState
 from diffjax.writer import Writer
-
-SHOWN = {"images": 64, "points": 2_000, "categories": 48}  # samples in a picture
-GIVEN = "given"  # what names a photo, and whatever else is no sample, among the samples
-CONTRAST = 64.0  # greys for a standard deviation of continuous pixels: two of them reach from black to white
 
 
 class Watch(NamedTuple):
@@ -41,7 +32,7 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
 
         def draw(state: TrainState, step: int) -> dict[str, float]:
             space = experiment.method.space
-            num = min(_pictured(space), config.eval.num)
+            num = min(pictured(space), config.eval.num)
             drawn = experiment.own_generator.draw(state.averaged, num, seed=config.seed)
             if parallel.is_main():
                 image = picture(experiment, drawn)
@@ -73,16 +64,6 @@ def chosen(experiment: Experiment) -> Choice:
     return choice
 
 
-def _pictured(space: Space) -> int:
-    """How many samples are shown in a picture."""
-    return SHOWN["images" if space.pictured else space.kind]
-
-
-def _first(drawn: Drawn, space: Space) -> Drawn:
-    """As many of the samples as are shown in a picture."""
-    return dataclasses.replace(drawn, x=drawn.x[: _pictured(space)], label=drawn.label[: _pictured(space)])
-
-
 def _check_best(best: str, choice: Choice) -> None:
     """Raises UserError if no metric can ever give the value that the best checkpoint is to be chosen by."""
     given = [f"eval/{name}" for name in choice.names]
@@ -103,7 +84,7 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
     experiment = evidence.experiment
     scores = [_warned(score, evidence) for score in measure(evidence, evidence.choice.metrics)]
     if evidence.has_drawn:
-        evidence.pictures["samples"] = picture(experiment, _first(evidence.shown, experiment.method.space))
+        evidence.pictures["samples"] = picture(experiment, first(evidence.shown, experiment.method.space))
     if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
         evidence.pictures["classes"] = by_class(evidence.shown, experiment.method.space)
     if evidence.has_drawn and evidence.shown.not_finite:
@@ -127,41 +108,3 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
 def _warned(score: Score, evidence: Evidence) -> Score:
     """A score of samples also warns of few, and of classes that have none."""
     return with_warning(score, evidence.lack_of_classes if "labels" in score.protocol else "")
-
-
-def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.ndarray:
-    """The first samples of each class, a row a class; of many classes some from all over."""
-    there = np.unique(drawn.label)
-    classes = there[np.unique(np.linspace(0, len(there) - 1, min(most, len(there))).round().astype(int))]
-    chosen = [np.flatnonzero(drawn.label == label)[:each] for label in classes]
-    columns = min(map(len, chosen))
-    names = [space.class_names[label] if space.class_names else str(label) for label in classes]
-    return pictures.grid(drawn.x[np.concatenate([of[:columns] for of in chosen])], columns=columns, rows=names)
-
-
-def captioned(drawn: Drawn, given: np.ndarray | None = None) -> np.ndarray:
-    """The samples, each above the caption that it was drawn by; images that were `given` before them."""
-    x, captions = drawn.x, [pictures.wrapped(text, 18) for text in decode(drawn.label)]
-    if given is not None:
-        x, captions = np.concatenate([given, x]), [GIVEN] * len(given) + captions
-    return pictures.grid(x, columns=min(8, len(captions)), captions=captions)
-
-
-def picture(experiment: Experiment, drawn: Drawn, given: np.ndarray | None = None) -> np.ndarray:
-    """Samples as a person wants to see them: a grid of images, rows of categories, or points over the real ones.
-
-    Images that were `given` to be edited stand before their edits. Of points in space the first two coordinates are
-    shown.
-    """
-    space = experiment.method.space
-    if space.kind == "images" and experiment.method.reads:
-        return captioned(drawn, given)
-    if space.kind == "images":
-        return pictures.grid(drawn.x if given is None else np.concatenate([given, drawn.x]))
-    if space.kind == "categories":
-        return pictures.rows(drawn.x.reshape(len(drawn.x), -1), space.values)
-    if space.pictured:
-        greys = 127.5 + CONTRAST * space.to_model(drawn.x)
-        shown = np.where(np.isfinite(greys), greys, 0).clip(0, 255).round()  # what is no number is black, and counted
-        return pictures.grid(shown.astype(np.uint8))
-    return pictures.scatter(drawn.x[:, :2], experiment.source.split("heldout").arrays()["x"][:2000, :2])

@@ -2,7 +2,6 @@
 
 import importlib.util
 import math
-import os
 import textwrap
 import unicodedata
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont, features
 
 from diffjax.errors import UserError
+from diffjax.whole import written_whole
 
 SHARP_FROM = 56  # pixels: smaller images are enlarged by a whole number until their shorter side has this many
 PAPER = (250, 250, 250)  # neutral, like all but the samples: a film of grey images then has 256 greys and loses nothing
@@ -280,15 +280,8 @@ def save_gif(
 
 
 def _save(path: str | Path, kind: str, image: Image.Image, **options) -> None:
-    """Beside its place first, then moved: a reader never sees half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as unfinished:
         image.save(unfinished, kind, **options)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _rgb(images: UInt8[ArrayLike, "..."], ndim: int) -> UInt8[np.ndarray, "... 3"]:

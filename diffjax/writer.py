@@ -12,14 +12,13 @@ from tensorboardX import SummaryWriter
 
 from diffjax.errors import UserError
 from diffjax.progress import clock
+from diffjax.whole import written_whole
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, whole: Path | None = None) -> Any:
@@ -87,9 +86,8 @@ class Writer:
                 if not line.endswith("\n") or json.loads(line)["step"] > step:
                     break  # written after the checkpoint, or cut short by a kill: about to be written again
                 kept.append(line)
-            temporary = path.with_name(".metrics.jsonl")
-            temporary.write_text("".join(kept))
-            os.replace(temporary, path)
+            with written_whole(path) as unfinished:
+                unfinished.write_text("".join(kept))
         self.lines = path.open("a", buffering=1)
         self.events = SummaryWriter(str(self.workdir), purge_step=step + 1)
 

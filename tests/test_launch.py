@@ -8,8 +8,8 @@ from PIL import Image
 
 import diffjax
 import launch
-from diffjax.draw import draw
-from diffjax.edits import Request
+from diffjax.drawing.draw import draw
+from diffjax.drawing.edits import Request
 from diffjax.errors import UserError
 from diffjax.run import Experiment, Run
 from diffjax.train import train

@@ -7,7 +7,6 @@ at hand; a page without them says so.
 import base64
 import html
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +25,7 @@ from diffjax.config import build
 from diffjax.diffusion import Process, Sampler
 from diffjax.errors import UserError
 from diffjax.run import from_json
+from diffjax.whole import written_whole
 from diffjax.writer import read_json, read_lines
 
 MOST = 24  # runs of a table whose curves, samples and films are shown
@@ -51,13 +51,8 @@ Section = tuple[Experiment, str, Cells, Sequence[Task]]
 
 def write(path: Path, sections: Iterable[Section], root: Path) -> None:
     """Writes the page whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as unfinished:
         unfinished.write_text(_page(sections, root), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _page(sections: Iterable[Section], root: Path) -> str:

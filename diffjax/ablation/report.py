@@ -10,6 +10,7 @@ from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import Section, write
 from diffjax.ablation.plan import tasks
 from diffjax.errors import UserError
+from diffjax.whole import written_whole
 
 HERE = Path("experiments")  # where the tables are, from the repository's root
 README = """# Experiments
@@ -46,7 +47,8 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
         parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.about.splitlines()[0]}" for e in lacking))
     text = README + "\n" + "\n\n".join(parts) + "\n"
     if not paths:
-        (HERE / "README.md").write_text(text)
+        with written_whole(HERE / "README.md") as unfinished:
+            unfinished.write_text(text)
     if out:
         write(out, sections, root)
     return text

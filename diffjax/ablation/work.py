@@ -16,9 +16,9 @@ import numpy as np
 from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.ablation.raised import RUN, Raised, forget, noted, raised
+from diffjax.drawing.films import beside, forward
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import evaluate
-from diffjax.films import beside, forward
 from diffjax.measures import Evidence, Score, choose
 from diffjax.measures.report import record
 from diffjax.methods import Diffusion

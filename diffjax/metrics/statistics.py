@@ -1,7 +1,6 @@
 """Files of reference statistics: the moments of features, and under which protocol they were taken."""
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from diffjax.errors import UserError
 from diffjax.metrics.frechet import Moments
 from diffjax.metrics.protocol import ABSENT, canonical_json, differences
+from diffjax.whole import written_whole
 
 FIELDS = ("n", "mean", "scatter", "protocol")
 OTHERS = ("mu", "sigma")  # what pytorch-fid and its like keep
@@ -20,13 +20,9 @@ MAKE = "make one from the images themselves, with --reference=IMAGES --statistic
 
 def save_statistics(path: str | Path, moments: Moments, protocol: dict[str, Any]) -> None:
     """Writes an .npz, whole or not at all: n, mean [d], scatter [d, d] in float64, and the protocol as JSON."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
-        np.savez(unfinished, n=moments.n, mean=moments.mean, scatter=moments.scatter, protocol=canonical_json(protocol))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    kept = {"n": moments.n, "mean": moments.mean, "scatter": moments.scatter, "protocol": canonical_json(protocol)}
+    with written_whole(path) as unfinished:
+        np.savez(unfinished, **kept)
 
 
 def is_statistics(path: str | Path) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from diffjax.data.gaussians import AXES
 from diffjax.densities import log_prob
-from diffjax.films import spread_at
+from diffjax.drawing.films import spread_at
 from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax import pictures
+from diffjax.drawing.films import Noised, noised
 from diffjax.errors import UserError
-from diffjax.films import Noised, noised
 from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
 

@@ -8,11 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from diffjax.attention import words_of
 from diffjax.config import differences, flatten, override
 from diffjax.data import Shapes, Space, Stream
 from diffjax.data.text import decode, encode
 from diffjax.diffusion import DDIM
+from diffjax.drawing.attention import words_of
+from diffjax.drawing.prompts import Words
 from diffjax.ema import HalfLife
 from diffjax.encoders import Encoder, towers
 from diffjax.encoders.cache import path_of
@@ -23,7 +24,6 @@ from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.parallel import Axis, layout
 from diffjax.precision import Precision
 from diffjax.run import Experiment
-from diffjax.words import Words
 from tests import tiny
 from tests.encoders import stub
 from tests.methods import games

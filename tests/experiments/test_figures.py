@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffjax.data import Space
 from diffjax.diffusion import VPLinear
-from diffjax.films import noised
+from diffjax.drawing.films import noised
 from experiments.figures import feature_space, forger_and_policeman, forward_reverse, ink_drop, style
 from experiments.figures.command import main
 

@@ -12,9 +12,10 @@ from diffjax import measures
 from diffjax import metrics as m
 from diffjax.data import Digits, Examples
 from diffjax.data.source import in_memory
+from diffjax.drawing.sheets import by_class
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
-from diffjax.evaluate import by_class, evaluate
+from diffjax.evaluate import evaluate
 from diffjax.measures.report import table
 from diffjax.parallel import layout
 from diffjax.run import Experiment, load

@@ -8,9 +8,9 @@ import numpy as np
 
 from diffjax import pictures
 from diffjax.data.text import decode
+from diffjax.drawing.films import frames
+from diffjax.drawing.sheets import GIVEN
 from diffjax.errors import UserError
-from diffjax.evaluate import GIVEN
-from diffjax.films import frames
 from diffjax.methods import Diffusion
 from diffjax.run import Run
 from diffjax.sampling import Drawn

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image, features
 
 from diffjax.data.source import ORIENTATION
+from diffjax.drawing.photos import read_mask, read_photo
 from diffjax.errors import UserError
-from diffjax.photos import read_mask, read_photo
 
 GREY, RGB = (4, 4, 1), (4, 4, 3)
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax.diffusion import normal
+from diffjax.drawing.sheets import picture
 from diffjax.errors import UserError
-from diffjax.evaluate import picture
 from diffjax.run import Run
 from diffjax.sampling import Drawn
 

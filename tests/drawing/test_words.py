@@ -11,20 +11,21 @@ from PIL import Image
 
 import diffjax
 import launch
-from diffjax import attention, films, pictures
 from diffjax import config as configs
+from diffjax import pictures
 from diffjax.data import Folder, Shapes
 from diffjax.data.shapes import parse
 from diffjax.data.text import decode, encode
-from diffjax.draw import rows_of
+from diffjax.drawing import attention, films
+from diffjax.drawing.draw import rows_of
+from diffjax.drawing.prompts import Words
+from diffjax.drawing.sheets import captioned
 from diffjax.errors import UserError
-from diffjax.evaluate import captioned
 from diffjax.measures import choose, words
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
 from diffjax.train import train
-from diffjax.words import Words
 from tests import tiny
 from tests.test_launch import one_line
 
@@ -191,7 +192,9 @@ def test_the_film_of_attention_ends_with_the_samples_and_says_where_each_frame_i
 
 def test_held_out_images_keep_their_captions_while_they_are_drowned(run, monkeypatch):
     opened, captions = diffjax.load(run), []
-    monkeypatch.setattr("diffjax.films.picture", lambda _, drawn: captions.append(decode(drawn.label)) or drawn.x[0])
+    monkeypatch.setattr(
+        "diffjax.drawing.films.picture", lambda _, drawn: captions.append(decode(drawn.label)) or drawn.x[0]
+    )
     films.forward(opened, num=3, count=2, seed=0)
     real = opened.experiment.source.split("heldout").take(np.arange(3))
     assert len(captions) == 2 * 3 and all(said == decode(real["caption"]) for said in captions)

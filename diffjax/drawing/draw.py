@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from diffjax import attention as attentive
 from diffjax import parallel, pictures
 from diffjax.data.folder import TEXT_FILES
 from diffjax.data.text import decode
-from diffjax.edits import Plan, Request, plan
+from diffjax.drawing import attention as attentive
+from diffjax.drawing.edits import Plan, Request, plan
+from diffjax.drawing.films import film
+from diffjax.drawing.prompts import Words
+from diffjax.drawing.sheets import GIVEN, picture
 from diffjax.errors import UserError
-from diffjax.evaluate import GIVEN, picture
-from diffjax.films import film
 from diffjax.measures.labels import NOTE, labels_of, write_note
 from diffjax.methods.method import Method
 from diffjax.metrics import fingerprint
 from diffjax.run import Experiment, Run
 from diffjax.sampling import Drawn, together
-from diffjax.words import Words
+from diffjax.whole import written_whole
 
 FOLDER, FILES = "/", (".png", ".gif", ".npz")  # the kinds of output
 FILM_SECONDS = 4.0
@@ -186,7 +187,8 @@ def _note(path: Path, num: int, labels: str, run: Run, seed: int, **how: Any) ->
 
 def _save_archive(path: Path, drawn: Drawn, reads: bool, labels: str) -> None:
     beside = {"caption": np.array(decode(drawn.label))} if reads else {"label": drawn.label}
-    np.savez(path, x=drawn.x, asked=np.array(labels), **beside)
+    with written_whole(path) as unfinished:
+        np.savez(unfinished, x=drawn.x, asked=np.array(labels), **beside)
 
 
 def _calls(nfe: np.ndarray) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from diffjax.data.space import Space
 from diffjax.diffusion import Sampler, editing
 from diffjax.diffusion.process import Process
+from diffjax.drawing.photos import read_mask, read_photo
 from diffjax.errors import UserError
-from diffjax.photos import read_mask, read_photo
 from diffjax.run import Run
 
 HIDDEN = 128  # the grey of what is to be painted, in the picture that shows what is known

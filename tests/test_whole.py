@@ -1,0 +1,17 @@
+"""Files are whole, or as they were."""
+
+import pytest
+
+from diffjax.whole import written_whole
+
+
+def test_a_file_is_there_once_all_of_it_is_and_a_failure_leaves_what_was_there(tmp_path):
+    path = tmp_path / "folder" / "numbers.txt"
+    with written_whole(path) as unfinished:
+        unfinished.write_text("first")
+        assert not path.exists() and unfinished.suffix == ".txt"
+    assert path.read_text() == "first"
+    with pytest.raises(OSError, match="no room"), written_whole(path) as unfinished:
+        unfinished.write_text("sec")
+        raise OSError("no room")
+    assert path.read_text() == "first" and [file.name for file in path.parent.iterdir()] == ["numbers.txt"]
