@@ -81,7 +81,8 @@ def _plain(component: Callable) -> Callable:
 
 def _closure(module: str, found: set[str]) -> None:
     """Adds a module of this package, and all those it takes something from, to `found`."""
-    if module in found or module.startswith(SILENT) or _file(module) is None:
+    silent = any(module == name or module.startswith(f"{name}.") for name in SILENT)
+    if module in found or silent or _file(module) is None:
         return
     found.add(module)
     for imported in _imports(_file(module)):

@@ -51,7 +51,7 @@ def check_asked(features: str, metrics: Iterable[str]) -> None:
     """Raises UserError if features are given ("": none are) that none of these metrics, by their full names, asks."""
     if features and not any(name.endswith(f":{features}") for name in metrics):
         asked = ", ".join(metrics)
-        raise UserError(f"--features: {features!r} is asked by none of {asked}, which name their own; leave one out")
+        raise UserError(f"--features: {features!r}: all of {asked} name their own network, or need none; leave it out")
 
 
 def find(names: Iterable[str], experiment: Experiment) -> dict[str, Measuring]:

@@ -109,7 +109,7 @@ class Method(abc.ABC):
                 " there is a data.caption, as in --config.data.caption='a handwritten {}', or take none"
             )
         if self.reads and (getattr(encoder, "func", encoder) is FrozenText) != bool(self.space.encoder):
-            raise UserError(f"method.{slot}.text: what one network reads all do; take frozen for all of them, or none")
+            raise UserError(f"method.{slot}.text: all networks read by the same means; take frozen for all, or none")
 
     def complaint(self, values: dict[str, float]) -> str:
         """What is wrong with a run that logs these values, in a few words; "" while it is healthy."""

@@ -84,7 +84,7 @@ def _check_labels(game: "GAN") -> None:
 def _check_augment(game: "GAN") -> None:
     name = _name_of(game.augment, AUGMENTS)
     if not isinstance(game.augment, Augment):
-        raise UserError(f"method.augment: {name} tells what was done, and no discriminator asks; use ada, diff_augment")
+        raise UserError(f"method.augment: {name} says what it did, which no discriminator takes; use ada, diff_augment")
     if game.space.kind != "images" and not isinstance(game.augment, NoAugment):
         raise UserError(f"method.augment: {name} is of images, and {game.space.kind} cannot be augmented; use none")
     if getattr(game.augment, "target", 0) and game.loss.even is None:

@@ -277,7 +277,10 @@ def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
     [
         (["--metrics=frechet", "--statistics=FILE/x.npz"], "--statistics: .*FILE/x.npz cannot be written"),
         (["--metrics=frechet", "--out=FILE/x.json"], "--out: .*FILE/x.json cannot be written"),
-        (["--metrics=fid", "--features=pixels"], "--features: 'pixels' is asked by none of frechet:inception, which"),
+        (
+            ["--metrics=fid", "--features=pixels"],
+            "--features: 'pixels': all of frechet:inception name",
+        ),
         (["--metrics=frechet, Precision"], "--metrics: 'Precision' is unknown; .*; did you mean 'prdc'?"),
         (["--metrics=kid", "--features=vgg"], "--features: 'vgg' is unknown; it is one of"),
         (["--metrics=kid", "--precision=half"], "--precision: 'half' is not one of highest, tensorfloat32, default"),

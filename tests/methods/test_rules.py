@@ -35,7 +35,7 @@ def test_impossible_settings_are_the_users_mistake():
         gan(LABELLED, conditional=True, packing=2)
     with pytest.raises(UserError, match="method.augment: ada is of images, and points cannot be augmented; use none"):
         gan(augment=Ada())
-    with pytest.raises(UserError, match="method.augment: edm tells what was done, and no discriminator asks"):
+    with pytest.raises(UserError, match="method.augment: edm says what it did, which no discriminator takes"):
         gan(Space("images", (8, 8, 1)), augment=EdmAugment())
     for penalty, name in ((R1(), "r1"), (R1R2(), "r1_r2")):
         with pytest.raises(UserError, match=f"method.discriminator.norm: 'batch' .* method.penalty is {name}, of the"):
