@@ -1,6 +1,7 @@
 """Tables end to end from the front door, at `minute`: one for each commit, in rotation."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,12 @@ def in_turn() -> Path:
     return ROOT / "experiments" / f"{name}.py"
 
 
+def cpu_seconds_of_children() -> float:
+    """Work done by processes that have ended, which does not depend on what else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("path", [in_turn()], ids=lambda path: path.stem)
@@ -34,7 +41,10 @@ def test_a_table_runs_end_to_end(path, tmp_path):
     """As a person runs it: one device, compiled with care; every run ends, and every place says what it measured."""
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
     command = [sys.executable, "launch.py", "ablate", str(path), "--budget=minute", f"--workdir={tmp_path}"]
+    before = cpu_seconds_of_children()
     out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    spent = cpu_seconds_of_children() - before
+    assert spent < 2 * 180, f"{spent:.0f} s of work is more than two cores do in three minutes"
     assert out.returncode == 0, out.stdout + out.stderr
     budget = read(path).budget("minute")
     for task in tasks(budget, tmp_path):
