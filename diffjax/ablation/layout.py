@@ -112,12 +112,12 @@ def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
     trained = [made["trained"] for made in records if "trained" in made]  # elsewhere, or at another commit
     commits = {_short(str(made["commit"])) for made in (*records, *trained) if "commit" in made}
     here, there = _devices(records), _devices(trained)
-    elsewhere = f" (in part trained on {there})" if there not in ("", here) else ""
-    line = f"Made on {here}{elsewhere}, commit {', '.join(sorted(commits))}."
+    elsewhere = f" (in part trained on {'; '.join(sorted(there))})" if there - here else ""
+    line = f"Made on {'; '.join(sorted(here))}{elsewhere}, commit {', '.join(sorted(commits))}."
     took = {cell.runs[seed]: made["took"] for cell in cells.cells for seed, made in cell.provenance.items()
             if "took" in made}  # fmt: skip
     if took:
-        line += f" {len(took)} runs were trained in {clock(sum(took.values()))} together."
+        line += f" Training took {clock(sum(took.values()))} in all, of the {len(took)} runs that say it."
     if old := sum(stale(cell, plan) for cell in cells.cells):
         line += f" {old} cells are stale: older code, or another config, made them; --rerun-stale does them again."
     return [line, *_troubles(cells)]
@@ -128,14 +128,13 @@ def _short(commit: str) -> str:
     return commit[:10] + "+" * commit.endswith("+")
 
 
-def _devices(records: Sequence[Mapping[str, Any]]) -> str:
+def _devices(records: Sequence[Mapping[str, Any]]) -> set[str]:
     """The kinds of devices, and of cores what the processor is called."""
-    named = {
+    return {
         f"{made['device']}, {made['processor']}" if made.get("processor") and made["device"].endswith("cpu")
         else str(made["device"])
         for made in records if "device" in made
     }  # fmt: skip
-    return ", ".join(sorted(name[:60] for name in named))
 
 
 def _troubles(cells: Cells, most: int = 3) -> list[str]:

@@ -147,7 +147,7 @@ def test_a_run_that_was_trained_elsewhere_is_said_to_be(finished, capsys):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"device": "8 x tpu"}))
     finish(experiment, "hour", plan, root)
     said = capsys.readouterr().out
-    assert f" x cpu, {processor()} (in part trained on 8 x tpu), commit" in said and "2 runs were trained in 0:" in said
+    assert f" x cpu, {processor()} (in part trained on 8 x tpu), commit" in said and "of the 2 runs that say it" in said
 
 
 def test_cells_that_older_code_trained_are_stale_and_set_aside_when_asked(finished, capsys):
