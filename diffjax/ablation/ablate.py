@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from diffjax.ablation import ledger, local, slurm
+from diffjax.ablation import ledger, local, slurm, thumbnails
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import Experiment, read
@@ -104,6 +104,9 @@ def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) 
     """Collects the cells, writes them into the ledger, and prints the table as the ledger has it now."""
     cells = collect(experiment, experiment.budget(name), plan, root)
     kept = ledger.keep(experiment, name, cells, plan)
+    if kept:
+        there = [ledger.cells_of(experiment, budget) for budget in experiment.budgets]
+        thumbnails.keep(experiment, plan, root, [cell for of in there if of for cell in of.cells])
     print(markdown(experiment, name, ledger.cells_of(experiment, name) or cells, plan))
     if kept:
         aside(f"kept in {kept}")

@@ -20,6 +20,7 @@ from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.layout import Sheet, made, sheets
 from diffjax.ablation.plan import Task
 from diffjax.ablation.progress import place
+from diffjax.ablation.thumbnails import groups, last_samples, pictures_of
 from diffjax.ablation.work import FILM, FORWARD, FRAMES
 from diffjax.config import build
 from diffjax.diffusion import Process, Sampler
@@ -74,7 +75,7 @@ def _section(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Tas
     return (
         f"<section><h2>{_text(experiment.name)}</h2><p>{_text(experiment.about.splitlines()[0])}</p>"
         f"<p><em>{name}: {_text(budget.what)}</em></p>{tables}{_claims(experiment, cells)}{lines}"
-        f"{_runs(plan, root)}</section>"
+        f"{_runs(experiment, plan, root)}</section>"
     )
 
 
@@ -96,23 +97,32 @@ def _claims(experiment: Experiment, cells: Cells) -> str:
     return f"<table class=claims><tr><th>claim<th>verdict<th>by{rows}</table>" if rows else ""
 
 
-def _runs(plan: Sequence[Task], root: Path) -> str:
-    """A figure for each run that the table is of, side by side; of its seeds the first that is at hand."""
-    of_places: dict[tuple, list[Task]] = {}
-    for task in plan:
-        if task.evaluations and not task.compute:
-            places = tuple(tuple(sorted(evaluation.where.items())) for evaluation in task.evaluations)
-            of_places.setdefault(places, []).append(task)
-    if not of_places:
+def _runs(experiment: Experiment, plan: Sequence[Task], root: Path) -> str:
+    """A figure for each run that the table is of, side by side; of its seeds the first that is at hand.
+
+    Where none is, the picture that was kept of one, if one was.
+    """
+    runs = groups(plan)
+    if not runs:
         return ""
-    there = [next((task for task in seeds if task.workdir(root).is_dir()), None) for seeds in of_places.values()]
+    there = [next((task for task in seeds if task.workdir(root).is_dir()), None) for seeds in runs]
     shown = [task for task in there if task]
-    if not shown:
-        return "<p>The runs are not at hand: no curves, samples or films.</p>"
     left_out = f", the first {MOST} of {len(shown)} runs" if len(shown) > MOST else ""
     missing = f"; {len(there) - len(shown)} more are not at hand" if len(shown) < len(there) else ""
     said = f"<p>Curves, samples and films of one seed of each run{left_out}{missing}.</p>"
-    return said + "".join(_figure(task, task.workdir(root)) for task in shown[:MOST])
+    gone = [seeds for seeds, task in zip(runs, there, strict=True) if not task]
+    kept = "".join(_thumbnail(task, path) for task, path in pictures_of(experiment, gone))
+    if not shown:
+        samples = "; the last samples while training, of one seed of each, were kept" if kept else ", and no samples"
+        said = f"<p>The runs are not at hand: no curves or films{samples}.</p>"
+    return said + "".join(_figure(task, task.workdir(root)) for task in shown[:MOST]) + kept
+
+
+def _thumbnail(task: Task, path: Path) -> str:
+    """The small picture that was kept of a run that is not at hand."""
+    words = f"seed {task.seed}, its last samples while training, {task.source}"
+    name = f"<b>{_text(place(task) or 'all places')}</b><br>{_text(words)} <code>{task.id}</code>"
+    return f'<figure><figcaption>{name}</figcaption><img alt="samples" src="{_inline(path)}"></figure>'
 
 
 def _config(workdir: Path) -> ConfigDict:
@@ -136,9 +146,8 @@ def _figure(task: Task, workdir: Path) -> str:
     words = ", ".join(filter(None, [f"seed {task.seed}", _drawn(config), task.source]))
     name = f"<b>{_text(place(task) or 'all places')}</b><br>{_text(words)} <code>{task.id}</code>"
     parts = [_curve(workdir / "metrics.jsonl")]
-    samples = sorted((workdir / "samples").glob("*.png"))
-    if samples:
-        parts.append(f'<img alt="samples" src="{_inline(samples[-1])}">')
+    if samples := last_samples(workdir):
+        parts.append(f'<img alt="samples" src="{_inline(samples)}">')
     schedule = Schedule.of(config)
     there = sorted((workdir / FORWARD).glob("*.png"))
     parts.append(_film("forward: what is left of the data + noise = x_t", there, _said_there(there, schedule)))

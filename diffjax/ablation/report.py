@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffjax.ablation import ledger
+from diffjax.ablation.cells import Cells
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import Experiment, read
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import Section, write
-from diffjax.ablation.plan import tasks
+from diffjax.ablation.plan import Task, tasks
+from diffjax.ablation.progress import place
+from diffjax.ablation.thumbnails import groups, pictures_of
 from diffjax.errors import UserError
 from diffjax.whole import written_whole
 
+IN_A_LINE = 4  # pictures
 HERE = Path("experiments")  # where the tables are, from the repository's root
 README = """# Experiments
 
@@ -42,7 +46,7 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
     if paths:
         kept |= {e.name: [_not_kept(e, root)] for e in experiments if not kept[e.name]}
     sections = [section for of in kept.values() for section in of]
-    parts = [markdown(*section) for section in sections]
+    parts = [f"{markdown(*section)}{_gallery(*section)}" for section in sections]
     if lacking := [experiment for experiment in experiments if not kept[experiment.name]]:
         parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.about.splitlines()[0]}" for e in lacking))
     text = README + "\n" + "\n\n".join(parts) + "\n"
@@ -52,6 +56,17 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
     if out:
         write(out, sections, root)
     return text
+
+
+def _gallery(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> str:
+    """The pictures that were kept of a table's runs, so many to a line, below what distinguishes them."""
+    there = pictures_of(experiment, groups(plan))
+    lines = ["The last samples while training, of one seed of each run:"] if there else []
+    for some in (there[i : i + IN_A_LINE] for i in range(0, len(there), IN_A_LINE)):
+        names = [f"{place(task)}, seed {task.seed}" for task, _ in some]
+        images = [f"![samples](results/{experiment.name}/{path.name})" for _, path in some]
+        lines.append("\n".join(f"| {' | '.join(row)} |" for row in (names, ["---"] * len(some), images)))
+    return "".join(f"\n\n{line}" for line in lines)
 
 
 def _kept(experiment: Experiment, root: Path) -> list[Section]:

@@ -1,0 +1,75 @@
+"""Small pictures of a table's runs, kept beside the ledger: what each drew last, for whoever has no run directories."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diffjax.ablation.cells import Cell
+from diffjax.ablation.experiment import Experiment
+from diffjax.ablation.plan import Task
+from diffjax.whole import written_whole
+
+SIDE = 1024  # pixels at most; half as many, and so on, where a table's pictures would be more than MOST_BYTES together
+COLOURS = 256
+MOST_BYTES = 200_000
+
+
+def groups(plan: Sequence[Task]) -> list[list[Task]]:
+    """The runs that are trained and measured, the seeds of each together."""
+    of_places: dict[tuple, list[Task]] = {}
+    for task in plan:
+        if task.evaluations and not task.compute:
+            places = tuple(tuple(sorted(evaluation.where.items())) for evaluation in task.evaluations)
+            of_places.setdefault(places, []).append(task)
+    return list(of_places.values())
+
+
+def place_of(experiment: Experiment, run: str) -> Path:
+    """Where the picture of a run is kept, by the run's id."""
+    return experiment.path.parent / "results" / experiment.name / f"{run}.png"
+
+
+def last_samples(workdir: Path) -> Path | None:
+    """The last picture that a run drew of its samples while it trained."""
+    return max((workdir / "samples").glob("*.png"), default=None)
+
+
+def pictures_of(experiment: Experiment, runs: Iterable[Sequence[Task]]) -> list[tuple[Task, Path]]:
+    """What was kept of these runs, of one of the seeds of each at most."""
+    found = []
+    for seeds in runs:
+        there = [(task, path) for task in seeds if (path := place_of(experiment, task.id)).is_file()]
+        found += there[:1]
+    return found
+
+
+def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterable[Cell]) -> None:
+    """Keeps a picture of the first seed at hand of each run, where there is none of its seeds yet.
+
+    Those of runs that are in no cell of the ledger, which are `kept`, any more are removed.
+    """
+    known = {run for cell in kept for run in cell.runs.values()}
+    folder = place_of(experiment, "").parent
+    for path in folder.glob("*.png"):
+        if path.stem not in known:
+            path.unlink()
+    pictures = {}
+    for seeds in groups(plan):
+        there = {task.id: last_samples(task.workdir(root)) for task in seeds if task.id in known}
+        if not any(place_of(experiment, run).is_file() for run in there):
+            pictures |= dict([(run, path) for run, path in there.items() if path][:1])
+    side = SIDE
+    while pictures and _write(experiment, pictures, side) > MOST_BYTES and side > SIDE // 8:
+        side //= 2
+
+
+def _write(experiment: Experiment, pictures: dict[str, Path], side: int) -> int:
+    """How many bytes all pictures of the experiment are, once these are of that side."""
+    for run, path in pictures.items():
+        with Image.open(path) as image, written_whole(place_of(experiment, run)) as unfinished:
+            small = image.convert("RGB")
+            small.thumbnail((side, side), Image.Resampling.BOX)
+            small.quantize(COLOURS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)
+    return int(np.sum([path.stat().st_size for path in place_of(experiment, "").parent.glob("*.png")]))

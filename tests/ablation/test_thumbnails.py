@@ -1,0 +1,68 @@
+"""Pictures kept beside the ledger: of runs that it has, one seed of each, small together."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffjax.ablation import thumbnails
+from diffjax.ablation.cells import Cell
+from diffjax.ablation.experiment import Experiment
+from diffjax.ablation.plan import Evaluation, Task
+from diffjax.ablation.report import _gallery
+from diffjax.ablation.table import Axis, Table
+from diffjax.pictures import save_png
+
+PLACES = [{"x": str(x)} for x in range(3)]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Three places of two seeds each; of the first both runs are at hand, of the second one, of the third none."""
+    experiment = Experiment("t", tmp_path / "t.py", "A table.", Table("nobody", Axis.of("x", range(3)), ()), (), {})
+    plan = [
+        Task(f"{where['x']}{seed}", seed, "", evaluations=[Evaluation("e", where, {}, "")])
+        for where in PLACES
+        for seed in range(2)
+    ]
+    for number, run in enumerate(("00", "01", "11")):
+        for step in (10, 20):
+            colour = np.full((40, 60, 3), 40 * number + step, np.uint8)
+            save_png(tmp_path / "runs" / run / "samples" / f"{step:08}.png", colour)
+    return experiment, plan, tmp_path / "runs"
+
+
+def cells(*places):
+    return [Cell(where, {seed: f"{where['x']}{seed}" for seed in range(2)}) for where in places]
+
+
+def names(experiment):
+    return sorted(path.name for path in thumbnails.place_of(experiment, "").parent.glob("*"))
+
+
+def test_the_last_picture_of_one_seed_of_each_run_is_kept_while_the_ledger_has_it(table):
+    experiment, plan, root = table
+    thumbnails.keep(experiment, plan, root, cells(*PLACES))
+    assert names(experiment) == ["00.png", "11.png"]
+    for run, grey in (("00", 20), ("11", 100)):
+        with Image.open(thumbnails.place_of(experiment, run)) as image:
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), np.full((40, 60, 3), grey))
+    shown = thumbnails.pictures_of(experiment, thumbnails.groups(plan))
+    assert [task.id for task, _ in shown] == ["00", "11"]
+    said = _gallery(experiment, "hour", None, plan)
+    assert "| x 0, seed 0 | x 1, seed 1 |" in said and "![samples](results/t/11.png)" in said
+    thumbnails.keep(experiment, plan, root, cells(PLACES[0]))
+    assert names(experiment) == ["00.png"], "of what the ledger has no more nothing is shown"
+    thumbnails.keep(experiment, plan, root / "elsewhere", cells(*PLACES))
+    assert names(experiment) == ["00.png"], "what was kept stays where the runs are not at hand"
+
+
+def test_pictures_that_would_be_too_many_bytes_are_made_smaller(table, monkeypatch):
+    experiment, plan, root = table
+    noise = np.random.default_rng(0).integers(0, 256, size=(512, 512, 3), dtype=np.uint8)
+    for run in ("00", "11"):
+        save_png(root / run / "samples" / "00000030.png", noise)
+    thumbnails.keep(experiment, plan, root, cells(*PLACES))
+    sizes = [path.stat().st_size for path in thumbnails.place_of(experiment, "").parent.glob("*.png")]
+    assert sum(sizes) <= thumbnails.MOST_BYTES and len(sizes) == 2
+    with Image.open(thumbnails.place_of(experiment, "00")) as image:
+        assert image.size == (256, 256)
