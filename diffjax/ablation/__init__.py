@@ -3,20 +3,8 @@
 What an experiment file needs stands here; `ablate.py` runs one, `report.py` shows what came of it.
 """
 
-from diffjax.ablation.claims import (
-    All,
-    AnyOf,
-    Claim,
-    Fails,
-    Less,
-    Near,
-    Statement,
-    Within,
-    decreases,
-    greatest,
-    increases,
-    least,
-)
+from diffjax.ablation.along import decreases, greatest, increases, least
+from diffjax.ablation.claims import All, AnyOf, Claim, Fails, Less, Near, Statement, Within
 from diffjax.ablation.experiment import Budget
 from diffjax.ablation.grid import Grid, Run, computed, setting, trained, vary
 from diffjax.ablation.table import Axis, Marked, Quantity, Table

@@ -1,5 +1,7 @@
 """Claims are decided by intervals: true ones, false ones, and those that nothing decides."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -21,6 +23,7 @@ from diffjax.ablation import (
     least,
 )
 from diffjax.ablation.cells import Cell, Cells
+from diffjax.errors import UserError
 
 TABLE = Table(
     "somebody 2020",
@@ -304,6 +307,38 @@ def test_different_protocols_are_never_compared():
     of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.2]}, protocol=lambda eta: {"generated": 100 + eta})
     found = Less("FID", at(0), at(1)).decide(of)
     assert found.holds is None and "generated (100 against 101)" in found.why
+
+
+def test_a_claim_of_an_axis_says_which_of_its_labels_a_budget_has():
+    of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3]})
+    whole = increases("FID", along="eta").decide(of)
+    assert whole.holds and whole.why.endswith("; of eta only 0, 1; of steps only 10")
+    fixed = least("FID", along="eta", eta="0", steps="10").decide(of)
+    assert fixed.holds and fixed.why.endswith("; of eta only 0, 1")
+    assert " only " not in increases("FID", along="eta", over=(0, 1), steps="10").decide(of).why
+
+
+def test_a_claim_that_was_made_after_cells_were_seen_says_so():
+    of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3]})
+    claim = Claim("it grows", Less("FID", at(0), at(1)), added="after the cells of hour were seen")
+    assert claim.verdict(of).says == "it grows (added after the cells of hour were seen)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (Less("IDF", at(0), at(1)), "'IDF' is no quantity of this table; it has FID, IS"),
+        (Less("FID", at(0), at(7)), "eta '7' is not one of 0, 1, 2"),
+        (Near("FID", {"eta": "0"}, at(1), share=0.1), "{'eta': '0'} is no place in a table of eta and steps"),
+        (All((Fails(at(0)), AnyOf((Within("FID", at(0, 30)),)))), "steps '30' is not one of 10, 20"),
+        (increases("FID", along="epsilon"), "'epsilon' is no axis of this table; it has eta and steps"),
+        (increases("FID", along="eta", over=(0, 5)), "eta '5' is not one of 0, 1, 2"),
+        (greatest("FID", along="eta", eta="1", step="10"), "'step' is no axis of this table"),
+    ],
+)
+def test_a_claim_of_what_is_not_in_the_table_is_refused(statement, said):
+    with pytest.raises(UserError, match=re.escape(f"experiment: {said}")):
+        statement.check(TABLE)
 
 
 @pytest.mark.parametrize("statement", [increases("FID", along="eta"), All(())])

@@ -4,10 +4,12 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 import launch
+from diffjax.ablation import ledger
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
@@ -149,3 +151,21 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.data += [data] if self.inside else []
+
+
+def test_a_table_that_was_never_run_stands_as_the_paper_has_it_and_in_the_whole_report_by_its_name(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ledger, "cells_of", lambda *_: None)
+    text = report(["experiments/edm_configs.py"], tmp_path)
+    assert "| A | not run | 3.01 |" in text and "seed 0 was not run" in text
+    monkeypatch.setattr("diffjax.ablation.report.HERE", tmp_path)
+    (tmp_path / "edm_configs.py").write_text(Path("experiments/edm_configs.py").read_text())
+    text = report([], tmp_path / "runs")
+    assert "## Not run yet" in text and f"- `{tmp_path}/edm_configs.py`: EDM, Table 2: " in text
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_a_file_that_is_not_there_is_told_from_those_that_are():
+    with pytest.raises(UserError, match="there is no file experiments/edm_config.py; .*; did you mean 'edm_configs'"):
+        report(["experiments/edm_config.py"], Path("runs"))
