@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from diffjax.errors import UserError
 from diffjax.writer import read_json, read_lines
 
 QUIET = 1.1  # threads for each core: as many as there are, and some that hardly count
@@ -15,7 +16,8 @@ def cost_of(workdir: Path) -> dict[str, dict[str, Any]]:
     """`training_seconds` and `images_per_second` of a run, each a score as measurements have them; {} if it has none.
 
     Of training steps alone, by the speeds that were logged: without compilation, pictures and checkpoints. They are
-    compared on equal hardware only, which is their protocol; so is, on cores, how crowded they were.
+    compared on equal hardware only, which is their protocol; so is, on cores, how crowded they were. Raises UserError for
+    a log that ends before its run did, as one that was copied in part.
     """
     log, about = workdir / "metrics.jsonl", workdir / "config.json"
     if not (log.is_file() and about.is_file()):
@@ -25,6 +27,9 @@ def cost_of(workdir: Path) -> dict[str, dict[str, Any]]:
     seconds = sum((b - a) / line["images_per_second"] for (a, b), line in zip(pairwise(counts), lines, strict=True))
     if not seconds:
         return {}
+    whole = read_json(workdir / "result.json", workdir).get("images") if (workdir / "result.json").is_file() else None
+    if whole and counts[-1] != whole:
+        raise UserError(f"{log}: ends after {counts[-1]:,} of {whole:,} images; copy it again, or remove {workdir}")
     hardware = {name: read_json(about, workdir).get(name) for name in ("device", "processor", "cores")}
     if str(hardware["device"]).endswith("cpu"):
         hardware["load"] = crowding([line["load"] for line in lines if line.get("load") is not None])

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from diffjax.ablation.cost import cost_of
+from diffjax.errors import UserError
+from diffjax.writer import write_json
 
 
 def test_training_time_is_that_of_the_logged_speeds_and_nothing_else(tmp_path):
@@ -22,6 +24,11 @@ def test_training_time_is_that_of_the_logged_speeds_and_nothing_else(tmp_path):
     assert cost["training_seconds"]["value"] == pytest.approx(20)
     assert cost["images_per_second"]["value"] == pytest.approx(200)
     assert all(score["protocol"] == hardware for score in cost.values())
+    write_json(tmp_path / "result.json", {"status": "finished", "images": 4000})
+    assert cost_of(tmp_path) == cost
+    write_json(tmp_path / "result.json", {"status": "finished", "images": 8000})
+    with pytest.raises(UserError, match="metrics.jsonl: ends after 4,000 of 8,000 images; copy it again"):
+        cost_of(tmp_path)
 
 
 @pytest.mark.parametrize(
