@@ -16,8 +16,9 @@ def cost_of(workdir: Path) -> dict[str, dict[str, Any]]:
     """`training_seconds` and `images_per_second` of a run, each a score as measurements have them; {} if it has none.
 
     Of training steps alone, by the speeds that were logged: without compilation, pictures and checkpoints. They are
-    compared on equal hardware only, which is their protocol; so is, on cores, how crowded they were. Raises UserError for
-    a log that ends before its run did, as one that was copied in part.
+    compared on equal hardware only, which is their protocol; so is, on cores, how crowded they were.
+
+    Raises UserError for a log that ends before its run did, as one that was copied in part.
     """
     log, about = workdir / "metrics.jsonl", workdir / "config.json"
     if not (log.is_file() and about.is_file()):
