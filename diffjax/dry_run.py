@@ -18,7 +18,8 @@ from diffjax.train import carry_shapes, warm_start
 def dry_run(config: ConfigDict) -> str:
     """Compiles the step for the devices present and reads off what it needs; nothing is computed or written.
 
-    Raises UserError for whatever `train` would refuse before its first step, a metric that cannot be had among it.
+    Raises UserError for whatever of the config `train` would refuse before its first step, such as a metric that cannot
+    be had; it does not look at a run directory.
     """
     Precision(**config.precision).apply()
     experiment = Experiment.of(config)

@@ -53,9 +53,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         done = checkpoints.latest() or 0
         if is_main():
             enter(workdir, config, done)
+        stop = stack.enter_context(Stop())
         begun = begin(experiment, shapes, warm, writer, checkpoints, done)
         trace = Trace(workdir / "profile", config.train.profile)
-        stop = stack.enter_context(Stop())
         result = loop(experiment, begun, watches, writer, checkpoints, trace, stop)
         if result["status"] == "failed" and result.pop("replay"):
             if is_main():
@@ -121,7 +121,7 @@ def loop(
     config, method, layout = experiment.config.train, experiment.method, experiment.layout
     done, shapes, carry, stream, health, watch, logged = begun
     compiled, key = compile_step(window.windowed(method.step), layout, shapes), experiment.key("step")
-    in_flight: deque = deque()
+    in_flight, values = deque(), logged  # which a run that is at its end already leaves as they are
     for step in range(done + 1, config.steps + 1):
         last, values = step == config.steps, {}
         logging = due(step, config.log_every) or last

@@ -10,11 +10,11 @@ from pathlib import Path
 def written_whole(path: str | Path) -> Iterator[Path]:
     """A place beside `path` to write to, which is moved there when all went well: nobody ever reads half a file.
 
-    Its ending is that of `path`, for whoever goes by endings; what went wrong leaves nothing behind.
+    What went wrong leaves nothing behind; what a kill leaves has an ending that nobody looks for.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield unfinished
         os.replace(unfinished, path)

@@ -39,7 +39,7 @@ CLAIMS = (
     Claim("EDM's weighting and noise levels (E) improve on preconditioning alone (D)", better("E", "D")),
     Claim("Augmentation that the network is told of (F) improves on E", better("F", "E")),
     Claim("All changes together (F) improve on the baseline", better("F", "A")),
-    Claim("F is the best of all", least("FID", along="config", config="F", network="VP")),
+    Claim("F is the best of all, of the VP network", least("FID", along="config", config="F", network="VP")),
 )
 
 PRECONDITIONED = {"method.target.name": "F", "method.clock.name": "log_noise"}

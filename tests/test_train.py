@@ -75,6 +75,15 @@ def test_a_run_killed_at_any_step_continues_bit_for_bit(uninterrupted, tmp_path)
     assert_same_run(workdir, uninterrupted)
 
 
+def test_a_run_killed_after_its_last_checkpoint_is_finished_by_the_same_command(tmp_path):
+    config = tiny.points(train__steps=4, train__log_every=2, train__checkpoint_every=4)
+    whole = train(config, tmp_path)
+    (tmp_path / "result.json").unlink()
+    again = train(config, tmp_path)
+    assert again["status"] == "finished" and again["metrics"]["loss"] == whole["metrics"]["loss"]
+    assert json.loads((tmp_path / "result.json").read_text())["step"] == 4
+
+
 def test_sigterm_saves_and_says_how_to_continue(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     process = start_and_wait_for(workdir, 600)

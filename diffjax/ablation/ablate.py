@@ -11,7 +11,7 @@ from diffjax.ablation.experiment import Experiment, read
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.plan import Task, tasks, waves
 from diffjax.ablation.progress import Show
-from diffjax.ablation.work import ENDED, set_aside, state_of, work
+from diffjax.ablation.work import ENDED, is_over, set_aside, state_of, work
 from diffjax.errors import UserError
 from diffjax.progress import aside
 from diffjax.workdir import commit
@@ -81,7 +81,7 @@ def complain(plan: Sequence[Task], root: Path) -> None:
 
 def lines(plan: Sequence[Task], root: Path, command: Callable[[Task], list[str]]) -> list[str]:
     """A shell line for each run that is missing; where some need others, comments say what must have ended first."""
-    missing = [task for task in plan if state_of(task, root).status not in ENDED]
+    missing = [task for task in plan if not is_over(task, root)]
     groups = waves(missing)
     printed = []
     for i, group in enumerate(groups):

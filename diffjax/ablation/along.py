@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.claims import LEVEL, All, Finding, Less, Statement
 from diffjax.ablation.table import Where
+from diffjax.errors import UserError
 
 
 def increases(quantity: str, along: str, over: Sequence[str] = (), **fixed: str) -> Statement:
@@ -71,6 +72,11 @@ class _Ordered(_Along):
 @dataclass(frozen=True)
 class _Extreme(_Along):
     low: bool
+
+    def check(self, table):
+        super().check(table)
+        if self.along not in self.where:
+            raise UserError(f"experiment: which {self.along} is it that has the extreme? give {self.along}=LABEL")
 
     def comparisons(self, cells: Cells) -> All:
         fixed = {name: label for name, label in self.where.items() if name != self.along}

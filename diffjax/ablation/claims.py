@@ -8,9 +8,9 @@ does, Bonferroni's); a claim that one of several holds the other way round. Ever
 whatever was measured once.
 
 Where there is no interval an exact test decides, at the same level. A run that failed counts: it is worse than any that
-did not, whatever the quantity, and ranks (of the same networks: signs) tell two places apart. So they do where the
-seeds of one all give the same number, whose spread then is not known; that such a place lies within bounds is decided
-as it is that a place fails: by the share of runs that do, against one half.
+did not, whatever the quantity, and ranks (of the same networks: signs) tell two places apart. Ranks and signs also
+decide where all seeds of a place give the same number, whose spread then is not known. Whether such a place lies within
+bounds, and whether a place fails, is decided by the exact interval of the share of its runs that do, against one half.
 """
 
 import math
@@ -278,7 +278,7 @@ def _less_where_runs_fail(quantity: str, low: Cell, high: Cell, better: str, lev
 def _less_without_spread(quantity: str, low: Cell, high: Cell, level: float) -> Finding:
     """Whether it is less at `low`, where the seeds of one, or the differences of the same networks, are all alike."""
     values = [list(cell.values[quantity].values()) for cell in (low, high)]
-    if values[0][0] == values[1][0] and all(len(set(of)) == 1 for of in values):
+    if values[0][0] == values[1][0] and all(map(intervals.alike, values)):
         return Finding(None, f"all seeds of both give {values[0][0]:g}")
     return _by_exact_test(quantity, low, high, math.nan, "seeds that are all alike show no spread", level)
 

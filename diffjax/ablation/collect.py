@@ -76,7 +76,7 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
     made = {name: of[name] for name in KEPT if of.get(name) is not None} | {"code": [state.code, of["code"]]} | how
     if any(made.get(name) != value for name, value in trained.items()):
         made["trained"] = trained  # elsewhere, or at another commit
-    if trained:
+    if state.status in ("done", "trained") and trained:
         made["took"] = read_json(workdir / "result.json", workdir)["seconds"]  # training, as long as it lasted
     found = cost_of(workdir) | {score["name"]: score for score in content["metrics"]}
     scores = {name: Metric(name, float(score["value"]), score["protocol"]) for name, score in found.items()}

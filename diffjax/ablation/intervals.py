@@ -12,6 +12,7 @@ from scipy import stats
 
 from diffjax.ablation.cells import Cell
 
+ALIKE = 1e-9  # of the numbers' size: less of a spread is rounding
 Interval = tuple[float, float]
 
 
@@ -23,21 +24,31 @@ def of_difference(quantity: str, low: Cell, high: Cell, level: float, of_low: fl
     first = {seed: of_low * value for seed, value in low.values[quantity].items()}
     second = high.values[quantity]
     if low.runs == high.runs:
-        return of_mean([second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())], level)
+        size = max(map(abs, (*first.values(), *second.values())))
+        return of_mean([second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())], level, size)
     return _welch(list(first.values()), list(second.values()), level)
 
 
-def of_mean(values: Sequence[float], level: float) -> Interval | None:
-    """Student's interval of a mean; None of one value, or of values that are all alike."""
-    if len(set(values)) < 2:
+def of_mean(values: Sequence[float], level: float, size: float | None = None) -> Interval | None:
+    """Student's interval of a mean; None of one value, or of values that are all alike.
+
+    `size` is that of the numbers which they are differences of, whose rounding they have.
+    """
+    if alike(values, size):
         return None
     half = stats.t.ppf(1 - level / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return statistics.fmean(values) - half, statistics.fmean(values) + half
 
 
+def alike(values: Sequence[float], size: float | None = None) -> bool:
+    """Whether there is no spread to be seen: of one value, or of values that differ by no more than rounding does."""
+    size = max(map(abs, values), default=0.0) if size is None else size
+    return len(values) < 2 or max(values) - min(values) <= ALIKE * size
+
+
 def _welch(first: Sequence[float], second: Sequence[float], level: float) -> Interval | None:
     """Welch's interval of mean(second) - mean(first)."""
-    if min(len(set(first)), len(set(second))) < 2:
+    if alike(first) or alike(second):
         return None
     difference = statistics.fmean(second) - statistics.fmean(first)
     squares = [statistics.variance(values) / len(values) for values in (first, second)]

@@ -49,8 +49,8 @@ class Slot:
 def slots(number: int = 0) -> list[Slot]:
     """So many shares of this machine; 0: one for each GPU, or for each pair of cores where there is none.
 
-    More slots than GPUs share them, and their memory: small networks leave most of a GPU idle. More slots than cores
-    there are not, which is said.
+    More slots than GPUs share them, and their memory: small networks leave most of a GPU idle. There are never
+    more slots than cores: who asks for more is told so.
     """
     gpus = _gpus()
     if gpus and number > len(gpus):
@@ -162,7 +162,8 @@ class Stop:
     asked = False
 
     def __enter__(self) -> "Stop":
-        heard = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+        heard = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+                 if signal.getsignal(s) not in (signal.SIG_IGN, None)]  # fmt: skip
         self.before = {number: signal.signal(number, self._note) for number in heard}
         return self
 

@@ -5,6 +5,7 @@ counts it, and the same command tries again.
 """
 
 import contextlib
+import errno
 import shutil
 import traceback
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from pathlib import Path
 
 from jax.errors import JaxRuntimeError
 
-from diffjax.errors import UserError
+from diffjax.errors import NO_ROOM, UserError
 from diffjax.parallel import is_main
 from diffjax.writer import read_json, write_json
 
 FOLDER = "raised"  # in a run directory, with a file NAME.json for each
 RUN = "run"  # the NAME of what is no measurement; of one it is the evaluation's id
-OF_THE_MACHINE = (MemoryError, OSError, JaxRuntimeError)  # no memory, a full disk, a lost device: they say nothing
+OF_DISKS = (*NO_ROOM, errno.EIO, errno.ESTALE, errno.ENOMEM)
+OF_DEVICES = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED")  # what XLA says first
 LONGEST = 300  # characters of a message that a table bears
 
 
@@ -38,14 +40,23 @@ def noted(run: str, workdir: Path, name: str) -> Iterator[None]:
     """Shows an exception, writes it down, and raises Raised for it; leaves those that say nothing of the code."""
     try:
         yield
-    except (UserError, *OF_THE_MACHINE):
+    except UserError:
         raise
     except Exception as error:
+        if of_the_machine(error):
+            raise
         traceback.print_exc()
         said = f"raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}".removesuffix(": ")
         if is_main():
             write_json(workdir / FOLDER / f"{name}.json", {"said": said})
         raise Raised(f"--run: {run} {said}") from error
+
+
+def of_the_machine(error: Exception) -> bool:
+    """Whether this is no memory, a full disk or a lost device: nothing that the code of the run is to blame for."""
+    if isinstance(error, JaxRuntimeError):
+        return str(error).startswith(OF_DEVICES)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in OF_DISKS)
 
 
 def forget(workdir: Path) -> None:

@@ -22,11 +22,11 @@ README = """# Experiments
 One file for each published table: its numbers with their sources, the claims made of it, and a grid for each budget.
 `python launch.py ablate experiments/X.py --budget=hour` runs one, `python launch.py report` writes this page from the
 ledger in `results/`. Published cells stand beside ours and are no comparison: data, networks and lengths differ. Claims
-are decided on our cells alone, by 95 % intervals over seeds, and by exact tests where runs failed.
+are decided on our cells alone, by 95 % intervals over seeds, and by exact tests where runs failed or seeds all agree.
 """
 NOT_RUN = """## Not run yet
 
-The ledger has no cell of these tables; `python launch.py ablate FILE --budget=hour` runs one.
+The ledger has no cell of these tables; `python launch.py ablate FILE --budget=hour` (or another) runs one.
 
 """
 
@@ -75,7 +75,8 @@ def _kept(experiment: Experiment, root: Path) -> list[Section]:
     return [(experiment, name, cells, tasks(experiment.budget(name), root)) for name, cells in kept.items() if cells]
 
 
-def _not_kept(experiment: Experiment, root: Path, name: str = "hour") -> Section:
-    """The paper's cells beside ours as far as the run directories have them: not run, mostly."""
+def _not_kept(experiment: Experiment, root: Path) -> Section:
+    """The paper's cells beside ours of the shortest budget that is kept, as far as there are runs: mostly not run."""
+    name = next((name for name in experiment.budgets if name != ledger.SMOKE), ledger.SMOKE)
     plan = tasks(experiment.budget(name), root)
     return experiment, name, collect(experiment, experiment.budget(name), plan, root), plan

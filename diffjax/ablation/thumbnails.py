@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from diffjax.ablation.cells import Cell
@@ -54,22 +53,23 @@ def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterabl
     folder = place_of(experiment, "").parent
     for path in folder.glob("*.png"):
         if path.stem not in known:
-            path.unlink()
-    pictures = {}
+            path.unlink(missing_ok=True)
     for seeds in groups(plan):
         there = {task.id: last_samples(task.workdir(root)) for task in seeds if task.id in known}
         if not any(place_of(experiment, run).is_file() for run in there):
-            pictures |= dict([(run, path) for run, path in there.items() if path][:1])
+            for run, path in [(run, path) for run, path in there.items() if path][:1]:
+                _write(path, place_of(experiment, run), SIDE)
     side = SIDE
-    while pictures and _write(experiment, pictures, side) > MOST_BYTES and side > SIDE // 8:
+    while sum(path.stat().st_size for path in folder.glob("*.png")) > MOST_BYTES and side > 1:
         side //= 2
+        for path in folder.glob("*.png"):
+            _write(path, path, side)
 
 
-def _write(experiment: Experiment, pictures: dict[str, Path], side: int) -> int:
-    """How many bytes all pictures of the experiment are, once these are of that side."""
-    for run, path in pictures.items():
-        with Image.open(path) as image, written_whole(place_of(experiment, run)) as unfinished:
-            small = image.convert("RGB")
-            small.thumbnail((side, side), Image.Resampling.BOX)
-            small.quantize(COLOURS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)
-    return int(np.sum([path.stat().st_size for path in place_of(experiment, "").parent.glob("*.png")]))
+def _write(source: Path, place: Path, side: int) -> None:
+    """A picture at a place, no longer than that on either side."""
+    with Image.open(source) as image:
+        small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.BOX)
+    with written_whole(place) as unfinished:
+        small.quantize(COLOURS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)

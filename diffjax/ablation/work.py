@@ -15,7 +15,7 @@ import numpy as np
 
 from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
-from diffjax.ablation.raised import RUN, Raised, forget, noted, raised
+from diffjax.ablation.raised import RUN, forget, noted, raised
 from diffjax.drawing.films import beside, forward
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import evaluate
@@ -37,7 +37,7 @@ ENDED = ("done", "failed", "blocked")  # what is never begun again
 
 
 class State(NamedTuple):
-    """How far a task has come, by what its run directory holds; "blocked" where a run that it needs has failed."""
+    """How far a task has come, by what its run directory holds; "blocked" by a run that it needs, which went wrong."""
 
     status: str  # "not run", "begun", "trained", "done", "failed" or "blocked"
     said: str = ""  # why it failed or is blocked; of others what was raised when they were last tried
@@ -52,8 +52,17 @@ def state_of(task: Task, root: Path) -> State:
     for need in task.needs:
         state = state_of(need, root)
         if state.said:
-            return State("blocked", f"needs {need.id}, which failed: {state.said}", own.code)
+            how = "failed: " if state.status in ENDED else ""
+            return State("blocked", f"needs {need.id}, which {how}{state.said}", own.code)
     return own
+
+
+def is_over(task: Task, root: Path) -> bool:
+    """Whether the same command does nothing more about it. What a run that raised has blocked it does, after that."""
+    status = state_of(task, root).status
+    if status == "blocked":
+        return any(is_over(need, root) and state_of(need, root).status != "done" for need in task.needs)
+    return status in ENDED
 
 
 def _own_state(task: Task, root: Path) -> State:
@@ -92,15 +101,15 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
         return
     with Hold(workdir):
         forget(workdir)
-        if not (workdir / FILM).is_dir():
+        _each(task, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
+        if not (workdir / FILM).is_dir():  # last: it is only to be looked at
             with noted(task.id, workdir, RUN):
                 _film(workdir)
-        _each(task, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
 
 
 def _each(task: Task, workdir: Path, doing: str, do: Callable[[Evaluation], None], say: Callable[[str], None]) -> None:
     """Does all that has not been done. What is raised at one place is raised after the others have had their turn."""
-    met = []
+    met: list[Exception] = []
     for done, evaluation in enumerate(task.evaluations):
         if evaluation.path(workdir).is_file():
             continue
@@ -108,7 +117,7 @@ def _each(task: Task, workdir: Path, doing: str, do: Callable[[Evaluation], None
         try:
             with noted(task.id, workdir, evaluation.id):
                 do(evaluation)
-        except Raised as error:
+        except Exception as error:  # whatever it is, it is raised in the end
             met.append(error)
     if met:
         raise met[0]

@@ -187,8 +187,8 @@ def _note(path: Path, num: int, labels: str, run: Run, seed: int, **how: Any) ->
 
 def _save_archive(path: Path, drawn: Drawn, reads: bool, labels: str) -> None:
     beside = {"caption": np.array(decode(drawn.label))} if reads else {"label": drawn.label}
-    with written_whole(path) as unfinished:
-        np.savez(unfinished, x=drawn.x, asked=np.array(labels), **beside)
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, x=drawn.x, asked=np.array(labels), **beside)
 
 
 def _calls(nfe: np.ndarray) -> str:

@@ -21,8 +21,8 @@ MAKE = "make one from the images themselves, with --reference=IMAGES --statistic
 def save_statistics(path: str | Path, moments: Moments, protocol: dict[str, Any]) -> None:
     """Writes an .npz, whole or not at all: n, mean [d], scatter [d, d] in float64, and the protocol as JSON."""
     kept = {"n": moments.n, "mean": moments.mean, "scatter": moments.scatter, "protocol": canonical_json(protocol)}
-    with written_whole(path) as unfinished:
-        np.savez(unfinished, **kept)
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, **kept)
 
 
 def is_statistics(path: str | Path) -> bool:

@@ -124,7 +124,7 @@ def test_a_false_claim_is_contradicted_and_an_underpowered_one_is_not_decided():
 
 
 def test_all_of_several_needs_each_and_one_undecided_leaves_it_open():
-    of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.2], (2, 10): [2.0, 2.2, 2.1]})
+    of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3], (2, 10): [2.0, 2.3, 2.1]})
     assert verdict(Less("FID", at(0), at(1)), of) == "reproduced"
     assert verdict(increases("FID", along="eta", steps="10"), of) == "not decided"
     assert verdict(increases("FID", along="eta", over=(0, 1)), of) == "reproduced"
@@ -187,6 +187,12 @@ def test_a_place_whose_seeds_are_all_alike_is_told_from_another_by_ranks(seeds, 
     assert ("at least 4 seeds of each are needed" in found.why) is (holds is None)
     same = cells({(0, 10): [8.0] * 9, (1, 10): [8.0] * 9}, runs=lambda eta, steps: f"{eta}-")
     assert "all seeds of both give 8" in Less("FID", at(1), at(0)).decide(same).why
+
+
+def test_differences_that_are_alike_but_for_rounding_have_no_spread_either():
+    for low, high in (([0.49, 0.04, 0.89], [0.50, 0.05, 0.90]), ([0.25, 0.5, 0.75], [0.5, 0.75, 1.0])):
+        found = Less("FID", at(0), at(1)).decide(cells({(0, 10): low, (1, 10): high}))
+        assert found.holds is None and "show no spread, p = 0.25 by signs; at least 6 seeds" in found.why
 
 
 @pytest.mark.parametrize("seeds", [3, 6, 10])
@@ -333,6 +339,7 @@ def test_a_claim_that_was_made_after_cells_were_seen_says_so():
         (All((Fails(at(0)), AnyOf((Within("FID", at(0, 30)),)))), "steps '30' is not one of 10, 20"),
         (increases("FID", along="epsilon"), "'epsilon' is no axis of this table; it has eta and steps"),
         (increases("FID", along="eta", over=(0, 5)), "eta '5' is not one of 0, 1, 2"),
+        (least("FID", along="eta", steps="10"), "which eta is it that has the extreme?"),
         (greatest("FID", along="eta", eta="1", step="10"), "'step' is no axis of this table"),
     ],
 )

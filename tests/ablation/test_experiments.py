@@ -73,7 +73,7 @@ def test_every_claim_can_be_decided_both_ways_by_the_cells_of_a_budget(path):
 def witness(paper, budget, statement, holds):
     """Cells that make a statement hold, or not: values in an order that its comparisons allow, if there is one."""
     places = {key(where): where for where in (point.where for point in budget.grid)}
-    seeds = len({point.seed for point in budget.grid})
+    seeds = {place: {point.seed for point in budget.grid if key(point.where) == place} for place in places}
     there = Cells(paper, [Cell(where) for where in places.values()])
     after, fixed, failing = {}, {}, set()
     for leaf, so in asked(statement, holds, there):
@@ -93,12 +93,12 @@ def witness(paper, budget, statement, holds):
     cells = []
     for place, where in places.items():
         paper.check(where)
-        runs = {seed: f"{place}{seed}" for seed in range(seeds)}
+        runs = {seed: f"{place}{seed}" for seed in seeds[place]}
         if place in failing:
             cells.append(Cell(where, runs, failed=dict.fromkeys(runs, "not finite")))
             continue
         values = {
-            q: {s: value.get((q, place), 1.0) + 1e-6 * spread(q, place, s) for s in runs} for q in budget.measures
+            q: {s: value.get((q, place), 1.0) + 1e-3 * spread(q, place, s) for s in runs} for q in budget.measures
         }
         cells.append(Cell(where, runs, values, dict.fromkeys(values, {})))
     return Cells(paper, cells)

@@ -155,8 +155,8 @@ def test_a_cell_that_was_measured_otherwise_is_stale_though_run_and_code_are_the
 
 def test_seeds_measured_under_different_protocols_refuse_their_own_quantity_alone(squares, tmp_path, capsys):
     squares.write_text(COMPUTED.replace('(Quantity("square", "D", (1, 4)),)', (
-        '(Quantity("square", "D", (1, 4)), Quantity("time", "D", (1, 4)))')).replace('{"value": x * x + 0.1 * seed}', (
-        '{"value": x * x + 0.1 * seed, "seconds": 2.0 + seed}')).replace('{"square": "value"}', (
+        '(Quantity("square", "D", (1, 4)), Quantity("time", "D", (1, 4)))')).replace('0.1 * x * seed}', (
+        '0.1 * x * seed, "seconds": 2.0 + seed}')).replace('{"square": "value"}', (
         '{"square": "value", "time": "seconds"}')))  # fmt: skip
     root = tmp_path / "runs"
     run(squares, root)

@@ -70,7 +70,7 @@ def test_without_a_gpu_each_slot_has_cores_of_its_own(monkeypatch):
     assert not slots(1)[0].environment
 
 
-def test_more_slots_than_cores_are_refused_in_a_line(monkeypatch, capsys):
+def test_there_are_no_more_slots_than_cores_which_is_said(monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     assert [slot.cores for slot in slots(2)] == [(3,), (5,)] and not capsys.readouterr().err

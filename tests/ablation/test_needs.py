@@ -21,7 +21,7 @@ from diffjax.ablation import *
 PAPER = Table("nobody", Axis.of("x", (1, 2)), (Quantity("square", "D", (1, 4)),))
 CLAIMS = (Claim("squares grow", increases("square", along="x")),)
 def square(seed, x):
-    return {"value": x * x + 0.1 * seed}
+    return {"value": x * x + 0.1 * x * seed}
 BUDGETS = {"hour": Budget("", computed(square, 3) * vary("x", {1: {"x": 1}, 2: {"x": 2}}), {"square": "value"}, 1)}
 """
 
@@ -93,7 +93,7 @@ def test_what_needs_a_run_that_raised_waits_until_it_has_been_made(judged):
     with pytest.raises(Raised), noted(judge.id, judge.workdir(root), RUN):
         raise ValueError("no such digit")
     assert state_of(judge, root)[:2] == ("not run", "raised ValueError: no such digit"), "to be tried again"
-    said = f"needs {judge.id}, which failed: raised ValueError: no such digit"
+    said = f"needs {judge.id}, which raised ValueError: no such digit"
     assert {state_of(task, root)[:2] for task in others} == {("blocked", said)}
     assert {cell.said.split("; ")[0] for cell in finish(read(path), "hour", [judge, *others], root).cells} == {
         f"seed 0 was not measured: {said}"
@@ -162,7 +162,7 @@ def test_a_table_that_needs_no_training_is_computed(tmp_path, capsys):
     cells = finish(experiment, "hour", plan, root)
     assert [dict(cell.values["square"]) for cell in cells.cells] == [
         {0: 1.0, 1: 1.1, 2: 1.2},
-        {0: 4.0, 1: 4.1, 2: 4.2},
+        {0: 4.0, 1: 4.2, 2: 4.4},
     ]
     assert "| squares grow | **reproduced** |" in capsys.readouterr().out
     path.write_text(COMPUTED.replace("x * x", "x ** 3"))

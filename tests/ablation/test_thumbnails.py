@@ -66,3 +66,7 @@ def test_pictures_that_would_be_too_many_bytes_are_made_smaller(table, monkeypat
     assert sum(sizes) <= thumbnails.MOST_BYTES and len(sizes) == 2
     with Image.open(thumbnails.place_of(experiment, "00")) as image:
         assert image.size == (256, 256)
+    save_png(root / "20" / "samples" / "00000030.png", noise)
+    thumbnails.keep(experiment, plan, root, cells(*PLACES))
+    sizes = [path.stat().st_size for path in thumbnails.place_of(experiment, "").parent.glob("*.png")]
+    assert sum(sizes) <= thumbnails.MOST_BYTES and len(sizes) == 3, "with those that were kept before"

@@ -51,6 +51,8 @@ class DPMSolverPP(Sampler):
             raise UserError(f"sampler.correction: {self.correction!r} is unknown; 'midpoint' or 'heun'")
         if self.a2 not in ("published", "doubled"):
             raise UserError(f"sampler.a2: {self.a2!r} is unknown; 'published' or 'doubled'")
+        if self.a2 == "doubled" and self.order != 3:
+            raise UserError(f"sampler.a2: 'doubled' is of order 3, and sampler.order is {self.order}; use 'published'")
         not_negative("eta", self.eta, "0 is the ODE, 1 the SDE")
 
     def memory(self, x: Batch) -> Any:
