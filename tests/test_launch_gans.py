@@ -38,7 +38,7 @@ WRONG = [
     ("ddgan_cifar10.py:digits", ["method.discriminator.width=0"], "method.discriminator.width: 0 must be at least 1"),
     # Things that do not go together.
     ("gan_cifar10_dcgan.py:digits", ["method.penalty.name=r1"], "method.discriminator.norm: 'batch' makes an image's"),
-    ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm tells what was done, and no discriminator"),
+    ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm says what it did, which no discriminator"),
     ("gan_ring.py", ["method.augment.name=ada"], "method.augment: ada is of images, and points cannot be augmented"),
     ("gan_ring.py", ["optim.name=rmsprop", "optim.b2=1"], "optim.b2: 1.0 must be at least 0 and less than 1"),
 ]  # fmt: skip

@@ -85,6 +85,8 @@ class DenoisingDiscriminator(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         check_counts("discriminator", self, width=1, multipliers=1, embedding=2)
+        if not self.multipliers:
+            raise UserError("method.discriminator.multipliers: () must have a number for each block, at least one")
         check_halvings("discriminator", self, "multipliers", len(self.multipliers) - 1)
 
     @nn.compact

@@ -187,6 +187,8 @@ class ResDiscriminator(nn.Module):
         labels.check_choice("discriminator.pooling", self.pooling, ("sum", "mean"))
         labels.check_choice("discriminator.initial", self.initial, INITIAL)
         check_counts("discriminator", self, width=1, multipliers=1)
+        if not self.multipliers:
+            raise UserError("method.discriminator.multipliers: () must have a number for each block, at least one")
         if not 0 <= self.halvings <= len(self.multipliers):
             raise UserError(
                 f"method.discriminator.halvings: {self.halvings} must be 0 to {len(self.multipliers)}, the blocks"

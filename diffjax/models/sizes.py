@@ -11,12 +11,10 @@ SMALLEST = range(4, 8)  # sides of the smallest feature maps: one of these fits,
 
 
 def check_counts(player: str, network: nn.Module, **least: int) -> None:
-    """Raises UserError unless the network's fields are at least so much, of a tuple all its numbers, one or more."""
+    """Raises UserError unless the network's fields are at least so much, of a tuple all its numbers."""
     for field, low in least.items():
         value = getattr(network, field)
-        if value == ():
-            raise UserError(f"method.{player}.{field}: () must have a number for each block, at least one")
-        if min(value if isinstance(value, tuple) else (value,)) < low:
+        if min(value if isinstance(value, tuple) else (value,), default=low) < low:
             raise UserError(f"method.{player}.{field}: {value} must be at least {low}")
 
 

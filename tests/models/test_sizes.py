@@ -45,8 +45,8 @@ def test_points_are_no_images():
 
 
 def test_counts_and_every_number_of_a_tuple_are_at_least_so_much():
-    some = network(width=4, blocks=(2, 0))
-    check_counts("generator", some, width=4, blocks=0)
+    some = network(width=4, blocks=(2, 0), attention=())
+    check_counts("generator", some, width=4, blocks=0, attention=1)
     with pytest.raises(UserError, match="method.generator.width: 4 must be at least 5"):
         check_counts("generator", some, width=5)
     with pytest.raises(UserError, match=r"method.discriminator.blocks: \(2, 0\) must be at least 1"):
