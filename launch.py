@@ -31,8 +31,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         commands = {name: p for a in self._actions if isinstance(a.choices, dict) for name, p in a.choices.items()}
         known = {name: p._option_string_actions for name, p in commands.items()} | {"": self._option_string_actions}
-        word = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[0]
-        close = difflib.get_close_matches(word, [option for options in known.values() for option in options], n=1)
+        _, choice, rest = message.partition("invalid choice: '")
+        if choice:  # among its own
+            word, _, listed = rest.partition("' (choose from ")
+            words = [name.strip("') ") for name in listed.split(",")]
+        else:
+            word = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[0]
+            words = [option for options in known.values() for option in options]
+        close = difflib.get_close_matches(word, words, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         if owners := [name for name, options in known.items() if word in options and name]:
             hint = f"; it goes with {', '.join(owners)}"

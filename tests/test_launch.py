@@ -64,6 +64,8 @@ def test_no_command_shows_the_help(capsys):
         (["train", "--config=configs/digits.py"], "--workdir: train needs a run directory"),
         (["train", "--config=configs/digit.py"], "no config file 'configs/digit.py'"),
         (["train", "--config=configs/digits.py", "--dryrun"], "did you mean --dry-run"),
+        (["trian", "--config=configs/digits.py"], "did you mean train"),
+        (["ablate", "experiments/words.py", "--backend=slrm"], "did you mean slurm"),
         (["ablate", "experiments/min_snr.py", "--dry-run"], "unrecognized arguments: --dry-run; it goes with train ("),
         (["train", "--config=configs/digits.py", "--config.train.stepz=3"], "did you mean 'steps'"),
         (["train", "--config=configs/digits.py", "--config.train.steps"], "no value"),
