@@ -172,7 +172,7 @@ def test_from_the_front_door(tmp_path, capsys, monkeypatch):
     away = sample("away.npz", f"--prompt={RED}", "--guidance=3", "--negative=blue")
     assert away["x"].shape == red["x"].shape and away["caption"].tolist() == [RED] * 2
     with sample("x.gif", f"--prompt={RED}", "--attention") as film:
-        assert film.n_frames == 2
+        assert film.n_frames == 3  # two steps, and the samples themselves
 
     opened = diffjax.load(run)
     learned = {"/".join(key.key for key in path) for path, _ in jax.tree_util.tree_leaves_with_path(opened.params)}
