@@ -189,16 +189,16 @@ def evaluate(arguments, overrides):
     from diffjax import parallel
     from diffjax.evaluate import evaluate
     from diffjax.measures import Evidence, choose
-    from diffjax.measures.beside import beside
-    from diffjax.measures.choice import check_asked
+    from diffjax.measures.choice import check_features
     from diffjax.measures.report import check_measured, check_place, table
+    from diffjax.measures.side_by_side import side_by_side
     from diffjax.progress import aside
 
     if arguments.compare:
         for flag in [*given(arguments), *(f"config.{path}" for path, _ in overrides)]:
             if flag != "compare":
                 raise UserError(f"--{flag}: --compare only reads evaluations that there are; leave one out")
-        print(beside(arguments.compare))
+        print(side_by_side(arguments.compare))
         return
     if arguments.samples or arguments.reference:
         compare(arguments, overrides)
@@ -220,7 +220,7 @@ def evaluate(arguments, overrides):
     if num < 2:
         raise UserError(f"--num: {num} is too few samples to be measured; at least 2")
     choice = choose(names, run.experiment, num)
-    check_asked(arguments.features, choice.metrics)
+    check_features(arguments.features, choice.metrics)
     seed = config.seed if arguments.seed is None else arguments.seed
     evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=aside)
     scores = evaluate(evidence, arguments.workdir, run.step, arguments.out)
@@ -302,7 +302,8 @@ def opened(arguments, overrides):
     from diffjax import config as configs
     from diffjax import parallel
     from diffjax.precision import Precision
-    from diffjax.run import elsewhere, load, read_config
+    from diffjax.run import load
+    from diffjax.workdir import elsewhere, read_config
 
     for path, _ in overrides:
         if path.split(".")[0] not in ("sampler", "eval", "parallel") and not configs.is_place(path):

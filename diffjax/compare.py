@@ -7,7 +7,7 @@ from diffjax import parallel, pictures
 from diffjax.errors import UserError
 from diffjax.measures import by_features, extractors, judge
 from diffjax.measures.beware import with_warning
-from diffjax.measures.choice import check_all, check_asked
+from diffjax.measures.choice import check_all, check_features
 from diffjax.measures.contract import Score, of_images
 from diffjax.measures.files import Files
 from diffjax.measures.named import read
@@ -39,7 +39,7 @@ class Comparison:
 def compare(asked: Comparison) -> list[Score]:
     """The metrics of some images, compared with others. Raises UserError before anything is computed where it can."""
     chosen, keep = by_features(asked.metrics, asked.features or "inception"), asked.statistics
-    check_asked(asked.features, chosen)
+    check_features(asked.features, chosen)
     check_choice("--precision", asked.precision, MATMUL)
     for path, flag, ending in ((asked.out, "--out", ".json"), (keep, "--statistics", ".npz")):
         if path:

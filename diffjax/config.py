@@ -142,6 +142,11 @@ def plain(value: Any) -> Any:
     return tuple(plain(item) for item in value) if isinstance(value, list | tuple) else value
 
 
+def from_json(node: Any) -> Any:
+    """A ConfigDict from what JSON made of it: lists are tuples again."""
+    return ConfigDict({key: from_json(value) for key, value in node.items()}) if isinstance(node, dict) else plain(node)
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """What a complaint about a word ends in: "; did you mean ...?", or nothing."""
     word = ALSO_CALLED.get(word.lower(), word)

@@ -18,6 +18,7 @@ from diffjax.diffusion import Process, discrete, fold_in, grid, normal
 from diffjax.diffusion.bound import Bound, chain_bound, continuous_bound
 from diffjax.diffusion.likelihood import dequantise, ode_likelihood
 from diffjax.errors import UserError
+from diffjax.keys import Role, key_of
 from diffjax.methods.diffusion import Diffusion
 from diffjax.run import Experiment
 from diffjax.state import Tree
@@ -161,9 +162,9 @@ def _in_batches(
     `name` tells it from the experiment's other programs: with everything that it closes over.
     """
     layout, method = experiment.layout, experiment.method
-    labels = method.told(data["caption"]) if method.reads else method.shown(data)
+    labels = method.embed(data["caption"]) if method.reads_captions else method.cond_of(data)
     size = -(-experiment.config.eval.batch_size // layout.mesh.size) * layout.mesh.size
-    key = jax.random.fold_in(jax.random.key(seed), 3)  # a role of its own, after "init", "step" and "draw"
+    key = key_of(seed, Role.MEASURE)
 
     def place(values):
         return jax.make_array_from_callback(values.shape, layout.examples, lambda part: values[part])

@@ -24,9 +24,7 @@ def dry_run(config: ConfigDict) -> str:
     Precision(**config.precision).apply()
     experiment = Experiment.of(config)
     chosen(experiment)
-    parallel.check_batch(
-        config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.together
-    )
+    parallel.check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.group)
     layout = replace(experiment.layout, mode="jit")  # pmap runs the same program on each device
     images = config.train.batch_size
     shapes, batch = carry_shapes(experiment), experiment.batch_shapes(images)

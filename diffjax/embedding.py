@@ -22,7 +22,7 @@ from diffjax.data import Examples
 from diffjax.data.source import THREADS
 from diffjax.errors import UserError
 from diffjax.metrics.features import Extractor, Outputs
-from diffjax.metrics.progress import Told, untold
+from diffjax.metrics.progress import Progress, silent
 from diffjax.parallel import Layout, Tree
 from diffjax.rows import Rows, evenly
 
@@ -128,8 +128,8 @@ class Embedder:
         """A batch that the devices divide, wherever it lies; nothing waits for what it gives."""
         return self._compiled(self._variables if variables is None else variables, images)
 
-    def __call__(self, images: Examples, told: Told = untold, variables: Tree | None = None) -> Embedded:
-        """All of a split; `told` how many are done. Raises UserError on features that are not finite.
+    def __call__(self, images: Examples, progress: Progress = silent, variables: Tree | None = None) -> Embedded:
+        """All of a split; `progress` is how many are done. Raises UserError on features that are not finite.
 
         `variables` are those of a network that changes, in place of the extractor's.
         """
@@ -140,9 +140,9 @@ class Embedder:
         for x, of_images in read_ahead(images, size):
             gathering.add(self.batch(self._placed(x, size), variables), len(x))
             hashes.add(of_images)
-            told(gathering.features.done, n)
+            progress(gathering.features.done, n)
         embedded = gathering.whole(hashes.array)
-        told(n, n)
+        progress(n, n)
         return embedded
 
     def _placed(self, x: UInt8[np.ndarray, "n h w c"], size: int) -> jax.Array:

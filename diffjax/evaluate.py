@@ -84,11 +84,11 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
     experiment = evidence.experiment
     scores = [_warned(score, evidence) for score in measure(evidence, evidence.choice.metrics)]
     if evidence.has_drawn:
-        evidence.pictures["samples"] = picture(experiment, first(evidence.shown, experiment.method.space))
+        evidence.pictures["samples"] = picture(experiment, first(evidence.unchecked, experiment.method.space))
     if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
-        evidence.pictures["classes"] = by_class(evidence.shown, experiment.method.space)
-    if evidence.has_drawn and evidence.shown.not_finite:
-        scores.append(Score("not_finite", float(evidence.shown.not_finite), 0.0, "samples that are no numbers", {}))
+        evidence.pictures["classes"] = by_class(evidence.unchecked, experiment.method.space)
+    if evidence.has_drawn and evidence.unchecked.not_finite:
+        scores.append(Score("not_finite", float(evidence.unchecked.not_finite), 0.0, "samples that are no numbers", {}))
     provenance |= {
         "step": step,
         "seed": evidence.seed,
@@ -96,7 +96,7 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
         "sampler": flatten(experiment.config.sampler),
         "data": flatten(experiment.config.data),
         "reference": experiment.config.eval.reference,
-        "nfe": float(evidence.shown.nfe.mean()) if evidence.has_drawn else 0.0,
+        "nfe": float(evidence.unchecked.nfe.mean()) if evidence.has_drawn else 0.0,
     }
     if parallel.is_main():
         written = record(scores, provenance, place or workdir / "evals")

@@ -99,15 +99,15 @@ def layout(mode: str = "jit", devices: int = 0, fsdp: int = 1) -> Layout:
 
 
 def check_batch(
-    batch_size: int, layout: Layout, accumulate: int = 1, together: int = 1, name: str = "train.batch_size"
+    batch_size: int, layout: Layout, accumulate: int = 1, group: int = 1, name: str = "train.batch_size"
 ) -> None:
     """Every device gets the same number of examples in every part of the batch, whole groups, or it is an error."""
     devices = layout.mesh.size
-    least = devices * accumulate * together
+    least = devices * accumulate * group
     if batch_size < 1 or batch_size % least:
         parts = f" times train.accumulate={accumulate}" if accumulate > 1 else ""
-        groups = f" times groups of {together} (method.packing, method.discriminator.minibatch_std)"
-        parts += groups if together > 1 else ""
+        groups = f" times groups of {group} (method.packing, method.discriminator.minibatch_std)"
+        parts += groups if group > 1 else ""
         below = max(batch_size // least, 1) * least
         near = f"{below} is" if batch_size < least else f"{below} and {below + least} are"
         raise UserError(f"{name}: {batch_size} is not a positive multiple of {devices} devices{parts}; {near}")

@@ -28,6 +28,11 @@ class Precision:
         if "float64" in (self.compute, self.params) and not jax.config.jax_enable_x64:
             raise UserError("precision.params: 'float64' needs JAX_ENABLE_X64=1 in the environment")
 
+    @property
+    def formats(self) -> dict[str, str]:
+        """What a layer is told: in which format it computes, and in which its parameters are."""
+        return {"dtype": self.compute, "param_dtype": self.params}
+
     def apply(self) -> None:
         """Sets the process-wide switches. XLA reads its flags once: call this before the first computation."""
         jax.config.update("jax_default_matmul_precision", None if self.matmul == "default" else self.matmul)

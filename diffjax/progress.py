@@ -17,15 +17,15 @@ class Waiting:
 
     def __init__(self, what: str, say: Callable[[str], None]):
         self.what, self.say = what, say
-        self.began = self.said = time.monotonic()
+        self.began = self.last_said = time.monotonic()
 
     def at(self, done: int, total: int) -> None:
         """So much is done, of so much."""
         now = time.monotonic()
-        last = done == total and self.said > self.began  # what was announced is also finished
-        if not done or (now - self.said < self.EVERY and not last):
+        last = done == total and self.last_said > self.began  # what was announced is also finished
+        if not done or (now - self.last_said < self.EVERY and not last):
             return
-        self.said = now
+        self.last_said = now
         left = (now - self.began) / done * (total - done)
         self.say(f"{self.what}: {done:,}/{total:,}, {clock(left)} left")
 

@@ -15,6 +15,7 @@ from flax import traverse_util
 
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
+from diffjax.keys import Role
 from diffjax.run import Experiment, load
 
 TRANSPARENT = (
@@ -34,7 +35,7 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
     replay/state.npz, batch.npz: what the step was given; report.json: its number, the seed, and the tensor's name.
     """
     config, method, layout = experiment.config, experiment.method, experiment.layout
-    key = experiment.key("step")
+    key = experiment.key(Role.STEP)
     shapes = jax.eval_shape(experiment.init, key)
     if good:
         state = checkpoints.restore(good, state=layout.place(shapes))["state"]

@@ -1,6 +1,5 @@
 """A run: a config turned into the objects it names, and a run directory opened again."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -14,7 +13,7 @@ from ml_collections import ConfigDict
 
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
-from diffjax.config import build, plain
+from diffjax.config import build
 from diffjax.data import Stream
 from diffjax.data.source import in_memory
 from diffjax.diffusion import Process
@@ -22,8 +21,9 @@ from diffjax.diffusion.guidance import classifier
 from diffjax.diffusion.nested import with_other
 from diffjax.ema import WIDEST, Power, network_of, reconstruct
 from diffjax.embedding import Embedder
-from diffjax.encoders import Encoder
+from diffjax.encoders.readers import frozen_readers, opened
 from diffjax.errors import UserError
+from diffjax.keys import Role, key_of
 from diffjax.methods import Diffusion, NoisyClassifier
 from diffjax.methods.method import Method
 from diffjax.metrics.features import Extractor, Outputs
@@ -33,10 +33,7 @@ from diffjax.parallel import Layout, Tree
 from diffjax.precision import Precision
 from diffjax.sampling import Drawn, Generator
 from diffjax.state import TrainState
-
-# Keys of `eval` that older runs lack.
-LATER = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
-ROLES = ("init", "step", "draw")  # what randomness is for; no two share a key
+from diffjax.workdir import elsewhere, read_config
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,8 @@ class Experiment:
         batch_size = config.train.batch_size
         source = build("data", config.data)
         space = source.space
-        if space.caption and (readers := _frozen(config.method)):
-            encoder, config = _opened(readers, config)
+        if space.caption and (paths := frozen_readers(config.method)):
+            encoder, config = opened(paths, config)
             space = replace(space, encoder=encoder)
         make = build("method", config.method)
         method = make(
@@ -83,14 +80,14 @@ class Experiment:
             sampler = replace(sampler, guidance=with_other(sampler.guidance, partial(_other, method)))
         return cls(config, source, method, sampler, layout)
 
-    def key(self, role: str) -> jax.Array:
-        """The run's key for one of its roles; "draw" belongs to the samples, whose seed is theirs."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), ROLES.index(role))
+    def key(self, role: Role) -> jax.Array:
+        """The run's key for what it is to begin with, or for its steps; samples have a seed of their own."""
+        return key_of(self.config.seed, role)
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """The shapes of what one step is fed, in batches of this size."""
         lead, space = (self.method.batches_per_step, batch_size), self.method.space
-        parts = {"x": (space.shape, space.stored), "position": ((), jnp.int32)} | space.beside
+        parts = {"x": (space.shape, space.stored), "position": ((), jnp.int32)} | space.annotations
         return {name: jax.ShapeDtypeStruct((*lead, *own), kind) for name, (own, kind) in parts.items()}
 
     def stream(self, step: int = 0) -> Stream:
@@ -108,7 +105,7 @@ class Experiment:
     def initial_state(self, shapes: TrainState, warm: TrainState | None = None) -> TrainState:
         """The state before step 1, laid out: from the seed, its networks those of `warm` where that is given."""
         at = self.layout.of_state(shapes)
-        state = jax.jit(self.init, out_shardings=at)(self.key("init"))
+        state = jax.jit(self.init, out_shardings=at)(self.key(Role.INIT))
         if warm is None:
             return state
         averages = {name: warm.ema.get(name, warm.averaged[network_of(name)[0]]) for name in state.ema}
@@ -159,35 +156,6 @@ def _other(method: Method, guidance: Any, path: str) -> Any:
     return run.experiment.method.log_class(run.ema) if by_classifier else run.denoiser
 
 
-def _frozen(method: ConfigDict) -> dict[str, ConfigDict]:
-    """The readers of a frozen encoder, by the path of each in the config."""
-    networks = {slot: node for slot, node in method.items() if isinstance(node, ConfigDict) and "text" in node}
-    return {f"method.{slot}.text": node.text for slot, node in networks.items() if node.text.name == "frozen"}
-
-
-def _opened(readers: dict[str, ConfigDict], config: ConfigDict) -> tuple[Encoder, ConfigDict]:
-    """The encoder that they read, and the config with its identity written down; not another than stands there."""
-    (first, node), *others = readers.items()
-    for path, other in others:
-        for name in ("kind", "encoder", "tokens", "identity"):
-            if other[name] != node[name]:
-                said = f"{other[name]!r}, and {first} has {node[name]!r}"
-                raise UserError(f"{path}.{name}: {said}; all networks are given the same embeddings")
-    try:
-        encoder = Encoder.open(node.kind, node.encoder, node.tokens)
-    except UserError as error:
-        raise error.about("", first.removesuffix("text")) from None
-    if node.identity not in ("", encoder.identity):
-        raise UserError(
-            f"{first}.encoder: what lies at {node.encoder} is another encoder ({encoder.identity}) than the one that "
-            f"this run was made with ({node.identity})"
-        )
-    config = ConfigDict(config.to_dict())
-    for path in readers:
-        config.update_from_flattened_dict({f"{path}.identity": encoder.identity})
-    return encoder, config.lock()
-
-
 def _check_numbers(config: ConfigDict) -> None:
     """Counts that make sense, and a best checkpoint that can be known."""
     least = dict.fromkeys(("train.steps", "train.batch_size", "train.accumulate", "train.keep", "eval.batch_size"), 1)
@@ -212,32 +180,6 @@ def _optimizers(node: ConfigDict, networks: tuple[str, ...]) -> dict[str, Adam]:
     if set(node) != set(networks):
         raise UserError(f"optim: has {', '.join(node)}; this method trains {', '.join(networks)}")
     return {network: build("optim", node[network]) for network in networks}
-
-
-def read_config(workdir: Path) -> ConfigDict:
-    """The config that a run directory was made with."""
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise UserError(f"--workdir: {workdir} holds no run (no config.json)")
-    try:
-        config = from_json(json.loads(path.read_text())["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--workdir: {path} is no config of a run of ours ({type(error).__name__}: {error})") from error
-    config.eval = ConfigDict(LATER | config.eval.to_dict())
-    return config
-
-
-def elsewhere(config: ConfigDict) -> ConfigDict:
-    """The config of a run that is only looked at: on the devices there are here, not those it was trained on."""
-    here = ConfigDict(config.to_dict())
-    fitting = config.parallel.devices if config.parallel.devices <= jax.device_count() else 0
-    here.parallel.update(mode="jit", devices=fitting, fsdp=1)
-    return here
-
-
-def from_json(node: Any) -> Any:
-    """A ConfigDict from what JSON made of it: lists are tuples again."""
-    return ConfigDict({key: from_json(value) for key, value in node.items()}) if isinstance(node, dict) else plain(node)
 
 
 @dataclass(frozen=True)
@@ -286,8 +228,8 @@ class Run:
         `trajectory=True` keeps the way there.
         """
         generator = self.experiment.generator(**options)
-        asked = self.experiment.method.asked(generator.spec, label, prompts)
-        return generator.draw(self.ema, num, seed, asked)
+        requested = self.experiment.method.requested(generator.spec, label, prompts)
+        return generator.draw(self.ema, num, seed, requested)
 
 
 def load(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffjax.keys import Role, key_of
 from diffjax.methods.method import Method
 from diffjax.parallel import Layout, Tree
 from diffjax.rows import Rows
@@ -30,9 +31,9 @@ class Drawn:
 class Generator:
     """Sample i is a function of (variables, sampler, seed, label_i, i) alone: not of how many are asked for.
 
-    Every batch has the same size, the last one padded, so that one compiled program draws them all. `asked` [k] or
+    Every batch has the same size, the last one padded, so that one compiled program draws them all. `requested` [k] or
     [k, bytes] are labels or captions to draw by: sample i is of number i modulo k. Where they are not given they are
-    what `method.asked` says: all classes, or the data's own prompts.
+    what `method.requested` says: all classes, or the data's own prompts.
     """
 
     method: Method
@@ -63,21 +64,21 @@ class Generator:
         return self.method.draws_by_label(self.spec)
 
     @property
-    def asked(self) -> np.ndarray | None:
+    def requested(self) -> np.ndarray | None:
         """The labels or captions that are drawn by, each in turn, where none are given."""
-        return self.method.asked(self.spec)
+        return self.method.requested(self.spec)
 
     def batches(
-        self, variables: dict[str, Tree], num: int, seed: int, asked: np.ndarray | None = None
+        self, variables: dict[str, Tree], num: int, seed: int, requested: np.ndarray | None = None
     ) -> Iterator[tuple[Drawn, jax.Array]]:
         """`num` samples, `batch_size` at a time; beside them the whole padded batch, stored units, still on device."""
-        key = jax.random.fold_in(jax.random.key(seed), 2)  # the role "draw", after "init" and "step"
-        asked = self.asked if asked is None else asked
-        told = self.method.told(asked)
+        key = key_of(seed, Role.DRAW)
+        requested = self.requested if requested is None else requested
+        told = self.method.embed(requested)
         for first in range(0, num, self.batch_size):
             index = np.arange(first, first + self.batch_size)
-            labels = None if asked is None else asked[index % len(asked)]
-            given = None if asked is None else self._place(told[index % len(asked)])
+            labels = None if requested is None else requested[index % len(requested)]
+            given = None if requested is None else self._place(told[index % len(requested)])
             drawn = self._compiled(variables, key, self._place(index), given)
             real = slice(0, min(self.batch_size, num - first))
             x = self.method.space.from_model(drawn.x0)
@@ -86,12 +87,12 @@ class Generator:
             bad = ~np.asarray(jnp.isfinite(drawn.x0).all(axis=tuple(range(1, drawn.x0.ndim))))[real]
             yield Drawn(np.asarray(x)[real], shown, np.asarray(drawn.nfe)[real], int(bad.sum()), *film), x
 
-    def draw(self, variables: dict[str, Tree], num: int, seed: int, asked: np.ndarray | None = None) -> Drawn:
+    def draw(self, variables: dict[str, Tree], num: int, seed: int, requested: np.ndarray | None = None) -> Drawn:
         """All `num` samples at once."""
-        return together(num, (part for part, _ in self.batches(variables, num, seed, asked)))
+        return joined(num, (part for part, _ in self.batches(variables, num, seed, requested)))
 
 
-def together(num: int, parts: Iterable[Drawn]) -> Drawn:
+def joined(num: int, parts: Iterable[Drawn]) -> Drawn:
     """The `num` samples of all parts as one, each part given up when the next is drawn; films are joined at the end."""
     x, label, nfe, films, not_finite = Rows(num), Rows(num), Rows(num), [], 0
     for part in parts:

@@ -91,14 +91,14 @@ def update(
     optimizer: optax.GradientTransformation,
     axis: Axis,
     accumulate: int = 1,
-    together: int = 1,
+    group: int = 1,
     remember: Callable[[dict, Tree], dict] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array], jax.Array]:
     """One optimiser step of one network on the gradient of its mean loss over the global batch.
 
     `loss(variables, batch) -> (scalar, aux)` is the mean over the examples it is given; `aux["metrics"]` holds scalars,
     `aux["stats"]` the non-trained collections to keep (empty when there are none). `accumulate` splits the batch into
-    that many parts, one after the other, for memory, never between `together` neighbours. `remember(state.extra,
+    that many parts, one after the other, for memory, never within a `group` of neighbours. `remember(state.extra,
     aux["examples"])` is the new `extra`, where a method keeps a history of what each example, first axis, gave: it is
     shown the whole global batch, in its order.
     Returns the state, the metrics and the gradient's norm.
@@ -118,11 +118,11 @@ def update(
     else:
         # Strided parts: each holds examples of every device, so that no part has to travel.
         def divided(x):
-            groups = x.reshape(-1, accumulate, together, *x.shape[1:]).swapaxes(0, 1)
+            groups = x.reshape(-1, accumulate, group, *x.shape[1:]).swapaxes(0, 1)
             return groups.reshape(accumulate, -1, *x.shape[1:])
 
         def united(x):
-            groups = x.reshape(accumulate, -1, together, *x.shape[2:]).swapaxes(0, 1)
+            groups = x.reshape(accumulate, -1, group, *x.shape[2:]).swapaxes(0, 1)
             return groups.reshape(-1, *x.shape[2:])
 
         parts = jax.tree.map(divided, batch)

@@ -21,6 +21,7 @@ from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import Watch, evaluations
 from diffjax.health import Health
 from diffjax.interrupts import Stop, Trace
+from diffjax.keys import Role
 from diffjax.parallel import Axis, check_batch, compile_step, is_main
 from diffjax.precision import Precision
 from diffjax.run import Experiment, load
@@ -41,7 +42,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     Precision(**config.precision).apply()  # before the first computation
     experiment = Experiment.of(config)
     config = experiment.config
-    check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.together)
+    check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.group)
     with contextlib.ExitStack() as stack:
         if is_main():
             stack.enter_context(Hold(workdir))
@@ -120,7 +121,7 @@ def loop(
     """From the first step not yet done to the last; see the module's docstring for the order within a step."""
     config, method, layout = experiment.config.train, experiment.method, experiment.layout
     done, shapes, carry, stream, health, watch, logged = begun
-    compiled, key = compile_step(window.windowed(method.step), layout, shapes), experiment.key("step")
+    compiled, key = compile_step(window.windowed(method.step), layout, shapes), experiment.key(Role.STEP)
     in_flight, values = deque(), logged  # which a run that is at its end already leaves as they are
     for step in range(done + 1, config.steps + 1):
         last, values = step == config.steps, {}

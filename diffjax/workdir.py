@@ -1,8 +1,9 @@
-"""A run directory: made, described and held by one process at a time."""
+"""A run directory: made, described, held by one process at a time, and its config read again."""
 
 import contextlib
 import fcntl
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -15,9 +16,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from diffjax.config import differences, fingerprint
+from diffjax.config import differences, fingerprint, from_json
 from diffjax.errors import Taken, UserError
-from diffjax.run import read_config
 from diffjax.writer import write_json
 
 NO_CODE = (":(top,exclude)*.md", ":(top,exclude)docs", ":(top,exclude)experiments/results")
@@ -33,6 +33,8 @@ PACKAGES = (
     "ml-collections",
     "numpy",
 )
+# Keys of `eval` that older runs lack.
+LATER = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
 AGAIN = 0.05  # seconds between two tries at a directory that another process has
 
 
@@ -94,6 +96,27 @@ def enter(workdir: Path, config: ConfigDict, done: int) -> None:
     if done < config.train.steps:
         (workdir / "result.json").unlink(missing_ok=True)  # it was of a shorter run
     write_json(path, {"config": config.to_dict(), "fingerprint": fingerprint(config)} | surroundings())
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config that a run directory was made with."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise UserError(f"--workdir: {workdir} holds no run (no config.json)")
+    try:
+        config = from_json(json.loads(path.read_text())["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--workdir: {path} is no config of a run of ours ({type(error).__name__}: {error})") from error
+    config.eval = ConfigDict(LATER | config.eval.to_dict())
+    return config
+
+
+def elsewhere(config: ConfigDict) -> ConfigDict:
+    """The config of a run that is only looked at: on the devices there are here, not those it was trained on."""
+    here = ConfigDict(config.to_dict())
+    fitting = config.parallel.devices if config.parallel.devices <= jax.device_count() else 0
+    here.parallel.update(mode="jit", devices=fitting, fsdp=1)
+    return here
 
 
 def surroundings() -> dict[str, Any]:

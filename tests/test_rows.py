@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 
 from diffjax.rows import Rows, evenly
-from diffjax.sampling import Drawn, together
+from diffjax.sampling import Drawn, joined
 
 
 def test_rows_that_come_in_batches_are_the_whole():
@@ -29,7 +29,7 @@ def test_of_samples_drawn_in_parts_no_part_outlives_the_next():
             yield part
             del part, x
 
-    drawn = together(10, parts())
+    drawn = joined(10, parts())
     np.testing.assert_array_equal(drawn.label, np.arange(10))
     np.testing.assert_array_equal(drawn.x[:, 0], [0] * 4 + [4] * 4 + [8] * 2)
     np.testing.assert_array_equal(drawn.nfe, 7 + np.arange(10))

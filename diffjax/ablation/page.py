@@ -22,10 +22,9 @@ from diffjax.ablation.plan import Task
 from diffjax.ablation.progress import place
 from diffjax.ablation.thumbnails import groups, last_samples, pictures_of
 from diffjax.ablation.work import FILM, FORWARD, FRAMES
-from diffjax.config import build
+from diffjax.config import build, from_json
 from diffjax.diffusion import Process, Sampler
 from diffjax.errors import UserError
-from diffjax.run import from_json
 from diffjax.whole import written_whole
 from diffjax.writer import read_json, read_lines
 

@@ -16,16 +16,16 @@ import numpy as np
 from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.ablation.raised import RUN, forget, noted, raised
-from diffjax.drawing.films import beside, forward
+from diffjax.drawing.films import film_with_x0, forward
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import evaluate
 from diffjax.measures import Evidence, Score, choose
 from diffjax.measures.report import record
 from diffjax.methods import Diffusion
 from diffjax.parallel import is_main
-from diffjax.run import elsewhere, load, read_config
+from diffjax.run import load
 from diffjax.train import train
-from diffjax.workdir import Hold
+from diffjax.workdir import Hold, elsewhere, read_config
 from diffjax.writer import read_json, write_json
 
 CODE = "code.json"  # in a run directory: the code it was trained by
@@ -164,7 +164,7 @@ def _film(workdir: Path) -> None:
     drawn = run.experiment.generator(batch_size=SHOWN, trajectory=True).draw(run.ema, SHOWN, run.experiment.config.seed)
     if drawn.x_t is None or drawn.x0_hat is None or not is_main():
         return
-    frames = beside(run, drawn)
+    frames = film_with_x0(run, drawn)
     for number, i in enumerate(sorted({round(x) for x in np.linspace(0, len(frames) - 1, FRAMES)})):
         pictures.save_png(workdir / FILM / f"{number:02}.png", frames[i])
 

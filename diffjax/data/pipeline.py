@@ -19,7 +19,7 @@ from jaxtyping import Int
 
 from diffjax.data.source import THREADS, Examples, Source, random
 from diffjax.data.text import decode
-from diffjax.encoders import Said
+from diffjax.encoders import Encoded
 from diffjax.errors import UserError
 from diffjax.parallel import Layout, check_batch
 
@@ -78,11 +78,11 @@ class Stream:
         examples, space = source.split("train"), source.space
         order = Order(len(examples) * (2 if source.flip else 1), seed)
         pixel = 1 if space.kind == "images" else 4  # bytes
-        said = encoder.of_data(decode(examples.captions())) if encoder else None
-        size = len(examples) * int(np.prod(space.shape)) * pixel + (said.table.nbytes if encoder else 0)
+        encoded = encoder.of_data(decode(examples.captions())) if encoder else None
+        size = len(examples) * int(np.prod(space.shape)) * pixel + (encoded.table.nbytes if encoder else 0)
         self._shape = (batches_per_step, batch_size)
         path = _resident if size <= resident_bytes else _streamed
-        self._batches_from = path(examples, order, self._shape, layout, said)
+        self._batches_from = path(examples, order, self._shape, layout, encoded)
         self._place = _place(np.broadcast_to(np.arange(batch_size, dtype=np.int32), self._shape), layout.batch)
         self._go_to(start_step)
 
@@ -113,13 +113,17 @@ class Stream:
         self._go_to(step)
 
 
-def _resident(examples: Examples, order: Order, shape: tuple[int, int], layout: Layout, said: Said | None) -> Callable:
+def _resident(
+    examples: Examples, order: Order, shape: tuple[int, int], layout: Layout, encoded: Encoded | None
+) -> Callable:
     """The split on every device; a step sends it indices, and each device gathers its own part of the batch."""
     n = len(examples)
     data = {name: _place(value, layout.replicated) for name, value in examples.arrays().items()}
     tables = {}
-    if said is not None:
-        data["embedding"], tables["embedding"] = (_place(part, layout.replicated) for part in (said.rows, said.table))
+    if encoded is not None:
+        data["embedding"], tables["embedding"] = (
+            _place(part, layout.replicated) for part in (encoded.rows, encoded.table)
+        )
 
     @partial(jax.jit, out_shardings=layout.batch)
     def gather(data, tables, index):
@@ -139,7 +143,9 @@ def _resident(examples: Examples, order: Order, shape: tuple[int, int], layout: 
     return batches_from
 
 
-def _streamed(examples: Examples, order: Order, shape: tuple[int, int], layout: Layout, said: Said | None) -> Callable:
+def _streamed(
+    examples: Examples, order: Order, shape: tuple[int, int], layout: Layout, encoded: Encoded | None
+) -> Callable:
     """Grain's threads read ahead, a step at a time; each process reads the columns that live on its own devices."""
     import grain
 
@@ -156,7 +162,7 @@ def _streamed(examples: Examples, order: Order, shape: tuple[int, int], layout: 
     def load(step):
         index = order(_positions(step, shape, columns))
         batch = examples.take(index.ravel() % n)
-        batch |= {} if said is None else {"embedding": said[index.ravel() % n]}
+        batch |= {} if encoded is None else {"embedding": encoded[index.ravel() % n]}
         batch = {name: value.reshape(*index.shape, *value.shape[1:]) for name, value in batch.items()}
         if order.n > n:
             twin = index >= n

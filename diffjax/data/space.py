@@ -29,7 +29,7 @@ class Space:
     encoder: Any = None  # a frozen one (diffjax.encoders), whose embeddings networks read; None: captions' bytes
 
     @property
-    def beside(self) -> dict[str, tuple[tuple[int, ...], type]]:
+    def annotations(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """What comes with every example: the shape and the type of each, by the name it has in a batch."""
         captions = {"caption": ((self.caption,), jnp.uint8)} if self.caption else {}
         embeddings = {"embedding": (self.encoder.shape, jnp.float32)} if self.encoder else {}

@@ -6,15 +6,16 @@ import importlib.util
 import logging
 import os
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 
 from diffjax.data.source import Examples, check_size, check_split, read_image
 from diffjax.data.space import Space
-from diffjax.data.text import distinct, encode, longest, sentences
+from diffjax.data.text import distinct, encode, fits, longest, sentences
 from diffjax.errors import UserError
+from diffjax.progress import aside
 
 SHOWN = 64  # captions of the held-out split that samples are drawn by where none are asked for
 HELDOUT_PERCENT = 10  # of the training split, its end, where the data set has neither "test" nor "validation"
@@ -99,12 +100,16 @@ class TFDS:
         return {self.image: decode.SkipDecoding()}
 
     def _text(self, example: dict) -> str:
-        """An example's caption. Raises UserError if it is not UTF-8."""
+        """An example's caption; says it once if some are cut. Raises UserError if it is not UTF-8."""
         text = example[self.caption]
         try:
-            return " ".join((text.decode() if isinstance(text, bytes) else str(text)).split())
+            text = " ".join((text.decode() if isinstance(text, bytes) else str(text)).split())
         except UnicodeDecodeError as error:
             raise UserError(f"data.caption: {text!r} of 'tfds:{self.dataset}' is not UTF-8") from error
+        if not fits(text, self.caption_bytes):
+            which = f"some captions of 'tfds:{self.dataset}' are longer than the {self.caption_bytes} bytes"
+            _aside_once(f"data.caption: {which} that are read; what comes after is cut (data.caption_bytes)")
+        return text
 
     def split(self, name: str) -> Examples:
         check_split(name)
@@ -150,6 +155,12 @@ class TFDS:
         if _format(builder) != "array_record":
             raise UserError(_unprepared(self, str(builder.data_path)))
         return builder
+
+
+@cache
+def _aside_once(line: str) -> None:
+    """In a data set that is read as it is needed, nobody knows how many examples it is true of."""
+    aside(line)
 
 
 def prepare(source: TFDS) -> str:

@@ -27,12 +27,12 @@ class Parametrisation:
 
     def prediction(self, output: Array, x_t: Batch, t: Float[Array, "b"]) -> Prediction:
         """`output` [b, ..., outputs * c] for x_t [b, ..., c]."""
-        said, raw = jnp.split(output, 2, axis=-1) if self.variance.outputs == 2 else (output, None)
+        predicted, raw = jnp.split(output, 2, axis=-1) if self.variance.outputs == 2 else (output, None)
 
         def log_var(s: Time) -> Array:
             return self.variance.log_var(raw, self.process, jnp.broadcast_to(s, t.shape), t)
 
-        return Prediction(self.target.to_x0(said, x_t, t, self.process), log_var)
+        return Prediction(self.target.to_x0(predicted, x_t, t, self.process), log_var)
 
 
 def denoising_loss(parts: Parametrisation, weighting: Weighting, decoder: Any, variance_scale: float = 0.001):
@@ -67,8 +67,8 @@ def denoising_loss(parts: Parametrisation, weighting: Weighting, decoder: Any, v
         output = predict(target.input(x_t, t, process), t)
         if by_bound:
             return vlb(parts.prediction(output, x_t, t), x0, x_t, t)
-        said = output[..., : x0.shape[-1]]
-        error = said - target.of(x0, eps, t, process)
+        predicted = output[..., : x0.shape[-1]]
+        error = predicted - target.of(x0, eps, t, process)
         log_snr = process.log_snr(t)
         weight = weighting.of_output(log_snr, target.gain(t, process))
         if weighting.per_log_snr:
@@ -76,7 +76,7 @@ def denoising_loss(parts: Parametrisation, weighting: Weighting, decoder: Any, v
         losses = weight * jnp.mean(error**2, axis=tuple(range(1, error.ndim)))
         losses = weighting.balance(params, log_snr, losses)
         if parts.variance.outputs == 2:
-            held = jnp.concatenate([jax.lax.stop_gradient(said), output[..., x0.shape[-1] :]], axis=-1)
+            held = jnp.concatenate([jax.lax.stop_gradient(predicted), output[..., x0.shape[-1] :]], axis=-1)
             losses += variance_scale * vlb(parts.prediction(held, x_t, t), x0, x_t, t) / jnp.log(2.0)
         return losses
 

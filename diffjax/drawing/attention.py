@@ -27,7 +27,7 @@ def check(run: Run, out: str) -> None:
     if not out.endswith(".gif"):
         raise UserError(f"--attention: is a film, and {out!r} none; give --out=FILE.gif")
     name = run.experiment.config.method.name
-    if not method.reads:
+    if not method.reads_captions:
         raise UserError(f"--attention: needs a diffusion model that reads captions; this is a {name} without")
     if not isinstance(method, Diffusion):
         raise UserError(f"--attention: needs a diffusion model; a {name} is told what is pooled of a caption, and "
@@ -62,7 +62,7 @@ def film(run: Run, spec: Any, drawn: Drawn, given: np.ndarray | None = None) -> 
 def _maps(run: Run, spec: Any, drawn: Drawn) -> tuple[list[Words], list[list[np.ndarray]]]:
     """The words of each of the first samples; and for each step, of each sample, the share that each word gets."""
     method, captions = run.experiment.method, drawn.label[:SHOWN]
-    compiled, told = jax.jit(method.attention), method.told(captions)
+    compiled, told = jax.jit(method.attention), method.embed(captions)
     spans = [told.spans(i) if method.space.encoder else None for i in range(len(captions))]
     words = [words_of(*of) for of in zip(captions, spans, strict=True)]
     times = spec.grid(run.process, spec.steps)[:-1]

@@ -20,7 +20,7 @@ from diffjax.measures.labels import NOTE, labels_of, write_note
 from diffjax.methods.method import Method
 from diffjax.metrics import fingerprint
 from diffjax.run import Experiment, Run
-from diffjax.sampling import Drawn, together
+from diffjax.sampling import Drawn, joined
 from diffjax.whole import written_whole
 
 FOLDER, FILES = "/", (".png", ".gif", ".npz")  # the kinds of output
@@ -49,7 +49,7 @@ def draw(
     experiment, method, path, kind = run.experiment, run.experiment.method, Path(out), _kind(out)
     _check(experiment, kind, num, batch, len(words.prompt))
     spec = _sampler(run, label, guidance, words)
-    asked = method.asked(spec, label, words.prompt)
+    requested = method.requested(spec, label, words.prompt)
     if attention:
         attentive.check(run, out)
         num = _few(num)
@@ -57,29 +57,29 @@ def draw(
     if edit:
         spec, batch = edit.spec, batch or min(EDITS_AT_ONCE, experiment.config.eval.batch_size)
         if parallel.is_main():
-            print("\n".join(edit.said))
+            print("\n".join(edit.notes))
     generator = experiment.generator(spec, batch_size=batch, trajectory=kind == ".gif")
-    parts = (part for part, _ in generator.batches(run.ema, num, seed, asked))
+    parts = (part for part, _ in generator.batches(run.ema, num, seed, requested))
 
     if not parallel.is_main():  # every process draws; one writes
         list(parts)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    labels = _labels(labels_of(asked, method.reads), edit)
+    labels = _labels(labels_of(requested, method.reads_captions), edit)
     if kind == FOLDER:
         (path / NOTE).unlink(missing_ok=True)
-        _save_folder(path, num, parts, method.reads)
+        _save_folder(path, num, parts, method.reads_captions)
         how = {
-            "prompts": decode(asked) if method.reads else None, "guidance": guidance, "negative": words.negative,
-            "edit": edit and {**request.given, "done": edit.said},
+            "prompts": decode(requested) if method.reads_captions else None, "guidance": guidance,
+            "negative": words.negative, "edit": edit and {**request.given, "done": edit.notes},
         }  # fmt: skip
         _note(path, num, labels, run, seed, **how)
         print(f"wrote {num} images to {path}/")
         return
-    drawn, given = together(num, parts), edit.shown if edit else None
+    drawn, given = joined(num, parts), edit.shown if edit else None
     show = partial(rows_of, len(words.prompt)) if words.prompt else partial(picture, experiment)
     if kind == ".npz":
-        _save_archive(path, drawn, method.reads, labels)
+        _save_archive(path, drawn, method.reads_captions, labels)
     elif kind == ".png":
         pictures.save_png(path, show(drawn, given))
     elif attention:
@@ -136,7 +136,7 @@ def _sampler(run: Run, label: int | None, guidance: float | None, words: Words) 
 
 
 def _check_label(method: Method, spec: Any, label: int) -> None:
-    if method.reads:
+    if method.reads_captions:
         raise UserError(f"--label: {label} given, but this model is asked by captions; say it with --prompt")
     if not method.draws_by_label(spec):
         raise UserError(f"--label: {label} given, but this model was trained without labels (method.conditional=false)")
@@ -162,12 +162,12 @@ def _labels(labels: str, edit: Plan | None) -> str:
 # ------------------------------------------------------------------------------------------------------ what is written
 
 
-def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads: bool) -> None:
+def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads_captions: bool) -> None:
     """One PNG for each of `num` images, as they are drawn: none is kept. A caption is in a file beside its image."""
     path.mkdir(exist_ok=True)
     done = 0
     for part in parts:
-        texts = decode(part.label) if reads else [None] * len(part.x)
+        texts = decode(part.label) if reads_captions else [None] * len(part.x)
         for number, image, text in zip(range(done, num), part.x, texts, strict=False):
             file = path / f"{number:06}.png"
             pictures.save_png(file, image)
@@ -185,8 +185,8 @@ def _note(path: Path, num: int, labels: str, run: Run, seed: int, **how: Any) ->
     write_note(path, num, labels, run=str(run.workdir), step=run.step, weights=run.weights, seed=seed, **given)
 
 
-def _save_archive(path: Path, drawn: Drawn, reads: bool, labels: str) -> None:
-    beside = {"caption": np.array(decode(drawn.label))} if reads else {"label": drawn.label}
+def _save_archive(path: Path, drawn: Drawn, reads_captions: bool, labels: str) -> None:
+    beside = {"caption": np.array(decode(drawn.label))} if reads_captions else {"label": drawn.label}
     with written_whole(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, x=drawn.x, asked=np.array(labels), **beside)
 

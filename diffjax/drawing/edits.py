@@ -46,8 +46,8 @@ class Request:
     @property
     def given(self) -> dict[str, Any]:
         """The flags that were given, for a note of what was done."""
-        asked = {name: value for name, value in vars(self).items() if value is not None}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
+        requested = {name: value for name, value in vars(self).items() if value is not None}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in requested.items()}
 
 
 class Plan(NamedTuple):
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
     spec: Sampler
     shown: np.ndarray
-    said: list[str]
+    notes: list[str]
 
 
 def plan(request: Request, run: Run, spec: Sampler) -> Plan:
@@ -92,16 +92,16 @@ def _from_photo(request: Request, space: Space, spec: Sampler, process: Process)
     photo = read_photo(request.image, space.shape)
     edit = editing.SDEdit.around(spec, space.to_model(jnp.asarray(photo.pixels)), strength=request.strength)
     times = edit.grid(process, edit.steps)
-    said = f"strength {request.strength:g}: the last {len(times) - 1} of {spec.steps} steps"
+    note = f"strength {request.strength:g}: the last {len(times) - 1} of {spec.steps} steps"
     if 0 < request.strength < 1:
         level = float(process.sigma(times[0]) / process.alpha(times[0])) * space.scale
-        said += f", from the photo under noise of {level:.3g} greys"
-    return Plan(edit, photo.pixels[None], [photo.said, said])
+        note += f", from the photo under noise of {level:.3g} greys"
+    return Plan(edit, photo.pixels[None], [photo.note, note])
 
 
 def _inpainted(request: Request, space: Space, spec: Sampler) -> Plan:
     photo = read_photo(request.image, space.shape)
-    painted, mask_said = read_mask(request.mask, photo)
+    painted, mask_note = read_mask(request.mask, photo)
     x, known = space.to_model(jnp.asarray(photo.pixels)), jnp.asarray(~painted)
     if request.inpaint == "posterior":
         edit = editing.Posterior.around(spec, x, project=editing.pixels(known))
@@ -109,7 +109,7 @@ def _inpainted(request: Request, space: Space, spec: Sampler) -> Plan:
         own = {name: value for name in ("resamples", "jump") if (value := getattr(request, name)) is not None}
         edit = editing.RePaint.around(spec, x, known, **own)
     visible = np.where(painted, np.uint8(HIDDEN), photo.pixels)
-    return Plan(edit, np.stack([photo.pixels, visible]), [photo.said, mask_said])
+    return Plan(edit, np.stack([photo.pixels, visible]), [photo.note, mask_note])
 
 
 def _denoised(request: Request, space: Space, spec: Sampler) -> Plan:
@@ -120,26 +120,26 @@ def _denoised(request: Request, space: Space, spec: Sampler) -> Plan:
     photo = read_photo(request.image, space.shape)
     x = space.to_model(jnp.asarray(photo.pixels))
     edit = editing.Denoise.around(spec, x, noise=request.noise / space.scale)
-    return Plan(edit, photo.pixels[None], [photo.said])
+    return Plan(edit, photo.pixels[None], [photo.note])
 
 
 def _upscaled(request: Request, space: Space, spec: Sampler) -> Plan:
     factor, (height, width, _) = request.upscale, space.shape
     if factor < 2 or height % factor or width % factor:
         raise UserError(f"--upscale: {factor} is not a factor of the model's {width}x{height} images; at least 2")
-    blocks, said = _blocks(request, space, factor)
+    blocks, note = _blocks(request, space, factor)
     x = space.to_model(jnp.asarray(blocks))
-    return Plan(editing.Posterior.around(spec, x, project=editing.block_means(factor)), blocks[None], [said])
+    return Plan(editing.Posterior.around(spec, x, project=editing.block_means(factor)), blocks[None], [note])
 
 
 def _seen(request: Request, space: Space, spec: Sampler, factor: int) -> Plan:
-    blocks, said = _blocks(request, space, factor)
+    blocks, note = _blocks(request, space, factor)
     x = editing.smoothed(space.to_model(jnp.asarray(blocks))[None], factor)[0]
-    return Plan(editing.Seeing.around(spec, x), blocks[None], [said])
+    return Plan(editing.Seeing.around(spec, x), blocks[None], [note])
 
 
 def _blocks(request: Request, space: Space, factor: int) -> tuple[np.ndarray, str]:
     """The photo reduced by `factor`, every pixel of it repeated to the model's size; and what was done."""
     height, width, channels = space.shape
     small = read_photo(request.image, (height // factor, width // factor, channels), averaged=True)
-    return small.pixels.repeat(factor, axis=0).repeat(factor, axis=1), small.said
+    return small.pixels.repeat(factor, axis=0).repeat(factor, axis=1), small.note

@@ -78,14 +78,14 @@ def forward(run: Run, num: int, count: int, seed: int) -> dict[tuple[int, int], 
     data = run.experiment.source.split("heldout").take(np.arange(num))
     x0 = jnp.asarray(space.to_model(data["x"]))
     eps, shown = normal(jax.random.key(seed), x0), {}
-    label = data["caption" if run.experiment.method.reads else "label"]
+    label = data["caption" if run.experiment.method.reads_captions else "label"]
     for k, steps in times_of(run, count):
         parts = [Drawn(part, label, np.zeros(len(part), int)) for part in noised(run, x0, eps, k / steps)]
         shown[k, steps] = np.concatenate([picture(run.experiment, part) for part in parts], axis=1)
     return shown
 
 
-def beside(run: Run, drawn: Drawn) -> list[np.ndarray]:
+def film_with_x0(run: Run, drawn: Drawn) -> list[np.ndarray]:
     """The frames of a film, and at the right of each what the denoiser takes x0 to be there."""
     space = run.experiment.method.space
     hats = [replace(drawn, x=np.asarray(space.from_model(x0_hat))) for x0_hat in drawn.x0_hat]

@@ -23,7 +23,7 @@ class Photo:
     """uint8 [h, w, c] as the model stores images, what was done to it, and the size it came in (width, height)."""
 
     pixels: UInt8[np.ndarray, "h w c"]
-    said: str
+    note: str
     size: tuple[int, int]
 
 

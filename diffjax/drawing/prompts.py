@@ -28,7 +28,7 @@ class Words:
 
         Raises UserError where the model reads nothing, or nothing is guided.
         """
-        if not method.reads:
+        if not method.reads_captions:
             flag, what = ("--prompt", self.prompt[0]) if self.prompt else ("--negative", self.negative)
             how = "method.conditional=true, on data with captions"
             raise UserError(
@@ -52,5 +52,5 @@ def _too_long(method: Method, texts: Sequence[str]) -> list[tuple[str, str, str]
     if method.space.encoder is None:
         length = method.space.caption
         return [(text, f"{length} bytes", cut(text, length)) for text in texts if not fits(text, length)]
-    said = method.told(method.captions(texts))
+    said = method.embed(method.captions(texts))
     return [(texts[i], f"{method.space.encoder.tokens} tokens", said.read(i)) for i in np.flatnonzero(said.cut)]

@@ -50,7 +50,7 @@ def picture(experiment: Experiment, drawn: Drawn, given: np.ndarray | None = Non
     shown.
     """
     space = experiment.method.space
-    if space.kind == "images" and experiment.method.reads:
+    if space.kind == "images" and experiment.method.reads_captions:
         return captioned(drawn, given)
     if space.kind == "images":
         return pictures.grid(drawn.x if given is None else np.concatenate([given, drawn.x]))

@@ -1,7 +1,7 @@
 """Frozen text encoders: what a T5 or a CLIP that others have trained says of a caption, computed once and kept.
 
     encoder = Encoder.open("t5", "/models/t5-small", tokens=64)
-    said = encoder(["a red circle", ""])  # Said; said[np.array([0, 1])] is float32 [2, 1 + 64, 1 + width]
+    encoded = encoder(["a red circle", ""])  # Encoded; encoded[np.array([0, 1])] is float32 [2, 1 + 64, 1 + width]
 
 encoder    which encoder it is, and its embeddings of texts: remembered, read from the cache, or computed
 files      the directory of an encoder: what is in it, and the hash that says which encoder it is
@@ -12,6 +12,6 @@ packed     one array for what is said of a text: its tokens, the whole, and whic
 Nothing of an encoder is trained, or stands in a checkpoint: to a network its embeddings are a label that is an array.
 """
 
-from diffjax.encoders.encoder import Encoder, Said
+from diffjax.encoders.encoder import Encoded, Encoder
 
-__all__ = ["Encoder", "Said"]
+__all__ = ["Encoder", "Encoded"]

@@ -14,7 +14,7 @@ from diffjax.progress import Waiting, aside
 
 
 @dataclass(frozen=True)
-class Said:
+class Encoded:
     """What an encoder says of k texts, of which some may be the same: said[i] is of text i, or of several.
 
     Each distinct text has one row of the `table`, and `rows` says which. The empty text, "no caption", always has one.
@@ -75,17 +75,17 @@ class Encoder:
         """Of what is said of a text, packed."""
         return 1 + self.tokens, self.width + 1
 
-    def __call__(self, texts: Sequence[str]) -> Said:
+    def __call__(self, texts: Sequence[str]) -> Encoded:
         """What it says of some prompts; it remembers."""
         distinct, rows = _numbered(texts)
         if distinct not in self._known:
             self._known[distinct] = self._embeddings(distinct)
-        return Said(tuple(texts), rows, self._known[distinct])
+        return Encoded(tuple(texts), rows, self._known[distinct])
 
-    def of_data(self, texts: Sequence[str]) -> Said:
+    def of_data(self, texts: Sequence[str]) -> Encoded:
         """What it says of the captions of a data set; for once, and the encoder itself is given up afterwards."""
         distinct, rows = _numbered(texts)
-        said = Said(tuple(texts), rows, self._embeddings(distinct))
+        said = Encoded(tuple(texts), rows, self._embeddings(distinct))
         towers.forget()
         if long := np.flatnonzero(said.embeddings.cut).tolist():
             such = said.read(texts.index(distinct[long[0]]))
@@ -99,8 +99,8 @@ class Encoder:
             tower = towers.opened(self.kind, self.directory, self.identity)
             size = 4 * np.prod(shape, dtype=float) / 1e6
             aside(f"embeddings of {len(distinct):,} texts by the {self.kind} at {self.directory} ({size:,.1f} MB)")
-            told = Waiting("embeddings", aside).at
-            found = towers.embed(tower, list(distinct), self.tokens, told)
+            progress = Waiting("embeddings", aside).at
+            found = towers.embed(tower, list(distinct), self.tokens, progress)
             if found.packed.shape != shape:
                 is_wide = f"embeddings of {found.packed.shape[-1] - 1} numbers, and its config.json says {self.width}"
                 raise UserError(f"text.encoder: {self.directory} gives {is_wide}")

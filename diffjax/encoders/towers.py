@@ -30,8 +30,8 @@ class Tower(NamedTuple):
     model: Any
 
 
-def embed(tower: Tower, texts: list[str], tokens: int, told: Callable[[int, int], None]) -> Embeddings:
-    """What the encoder says of texts, of at most so many tokens each; `told(done, total)` is how far it has come."""
+def embed(tower: Tower, texts: list[str], tokens: int, progress: Callable[[int, int], None]) -> Embeddings:
+    """What the encoder says of texts, of at most so many tokens each; `progress(done, total)` is how far it is."""
     import torch
 
     kind, tokenizer, model = tower
@@ -54,7 +54,7 @@ def embed(tower: Tower, texts: list[str], tokens: int, told: Callable[[int, int]
         whole[rows] = out.pooler_output.numpy() if kind == "clip" else _mean(of_tokens, present)
         spans[rows, :length] = read["offset_mapping"].numpy()
         cut[rows] = [bool(encoding.overflowing) for encoding in read.encodings]
-        told(min(first + BATCH, count), count)
+        progress(min(first + BATCH, count), count)
     return Embeddings(pack(said, whole, there), spans, cut)
 
 

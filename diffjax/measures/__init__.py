@@ -12,7 +12,7 @@ possible   what forbids one before anything is embedded
 choice     metrics chosen by name, with the networks and the judge that they need
 evidence   a trained experiment, judged;   files: anyone's images, compared;   named: these, read
 labels     by which labels samples were drawn, as protocols and folders of samples say it
-report     scores computed, written down, and shown;   beside: those of several evaluations
+report     scores computed, written down, and shown;   side_by_side: those of several evaluations
 beware     what few images do to a score
 """
 

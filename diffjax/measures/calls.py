@@ -6,4 +6,6 @@ from diffjax.measures.evidence import Evidence
 
 def nfe(e: Evidence) -> list[Score]:
     """Network calls for a sample, the mean over all: an adaptive solver's differ."""
-    return [Score("nfe", float(e.shown.nfe.mean()), None, "network calls for a sample, on average", e.drawn_protocol)]
+    return [
+        Score("nfe", float(e.unchecked.nfe.mean()), None, "network calls for a sample, on average", e.drawn_protocol)
+    ]

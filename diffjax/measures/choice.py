@@ -47,7 +47,7 @@ def check_all(metrics: Iterable[str], networks: dict[str, Extractor], counts: Co
             check(name, networks[features], counts)
 
 
-def check_asked(features: str, metrics: Iterable[str]) -> None:
+def check_features(features: str, metrics: Iterable[str]) -> None:
     """Raises UserError if features are given ("": none are) that none of these metrics, by their full names, asks."""
     if features and not any(name.endswith(f":{features}") for name in metrics):
         asked = ", ".join(metrics)

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffjax.embedding import Embedded
 from diffjax.metrics.features import Extractor
-from diffjax.metrics.progress import Told
+from diffjax.metrics.progress import Progress
 from diffjax.progress import Waiting
 from diffjax.run import Run
 
@@ -45,17 +45,17 @@ class Sets(Protocol):
         """Some of the images of a set, uint8 [n, h, w, c]."""
         ...
 
-    def told(self, what: str) -> Told:
+    def progress(self, what: str) -> Progress:
         """For something long that begins now: tells whoever waits how far it is."""
         ...
 
 
-class Said:
+class Announcing:
     """Sets of images that tell whoever waits how far they are, by what `say` does with a line."""
 
     say: Callable[[str], None]
 
-    def told(self, what: str) -> Told:
+    def progress(self, what: str) -> Progress:
         return Waiting(what, self.say).at
 
 

@@ -12,17 +12,17 @@ from diffjax.config import flatten
 from diffjax.data import Examples
 from diffjax.embedding import Embedded, Embedder, Gathering, image_hashes
 from diffjax.errors import UserError
-from diffjax.measures.contract import Choice, Said, of_images, of_samples
+from diffjax.measures.contract import Announcing, Choice, of_images, of_samples
 from diffjax.measures.labels import labels_of
 from diffjax.metrics.features import Extractor
 from diffjax.rows import evenly
 from diffjax.run import Experiment
-from diffjax.sampling import Drawn, together
+from diffjax.sampling import Drawn, joined
 from diffjax.state import TrainState
 
 
 @dataclass
-class Evidence(Said):
+class Evidence(Announcing):
     """What metrics judge by: the experiment, its averaged networks, real data, and samples drawn once."""
 
     experiment: Experiment
@@ -59,7 +59,7 @@ class Evidence(Said):
 
     @property
     def _labels(self) -> str:
-        return labels_of(self.experiment.own_generator.asked, self.experiment.method.reads)
+        return labels_of(self.experiment.own_generator.requested, self.experiment.method.reads_captions)
 
     @property
     def lack_of_classes(self) -> str:
@@ -85,16 +85,16 @@ class Evidence(Said):
     def drawn(self) -> Drawn:
         """The samples, for metrics. Raises UserError if some are no numbers and have become something that is one."""
         self._check_finite()
-        return self.shown
+        return self.unchecked
 
     def _check_finite(self) -> None:
-        drawn = self.shown
+        drawn = self.unchecked
         if drawn.not_finite and self.experiment.method.space.kind != "points":
             broken = f"{drawn.not_finite} of {self.num} are not finite"
             raise UserError(f"samples: {broken}; stored as {drawn.x.dtype} they would pass for real ones")
 
     @property
-    def shown(self) -> Drawn:
+    def unchecked(self) -> Drawn:
         """The samples as they are, for who only looks at them."""
         return self._sampled[0]
 
@@ -107,16 +107,16 @@ class Evidence(Said):
     def _sampled(self) -> tuple[Drawn, dict[str, Gathering]]:
         """The samples, drawn once, and what each feature network sees in them while they are still on the device."""
         gathered = {name: Gathering(self.num) for name in self.choice.extractors}
-        return together(self.num, self._drawing(gathered)), gathered
+        return joined(self.num, self._drawing(gathered)), gathered
 
     def _drawing(self, gathered: dict[str, Gathering]) -> Iterator[Drawn]:
-        told, done = self.told("samples"), 0
+        progress, done = self.progress("samples"), 0
         for part, batch in self.experiment.own_generator.batches(self.variables, self.num, self.seed):
             for name, gathering in gathered.items():
                 gathering.add(self._embedder(name).batch(batch), len(part.x))
             yield part
             done += len(part.x)
-            told(done, self.num)
+            progress(done, self.num)
 
     def _embedder(self, features: str) -> Embedder:
         e, batch_size = self.experiment, self.experiment.own_generator.batch_size
@@ -134,7 +134,7 @@ class Evidence(Said):
         if key not in known:
             whole = known.get((split, len(examples)))
             if whole is None:
-                known[key] = self._embedder(features)(_some(examples, key[1]), self.told(f"{split} images"))
+                known[key] = self._embedder(features)(_some(examples, key[1]), self.progress(f"{split} images"))
             else:
                 known[key] = whole.evenly(self.num)
         return known[key]
@@ -149,7 +149,7 @@ class Evidence(Said):
     @functools.cached_property
     def _hashes(self) -> np.ndarray:
         """Of the samples: they too are a set, whatever number each of them has."""
-        return image_hashes(self.shown.x)
+        return image_hashes(self.unchecked.x)
 
     def _examples(self, split: str) -> Examples:
         return self.experiment.source.split(split)

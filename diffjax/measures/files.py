@@ -9,7 +9,7 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax.embedding import Embedded, Embedder
 from diffjax.errors import UserError
-from diffjax.measures.contract import Counts, Said, of_images, of_samples
+from diffjax.measures.contract import Announcing, Counts, of_images, of_samples
 from diffjax.measures.named import Pictures, blamed
 from diffjax.metrics import statistics
 from diffjax.metrics.features import Extractor
@@ -30,7 +30,7 @@ class OnlyMoments:
 
 
 @dataclass
-class Files(Said):
+class Files(Announcing):
     """Two sets of images, as metrics compare them: no training set but the reference, and no others.
 
     Raises UserError, before anything is embedded, if they cannot be compared by these networks.
@@ -86,7 +86,7 @@ class Files(Said):
             return OnlyMoments(images, moments, protocol["reference_hash"])
         embedder = Embedder(self.extractors[features], self.layout, self.batch_size)
         with blamed(images.flag, images.name):
-            return embedder(images.examples, self.told(images.name))
+            return embedder(images.examples, self.progress(images.name))
 
     @property
     def alike(self) -> bool:

@@ -51,8 +51,8 @@ def frechet_infinity(e: Sets, features: str) -> list[Score]:
     smallest = m.smallest_subset(len(samples))
 
     def extrapolated(images: Embedded) -> m.Extrapolation:
-        told = e.told(f"frechet_infinity:{features}")
-        return m.frechet_infinity(_ordered(images), reference.moments, smallest, told=told)
+        progress = e.progress(f"frechet_infinity:{features}")
+        return m.frechet_infinity(_ordered(images), reference.moments, smallest, progress=progress)
 
     found = extrapolated(samples)
     enough = others is not None and len(others) >= 2 * smallest
@@ -75,7 +75,7 @@ def kid(e: Sets, features: str) -> list[Score]:
     against = _ordered(reference)
 
     def measured(images: Embedded) -> m.SubsetKID:
-        return m.kid_of_subsets(_ordered(images), against, **how, told=e.told(f"kid:{features}"))
+        return m.kid_of_subsets(_ordered(images), against, **how, progress=e.progress(f"kid:{features}"))
 
     found = measured(samples)
     protocol = e.describe(features) | how | BY_HASH
@@ -95,7 +95,7 @@ def kid_all_pairs(e: Sets, features: str) -> list[Score]:
     name, error = score_names("kid_all_pairs", features)
 
     def measured(images: Embedded) -> m.AllPairsKID:
-        return m.kid_of_all_pairs(images.features, reference.features, told=e.told(f"kid_all_pairs:{features}"))
+        return m.kid_of_all_pairs(images.features, reference.features, progress=e.progress(f"kid_all_pairs:{features}"))
 
     found = measured(samples)
     protocol = e.describe(features) | {"pairs": "all"}

@@ -17,15 +17,15 @@ from diffjax.errors import UserError
 NOTE = "samples.json"  # in a folder of samples
 
 
-def labels_of(asked: np.ndarray | None, reads: bool) -> str:
-    """Of samples drawn by `asked`, [k] labels or [k, bytes] captions, each in turn; "" for a model without either."""
-    if asked is None:
+def labels_of(requested: np.ndarray | None, reads_captions: bool) -> str:
+    """Of samples drawn by `requested`, [k] labels or [k, bytes] captions, each in turn; "" for one without either."""
+    if requested is None:
         return ""
-    if reads:
-        return f"prompt i modulo {len(asked)} of {m.fingerprint(decode(asked))}"
-    if np.array_equal(asked, np.arange(len(asked))):
-        return f"i modulo {len(asked)}"
-    return f"only {', '.join(map(str, asked))}"
+    if reads_captions:
+        return f"prompt i modulo {len(requested)} of {m.fingerprint(decode(requested))}"
+    if np.array_equal(requested, np.arange(len(requested))):
+        return f"i modulo {len(requested)}"
+    return f"only {', '.join(map(str, requested))}"
 
 
 def write_note(folder: Path, num: int, labels: str, **provenance: Any) -> None:

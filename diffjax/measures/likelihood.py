@@ -177,7 +177,7 @@ def parzen(e: Evidence) -> list[Score]:
     validation, test = heldout[chosen], heldout[~chosen]
 
     def measured(images: np.ndarray) -> m.Parzen:
-        return m.parzen(images, validation, test, told=e.told("parzen"))
+        return m.parzen(images, validation, test, progress=e.progress("parzen"))
 
     found, bit = measured(samples), 1 / float(np.log(2))
     best, means = None, "unknown"

@@ -19,7 +19,7 @@ def prdc(e: Sets, features: str) -> list[Score]:
     chosen = BY_HASH if len(alike) < len(reference) else {}
 
     def measured(images: Embedded) -> dict[str, m.PRDC]:
-        return m.prdc(images.features, alike.features, told=e.told(f"prdc:{features}"))
+        return m.prdc(images.features, alike.features, progress=e.progress(f"prdc:{features}"))
 
     found = measured(samples)
     best = measured(others) if as_many(others, samples) else None
@@ -44,7 +44,7 @@ def memorisation(e: Sets, features: str) -> list[Score]:
     samples, train, heldout = (e.embedded(features, which) for which in ("samples", "train", "heldout"))
 
     def measured(images: Embedded) -> m.Memorisation:
-        return m.memorisation(images.features, train.features, told=e.told(f"memorisation:{features}"))
+        return m.memorisation(images.features, train.features, progress=e.progress(f"memorisation:{features}"))
 
     found = measured(samples)
     known = None if heldout is None else measured(heldout)

@@ -35,7 +35,7 @@ def is_stacked(e: Experiment) -> bool:
 
 
 def _draws_shapes_by_words(e: Experiment) -> bool:
-    return isinstance(e.source, Shapes) and e.method.generates and e.method.reads
+    return isinstance(e.source, Shapes) and e.method.generates and e.method.reads_captions
 
 
 def _gaussian(e: Experiment) -> bool:

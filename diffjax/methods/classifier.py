@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 from diffjax import models
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, keys_of
+from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree, update
 
 
@@ -41,6 +42,10 @@ class CrossEntropy(Method):
     @abc.abstractmethod
     def training_input(self, x0: Array, keys: Key[Array, "b"]) -> Array:
         """What the network is shown of the examples x0 [b, ...] in model units, in training."""
+
+    def make(self, network, axis=Axis()):  # noqa: B008
+        """The network, which answers with a logit for each class."""
+        return super().make(network, axis, num_classes=self.space.num_classes)
 
     def init(self, key, batch):
         x0 = self.space.to_model(batch["x"][0, :1])

@@ -45,7 +45,7 @@ class DenoisingGAN(GAN):
     process: Process = VPSteps()
     clock: Callable[[Process, Array], Array] = clock.index
 
-    besides: ClassVar = ("x_t", "t")
+    extra_names: ClassVar = ("x_t", "t")
     samplers: ClassVar = {"denoising_gan": DenoisingSteps}
 
     def __post_init__(self):
@@ -63,7 +63,7 @@ class DenoisingGAN(GAN):
         if spec.steps != self.process.steps:
             raise UserError(f"sampler.steps: {spec.steps} must be the {self.process.steps} of method.process")
 
-    def beside(self, x):
+    def extra_inputs(self, x):
         return {"x_t": x, "t": jnp.zeros(len(x), x.dtype)}
 
     def play(self, generator, batch, keys, axis) -> Round:
@@ -77,10 +77,10 @@ class DenoisingGAN(GAN):
         factor, variance = self.process.transition(s, t)
         x_t = along(factor, x0) * x_s + along(jnp.sqrt(variance), x0) * normal(keys.x_t, x0)
 
-        beside, label = {"x_t": x_t, "t": self.clock(self.process, t)}, self.shown(batch)
-        x0_hat, stats = self.generate(generator, keys.z, axis, **beside, **self.cond("generator", label))
+        inputs, label = {"x_t": x_t, "t": self.clock(self.process, t)}, self.cond_of(batch)
+        x0_hat, stats = self.generate(generator, keys.z, axis, **inputs, **self.cond("generator", label))
         fake = self.step_back(x0_hat, x_t, s, t, keys.fake)
-        return Round(x_s, fake, beside | self.cond("discriminator", label), (x0, x0_hat), batch["label"], stats)
+        return Round(x_s, fake, inputs | self.cond("discriminator", label), (x0, x0_hat), batch["label"], stats)
 
     def step_back(self, x0: Array, x_t: Array, s: Array, t: Array, keys: Key[Array, "b"]) -> Array:
         """x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""

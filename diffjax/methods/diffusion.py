@@ -1,15 +1,13 @@
 """Diffusion: one network learns to undo known noise."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from jaxtyping import Array
+from jaxtyping import Array, Float, Key
 
 from diffjax import models
 from diffjax.augment import EdmAugment, NoAugment
@@ -17,7 +15,6 @@ from diffjax.diffusion import (
     EDM,
     SAMPLERS,
     Denoiser,
-    LearnedTable,
     Parametrisation,
     Process,
     Sampler,
@@ -33,14 +30,14 @@ from diffjax.diffusion import (
     normal,
     weighting,
 )
-from diffjax.diffusion.grid import karras, log_snr
 from diffjax.diffusion.process import along
 from diffjax.diffusion.target import F, Target
 from diffjax.diffusion.times import LogNormal, Times, evenly_spread, independent
 from diffjax.diffusion.variance import Small, Variance
-from diffjax.diffusion.weighting import VLB, Weighting
+from diffjax.diffusion.weighting import Weighting
 from diffjax.errors import UserError
-from diffjax.methods.method import Method, keys_of
+from diffjax.methods import diffusion_rules as rules
+from diffjax.methods.method import Batch, Method, keys_of
 from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree, update
 
@@ -56,6 +53,27 @@ def held(variables: Tree, inner: set[str], others: bool = False) -> Tree:
         return jax.lax.stop_gradient(x) if is_inner != others else x
 
     return jax.tree_util.tree_map_with_path(hold, variables)
+
+
+class Keys(NamedTuple):
+    """An example's randomness in one step: a key for each thing that is random."""
+
+    noise: Key[Array, "b"]  # t and eps
+    hide: Key[Array, "b"]  # whether its label is hidden, or its small image
+    dropout: Key[Array, "b"]
+    augment: Key[Array, "b"]
+
+
+class Moment(NamedTuple):
+    """When and where a step is taken: what its loss depends on, besides the network and examples."""
+
+    key: Key[Array, ""]  # the run's
+    step: Array
+    times: Times  # with the history that it remembers
+    axis: Axis
+
+    def keys(self, batch: Batch) -> Keys:
+        return Keys(*jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys_of(self.key, self.step, batch)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,39 +97,10 @@ class Diffusion(Method):
     samplers: ClassVar = SAMPLERS
 
     def __post_init__(self):
-        if self.conditional and not self.space.num_classes and not self.space.caption:
-            raise UserError("method.conditional: the data set has no labels, nor captions; it must be false")
-        if not 0 <= self.label_dropout <= 1:
-            raise UserError(f"method.label_dropout: {self.label_dropout} is not a probability")
-        if self.reverse_variance.outputs == 2 and not self.process.steps:
-            raise UserError("method.reverse_variance: learning it needs the steps of a table; this process has none")
-        if not isinstance(self.process, Process) and not isinstance(self.weighting, VLB):
-            raise UserError(
-                "method.weighting: a learned schedule would move to wherever another loss is small; it must be vlb"
-            )
-        self.times.init(self.process.steps)  # its own checks, before anything runs
-        self.check_text("network")
-        self._check_augment()
-        self._check_super_resolution()
+        rules.check(self)
 
-    def _check_augment(self) -> None:
-        if isinstance(self.augment, NoAugment):
-            return
-        if not isinstance(self.augment, EdmAugment):
-            raise UserError("method.augment: a diffusion model would learn what is done to its images; edm, or none")
-        if self.space.kind != "images":
-            raise UserError(f"method.augment: {self.space.kind} cannot be augmented, only images; use 'none'")
-        if "hints" not in inspect.signature(self.network).parameters:
-            raise UserError("method.network: cannot be told of augmentation; use a UNet, or method.augment.name=none")
-
-    def _check_super_resolution(self) -> None:
-        factor = self.super_resolution
-        if not factor:
-            return
-        if self.space.kind != "images" or factor < 2 or any(side % factor for side in self.space.shape[:2]):
-            raise UserError(f"method.super_resolution: {factor} is not a factor of both sides of {self.space.shape}")
-        if not self.label_dropout:
-            raise UserError("method.label_dropout: 0, but a model that always sees a small image draws nothing alone")
+    def check_sampler(self, spec):
+        rules.check_sampler(self, spec)
 
     @property
     def decoder(self) -> Any:
@@ -130,8 +119,8 @@ class Diffusion(Method):
 
     def init(self, key, batch):
         x = self.space.to_model(batch["x"][0, :1])
-        label = self.shown(jax.tree.map(lambda x: x[0, :1], batch))
-        variables = self.make(self.network).init(key, self._beside(x), jnp.ones(1, x.dtype), label)
+        label = self.cond_of(jax.tree.map(lambda x: x[0, :1], batch))
+        variables = self.make(self.network).init(key, self._seen(x), jnp.ones(1, x.dtype), label)
         key_process, key_weighting = jax.random.split(jax.random.fold_in(key, SHARED))
         learned = {"process": self.process.init(key_process), "weighting": self.weighting.init(key_weighting)}
         params = dict(variables["params"]) | {name: tree for name, tree in learned.items() if tree}
@@ -142,43 +131,10 @@ class Diffusion(Method):
         return state.replace(extra=state.extra | {"times": history}) if history else state
 
     def step(self, state, batch, key, axis):
-        network = self.make(self.network, axis)
-        times_now = self.times.bind(state.extra.get("times", {}))
-        integral = self.weighting.per_log_snr or times_now.importance  # over uniform t: p(t) is divided out
-
-        def losses(variables, batch):
-            """Of each example: what is minimised, and (t, the loss at t) for the times to remember."""
-            noise, hide, dropout, change = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(
-                keys_of(key, state.step, batch)
-            )
-            x0, told = self._changed(self.space.to_model(batch["x"]), change)
-            label = self._hidden(self.shown(batch), hide)
-            reduced = self._reduced(x0, hide)
-            process = self.process_of({"denoiser": variables})
-            loss_of = denoising_loss(self._parts(process), self.weighting, self.decoder)
-            t, eps = self._draw(times_now, process, noise, x0, batch, jax.random.fold_in(key, state.step))
-
-            def predict(x, t):
-                shown = self._beside(x, reduced)
-                return network.apply(variables, shown, self.clock(process, t), label, dropout, **told)
-
-            at_t = loss_of(predict, x0, t, eps, variables["params"].get("weighting", {}))
-            # No gradient to p(t): to a schedule that is learned, the density is a way to sample, not a thing to move.
-            whole = at_t / jax.lax.stop_gradient(times_now.density(t, process)) if integral else at_t
-            if "process" in variables["params"]:
-                whole += end_terms(process, x0, eps, self.decoder)
-            return whole, (t, at_t)
+        moment = Moment(key, state.step, self.times.bind(state.extra.get("times", {})), axis)
 
         def loss(variables, batch):
-            inner = set(getattr(self.process, "inner", ())) & set(variables["params"].get("process", ()))
-            if not inner:
-                of_each, examples = losses(variables, batch)
-                return jnp.mean(of_each), {"metrics": {}, "stats": {}, "examples": examples}
-            # The schedule between its ends minimises the variance of the bound's estimate, and nothing else does.
-            of_each, examples = losses(held(variables, inner), batch)
-            square = jnp.mean(losses(held(variables, inner, others=True), batch)[0] ** 2)
-            value = jnp.mean(of_each) + square - jax.lax.stop_gradient(square)
-            return value, {"metrics": {}, "stats": {}, "examples": examples}
+            return self.loss(variables, batch, moment)
 
         def remember(extra, examples):
             return extra | {"times": self.times.update(extra["times"], *examples)}
@@ -190,16 +146,54 @@ class Diffusion(Method):
         )  # fmt: skip
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
-    def _draw(self, times_now, process, keys, x0, batch, shared):
+    def loss(self, variables: Tree, batch: Batch, moment: "Moment") -> tuple[Array, dict]:
+        """The mean loss; but a learned schedule between its ends is moved by the loss's second moment, and by no more.
+
+        That has the variance's gradient: it is by the bound's estimate, whose mean the schedule inside does not change
+        (Kingma et al. 2021, appendix I.2).
+        """
+        inner = set(getattr(self.process, "inner", ())) & set(variables["params"].get("process", ()))
+        of_each, examples = self.losses(held(variables, inner) if inner else variables, batch, moment)
+        value = jnp.mean(of_each)
+        if inner:
+            square = jnp.mean(self.losses(held(variables, inner, others=True), batch, moment)[0] ** 2)
+            value += square - jax.lax.stop_gradient(square)
+        return value, {"metrics": {}, "stats": {}, "examples": examples}
+
+    def losses(self, variables: Tree, batch: Batch, moment: "Moment") -> tuple[Float[Array, "b"], tuple[Array, Array]]:
+        """Of each example: what is minimised; and (t, the loss at t) for the times to remember."""
+        network, process = self.make(self.network, moment.axis), self.process_of({"denoiser": variables})
+        keys = moment.keys(batch)
+        x0, hints = self._augmented(self.space.to_model(batch["x"]), keys.augment)
+        label, reduced = self._hidden(self.cond_of(batch), keys.hide), self._reduced(x0, keys.hide)
+        t, eps = self._draw(moment, process, keys.noise, x0, batch)
+
+        def predict(x_t, t):
+            seen = self._seen(x_t, reduced)
+            return network.apply(variables, seen, self.clock(process, t), label, keys.dropout, **hints)
+
+        loss_of = denoising_loss(self._parts(process), self.weighting, self.decoder)
+        at_t = loss = loss_of(predict, x0, t, eps, variables["params"].get("weighting", {}))
+        if self.weighting.per_log_snr or moment.times.importance:  # an integral over uniform t: p(t) is divided out
+            # No gradient to p(t): to a schedule that is learned, the density is a way to sample, not a thing to move.
+            loss = at_t / jax.lax.stop_gradient(moment.times.density(t, process))
+        if "process" in variables["params"]:
+            loss += end_terms(process, x0, eps, self.decoder)
+        return loss, (t, at_t)
+
+    def _draw(
+        self, moment: "Moment", process: Process, keys: Key[Array, "b"], x0: Array, batch: Batch
+    ) -> tuple[Float[Array, "b"], Array]:
         """t and eps of each example."""
         key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(keys)
         if self.low_discrepancy:
-            u = evenly_spread(jax.random.fold_in(shared, SHARED), batch["position"] / self.batch_size)
+            shared = jax.random.fold_in(jax.random.fold_in(moment.key, moment.step), SHARED)
+            u = evenly_spread(shared, batch["position"] / self.batch_size)
         else:
             u = independent(key_t)
-        return jax.lax.stop_gradient(times_now.quantile(u, process)), normal(key_eps, x0)
+        return jax.lax.stop_gradient(moment.times.quantile(u, process)), normal(key_eps, x0)
 
-    def _changed(self, x0, keys):
+    def _augmented(self, x0, keys):
         """Training images, augmented, and what the network is told of it."""
         if isinstance(self.augment, NoAugment):
             return x0, {}
@@ -220,7 +214,7 @@ class Diffusion(Method):
         hidden = jax.vmap(lambda key: jax.random.bernoulli(key, self.label_dropout))(fold_in(keys, 1))
         return jnp.where(along(hidden, x0), 0.0, editing.smoothed(x0, self.super_resolution))
 
-    def _beside(self, x, image=None):
+    def _seen(self, x, image=None):
         """What the network is shown: x, and for super-resolution the `image` beside it, grey where there is none."""
         if not self.super_resolution:
             return x
@@ -237,10 +231,10 @@ class Diffusion(Method):
 
         def predict(x_t, t, label):
             t = jnp.broadcast_to(t, len(x_t))
-            shown = self._beside(self.target.input(x_t, t, process), image)
+            seen = self._seen(self.target.input(x_t, t, process), image)
             if self.conditional and label is None:
                 label = guidance.everyone(self.null, len(x_t))
-            output = network.apply(variables["denoiser"], shown, self.clock(process, t), label)
+            output = network.apply(variables["denoiser"], seen, self.clock(process, t), label)
             return self._parts(process).prediction(output, x_t, t)
 
         denoiser = Denoiser(predict)
@@ -257,9 +251,9 @@ class Diffusion(Method):
         last axis.
         """
         process, t = self.process_of(variables), jnp.broadcast_to(t, len(x_t))
-        shown = self._beside(self.target.input(x_t, t, process))
+        seen = self._seen(self.target.input(x_t, t, process))
         _, kept = self.make(self.network).apply(
-            variables["denoiser"], shown, self.clock(process, t), label, mutable="intermediates"
+            variables["denoiser"], seen, self.clock(process, t), label, mutable="intermediates"
         )
         b, height, width, _ = x_t.shape
 
@@ -281,49 +275,10 @@ class Diffusion(Method):
     def draws_by_label(self, spec):
         return super().draws_by_label(spec) or nested.innermost(spec.guidance) is guidance.classifier
 
-    def check_sampler(self, spec):
-        kind = nested.innermost(spec.guidance)
-        if kind is guidance.classifier and not self.space.num_classes:
-            raise UserError("sampler.guidance.name: the data set has no labels for a classifier to tell")
-        if kind is guidance.classifier and self.reads:
-            raise UserError("sampler.guidance.name: a classifier tells labels, and this model is asked by captions")
-        if kind is guidance.classifier_free or (kind is guidance.classifier and self.conditional):
-            self._check_guidance("sampler.guidance.name")
-        if spec.clip and self.space.kind != "images":
-            raise UserError(f"sampler.clip: holds x0 to [-1, 1], the range of images; these are {self.space.kind}")
-        if getattr(spec, "variance", "") == "learned":
-            self._check_learned_variance(spec)
-        self._check_grid(spec)
-
-    def _check_learned_variance(self, spec: Sampler) -> None:
-        if self.reverse_variance.outputs == 1:
-            raise UserError("sampler.variance: this model has learned none (method.reverse_variance); small or large")
-        if nested.outermost(spec.guidance) in (guidance.interval, guidance.rounded):
-            name = nested.outermost(spec.guidance).__name__
-            raise UserError(f"sampler.variance: 'learned' is not known under guidance by {name}; small or large")
-
-    def _check_grid(self, spec: Sampler) -> None:
-        if isinstance(self.process, LearnedTable) and getattr(spec.grid, "func", spec.grid) in (karras, log_snr):
-            raise UserError(
-                "sampler.grid: a learned table has no known noise levels; take linear, quadratic or explicit"
-            )
-        process = self.process.bind(self.process.init(jax.random.key(0)))
-        if np.any(np.diff(spec.grid(process, spec.steps)) >= 0):
-            raise UserError(
-                f"sampler.grid: its {spec.steps} steps do not fall strictly on this process; take fewer, or the grid"
-                " linear"
-            )
-
-    def _check_guidance(self, field: str) -> None:
-        if not self.conditional:
-            raise UserError(f"{field}: this model is trained without labels (method.conditional=false)")
-        if not self.label_dropout:
-            raise UserError(f"{field}: this model never sees a hidden label (method.label_dropout=0)")
-
     def with_guidance(self, spec: Sampler, scale: float) -> Sampler:
         """`spec` guided at this scale, classifier-free if it has none; an error where the model cannot be guided."""
         if nested.innermost(spec.guidance) in (guidance.none, guidance.classifier_free):
-            self._check_guidance("--guidance")
+            rules.check_guidance(self, "--guidance")
         return replace(spec, guidance=nested.with_scale(spec.guidance, scale))
 
     def with_negative(self, spec: Sampler, prompt: str) -> Sampler:
@@ -331,7 +286,7 @@ class Diffusion(Method):
 
         D_n + s (D_c - D_n) leads away from the negative prompt for s above 1: 1 is the model as it is, 0 is D_n itself.
         """
-        if not self.reads:
+        if not self.reads_captions:
             raise UserError("--negative: this model was trained without captions")
         if nested.innermost(spec.guidance) is not guidance.classifier_free or nested.scale_of(spec.guidance) == 1:
             raise UserError("--negative: nothing is guided away from it; give a --guidance above 1, such as 3")
@@ -340,5 +295,5 @@ class Diffusion(Method):
                 f"--negative: guidance {nested.scale_of(spec.guidance):g} would draw towards it; give a --guidance"
                 " above 1, such as 3"
             )
-        null = self.told(self.captions([prompt]))[0]
+        null = self.embed(self.captions([prompt]))[0]
         return replace(spec, guidance=nested.with_null(spec.guidance, null))

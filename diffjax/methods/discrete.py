@@ -33,7 +33,6 @@ class DiscreteDiffusion(Method):
 
     networks: ClassVar = ("denoiser",)
     samplers: ClassVar = {"discrete_ancestral": discrete.DiscreteAncestral}
-    conditional: ClassVar = False
 
     def __post_init__(self):
         if self.space.kind != "categories":

@@ -7,7 +7,7 @@ against the discriminator as it now is. Of simultaneous updates the generator's 
 when the step began, and of the same real batch and noise as the discriminator's last.
 
 Samples come from the exponential moving average of the generator. What a GAN plays with, a generator's answer to noise
-alone, is said by `beside`, `play` and `sample`; everything else holds for any game of two networks.
+alone, is said by `extra_inputs`, `play` and `sample`; everything else holds for any game of two networks.
 """
 
 import inspect
@@ -27,10 +27,10 @@ from diffjax.adversarial import R1, NonSaturating, Watchman, clip_weights, pack,
 from diffjax.augment import Augment, NoAugment
 from diffjax.diffusion import Samples, fold_in
 from diffjax.errors import UserError
+from diffjax.methods import gan_rules as rules
 from diffjax.methods.game import Judged, Keys, Latent, Round, Turn, Turns, kind_of, moments_of, spread, statistics
 from diffjax.methods.lazy import update_on_path_lengths, update_on_penalty
 from diffjax.methods.method import Batch, Method, Metrics
-from diffjax.methods.rules import check
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.optim import Optimizer
 from diffjax.parallel import Axis
@@ -60,11 +60,11 @@ class GAN(Method):
     clip_weights: float = 0.0  # D's weights are cut to +- this after every update (WGAN); 0: not
 
     networks: ClassVar = ("generator", "discriminator")
-    besides: ClassVar[tuple[str, ...]] = ()  # what both networks are given beside z or x, and the label
+    extra_names: ClassVar[tuple[str, ...]] = ()  # those of `extra_inputs`
     samplers: ClassVar = {"generator": Latent}
 
     def __post_init__(self):
-        check(self)
+        rules.check(self)
 
     # ------------------------------------------------------------------------------------------- what the run asks it
 
@@ -78,7 +78,7 @@ class GAN(Method):
         return Turns.starting(self.d_steps - self.simultaneous)
 
     @property
-    def together(self) -> int:
+    def group(self) -> int:
         return self.packing * max(getattr(self.critic(), "minibatch_std", 0), 1)
 
     def optimizer(self, network: str, spec: Optimizer, images: int) -> optax.GradientTransformation:
@@ -115,12 +115,12 @@ class GAN(Method):
     def init(self, key, batch):
         g_key, d_key = jax.random.split(key)
         first = jax.tree.map(lambda x: x[0, :1], batch)
-        x, label = self.space.to_model(first["x"]), self.shown(first)
-        generator, beside = self.make(self.generator), self.beside(x)
+        x, label = self.space.to_model(first["x"]), self.cond_of(first)
+        generator, inputs = self.make(self.generator), self.extra_inputs(x)
         z, packed = jnp.zeros((1, generator.latent), x.dtype), pack(jnp.repeat(x, self.packing, axis=0), self.packing)
         variables = {
-            "generator": generator.init(g_key, z, **beside, **self.cond("generator", label)),
-            "discriminator": self.critic().init(d_key, packed, **beside, **self.cond("discriminator", label)),
+            "generator": generator.init(g_key, z, **inputs, **self.cond("generator", label)),
+            "discriminator": self.critic().init(d_key, packed, **inputs, **self.cond("discriminator", label)),
         }
         state = TrainState.create(variables, self.optimizers, averaged=("generator",))
         paths = {"path_length": jnp.zeros((), self.precision.params)} if self.path_length else {}
@@ -179,7 +179,7 @@ class GAN(Method):
 
         own = jax.tree.map(lambda x: x[i], batch)
         state, metrics, norm = update(
-            state, player, loss, own, self.optimizers[player], turn.axis, self.accumulate, self.together
+            state, player, loss, own, self.optimizers[player], turn.axis, self.accumulate, self.group
         )
         if player == "discriminator" and self.clip_weights:
             variables = dict(state.params[player])
@@ -269,13 +269,13 @@ class GAN(Method):
         logits, stats = network.apply(variables, packed, **cond, train=True, mutable=statistics(variables))
         return Judged(logits[:, 0], logits[:, 1:]) if self.auxiliary else Judged(logits, None), stats
 
-    def beside(self, x: Array) -> dict[str, Array]:
+    def extra_inputs(self, x: Array) -> dict[str, Array]:
         """What both networks are given beside z and x [1, ...]: nothing. (An example, for their first weights.)"""
         return {}
 
     def play(self, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis) -> Round:
         """Real examples beside G(z), each with its own z and the same label, or caption."""
-        label = self.shown(batch)
+        label = self.cond_of(batch)
         fake, stats = self.generate(generator, keys, axis, **self.cond("generator", label))
         real, cond = self.space.to_model(batch["x"]), self.cond("discriminator", label)
         return Round(real, fake, cond, (real, fake), batch["label"], stats)
@@ -319,7 +319,7 @@ class GAN(Method):
 
     def _drawn(self, keys: Key[Array, "b"]) -> Array:
         """Labels, or prompts of the data's, all equally likely."""
-        known = self.asked(None)
+        known = self.requested(None)
         count = 1 if known is None else len(known)
         number = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(keys)
         return number if known is None else jnp.asarray(known)[number]

@@ -16,7 +16,7 @@ from jaxtyping import Array, Key
 from diffjax.data.space import Space
 from diffjax.data.text import decode, encode, longest
 from diffjax.ema import Average
-from diffjax.encoders import Said
+from diffjax.encoders import Encoded
 from diffjax.errors import UserError
 from diffjax.models.text import FrozenText, NoText
 from diffjax.optim import Adam
@@ -44,6 +44,7 @@ class Method(abc.ABC):
 
     networks: ClassVar[tuple[str, ...]]  # those that are trained, the first of them the one that samples
     samplers: ClassVar[dict[str, type]]  # the sampler components that fit
+    conditional: ClassVar[bool] = False  # whether the networks are shown labels, or captions where there are any
     generates: ClassVar[bool] = True  # whether there is anything to draw
 
     @property
@@ -52,7 +53,7 @@ class Method(abc.ABC):
         return 1
 
     @property
-    def together(self) -> int:
+    def group(self) -> int:
         """Examples that are judged together, neighbours in the batch: no device may have a part of them."""
         return 1
 
@@ -84,7 +85,7 @@ class Method(abc.ABC):
 
         `known` is what this method says otherwise.
         """
-        num_classes = self.space.num_classes if self.sees_labels and not self.reads else 0
+        num_classes = self.space.num_classes if self.conditional and not self.reads_captions else 0
         fields = {"shape": self.space.shape, "num_classes": num_classes, "precision": self.precision, "axis": axis}
         return network(**fields | known)
 
@@ -93,22 +94,22 @@ class Method(abc.ABC):
         network = getattr(self, slot)
         parameters = inspect.signature(network).parameters
         encoder = parameters["text"].default if "text" in parameters else NoText()
-        if self.reads and "text" not in parameters:
+        if self.reads_captions and "text" not in parameters:
             name = getattr(network, "func", network).__name__
             raise UserError(f"method.{slot}: {name} reads no captions; unet does; or take method.conditional=false")
-        if self.reads and isinstance(encoder, NoText):
+        if self.reads_captions and isinstance(encoder, NoText):
             raise UserError(f"method.{slot}.text: none, but there are captions to read; take transformer")
-        if not self.sees_labels and not isinstance(encoder, NoText):
+        if not self.conditional and not isinstance(encoder, NoText):
             raise UserError(
                 f"method.{slot}.text: there is nothing to read, as method.conditional is false; make it true, on data"
                 " with captions, or take none"
             )
-        if not self.reads and not isinstance(encoder, NoText):
+        if not self.reads_captions and not isinstance(encoder, NoText):
             raise UserError(
                 f"method.{slot}.text: there is nothing to read, as these data have no captions; give them some, where"
                 " there is a data.caption, as in --config.data.caption='a handwritten {}', or take none"
             )
-        if self.reads and (getattr(encoder, "func", encoder) is FrozenText) != bool(self.space.encoder):
+        if self.reads_captions and (getattr(encoder, "func", encoder) is FrozenText) != bool(self.space.encoder):
             raise UserError(f"method.{slot}.text: all networks read by the same means; take frozen for all, or none")
 
     def complaint(self, values: dict[str, float]) -> str:
@@ -125,39 +126,36 @@ class Method(abc.ABC):
         return self.process
 
     @property
-    def sees_labels(self) -> bool:
-        """Whether the networks are shown the labels, or the captions."""
-        return getattr(self, "conditional", True)
-
-    @property
-    def reads(self) -> bool:
+    def reads_captions(self) -> bool:
         """Whether they are shown captions, in place of labels."""
-        return bool(getattr(self, "conditional", False) and self.space.caption)
+        return self.conditional and bool(self.space.caption)
 
-    def shown(self, batch: Batch) -> Array | None:
+    def cond_of(self, batch: Batch) -> Array | None:
         """What the networks are shown of a batch besides its examples: captions, or what a frozen encoder says of
         them, labels or nothing."""
-        if not getattr(self, "conditional", False):
+        if not self.conditional:
             return None
-        return batch["embedding" if self.reads and self.space.encoder else "caption" if self.reads else "label"]
+        if not self.reads_captions:
+            return batch["label"]
+        return batch["embedding" if self.space.encoder else "caption"]
 
     @property
     def null(self) -> np.ndarray | int:
         """What stands for "no label"; the empty caption for "no caption", or what a frozen encoder says of that."""
-        if self.reads and self.space.encoder:
+        if self.reads_captions and self.space.encoder:
             return self.space.encoder(self.space.prompts).empty
-        return np.zeros(self.space.caption, np.uint8) if self.reads else self.space.num_classes
+        return np.zeros(self.space.caption, np.uint8) if self.reads_captions else self.space.num_classes
 
     def draws_by_label(self, spec: Any) -> bool:
         """Whether a sample of a given label can be asked for."""
-        return bool(getattr(self, "conditional", False)) and not self.reads
+        return self.conditional and not self.reads_captions
 
-    def asked(self, spec: Any, label: int | None = None, prompts: Sequence[str] = ()) -> np.ndarray | None:
+    def requested(self, spec: Any, label: int | None = None, prompts: Sequence[str] = ()) -> np.ndarray | None:
         """What to draw by, each in turn: prompts, as bytes, a label, or nothing at all (None).
 
         Where none is given, the data's own prompts, or every label there is.
         """
-        if self.reads:
+        if self.reads_captions:
             return self.captions(prompts or self.space.prompts)
         if not self.draws_by_label(spec):
             return None
@@ -168,10 +166,10 @@ class Method(abc.ABC):
         length = max(self.space.caption, longest(prompts)) if self.space.encoder else self.space.caption
         return encode(prompts, length)
 
-    def told(self, asked: np.ndarray | None) -> np.ndarray | Said | None:
+    def embed(self, requested: np.ndarray | None) -> np.ndarray | Encoded | None:
         """What the networks are given for what is asked for, [k, ...]: the same, or of captions what a frozen encoder
-        says of them. Not of a batch in training, which `shown` is of: that has been looked up already."""
-        return self.space.encoder(decode(asked)) if self.reads and self.space.encoder else asked
+        says of them. Of a batch in training `cond_of` gives that, which has been looked up already."""
+        return self.space.encoder(decode(requested)) if self.reads_captions and self.space.encoder else requested
 
     def check_sampler(self, spec: Any) -> None:  # noqa: B027  (most can do whatever their samplers ask)
         """Raises UserError when this method cannot be drawn from as a sampler component asks."""

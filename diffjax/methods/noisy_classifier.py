@@ -40,9 +40,9 @@ class NoisyClassifier(CrossEntropy):
     def training_input(self, x0, keys):
         key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(keys)
         t = self.times.quantile(independent(key_t), self.process)
-        return self.shown(self.process.corrupt(x0, normal(key_eps, x0), t), t)
+        return self.network_input(self.process.corrupt(x0, normal(key_eps, x0), t), t)
 
-    def shown(self, x_t: Array, t: Float[Array, "b"]) -> Array:
+    def network_input(self, x_t: Array, t: Float[Array, "b"]) -> Array:
         """[b, h, w, c + 1]: x_t at unit variance, and the clock."""
         plane = jnp.broadcast_to(along(self.clock(self.process, t), x_t), (*x_t.shape[:-1], 1))
         return jnp.concatenate([F(self.sigma_data).input(x_t, t, self.process), plane], axis=-1)
@@ -50,4 +50,4 @@ class NoisyClassifier(CrossEntropy):
     def log_class(self, variables: dict[str, Tree]) -> Callable[[Array, Array], Float[Array, "b k"]]:
         """(x_t [b, ...] in model units, t [b]) -> log p(label | x_t)."""
         network = self.make(self.network, Axis())
-        return lambda x_t, t: jax.nn.log_softmax(network.apply(variables["classifier"], self.shown(x_t, t)))
+        return lambda x_t, t: jax.nn.log_softmax(network.apply(variables["classifier"], self.network_input(x_t, t)))

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
-from diffjax.metrics.progress import Told, part_of, untold
+from diffjax.metrics.progress import Progress, part_of, silent
 
 
 class SubsetKID(NamedTuple):
@@ -36,7 +36,7 @@ def kid_of_subsets(
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 2020,  # torch-fidelity's, whose order of draws this is: samples first, without replacement
-    told: Told = untold,  # of the subsets that are done
+    progress: Progress = silent,  # of the subsets that are done
 ) -> SubsetKID:
     """The mean over random subsets of both sets, of the unbiased estimate with all m^2 cross pairs, as published.
 
@@ -59,13 +59,16 @@ def kid_of_subsets(
         )
         within = sum(_kernel(z, z).sum() - _kernel_with_itself(z).sum() for z in (x, y))
         values.append(within / (subset_size * (subset_size - 1)) - 2 * _kernel(x, y).mean())
-        told(done, subsets)
+        progress(done, subsets)
     std = np.std(values)
     return SubsetKID(float(np.mean(values)), float(std), float("nan" if all_alike else std / np.sqrt(subsets)))
 
 
 def kid_of_all_pairs(
-    samples: Float[ArrayLike, "n d1"], reference: Float[ArrayLike, "m d2"], chunk: int = CHUNK, told: Told = untold
+    samples: Float[ArrayLike, "n d1"],
+    reference: Float[ArrayLike, "m d2"],
+    chunk: int = CHUNK,
+    progress: Progress = silent,
 ) -> AllPairsKID:
     """The U-statistic over all images of both sets, and its standard error; n and m may differ.
 
@@ -83,7 +86,7 @@ def kid_of_all_pairs(
     images in a set.
     """
     x, y = checked_pair(samples, reference, ("samples", "reference"), at_least=4)
-    value, spread = u_statistic(x, y, chunk, told)
+    value, spread = u_statistic(x, y, chunk, progress)
     spread = spread._replace(zeta_x=max(0.0, spread.zeta_x), zeta_y=max(0.0, spread.zeta_y))
     return AllPairsKID(value, spread.variance(len(x), len(y)) ** 0.5)
 
@@ -103,14 +106,14 @@ class Spread(NamedTuple):
 
 
 def u_statistic(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int = CHUNK, told: Told = untold
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int = CHUNK, progress: Progress = silent
 ) -> tuple[float, Spread]:
     """The squared MMD, and the parts of its variance, every one unbiased, so that a zeta may be below zero."""
     n, m = len(x), len(y)
     rows = 2 * n + m
-    x_sums, xx_squares = _sums_within(x, chunk, part_of(told, 0, rows))
-    y_sums, yy_squares = _sums_within(y, chunk, part_of(told, n, rows))
-    x_cross, y_cross, xy_squares = _sums_across(x, y, chunk, part_of(told, n + m, rows))
+    x_sums, xx_squares = _sums_within(x, chunk, part_of(progress, 0, rows))
+    y_sums, yy_squares = _sums_within(y, chunk, part_of(progress, n, rows))
+    x_cross, y_cross, xy_squares = _sums_across(x, y, chunk, part_of(progress, n + m, rows))
     value = x_sums.sum() / (n * (n - 1)) + y_sums.sum() / (m * (m - 1)) - 2 * x_cross.sum() / (n * m)
 
     v_xx, v_yy = _centred_variance(x_sums, xx_squares), _centred_variance(y_sums, yy_squares)
@@ -133,7 +136,9 @@ def _kernel_with_itself(x: Float64[np.ndarray, "a d"]) -> Float64[np.ndarray, " 
     return ((x * x).sum(axis=1) / x.shape[1] + 1) ** 3
 
 
-def _sums_within(x: Float[np.ndarray, "n d"], chunk: int, told: Told) -> tuple[Float64[np.ndarray, " n"], float]:
+def _sums_within(
+    x: Float[np.ndarray, "n d"], chunk: int, progress: Progress
+) -> tuple[Float64[np.ndarray, " n"], float]:
     """Of k(x_i, x_j), i != j: the sum over j, and the sum of squares over both. Every pair of blocks is made once."""
     sums, squares = np.zeros(len(x)), 0.0
     for rows, a in blocks(x, chunk):
@@ -146,12 +151,12 @@ def _sums_within(x: Float[np.ndarray, "n d"], chunk: int, told: Told) -> tuple[F
                 sums[columns] += kernel.sum(axis=0)
             sums[rows] += kernel.sum(axis=1)
             squares += (1 if rows == columns else 2) * np.vdot(kernel, kernel)
-        told(rows.stop, len(x))
+        progress(rows.stop, len(x))
     return sums, float(squares)
 
 
 def _sums_across(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int, told: Told
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int, progress: Progress
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"], float]:
     """Of k(x_i, y_j): the sum over j, the sum over i, and the sum of squares over both."""
     of_x, of_y, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
@@ -161,7 +166,7 @@ def _sums_across(
             of_x[rows] += kernel.sum(axis=1)
             of_y[columns] += kernel.sum(axis=0)
             squares += np.vdot(kernel, kernel)
-        told(rows.stop, len(x))
+        progress(rows.stop, len(x))
     return of_x, of_y, float(squares)
 
 

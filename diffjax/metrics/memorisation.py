@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, checked_pair
 from diffjax.metrics.nearest import nearest
-from diffjax.metrics.progress import Told, part_of, untold
+from diffjax.metrics.progress import Progress, part_of, silent
 
 COPIED = 1 / 3  # of the distance to the second nearest: Yoon et al. 2023, Gu et al. 2023
 
@@ -40,7 +40,7 @@ class Memorisation(NamedTuple):
 
 
 def memorisation(
-    samples: Float[ArrayLike, "n d1"], train: Float[ArrayLike, "m d2"], chunk: int = CHUNK, told: Told = untold
+    samples: Float[ArrayLike, "n d1"], train: Float[ArrayLike, "m d2"], chunk: int = CHUNK, progress: Progress = silent
 ) -> Memorisation:
     """The nearest of the training images [m, d] of every sample [n, d], and whether it is nearer than it should be.
 
@@ -51,11 +51,11 @@ def memorisation(
     if len(train) < 2:
         raise UserError(f"train: {len(train)} images; at least 2, as each is measured by its nearest other one")
     n, most = len(samples), min(len(samples), len(train))  # queries: the samples, and the images nearest to them
-    found = nearest(samples, train, 2, chunk=chunk, told=part_of(told, 0, n + most))
+    found = nearest(samples, train, 2, chunk=chunk, progress=part_of(progress, 0, n + most))
     index, (first, second) = found.indices[:, 0], found.squares.T
     near, place = np.unique(index, return_inverse=True)
-    rest = part_of(told, n + most - len(near), n + most)
-    between = nearest(train[near], train, 1, itself=near, chunk=chunk, told=rest).squares[place, 0]
+    rest = part_of(progress, n + most - len(near), n + most)
+    between = nearest(train[near], train, 1, itself=near, chunk=chunk, progress=rest).squares[place, 0]
     ratio = np.divide(first, second, where=second > 0, out=np.ones_like(first))
     return Memorisation(index, np.sqrt(first), first > between, np.sqrt(ratio))
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int64
 
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
-from diffjax.metrics.progress import Told, untold
+from diffjax.metrics.progress import Progress, silent
 
 NUMBERS_AT_ONCE = 1 << 20  # of differences: 8 MB
 
@@ -37,7 +37,7 @@ def nearest(
     k: int = 1,
     itself: Int[np.ndarray, " n"] | None = None,
     chunk: int = CHUNK,
-    told: Told = untold,  # of the queries that are done
+    progress: Progress = silent,  # of the queries that are done
 ) -> Neighbours:
     """The k nearest of `examples` [m, d] to each of `queries` [n, d], Euclidean, in the features' unit.
 
@@ -61,13 +61,15 @@ def nearest(
             pairs = np.nonzero((screen - error <= limit) & (screen < np.inf))
             found = _merge(found, pairs[0], columns.start + pairs[1], exact_squares(x, y, *pairs))
         indices[rows], squares[rows] = found
-        told(rows.stop, len(queries))
+        progress(rows.stop, len(queries))
     return Neighbours(indices, squares)
 
 
-def neighbours_within(x: Float[ArrayLike, "n d"], k: int, chunk: int = CHUNK, told: Told = untold) -> Neighbours:
+def neighbours_within(
+    x: Float[ArrayLike, "n d"], k: int, chunk: int = CHUNK, progress: Progress = silent
+) -> Neighbours:
     """The k nearest of each of x [n, d] among the others of x."""
-    return nearest(x, x, k, np.arange(len(np.asarray(x))), chunk, told)
+    return nearest(x, x, k, np.arange(len(np.asarray(x))), chunk, progress)
 
 
 def screened_squares(

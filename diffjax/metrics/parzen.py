@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import blocks, checked_features, checked_pair
-from diffjax.metrics.progress import Told, untold
+from diffjax.metrics.progress import Progress, silent
 
 SIGMAS = tuple(np.logspace(-2, 0, 21))  # candidates, in units of the data; Goodfellow et al. try 10 from 0.1 to 1
 AT_ONCE = 256  # examples: beside 10,000 samples 20 MB of distances
@@ -33,7 +33,7 @@ def parzen(
     validation: Float[ArrayLike, "v d"],
     test: Float[ArrayLike, "m d"],
     sigmas: tuple[float, ...] = SIGMAS,
-    told: Told = untold,
+    progress: Progress = silent,
 ) -> Parzen:
     """Mean over `test` of log 1/n sum_i N(x; sample_i, sigma^2 I), sigma the best of `sigmas` on `validation`.
 
@@ -46,15 +46,15 @@ def parzen(
     if not len(widths) or not (np.isfinite(widths) & (widths > 0)).all():
         raise UserError("sigmas: the widths of a Parzen window are positive; some of these are not, or there are none")
     total = len(validation) + len(test)
-    by_sigma = _log_density(samples, validation, widths, told, 0, total).mean(axis=0)
+    by_sigma = _log_density(samples, validation, widths, progress, 0, total).mean(axis=0)
     best = int(np.argmax(by_sigma))
-    values = _log_density(samples, test, widths[[best]], told, len(validation), total)[:, 0]
+    values = _log_density(samples, test, widths[[best]], progress, len(validation), total)[:, 0]
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
     return Parzen(float(values.mean()), error, float(widths[best]), best in (0, len(widths) - 1))
 
 
 def _log_density(
-    samples: np.ndarray, x: np.ndarray, sigmas: Float64[np.ndarray, "k"], told: Told, before: int, total: int
+    samples: np.ndarray, x: np.ndarray, sigmas: Float64[np.ndarray, "k"], progress: Progress, before: int, total: int
 ) -> Float64[np.ndarray, "m k"]:
     """That of each example, by each width."""
     samples = np.asarray(samples, np.float64)
@@ -67,5 +67,5 @@ def _log_density(
         for k, sigma in enumerate(sigmas):
             share = np.log(np.mean(np.exp(-0.5 * beyond / sigma**2), axis=1))
             out[rows, k] = share - 0.5 * nearest[:, 0] / sigma**2 - 0.5 * d * np.log(2 * np.pi * sigma**2)
-        told(before + rows.stop, total)
+        progress(before + rows.stop, total)
     return out

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
 from diffjax.metrics.nearest import neighbours_within, screened_squares, settle
-from diffjax.metrics.progress import Told, part_of, untold
+from diffjax.metrics.progress import Progress, part_of, silent
 
 
 class Convention(NamedTuple):
@@ -49,7 +49,7 @@ def prdc(
     reference: Float[ArrayLike, "m d2"],
     conventions: dict[str, Convention] | None = None,
     chunk: int = CHUNK,
-    told: Told = untold,  # of the rows of distances that are done
+    progress: Progress = silent,  # of the rows of distances that are done
 ) -> dict[str, PRDC]:
     """The four numbers by each convention (default: both of `CONVENTIONS`), of samples [n, d] and reference [m, d].
 
@@ -64,8 +64,8 @@ def prdc(
     if not 1 <= ks[0] <= ks[-1] < fewest:
         raise UserError(f"k: {ks[-1] if ks[0] > 0 else ks[0]} neighbours of {fewest} {which}; from 1 to {fewest - 1}")
     total = m + n + m
-    around_reference = neighbours_within(reference, ks[-1], chunk, part_of(told, 0, total)).squares
-    around_samples = neighbours_within(samples, ks[-1], chunk, part_of(told, m, total)).squares
+    around_reference = neighbours_within(reference, ks[-1], chunk, part_of(progress, 0, total)).squares
+    around_samples = neighbours_within(samples, ks[-1], chunk, part_of(progress, m, total)).squares
     hits = {name: np.zeros(n, int) for name in conventions}
     covered, recalled = ({name: np.zeros(m, bool) for name in conventions} for _ in range(2))
     for rows, x in blocks(reference, chunk):
@@ -82,7 +82,7 @@ def prdc(
                 hits[name][columns] += of_reference.sum(axis=0)
                 covered[name][rows] |= of_reference.any(axis=1)
                 recalled[name][rows] |= of_samples.any(axis=1)
-        told(m + n + rows.stop, total)
+        progress(m + n + rows.stop, total)
     return {
         name: PRDC(
             precision=float((hits[name] > 0).mean()),

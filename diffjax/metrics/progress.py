@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-Told = Callable[[int, int], None]  # so much is done, of so much
+Progress = Callable[[int, int], None]  # so much is done, of so much
 
 
-def untold(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     """Nobody waits."""
 
 
-def part_of(told: Told, before: int, total: int) -> Told:
+def part_of(progress: Progress, before: int, total: int) -> Progress:
     """For a part of something longer, of which `before` is done: tells how far the whole is."""
-    return lambda done, _: told(before + done, total)
+    return lambda done, _: progress(before + done, total)

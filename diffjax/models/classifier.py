@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
+from diffjax.models.fields import check_counts, check_dropout
 from diffjax.models.layers import Dropout, GroupNorm, conv, dense
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -41,11 +42,8 @@ class CNNClassifier(nn.Module):
             raise UserError(
                 f"method.network: 'cnn_classifier' needs data with labels, but they have {self.num_classes} classes"
             )
-        for field in ("channels", "width"):
-            if getattr(self, field) < 1:
-                raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"method.network.dropout: {self.dropout} must be at least 0 and less than 1")
+        check_counts("network", self, channels=1, width=1)
+        check_dropout("network", self)
 
     @nn.compact
     def __call__(

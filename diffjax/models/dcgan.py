@@ -16,10 +16,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, UInt8
 
 from diffjax.models import labels
+from diffjax.models.fields import check_choice, check_counts, stages_for
 from diffjax.models.labels import LabelledLatent, LabelledLogit
 from diffjax.models.layers import downsample, upsample
 from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
-from diffjax.models.sizes import check_counts, stages_for
 from diffjax.models.text import NoText
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -47,14 +47,14 @@ class DcganGenerator(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
+        check_choice("generator", self, "conditioning", labels.GENERATOR)
         labels.check_reading("generator", self.text, self.conditioning, "concat")
         check_counts("generator", self, latent=1, width=1)
         stages_for("generator", self)
 
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], label: Label = None, train: bool = False) -> Array:
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=INITIAL, **formats)
         norm = partial(
             ConditionalBatchNorm,
@@ -102,22 +102,22 @@ class DcganDiscriminator(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
+        check_choice("discriminator", self, "conditioning", labels.DISCRIMINATOR)
         labels.check_reading("discriminator", self.text, self.conditioning, "projection")
-        labels.check_choice("discriminator.norm", self.norm, ("none", "batch"))
+        check_choice("discriminator", self, "norm", ("none", "batch"))
         check_counts("discriminator", self, width=1)
         stages_for("discriminator", self)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Label = None, train: bool = False) -> Array:
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         plain = self.norm == "none"
         kernel_init = nn.initializers.he_normal() if plain else INITIAL
         conv = partial(Layers(self.spectral_norm, train, **formats).conv, kernel_init=kernel_init)
         norm = partial(ConditionalBatchNorm, train, self.axis.name, scale_init=around_one, **formats)
         stages, _ = stages_for("discriminator", self)
         concat = self.conditioning == "concat"
-        h = labels.beside(x, label if concat else None, self.num_classes)
+        h = labels.with_label_planes(x, label if concat else None, self.num_classes)
         for i in range(stages + 1):
             h = downsample(h) if i else h
             h = minibatch_deviation(h, self.minibatch_std, self.is_initializing()) if i == stages else h

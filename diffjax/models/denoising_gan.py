@@ -1,7 +1,7 @@
 """The networks of denoising diffusion GANs (Xiao et al. 2021, appendix C): both are told x_t and t."""
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,11 +9,11 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.models.embeddings import timestep_embedding
+from diffjax.models.fields import check_counts, check_halvings
 from diffjax.models.labels import LabelledLogit
 from diffjax.models.layers import conv, dense, downsample, initial
 from diffjax.models.norms import minibatch_deviation
 from diffjax.models.presets import NCSNpp
-from diffjax.models.sizes import check_counts, check_halvings, check_images
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -37,12 +37,10 @@ class DenoisingGenerator(NCSNpp):
     mapping: int = 4  # dense layers that z goes through after its first
     style: int = 256  # their width
 
+    slot: ClassVar = "generator"
+
     def __post_init__(self):
-        try:
-            super().__post_init__()
-        except UserError as error:  # a UNet's own checks take it for the network of a diffusion model
-            check_images("generator", self)
-            raise UserError(str(error).replace("method.network", "method.generator")) from error
+        super().__post_init__()
         check_counts("generator", self, latent=0, mapping=0, style=1)
 
     @nn.compact
@@ -98,18 +96,18 @@ class DenoisingDiscriminator(nn.Module):
         label: Int[Array, "b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b"]:
-        kwargs = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         act = partial(nn.leaky_relu, negative_slope=self.slope)
         time = timestep_embedding(t, self.embedding)
         for i in range(2):
-            time = act(dense(self.embedding, name=f"time_{i}", **kwargs)(time))
+            time = act(dense(self.embedding, name=f"time_{i}", **formats)(time))
 
         h = jnp.concatenate([x, x_t], axis=-1).astype(self.precision.compute)
-        h = conv(self.width, size=1, name="input", **kwargs)(h)
+        h = conv(self.width, size=1, name="input", **formats)(h)
         for i, m in enumerate(self.multipliers):
-            h = DownBlock(m * self.width, halve=i > 0, act=act, name=f"block_{i}", **kwargs)(h, time)
+            h = DownBlock(m * self.width, halve=i > 0, act=act, name=f"block_{i}", **formats)(h, time)
         h = minibatch_deviation(h, self.minibatch_std, self.is_initializing())
-        h = act(conv(self.width * self.multipliers[-1], variance=0.0, name="last", **kwargs)(h))
+        h = act(conv(self.width * self.multipliers[-1], variance=0.0, name="last", **formats)(h))
         # As large as other layers' weights: of two that begin near zero, one after the other, neither would ever grow.
         logit = LabelledLogit(
             self.num_classes, self.precision, outputs=self.outputs, initial=initial(1.0), name="logit"
@@ -128,9 +126,9 @@ class DownBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], time: Float[Array, "b k"]) -> Float[Array, "b h2 w2 features"]:
-        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        formats = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         change = partial(downsample, taps=FILTER) if self.halve else lambda x: x
-        h = conv(self.features, name="conv_1", **kwargs)(self.act(x))
-        h = h + dense(self.features, name="time", **kwargs)(time)[:, None, None]
-        h = conv(self.features, variance=0.0, name="conv_2", **kwargs)(change(self.act(h)))
-        return (h + conv(self.features, size=1, name="shortcut", use_bias=False, **kwargs)(change(x))) / 2**0.5
+        h = conv(self.features, name="conv_1", **formats)(self.act(x))
+        h = h + dense(self.features, name="time", **formats)(time)[:, None, None]
+        h = conv(self.features, variance=0.0, name="conv_2", **formats)(change(self.act(h)))
+        return (h + conv(self.features, size=1, name="shortcut", use_bias=False, **formats)(change(x))) / 2**0.5

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from diffjax.errors import UserError
 from diffjax.models.embeddings import TimeAndLabel, positions_2d
+from diffjax.models.fields import check_counts, check_dropout, check_images
 from diffjax.models.layers import Dropout, attend, attention, dense
 from diffjax.models.text import NoText, Text
 from diffjax.parallel import Axis
@@ -107,11 +108,8 @@ class DiT(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        if len(self.shape) != 3:
-            raise UserError(f"method.network: 'dit' needs images, but an example has shape {self.shape}; use 'mlp'")
-        for field, low in (("outputs", 1), ("patch", 1), ("depth", 1), ("heads", 1), ("embedding", 2)):
-            if getattr(self, field) < low:
-                raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least {low}")
+        check_images("network", self)
+        check_counts("network", self, outputs=1, patch=1, depth=1, heads=1, embedding=2)
         height, width, _ = self.shape
         if height % self.patch or width % self.patch:
             raise UserError(f"method.network.patch: {self.patch} does not divide the sides of a {height}x{width} image")
@@ -121,8 +119,7 @@ class DiT(nn.Module):
             raise UserError(f"method.network.heads: {self.heads} does not divide the width {self.width}")
         if self.mlp_ratio * self.width < 1:
             raise UserError(f"method.network.mlp_ratio: {self.mlp_ratio} must be positive")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"method.network.dropout: {self.dropout} must be at least 0 and less than 1")
+        check_dropout("network", self)
 
     @nn.compact
     def __call__(

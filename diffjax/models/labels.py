@@ -24,12 +24,6 @@ GENERATOR = ("concat", "batch_norm")
 DISCRIMINATOR = ("projection", "concat")
 
 
-def check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises UserError unless a field of a network is one of what is allowed."""
-    if value not in allowed:
-        raise UserError(f"method.{field}: {value!r} is not one of {', '.join(allowed)}")
-
-
 def check_reading(player: str, text: Any, conditioning: str, needed: str) -> None:
     """Raises UserError where captions would be shown in a way that is for labels only."""
     if not isinstance(text, NoText) and conditioning != needed:
@@ -40,7 +34,7 @@ def check_reading(player: str, text: Any, conditioning: str, needed: str) -> Non
         raise UserError(f"method.{player}.text.conditioning: 'cross_attention' is for diffusion; 'pooled' here")
 
 
-def beside(x: Float[Array, "b *space c"], label: Int[Array, "b"] | None, num_classes: int) -> Array:
+def with_label_planes(x: Float[Array, "b *space c"], label: Int[Array, "b"] | None, num_classes: int) -> Array:
     """The label beside each pixel's channels, or a point's coordinates, one-hot: [b, ..., c + num_classes]."""
     if label is None or not num_classes:
         return x

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
 from diffjax.models.embeddings import TimeAndLabel
+from diffjax.models.fields import check_counts, check_dropout
 from diffjax.models.layers import Dropout, dense
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -35,11 +36,8 @@ class MLP(nn.Module):
         super().__post_init__()
         if len(self.shape) != 1:
             raise UserError(f"method.network: 'mlp' needs points, but an example has shape {self.shape}; use 'unet'")
-        for field, low in (("outputs", 1), ("width", 1), ("depth", 1), ("embedding", 2)):
-            if getattr(self, field) < low:
-                raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least {low}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"method.network.dropout: {self.dropout} must be at least 0 and less than 1")
+        check_counts("network", self, outputs=1, width=1, depth=1, embedding=2)
+        check_dropout("network", self)
 
     @nn.compact
     def __call__(

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Int
 from diffjax.errors import UserError
 from diffjax.models import labels
 from diffjax.models.embeddings import timestep_embedding
+from diffjax.models.fields import check_choice, check_counts
 from diffjax.models.labels import LabelledLatent, LabelledLogit
 from diffjax.models.norms import ConditionalBatchNorm, minibatch_deviation
-from diffjax.models.sizes import check_counts
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -50,8 +50,8 @@ class MlpGenerator(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        labels.check_choice("generator.norm", self.norm, ("none", "batch"))
-        labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
+        check_choice("generator", self, "norm", ("none", "batch"))
+        check_choice("generator", self, "conditioning", labels.GENERATOR)
         check_counts("generator", self, latent=1, width=1, depth=0, initial=0)
         if self.conditioning == "batch_norm" and self.norm != "batch":
             raise UserError("method.generator.conditioning: 'batch_norm' needs method.generator.norm to be 'batch'")
@@ -65,7 +65,7 @@ class MlpGenerator(nn.Module):
         x_t: Float[Array, "b ..."] | None = None,
         t: Float[Array, "b"] | None = None,
     ) -> Array:
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         normal = nn.initializers.normal(self.initial)
         concat = self.conditioning == "concat" or not self.num_classes
         h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, label if concat else None)
@@ -107,7 +107,7 @@ class MlpDiscriminator(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
+        check_choice("discriminator", self, "conditioning", labels.DISCRIMINATOR)
         check_counts("discriminator", self, width=1, depth=0, maxout=0, initial=0)
 
     @nn.compact
@@ -119,10 +119,10 @@ class MlpDiscriminator(nn.Module):
         x_t: Float[Array, "b ..."] | None = None,
         t: Float[Array, "b"] | None = None,
     ) -> Array:
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         concat = self.conditioning == "concat"
         kernel_init = nn.initializers.normal(self.initial) if self.initial else INITIAL
-        h = labels.beside(x.reshape(len(x), -1), label if concat else None, self.num_classes)
+        h = labels.with_label_planes(x.reshape(len(x), -1), label if concat else None, self.num_classes)
         h = with_step(h, x_t, t)
         for i in range(self.depth):
             hidden = nn.Dense(self.width * max(self.maxout, 1), kernel_init=kernel_init, name=f"hidden_{i}", **formats)

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.models import labels
+from diffjax.models.fields import check_choice, check_counts, stages_for
 from diffjax.models.layers import ZERO, downsample, upsample
 from diffjax.models.norms import minibatch_deviation
-from diffjax.models.sizes import check_counts, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -125,7 +125,7 @@ class R3GANGenerator(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         _, (height, width) = stages_for("generator", self)
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         linear = {"use_bias": False, "kernel_init": initial(), **formats}
         if label is not None and self.num_classes:
             rows = nn.initializers.normal(self.num_classes**-0.5)
@@ -167,15 +167,15 @@ class R3GANDiscriminator(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
+        check_choice("discriminator", self, "conditioning", labels.DISCRIMINATOR)
         check_stages("discriminator", self)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         linear = {"use_bias": False, "kernel_init": initial(), **formats}
         concat = self.conditioning == "concat"
-        x = labels.beside(x, label if concat else None, self.num_classes)
+        x = labels.with_label_planes(x, label if concat else None, self.num_classes)
         h = nn.Conv(self.widths[-1], (1, 1), name="input", **linear)(x)
         for number, channels in reversed(list(enumerate(self.widths))):
             h = stage(h, number, channels, self, formats)

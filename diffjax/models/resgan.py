@@ -17,10 +17,10 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.models import labels
+from diffjax.models.fields import check_choice, check_counts, check_halvings, stages_for
 from diffjax.models.labels import LabelledLatent, LabelledLogit
 from diffjax.models.layers import attend, downsample, initial, upsample
 from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviation
-from diffjax.models.sizes import check_counts, check_halvings, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -86,9 +86,9 @@ class ResGenerator(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        labels.check_choice("generator.norm", self.norm, ("batch", "none"))
-        labels.check_choice("generator.conditioning", self.conditioning, labels.GENERATOR)
-        labels.check_choice("generator.initial", self.initial, INITIAL)
+        check_choice("generator", self, "norm", ("batch", "none"))
+        check_choice("generator", self, "conditioning", labels.GENERATOR)
+        check_choice("generator", self, "initial", INITIAL)
         check_counts("generator", self, latent=1, width=1, multipliers=1, embedding=0)
         if self.norm == "none" and self.hierarchical:
             raise UserError("method.generator.hierarchical: true needs method.generator.norm to be 'batch'")
@@ -116,7 +116,7 @@ class ResGenerator(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         doublings, (height, width), channels = self._layout()
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         layers = Layers(self.spectral_norm, train, **formats)
         init, within = kernel_init(self.initial), kernel_init(self.initial, 2.0)
         label = label if self.num_classes else None
@@ -183,9 +183,9 @@ class ResDiscriminator(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        labels.check_choice("discriminator.conditioning", self.conditioning, labels.DISCRIMINATOR)
-        labels.check_choice("discriminator.pooling", self.pooling, ("sum", "mean"))
-        labels.check_choice("discriminator.initial", self.initial, INITIAL)
+        check_choice("discriminator", self, "conditioning", labels.DISCRIMINATOR)
+        check_choice("discriminator", self, "pooling", ("sum", "mean"))
+        check_choice("discriminator", self, "initial", INITIAL)
         check_counts("discriminator", self, width=1, multipliers=1)
         if not self.multipliers:
             raise UserError("method.discriminator.multipliers: () must have a number for each block, at least one")
@@ -202,11 +202,11 @@ class ResDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         layers = Layers(self.spectral_norm, train, **formats)
         init, within = kernel_init(self.initial), kernel_init(self.initial, 2.0)
         concat, sides = self.conditioning == "concat", self._sides()
-        h = labels.beside(x, label if concat else None, self.num_classes)
+        h = labels.with_label_planes(x, label if concat else None, self.num_classes)
         for i, multiplier in enumerate(self.multipliers):
             features = self.width * multiplier
             change = downsample if i < self.halvings else lambda x: x

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
-from diffjax.models import labels
+from diffjax.models.fields import check_choice, check_counts, stages_for
 from diffjax.models.layers import upsample
 from diffjax.models.modulated import (
     TAPS,
@@ -27,7 +27,6 @@ from diffjax.models.modulated import (
     folded,
 )
 from diffjax.models.norms import minibatch_deviation
-from diffjax.models.sizes import check_counts, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -175,7 +174,7 @@ class StyleGAN2Discriminator(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        labels.check_choice("discriminator.architecture", self.architecture, ARCHITECTURES)
+        check_choice("discriminator", self, "architecture", ARCHITECTURES)
         check_counts("discriminator", self, mapping_layers=1)
         widths_for("discriminator", self)
 

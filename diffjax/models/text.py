@@ -101,7 +101,7 @@ class FrozenText(nn.Module):
 
     Two layers are learned, one for the whole and one for tokens (as in Chen et al. 2024, PixArt, of one layer), after a
     norm: encoders differ a hundredfold in how large their numbers are. The first token is the whole again, and always
-    there. Which encoder it is stands here, since it decides what the numbers mean; `diffjax.run` opens it.
+    there. Which encoder it is stands here, since it decides what the numbers mean; `diffjax.encoders.readers` opens it.
     """
 
     precision: Precision
@@ -119,10 +119,10 @@ class FrozenText(nn.Module):
         check_conditioning(self.conditioning)
 
     @nn.compact
-    def __call__(self, said: Float[Array, "b m k"]) -> Text:
+    def __call__(self, embedding: Float[Array, "b m k"]) -> Text:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
         kwargs = {"dtype": compute, "param_dtype": params}
-        pooled, rows, there = unpack(said)
+        pooled, rows, there = unpack(embedding)
         pooled = dense(self.width, name="pooled", **kwargs)(nn.LayerNorm(name="norm_pooled", **kwargs)(pooled))
         tokens = dense(self.width, name="tokens", **kwargs)(nn.LayerNorm(name="norm_tokens", **kwargs)(rows))
         return told_by(self.conditioning, Text(pooled, tokens, there))

@@ -1,7 +1,7 @@
 """One UNet, with the switches that tell DDPM's, DDPM++, NCSN++, ADM and VDM's apart."""
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from diffjax.errors import UserError
 from diffjax.models.blocks import MODULATIONS, ResidualBlock
 from diffjax.models.embeddings import FREQUENCIES, LABELS, TimeAndLabel, positions_2d, with_fourier_features
+from diffjax.models.fields import check_choice, check_counts, check_dropout, check_halvings, check_positive
 from diffjax.models.layers import CrossAttention, GroupNorm, SelfAttention, blur, conv, dense, downsample, upsample
 from diffjax.models.text import NoText, Text
 from diffjax.parallel import Axis
@@ -80,58 +81,43 @@ class UNet(nn.Module):
     dropout: float = 0.0  # fraction of activations dropped in each residual block; DDPM 0.1 on CIFAR-10, 0 elsewhere
     remat: bool = False  # recompute each block in the backward pass: memory of one block, a third more time
 
+    slot: ClassVar[str] = "network"  # of the method, which complaints name
+
     def __post_init__(self):
         super().__post_init__()
-        if len(self.shape) != 3:
-            raise UserError(f"method.network: 'unet' needs images, but an example has shape {self.shape}; use 'mlp'")
-        lowest = {"outputs": 1, "channels": 1, "blocks": 1, "head_dim": 0, "downsample_padding": 0, "groups": 0}
-        for field, low in lowest.items():
-            if getattr(self, field) < low:
-                raise UserError(f"method.network.{field}: {getattr(self, field)} must be at least {low}")
-        for field in ("qkv_variance", "skip_scale", "eps"):
-            if not getattr(self, field) > 0:
-                raise UserError(f"method.network.{field}: {getattr(self, field)} must be positive")
+        counts = {"outputs": 1, "channels": 1, "multipliers": 1, "blocks": 1, "head_dim": 0, "groups": 0}
+        check_counts(self.slot, self, **counts, downsample_padding=0)
+        check_positive(self.slot, self, "qkv_variance", "skip_scale", "eps")
+        check_dropout(self.slot, self)
         for field, allowed in CHOICES.items():
-            if getattr(self, field) not in allowed:
-                raise UserError(f"method.network.{field}: {getattr(self, field)!r} is not one of {', '.join(allowed)}")
-        if not self.multipliers or min(self.multipliers) < 1:
-            raise UserError(f"method.network.multipliers: {self.multipliers} must be one or more positive numbers")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"method.network.dropout: {self.dropout} must be at least 0 and less than 1")
+            check_choice(self.slot, self, field, allowed)
+        at = f"method.{self.slot}"
+        if not self.multipliers:
+            raise UserError(f"{at}.multipliers: () must have a number for each level, at least one")
+        check_halvings(self.slot, self, "multipliers", len(self.multipliers) - 1)
         if self.final_scale < 0:
-            raise UserError(f"method.network.final_scale: {self.final_scale} must be at least 0")
+            raise UserError(f"{at}.final_scale: {self.final_scale} must be at least 0")
         if self.downsample_padding > (self.resample == "conv"):
-            raise UserError(f"method.network.downsample_padding: {self.downsample_padding} must be 0, or 1 with 'conv'")
+            raise UserError(f"{at}.downsample_padding: {self.downsample_padding} must be 0, or 1 with 'conv'")
         taps = self.resample_filter
         if len(taps) % 2 or taps != taps[::-1] or not sum(taps):
-            raise UserError(f"method.network.resample_filter: {taps} must be even and symmetric, such as (1, 3, 3, 1)")
+            raise UserError(f"{at}.resample_filter: {taps} must be even and symmetric, such as (1, 3, 3, 1)")
         if taps != (1, 1) and (self.resample, self.encoder, self.decoder) == UNFILTERED:
-            raise UserError(f"method.network.resample_filter: {taps} has nothing to filter; resample='residual' would")
+            raise UserError(f"{at}.resample_filter: {taps} has nothing to filter; resample='residual' would")
         if self.groups and self.channels % self.groups:
-            raise UserError(f"method.network.groups: {self.groups} does not divide the {self.channels} channels")
+            raise UserError(f"{at}.groups: {self.groups} does not divide the {self.channels} channels")
         if self.positions and self.channels % 4:
-            raise UserError(f"method.network.channels: {self.channels} is no multiple of 4, as positions need")
-        self._check_sides()
+            raise UserError(f"{at}.channels: {self.channels} is no multiple of 4, as positions need")
         self._check_heads()
 
-    def _check_sides(self):
-        height, width, _ = self.shape
-        halvings = len(self.multipliers) - 1
-        if height % 2**halvings or width % 2**halvings:
-            common = height | width  # its lowest set bit: the largest power of 2 that divides both sides
-            most = (common & -common).bit_length()
-            raise UserError(
-                f"method.network.multipliers: {self.multipliers} halves a {height}x{width} image {halvings} times, but"
-                f" its sides are not multiples of {2**halvings}; give at most {most} numbers"
-            )
-
     def _check_heads(self):
+        at = f"method.{self.slot}"
         levels = [(self.shape[0] >> level, self.channels * m) for level, m in enumerate(self.multipliers)]
         attended = {channels for height, channels in levels if height in self.attention}
         attended |= {levels[-1][1]} if self.middle_attention != "none" else set()
         if self.head_dim and any(width % self.head_dim for width in attended):
             raise UserError(
-                f"method.network.head_dim: {self.head_dim} does not divide the channels attended over,"
+                f"{at}.head_dim: {self.head_dim} does not divide the channels attended over,"
                 f" {sorted(attended)}; 0 means one head"
             )
 

@@ -142,7 +142,8 @@ def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndar
 def opened(arguments, overrides):
     """A finished run, perhaps with another sampler, or one that is trained now."""
     from diffjax import config as configs
-    from diffjax.run import elsewhere, load, read_config
+    from diffjax.run import load
+    from diffjax.workdir import elsewhere, read_config
 
     if arguments.config:
         return trained(config_of(arguments.config, overrides), arguments.workdir)

@@ -173,12 +173,16 @@ def test_pillow_and_tfds_decode_mnist_alike():
         assert ours["label"][i] == theirs[i]["label"]
 
 
-def test_a_text_feature_is_the_caption_and_so_is_a_sentence_about_the_class(tmp_path):
+def test_a_text_feature_is_the_caption_and_so_is_a_sentence_about_the_class(tmp_path, capsys):
     said = [b"Ein  Haus\n", "été".encode(), b""]
     data_dir = write_set(tmp_path, {"train": pictures(3), "test": pictures(2, seed=1)}, said=said)
-    source = TFDS("tiny", data_dir, caption="said", caption_bytes=8)
-    assert decode(source.split("train").arrays()["caption"]) == ["Ein Haus", "été", ""]
-    assert source.space.caption == 8 and source.space.prompts == ("Ein Haus", "été")
+    source = TFDS("tiny", data_dir, caption="said", caption_bytes=5)
+    assert decode(source.split("train").arrays()["caption"]) == ["Ein H", "été", ""]
+    assert source.space.caption == 5 and source.space.prompts == ("Ein Haus", "été")
+    cut = (
+        "data.caption: some captions of 'tfds:tiny' are longer than the 5 bytes that are read; what comes after is cut"
+    )
+    assert capsys.readouterr().err == f"{cut} (data.caption_bytes)\n"  # once
     by_class = TFDS("tiny", data_dir, caption="class {}")
     assert by_class.space.prompts == ("class zero", "class one", "class two")  # unnamed classes go by their numbers
     assert decode(by_class.split("heldout").arrays()["caption"]) == ["class zero", "class one"]

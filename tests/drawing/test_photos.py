@@ -44,7 +44,7 @@ COLOURS = np.stack([GRADIENT, GRADIENT.T, 255 - GRADIENT], axis=-1)
 def test_a_photo_of_any_mode_becomes_grey(image, name, grey, said, tmp_path):
     photo = read_photo(saved(tmp_path, image, name), GREY)
     np.testing.assert_array_equal(photo.pixels[..., 0], grey)
-    assert photo.pixels.dtype == np.uint8 and said in photo.said and photo.said.startswith(f"{name} (4x4, ")
+    assert photo.pixels.dtype == np.uint8 and said in photo.note and photo.note.startswith(f"{name} (4x4, ")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "I;16", "F"])
@@ -81,11 +81,11 @@ def test_colours_stay_and_greys_are_repeated_for_a_model_of_colours(tmp_path):
     np.testing.assert_array_equal(read_photo(saved(tmp_path, of(COLOURS)), RGB).pixels, COLOURS)
     photo = read_photo(saved(tmp_path, of(GRADIENT)), RGB)
     np.testing.assert_array_equal(photo.pixels, np.repeat(GRADIENT[..., None], 3, axis=-1))
-    assert "grey repeated in three channels" in photo.said
+    assert "grey repeated in three channels" in photo.note
     opaque = np.concatenate([COLOURS, np.full((4, 4, 1), 128, np.uint8)], axis=-1)
     half = read_photo(saved(tmp_path, of(opaque)), RGB)
     np.testing.assert_allclose(half.pixels.astype(int), COLOURS * (128 / 255) + 255 * (127 / 255), atol=1)
-    assert "transparency laid over white" in half.said
+    assert "transparency laid over white" in half.note
 
 
 def test_the_middle_is_cut_out_and_resized(tmp_path):
@@ -94,12 +94,12 @@ def test_the_middle_is_cut_out_and_resized(tmp_path):
     path = saved(tmp_path, of(wide))
     photo = read_photo(path, GREY, averaged=True)
     np.testing.assert_array_equal(photo.pixels[..., 0], GRADIENT)
-    assert photo.said == (
+    assert photo.note == (
         "photo.png (20x8, grey): its middle 8x8 cut out, reduced to 4x4 (means of areas, antialiased)"
     )
     assert photo.size == (20, 8)
-    assert "its middle 16x8 cut out, enlarged to 32x16 (Lanczos" in read_photo(path, (16, 32, 1)).said
-    assert "enlarged to 40x16" in (same := read_photo(path, (16, 40, 1))).said and "cut out" not in same.said
+    assert "its middle 16x8 cut out, enlarged to 32x16 (Lanczos" in read_photo(path, (16, 32, 1)).note
+    assert "enlarged to 40x16" in (same := read_photo(path, (16, 40, 1))).note and "cut out" not in same.note
 
 
 def test_fine_stripes_become_grey_and_not_aliases(tmp_path):
@@ -114,14 +114,14 @@ def test_the_cameras_orientation_is_applied_before_all_else(tmp_path):
     image = of(np.repeat(GRADIENT, 2, axis=1))
     photo = read_photo(saved(tmp_path, image, exif=exif), (8, 4, 1))
     np.testing.assert_array_equal(photo.pixels[..., 0], np.rot90(np.asarray(image), -1))
-    assert photo.size == (4, 8) and "turned upright as its EXIF orientation says" in photo.said
+    assert photo.size == (4, 8) and "turned upright as its EXIF orientation says" in photo.note
 
 
 def test_of_a_film_the_first_frame_is_taken(tmp_path):
     path = saved(tmp_path, of(GRADIENT), "a.gif", save_all=True, append_images=[of(255 - GRADIENT)])
     photo = read_photo(path, GREY)
     np.testing.assert_array_equal(photo.pixels[..., 0], GRADIENT)
-    assert "the first of 2 frames" in photo.said
+    assert "the first of 2 frames" in photo.note
 
 
 def test_a_mask_is_cut_and_reduced_like_its_photo(tmp_path):

@@ -107,9 +107,9 @@ def test_a_negative_prompt_takes_the_place_of_the_empty_one():
 
 def test_samples_are_asked_for_by_prompts_or_the_datas_own():
     made = method()
-    np.testing.assert_array_equal(made.asked(DDIM()), encode(["red", "blue"], 8))
-    np.testing.assert_array_equal(made.asked(DDIM(), None, PROMPTS), encode(PROMPTS, 8))
-    assert not made.draws_by_label(DDIM()) and method(conditional=False, network=MLP).asked(DDIM()) is None
+    np.testing.assert_array_equal(made.requested(DDIM()), encode(["red", "blue"], 8))
+    np.testing.assert_array_equal(made.requested(DDIM(), None, PROMPTS), encode(PROMPTS, 8))
+    assert not made.draws_by_label(DDIM()) and method(conditional=False, network=MLP).requested(DDIM()) is None
 
 
 def test_what_cannot_be_read_or_guided_is_one_line():

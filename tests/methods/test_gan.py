@@ -18,12 +18,14 @@ from diffjax.methods.method import keys_of
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
+from diffjax.models.resgan import ResGenerator
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.methods.games import (
     KEY,
     LABELLED,
     TINY_R3GAN,
+    Judge,
     Least,
     assert_equal,
     gan,
@@ -186,6 +188,21 @@ def test_four_devices_take_the_step_of_one_batch_statistics_included(norm, x64):
         discriminator=partial(DcganDiscriminator, width=4, norm=norm),
         penalty=R1(gamma=1.0) if norm == "none" else NoPenalty(),
     )
+    take_the_step_of_one(method)
+
+
+@pytest.mark.parametrize(
+    ("shape", "generator"),
+    [((2,), partial(MlpGenerator, width=8, norm="batch")), ((8, 8, 1), partial(ResGenerator, width=4, latent=6))],
+)
+def test_on_four_devices_every_generator_has_the_batch_statistics_of_one(shape, generator, x64):
+    space = Space("images" if len(shape) == 3 else "points", shape, shift=0.0, scale=1.0)
+    method = gan(space, double=True, generator=generator, discriminator=Judge)
+    assert "batch_stats" in start(method)[0].params["generator"]
+    take_the_step_of_one(method)
+
+
+def take_the_step_of_one(method):
     state, batch, step = start(method)
     shards = jax.tree.map(lambda x: x.reshape(2, 4, -1, *x.shape[2:]), batch)
     mapped = jax.jit(jax.vmap(partial(method.step, axis=Axis("data")), (None, 1, None), axis_name="data"))
@@ -293,6 +310,16 @@ def test_batch_normalisation_sees_each_place_of_the_packs_by_itself():
     assert moved(step(state, batch)[0].params["generator"]["batch_stats"], variables["batch_stats"])
 
 
+def test_a_sample_is_of_z_as_the_sampler_draws_it():
+    method, spec = gan(), Latent(truncation=0.3)
+    variables = start(method)[0].params
+    keys = jax.random.split(KEY, 5)
+    z = spec(jax.vmap(jax.random.split, out_axes=1)(keys)[0], MlpGenerator.latent)
+    assert np.abs(z).max() <= 0.3
+    expected = method.make(method.generator).apply(variables["generator"], z)
+    np.testing.assert_allclose(method.sample(variables, spec, keys, None).x0, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_packing_is_undone_by_unpacking():
     x = jax.random.normal(jax.random.key(0), (6, 4, 5, 3))
     packed = pack(x, 3)
@@ -317,6 +344,23 @@ def test_an_auxiliary_classifier_names_the_class_it_is_not_shown():
     np.testing.assert_allclose(metrics["d_class_loss"], entropy, rtol=1e-5)
     np.testing.assert_allclose(metrics["d_real"], said[0][:, 0].mean(), rtol=1e-5)
     assert metrics["g_class_loss"] > 0
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_each_player_of_an_auxiliary_game_descends_the_class_loss_by_its_weight(player, x64):
+    """Plain SGD without a penalty: what the weight adds to an update is proportional to it."""
+
+    def moved(auxiliary):
+        method = gan(LABELLED, conditional=True, auxiliary=auxiliary, penalty=NoPenalty(), double=True)
+        method = replace(method, optimizers=method.optimizers | {other[player]: optax.sgd(0.0)})
+        state, batch, step = start(method)
+        new = step(state, batch)[0]
+        return jax.tree.map(jnp.subtract, new.params[player], state.params[player])
+
+    other = {"discriminator": "generator", "generator": "discriminator"}
+    little, more, most = moved(0.25), moved(0.5), moved(1.0)
+    assert_equal(jax.tree.map(lambda a, b: 2 * (b - a), little, more), jax.tree.map(jnp.subtract, most, more))
+    assert max(float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (little, most)), strict=True)) > 1e-4
 
 
 def test_weights_are_cut_after_every_update_of_the_discriminator_alone():

@@ -1,5 +1,6 @@
 """What is done to the images that the discriminator sees, in the loss and in the penalties."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -72,6 +73,51 @@ def test_r2_sees_the_generated_images_as_the_loss_does():
     np.testing.assert_allclose(metrics["d_fake"], judge(Dimmed()(x, fake_keys, 1.0)).mean(), rtol=1e-4)
     gradient = jax.grad(lambda x: judge(Dimmed()(x, fake_keys, 1.0)).sum())(x)
     np.testing.assert_allclose(metrics["penalty"], 0.5 * jnp.mean(jnp.sum(gradient**2, (1, 2, 3))), rtol=1e-4)
+
+
+def test_gamma_and_p_follow_the_images_that_a_game_has_seen():
+    """Huang et al. 2024: half a cosine from the first value to the last, in images, not steps."""
+    images = Space("images", (8, 8, 1))
+    players = {"generator": partial(R3GANGenerator, **TINY_R3GAN), "discriminator": Judge}
+    ramped = gan(
+        images, penalty=R1(gamma=2.0, gamma_last=1.0, ramp_images=80.0), optimizer=optax.sgd(0.0), **players,
+        augment=Ada(**dict.fromkeys(SHARES, 0.0) | {"xflip": 1.0}, target=0.0, p_last=0.4, ramp_images=80.0),
+    )  # fmt: skip
+    plain = gan(images, penalty=R1(gamma=2.0), optimizer=optax.sgd(0.0), augment=Halved(), **players)
+    state, batch, step = start(ramped)
+    for steps, p in ((0, 0.0), (5, 0.2), (10, 0.4), (20, 0.4)):  # of 8 images each
+        np.testing.assert_allclose(step(state.replace(step=jnp.int32(steps)), batch)[1]["augment_p"], p, atol=1e-6)
+
+    state, batch, step = start(replace(ramped, augment=Halved()))
+    steady = start(plain)[2]
+    for steps, share in ((0, 1.0), (5, 0.75), (10, 0.5), (20, 0.5)):
+        at = state.replace(step=jnp.int32(steps))
+        np.testing.assert_allclose(step(at, batch)[1]["penalty"], share * steady(at, batch)[1]["penalty"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("d_steps", [1, 2])
+def test_ada_moves_by_the_images_of_a_step_however_many_turns_the_discriminator_has(d_steps):
+    class Signed(Augment):
+        """Adds up the images that it is told of."""
+
+        def init(self):
+            return {"images": jnp.zeros(())}
+
+        def strength(self, history, seen):
+            return jnp.ones(())
+
+        def update(self, history, sign, images):
+            return {"images": history["images"] + images}
+
+        def __call__(self, x, keys, p):
+            return x
+
+    method = gan(
+        Space("images", (8, 8, 1)), generator=partial(R3GANGenerator, **TINY_R3GAN), discriminator=Judge,
+        augment=Signed(), d_steps=d_steps,
+    )  # fmt: skip
+    state, batch, step = start(method)
+    assert step(state, batch)[0].extra["augment"]["images"] == method.batch_size
 
 
 class Bright(Least):

@@ -54,7 +54,7 @@ def test_over_subsets_it_is_the_mean_of_double_loops():
 def test_the_subset_of_everything_is_the_double_loop_over_all():
     x, y = draw(1, 8, 8, 0.2, 1.5)
     done = []
-    found = kid_of_subsets(x, y, subsets=2, subset_size=8, told=lambda *so_far: done.append(so_far))
+    found = kid_of_subsets(x, y, subsets=2, subset_size=8, progress=lambda *so_far: done.append(so_far))
     assert found.mean == pytest.approx(double_loop(x, y), rel=1e-12)
     assert found.std == 0 and np.isnan(found.standard_error) and done == [(1, 1)]  # once is enough, and says no error
     more = kid_of_subsets(x, np.concatenate([y, y + 1]), subsets=3, subset_size=8)  # of other images of the reference

@@ -44,7 +44,7 @@ def test_more_than_a_chunk_of_examples_is_told_of_and_the_same():
     rng = np.random.default_rng(2)
     samples, validation, test = (rng.normal(size=(n, 2)) for n in (50, 10, 600))
     said = []
-    whole = parzen(samples, validation, test, told=lambda done, total: said.append((done, total)))
+    whole = parzen(samples, validation, test, progress=lambda done, total: said.append((done, total)))
     assert said[-1] == (610, 610) and len(said) == 4
     first, second = (parzen(samples, validation, part, (whole.sigma,)) for part in (test[:300], test[300:]))
     assert whole.log_likelihood == pytest.approx((first.log_likelihood + second.log_likelihood) / 2, rel=1e-12)

@@ -7,11 +7,11 @@ from diffjax.metrics import Moments, frechet_infinity, kid_of_all_pairs, kid_of_
 
 X, Y = (np.random.default_rng(i).normal(size=(n, 3)) for i, n in enumerate((60, 50)))
 LONG = {
-    "frechet_infinity": lambda **told: frechet_infinity(X, Moments.of(Y), 10, **told).value,
-    "kid_of_subsets": lambda **told: kid_of_subsets(X, Y, 7, 20, **told),
-    "kid_of_all_pairs": lambda **told: kid_of_all_pairs(X, Y, 16, **told),
-    "prdc": lambda **told: prdc(X, Y, chunk=16, **told),
-    "memorisation": lambda **told: memorisation(X, Y, 16, **told).auth_pct,
+    "frechet_infinity": lambda **progress: frechet_infinity(X, Moments.of(Y), 10, **progress).value,
+    "kid_of_subsets": lambda **progress: kid_of_subsets(X, Y, 7, 20, **progress),
+    "kid_of_all_pairs": lambda **progress: kid_of_all_pairs(X, Y, 16, **progress),
+    "prdc": lambda **progress: prdc(X, Y, chunk=16, **progress),
+    "memorisation": lambda **progress: memorisation(X, Y, 16, **progress).auth_pct,
 }
 STEPS = {  # points; subsets; blocks of 16 rows of 60, of 50 and across; and so on
     "frechet_infinity": 15,
@@ -24,7 +24,7 @@ STEPS = {  # points; subsets; blocks of 16 rows of 60, of 50 and across; and so 
 @pytest.mark.parametrize("name", LONG)
 def test_each_tells_how_far_it_is(name):
     told = []
-    value = LONG[name](told=lambda done, total: told.append((done, total)))
+    value = LONG[name](progress=lambda done, total: told.append((done, total)))
     done, totals = zip(*told, strict=True)
     assert len(set(totals)) == 1 and done[-1] == totals[0]
     assert list(done) == sorted(set(done)) and done[0] > 0

@@ -41,8 +41,8 @@ class Oracle:
 def scores(drawn, judge):
     config = SimpleNamespace(data=component("data", "stacked_mnist", base="digits"))
     whole = Drawn(drawn, np.full(len(drawn), -1), nfe=np.ones(len(drawn), int))
-    generator = SimpleNamespace(batches=lambda variables, num, seed: [(whole, None)], labelled=False, asked=None)
-    method = SimpleNamespace(space=SOURCE.space, reads=False)
+    generator = SimpleNamespace(batches=lambda variables, num, seed: [(whole, None)], labelled=False, requested=None)
+    method = SimpleNamespace(space=SOURCE.space, reads_captions=False)
     experiment = SimpleNamespace(source=SOURCE, method=method, config=config, own_generator=generator)
     evidence = measures.Evidence(experiment, SimpleNamespace(averaged={}), len(drawn), 0, measures.Choice(judge=judge))
     return {score.name: score for score in measures.METRICS["stacked_modes"].function(evidence)}

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,6 +139,16 @@ def test_every_layer_has_a_spectral_norm_or_none():
     )
     assert logits.shape == (2, 11)
     assert set(variables["spectral"]) == set(variables["params"]) == {"conv_0", "conv_1", "logit"}
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_spectral_vectors_follow_the_weights_in_training_and_stand_still_outside(train):
+    network = DcganDiscriminator((8, 8, 1), 10, Precision(), Axis(), width=4, outputs=11, spectral_norm=True)
+    x, label = jax.random.normal(jax.random.key(1), (2, 8, 8, 1)), jnp.array([3, 4])
+    variables = init(network, x, label)
+    _, moved = jax.jit(partial(network.apply, train=train, mutable=["spectral"]))(variables, x, label)
+    pairs = zip(jax.tree.leaves(moved["spectral"]), jax.tree.leaves(variables["spectral"]), strict=True)
+    assert all(np.array_equal(new, old) != train for new, old in pairs if new.size > 1)  # one number is always 1
 
 
 @pytest.mark.parametrize(

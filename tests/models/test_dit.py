@@ -94,7 +94,7 @@ def test_bfloat16_keeps_float32_parameters_and_output(variables, apply):
 @pytest.mark.parametrize(
     ("hyper", "message"),
     [
-        ({"shape": (2,)}, "'dit' needs images.*use 'mlp'"),
+        ({"shape": (2,)}, "name: DiT is for images.*use mlp"),
         ({"patch": 3}, "method.network.patch: 3 does not divide the sides of a 4x8 image"),
         ({"width": 18}, "method.network.width: 18 must be a multiple of 4"),
         ({"heads": 3}, "method.network.heads: 3 does not divide the width 16"),

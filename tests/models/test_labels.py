@@ -1,10 +1,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from diffjax.errors import UserError
-from diffjax.models.labels import LabelledLogit, beside, check_choice
+from diffjax.models.labels import LabelledLogit, with_label_planes
 from diffjax.precision import Precision
 
 KEY = jax.random.key(0)
@@ -12,11 +10,11 @@ KEY = jax.random.key(0)
 
 def test_a_label_stands_beside_every_pixel_and_every_point():
     x, label = jnp.arange(24.0).reshape(2, 2, 2, 3), jnp.array([2, 0])
-    y = beside(x, label, 4)
+    y = with_label_planes(x, label, 4)
     np.testing.assert_array_equal(y[..., :3], x)
     np.testing.assert_array_equal(y[0, :, :, 3:], jnp.broadcast_to(jnp.array([0, 0, 1, 0]), (2, 2, 4)))
-    np.testing.assert_array_equal(beside(jnp.ones((1, 2)), jnp.array([1]), 2), [[1, 1, 0, 1]])
-    for unlabelled in (beside(x, None, 4), beside(x, label, 0)):
+    np.testing.assert_array_equal(with_label_planes(jnp.ones((1, 2)), jnp.array([1]), 2), [[1, 1, 0, 1]])
+    for unlabelled in (with_label_planes(x, None, 4), with_label_planes(x, label, 0)):
         np.testing.assert_array_equal(unlabelled, x)
 
 
@@ -43,9 +41,3 @@ def test_all_its_weights_have_a_spectral_norm_if_any():
     head = LabelledLogit(3, Precision(), outputs=4, spectral_norm=True)
     variables = jax.eval_shape(head.init, KEY, jnp.ones((2, 6)), jnp.array([0, 1]))
     assert set(variables["spectral"]) == set(variables["params"]) == {"logit", "embed", "classes"}
-
-
-def test_an_unknown_choice_is_the_users_mistake():
-    message = "method.discriminator.conditioning: 'x' is not one of projection, concat"
-    with pytest.raises(UserError, match=message):
-        check_choice("discriminator.conditioning", "x", ("projection", "concat"))

@@ -99,17 +99,22 @@ def test_summing_over_the_last_pixels_is_their_number_times_the_mean():
     np.testing.assert_allclose(summed, 16 * averaged, rtol=1e-5, atol=1e-5)
 
 
-def test_only_training_moves_spectral_vectors_and_batch_statistics():
-    generator = make(ResGenerator, num_classes=3, **BIGGAN | {"initial": "glorot", "attention": ()})
-    z, label = normal(4, 6), jnp.array([0, 1, 2, 0])
-    variables = drawn(generator, z, label)
-    assert set(variables) == {"params", "batch_stats", "spectral"}
-    names = ["batch_stats", "spectral"]
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_only_training_moves_spectral_vectors_and_batch_statistics(player):
+    label = jnp.array([0, 1, 2, 0])
+    if player == "generator":
+        network = make(ResGenerator, num_classes=3, **BIGGAN | {"initial": "glorot", "attention": ()})
+        seen, names = normal(4, 6), ["batch_stats", "spectral"]
+    else:
+        network = make(ResDiscriminator, num_classes=3, spectral_norm=True)
+        seen, names = normal(4, 8, 8, 1), ["spectral"]
+    variables = drawn(network, seen, label)
+    assert set(variables) == {"params", *names}
     old = {name: variables[name] for name in names}
 
     @jax.jit
     def both(v):
-        return [generator.apply(v, z, label, train=train, mutable=names)[1] for train in (False, True)]
+        return [network.apply(v, seen, label, train=train, mutable=names)[1] for train in (False, True)]
 
     evaluated, trained = both(variables)
     jax.tree.map(np.testing.assert_array_equal, evaluated, old)

@@ -251,9 +251,12 @@ def test_in_float64_nothing_is_rounded_to_fewer_bits(x64):
 @pytest.mark.parametrize(
     ("hyper", "message"),
     [
-        ({"shape": (28, 28, 1), "multipliers": (1, 2, 2, 2)}, r"multipliers: \(1, 2, 2, 2\) .*28x28.* at most 3"),
-        ({"shape": (9, 8, 1), "multipliers": (1, 2)}, r"multipliers: .*9x8.* at most 1"),
-        ({"shape": (2,)}, "'unet' needs images.*use 'mlp'"),
+        (
+            {"shape": (28, 28, 1), "multipliers": (1, 2, 2, 2)},
+            r"multipliers: \(1, 2, 2, 2\) .*28x28.* halved 2 times at most",
+        ),
+        ({"shape": (9, 8, 1), "multipliers": (1, 2)}, r"multipliers: .*9x8.* halved 0 times at most"),
+        ({"shape": (2,)}, "name: UNet is for images.*use mlp"),
         ({"multipliers": ()}, "method.network.multipliers"),
         ({"channels": 0}, "method.network.channels: 0 must be at least 1"),
         ({"head_dim": 3}, "method.network.head_dim: 3 does not divide"),

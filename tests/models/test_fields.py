@@ -1,4 +1,4 @@
-"""Which sizes the networks of a GAN can have; that each of them asks is its own test's."""
+"""What the fields of networks may be; that each network asks is its own test's."""
 
 from types import SimpleNamespace
 
@@ -9,8 +9,16 @@ import pytest
 from diffjax.errors import UserError
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
+from diffjax.models.fields import (
+    check_choice,
+    check_counts,
+    check_dropout,
+    check_halvings,
+    check_images,
+    check_positive,
+    stages_for,
+)
 from diffjax.models.resgan import ResDiscriminator
-from diffjax.models.sizes import check_counts, check_halvings, check_images, stages_for
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -53,6 +61,16 @@ def test_counts_and_every_number_of_a_tuple_are_at_least_so_much():
         check_counts("discriminator", some, blocks=1)
 
 
+def test_an_unknown_choice_what_is_not_positive_and_dropping_everything_are_the_users_mistakes():
+    some = network(conditioning="x", eps=0.0, dropout=1.0)
+    with pytest.raises(UserError, match="method.discriminator.conditioning: 'x' is not one of projection, concat"):
+        check_choice("discriminator", some, "conditioning", ("projection", "concat"))
+    with pytest.raises(UserError, match="method.network.eps: 0.0 must be positive"):
+        check_positive("network", some, "eps")
+    with pytest.raises(UserError, match="method.network.dropout: 1.0 must be at least 0 and less than 1"):
+        check_dropout("network", some)
+
+
 @pytest.mark.parametrize(("shape", "most"), [((8, 8, 1), 3), ((12, 8, 1), 2), ((14, 14, 1), 1), ((7, 8, 3), 0)])
 def test_images_are_halved_as_often_as_both_sides_can_be(shape, most):
     some = network(shape=shape, halvings=most + 1)
@@ -70,7 +88,7 @@ def test_images_are_halved_as_often_as_both_sides_can_be(shape, most):
         (ResDiscriminator, {"multipliers": ()}, r"multipliers: \(\) must have a number for each block"),
         (DenoisingDiscriminator, {"multipliers": (1, 0)}, r"multipliers: \(1, 0\) must be at least 1"),
         (DenoisingDiscriminator, {"width": -4}, "width: -4 must be at least 1"),
-        (DenoisingGenerator, {"multipliers": (1, 2, 2, 2, 2)}, r"multipliers: \(1, 2, 2, 2, 2\) halves a 8x8 image"),
+        (DenoisingGenerator, {"multipliers": (1, 2, 2, 2, 2)}, r"multipliers: \(1, 2, 2, 2, 2\) halves 8x8 images"),
         (DenoisingGenerator, {"latent": -1}, "latent: -1 must be at least 0"),
         (DenoisingGenerator, {"shape": (2,)}, "name: DenoisingGenerator is for images"),
     ],

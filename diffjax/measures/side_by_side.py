@@ -9,7 +9,7 @@ from diffjax import metrics as m
 from diffjax.errors import UserError
 
 
-def beside(files: Sequence[Path]) -> str:
+def side_by_side(files: Sequence[Path]) -> str:
     """The scores that all these files have, a column each, with their mean and spread (n - 1), as a table for a person.
 
     Raises UserError for a file that is none of `evaluate`'s, for files that share no score, and, naming every field

@@ -38,7 +38,7 @@ def _check_player(game: "GAN", player: str, given: set[str], field: str) -> None
     kind = kind_of(getattr(game, player))
     _self, *inputs = inspect.signature(kind.__call__).parameters.values()
     needed, taken = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
-    given = given | set(game.besides)
+    given = given | set(game.extra_names)
     if not needed <= given <= taken or (field and not hasattr(kind, field)):
         lacks = f", or has no {field}" if field else ""
         raise UserError(
@@ -70,7 +70,7 @@ def _check_labels(game: "GAN") -> None:
         raise UserError("method.conditional: true, but the data set has no labels; it must be false")
     if game.auxiliary and not game.conditional:
         raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes; method.conditional must be true")
-    if game.auxiliary and game.reads:
+    if game.auxiliary and game.reads_captions:
         raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes, and captions are shown here; use 0")
     if game.auxiliary and getattr(game.critic(), "conditioning", "projection") != "projection":
         raise UserError(

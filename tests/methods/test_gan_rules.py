@@ -50,7 +50,7 @@ def test_impossible_settings_are_the_users_mistake():
     with pytest.raises(UserError, match="watchman.most_diversity: 0.001 is not above 0.01"):
         Watchman(most_diversity=0.001)
     with pytest.raises(UserError, match="size: 6 is .* groups of 4 .method.packing, .*minibatch_std.; 4 and 8 are"):
-        check_batch(6, layout("jit", 1), together=gan(packing=4).together)
+        check_batch(6, layout("jit", 1), group=gan(packing=4).group)
     with pytest.raises(UserError, match="sampler.steps: 2 must be 1"):
         Latent(steps=2)
     with pytest.raises(UserError, match="sampler.truncation: -1"):

@@ -1,0 +1,78 @@
+"""What the fields of networks may be. A mistake is one line, which names the field by the slot that its network fills.
+
+Networks check their fields when they are built, before anything is computed. `slot` is the method's: "network", or the
+"generator" and "discriminator" of a game.
+"""
+
+from flax import linen as nn
+
+from diffjax.errors import UserError
+
+SMALLEST = range(4, 8)  # sides of the smallest feature maps: one of these fits, or none (8 would halve to 4)
+POINTS = {"network": "mlp", "generator": "mlp_generator", "discriminator": "mlp_discriminator"}  # networks of them
+
+
+def check_counts(slot: str, network: nn.Module, **least: int) -> None:
+    """Raises UserError unless the network's fields are at least so much, of a tuple all its numbers."""
+    for field, low in least.items():
+        value = getattr(network, field)
+        if min(value if isinstance(value, tuple) else (value,), default=low) < low:
+            raise UserError(f"method.{slot}.{field}: {value} must be at least {low}")
+
+
+def check_positive(slot: str, network: nn.Module, *fields: str) -> None:
+    """Raises UserError unless these fields are above 0."""
+    for field in fields:
+        if not getattr(network, field) > 0:
+            raise UserError(f"method.{slot}.{field}: {getattr(network, field)} must be positive")
+
+
+def check_dropout(slot: str, network: nn.Module) -> None:
+    """Raises UserError unless something is left of what is dropped."""
+    if not 0 <= network.dropout < 1:
+        raise UserError(f"method.{slot}.dropout: {network.dropout} must be at least 0 and less than 1")
+
+
+def check_choice(slot: str, network: nn.Module, field: str, allowed: tuple[str, ...]) -> None:
+    """Raises UserError unless a field is one of what is allowed."""
+    if getattr(network, field) not in allowed:
+        raise UserError(f"method.{slot}.{field}: {getattr(network, field)!r} is not one of {', '.join(allowed)}")
+
+
+def check_images(slot: str, network: nn.Module) -> None:
+    """Raises UserError unless the examples are images [height, width, channels]."""
+    if len(network.shape) != 3:
+        raise UserError(
+            f"method.{slot}.name: {type(network).__name__} is for images, and an example of these data has shape "
+            f"{network.shape}; use {POINTS[slot]}"
+        )
+
+
+def check_halvings(slot: str, network: nn.Module, field: str, halvings: int) -> None:
+    """Raises UserError unless both sides of the images can be halved as often as a field of the network says."""
+    check_images(slot, network)
+    height, width, _ = network.shape
+    if height % 2**halvings or width % 2**halvings:
+        common = height | width  # its lowest set bit: the largest power of 2 that divides both sides
+        most = (common & -common).bit_length() - 1
+        raise UserError(
+            f"method.{slot}.{field}: {getattr(network, field)} halves {height}x{width} images {halvings} times; "
+            f"their sides can be halved {most} times at most"
+        )
+
+
+def stages_for(slot: str, network: nn.Module) -> tuple[int, tuple[int, int]]:
+    """(number of doublings, smallest height and width) of the network's images [height, width, channels].
+
+    Raises UserError unless both sides are 4, 5, 6 or 7 times one and the same power of two, at least 2.
+    """
+    check_images(slot, network)
+    for stages in range(1, max(network.shape[:2]).bit_length()):
+        height, width = (side / 2**stages for side in network.shape[:2])
+        if height in SMALLEST and width in SMALLEST:
+            return stages, (int(height), int(width))
+    size = "x".join(map(str, network.shape))
+    raise UserError(
+        f"method.{slot}.name: {type(network).__name__} cannot have the {size} of data.name and data.size; both sides "
+        "must be 4, 5, 6 or 7 times 2, 4, 8, 16, ..."
+    )
