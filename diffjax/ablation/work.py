@@ -81,8 +81,8 @@ def _own_state(task: Task, root: Path) -> State:
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     """Trains and measures.
 
-    Raises UserError if the run is in another process's hands, or cannot be run as planned; Raised, once all that can be
-    done is done, if its code raised an exception.
+    Raises UserError if the run is in another process's hands, or cannot be run as planned; once all that can be done is
+    done, also for a mistake met on the way, and Raised if its code raised an exception.
     """
     workdir = task.workdir(root)
     if _own_state(task, root).status in ENDED:
@@ -103,7 +103,7 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
         forget(workdir)
         _each(task, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
         if not (workdir / FILM).is_dir():  # last: it is only to be looked at
-            with noted(task.id, workdir, RUN):
+            with noted(task.id, workdir, FILM):
                 _film(workdir)
 
 

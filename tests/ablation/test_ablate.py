@@ -190,6 +190,7 @@ def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):
     task = tasks(read(moons).budget("minute"), tmp_path)[0]
     with Hold(task.workdir(tmp_path)), pytest.raises(Taken, match="in use by a live process"):
         work(task, tmp_path, quiet)
+    assert state_of(task, tmp_path)[:2] == ("not run", ""), "that is no reason for it to be missing"
     words = ["ablate", str(moons), "--budget=minute", f"--workdir={tmp_path}", f"--run={task.id}"]
     with Hold(task.workdir(tmp_path)):
         assert launch.main(words) == 75
