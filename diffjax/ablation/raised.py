@@ -50,13 +50,11 @@ def noted(run: str, workdir: Path, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except Taken:
-        raise
-    except UserError as error:
-        _note(workdir, name, {"said": str(error), "mistake": True})
-        raise
     except Exception as error:
-        if of_the_machine(error):
+        if isinstance(error, Taken) or of_the_machine(error):
+            raise
+        if isinstance(error, UserError):
+            _note(workdir, name, {"said": str(error), "mistake": True})
             raise
         traceback.print_exc()
         said = f"raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}".removesuffix(": ")
@@ -71,6 +69,8 @@ def _note(workdir: Path, name: str, content: dict[str, Any]) -> None:
 
 def of_the_machine(error: Exception) -> bool:
     """Whether this is no memory, a full disk or a lost device: nothing that the code of the run is to blame for."""
+    if isinstance(error, UserError):  # which says so in a line
+        error = error.__cause__
     if isinstance(error, JaxRuntimeError):
         return str(error).startswith(OF_DEVICES)
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in OF_DISKS)

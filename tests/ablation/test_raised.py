@@ -138,7 +138,11 @@ def test_so_is_a_data_set_that_is_missing_where_all_is_judged_by_what_sees_it(in
     assert shown.out == "" and not ledger.place_of(read(inverses)).exists()
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device")])
+NO_ROOM = UserError("--workdir: no room to save a checkpoint")
+NO_ROOM.__cause__ = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device"), NO_ROOM])
 def test_what_the_machine_is_to_blame_for_is_not_written_down(inverses, tmp_path, error):
     (task,), root = tasks(read(inverses).budget("hour"), tmp_path), tmp_path
 
