@@ -8,6 +8,7 @@ from typing import Any
 from diffjax import metrics as m
 from diffjax.errors import Diverged, UserError
 from diffjax.measures.contract import Measuring, Score, Sets
+from diffjax.metrics.better import is_error
 from diffjax.workdir import surroundings
 from diffjax.writer import write_json
 
@@ -82,7 +83,8 @@ def table(scores: list[Score]) -> str:
     """Scores as a table for a person: the value, beside what it would be at best, and why; below what to beware of."""
     rows = [("metric", "this run", "at best", "which is")]
     for score in scores:
-        reference = "" if score.at_best is None else f"{score.at_best:.4g}"
+        told = score.at_best is not None and not is_error(score.name)  # which is not 0 of the best model either
+        reference = f"{score.at_best:.4g}" if told else ""
         rows.append((score.name, f"{score.value:.4g}", reference, score.meaning))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]

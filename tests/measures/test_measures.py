@@ -16,6 +16,7 @@ from diffjax.drawing.sheets import by_class
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
 from diffjax.evaluate import evaluate
+from diffjax.measures import Score
 from diffjax.measures.report import table
 from diffjax.parallel import layout
 from diffjax.run import Experiment, load
@@ -60,6 +61,16 @@ def test_frechet_pixels_is_the_distance_of_the_pixels_themselves():
     assert found.protocol["reference"] == 359
     assert found.protocol["features"]["network"] == "pixels"
     assert "64 images span at most 63 of 64 dimensions" in found.warning and found.warning in table([found])
+
+
+def test_the_table_says_of_an_error_no_best():
+    shown = table(
+        [Score("kid_pixels", 0.2, 0.01, "others", {}), Score("kid_pixels_standard_error", 0.1, 0.0, "of", {})]
+    )
+    assert [line.split() for line in shown.splitlines()[2:]] == [
+        ["kid_pixels", "0.2", "0.01", "others"],
+        ["kid_pixels_standard_error", "0.1", "of"],
+    ]
 
 
 def test_the_reference_may_be_the_training_split_and_the_floor_is_then_of_held_out_images():
