@@ -170,12 +170,12 @@ def _film(workdir: Path) -> None:
 
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:
-    """One evaluation, written whole or not at all; what cannot be measured is written down as failed."""
+    """One evaluation, written whole or not at all; that of samples that are no numbers is written down as failed."""
     config = elsewhere(evaluation.config)
     run = load(workdir, config, evaluation.checkpoint)
     choice = choose(config.eval.metrics, run.experiment)
     evidence = Evidence(run.experiment, run.state, config.eval.num, config.seed, choice, run.weights, say=say)
-    evaluate(evidence, workdir, run.step, evaluation.path(workdir), code=evaluation.code)
+    evaluate(evidence, workdir, run.step, evaluation.path(workdir), whole=True, code=evaluation.code)
 
 
 def set_aside(task: Task, root: Path) -> list[Path]:

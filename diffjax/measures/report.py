@@ -13,6 +13,7 @@ from diffjax.workdir import surroundings
 from diffjax.writer import write_json
 
 UNMEASURED = "not measured: "  # what a score's meaning begins with that has no value
+NOT_FINITE = "not_finite"  # the score that counts the samples that are no numbers, if there are any
 
 
 def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
@@ -27,14 +28,17 @@ def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
 
 
 def check_measured(scores: list[Score]) -> None:
-    """Raises Diverged, with the reason, if a metric could not measure the samples: a table of NaN is no success."""
+    """Raises, with the reason, if something could not be measured: a table of NaN is no success.
+
+    Diverged where samples are no numbers; UserError for every other reason, as it says nothing of the run.
+    """
     names: dict[str, list[str]] = {}
     for score in scores:
         if score.meaning.startswith(UNMEASURED):
             names.setdefault(score.meaning.removeprefix(UNMEASURED), []).append(score.name)
     if names:
         said = "; ".join(f"{', '.join(of)} could not be measured: {reason}" for reason, of in names.items())
-        raise Diverged(f"evaluate: {said} (written as NaN)")
+        raise (Diverged if NOT_FINITE in (score.name for score in scores) else UserError)(f"evaluate: {said}")
 
 
 def check_place(path: Path, flag: str, ending: str) -> None:

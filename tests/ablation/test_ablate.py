@@ -15,6 +15,7 @@ from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import state_of, work
 from diffjax.errors import Taken, UserError
+from diffjax.measures import METRICS
 from diffjax.workdir import Hold, processor
 from tests import tiny
 
@@ -119,6 +120,23 @@ def test_a_missing_measurement_alone_is_made_up_for_to_the_same_number(finished)
     work(plan[0], root, quiet)
     assert json.loads(gone.read_text())["metrics"] == before["metrics"]
     assert (workdir / "result.json").stat().st_mtime_ns == trained
+
+
+def test_a_mistake_that_a_metric_meets_is_no_result_of_the_run(finished, monkeypatch):
+    _, plan, root = finished
+    gone = plan[0].evaluations[1].path(plan[0].workdir(root))
+    gone.unlink()
+
+    def mistaken(e):
+        raise UserError("data: example 7 cannot be read")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="example 7 cannot be read"):
+        patch.setitem(METRICS, "energy", METRICS["energy"]._replace(function=mistaken))
+        work(plan[0], root, quiet)
+    said = "evaluate: energy_distance could not be measured: data: example 7 cannot be read"
+    assert state_of(plan[0], root)[:2] == ("trained", said) and not gone.exists()
+    work(plan[0], root, quiet)
+    assert state_of(plan[0], root).status == "done"
 
 
 def test_the_smoke_test_is_not_kept_and_missing_cells_are_values(finished, capsys):
