@@ -15,7 +15,7 @@ from diffjax.measures.report import NOT_FINITE, check_measured, measure, record,
 from diffjax.metrics.better import better
 from diffjax.run import Experiment
 from diffjax.state import TrainState
-from diffjax.writer import Writer
+from diffjax.writer import Writer, read_json, strict
 
 
 class Watch(NamedTuple):
@@ -110,6 +110,20 @@ def evaluate(
         for name, image in evidence.pictures.items():
             pictures.save_png(written.with_name(f"{written.stem}-{name}.png"), image)
     return scores
+
+
+def measured_by(workdir: Path, values: dict[str, Any], step: int) -> dict[str, str]:
+    """{"evaluation": ID} of the file in `evals/` that says how values were measured; {} where none of them was.
+
+    Where several files have these values it is that of the last step, up to `step`.
+    """
+    asked = strict({name.removeprefix("eval/"): value for name, value in values.items() if name.startswith("eval/")})
+    ids: dict[int, str] = {}
+    for content in map(read_json, (workdir / "evals").glob("*.json") if asked else ()):
+        at = content["provenance"].get("step", step + 1)  # others' images are of no step
+        if at <= step and asked.items() <= {score["name"]: score["value"] for score in content["metrics"]}.items():
+            ids[at] = content["id"]
+    return {"evaluation": ids[max(ids)]} if ids else {}
 
 
 def _warned(score: Score, evidence: Evidence) -> Score:
