@@ -1,5 +1,6 @@
 """Watching a run: a flat list of (name, every, function), looks at the state just reached."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,14 +8,14 @@ from typing import Any, NamedTuple
 from diffjax import parallel, pictures
 from diffjax.config import flatten
 from diffjax.drawing.sheets import by_class, first, picture, pictured
-from diffjax.errors import UserError
+from diffjax.errors import Diverged, UserError
 from diffjax.measures import Choice, Evidence, Score, choose
 from diffjax.measures.beware import with_warning
-from diffjax.measures.report import measure, record, table
+from diffjax.measures.report import NOT_FINITE, check_measured, measure, record, table
 from diffjax.metrics.better import better
 from diffjax.run import Experiment
 from diffjax.state import TrainState
-from diffjax.writer import Writer
+from diffjax.writer import Writer, read_json, strict
 
 
 class Watch(NamedTuple):
@@ -74,12 +75,15 @@ def _check_best(best: str, choice: Choice) -> None:
         raise UserError(f"eval.best: {best!r} says nothing of how good a run is; choose among {fitting}")
 
 
-def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = None, **provenance: Any) -> list[Score]:
+def evaluate(
+    evidence: Evidence, workdir: Path, step: int, place: Path | None = None, whole: bool = False, **provenance: Any
+) -> list[Score]:
     """Computes the chosen metrics and writes them, with protocol and provenance, to `evals/ID.json`; pictures beside.
 
     `place` is another folder for that, or the .json file itself; further `provenance` is written down beside ours.
 
-    What a metric cannot measure, such as samples that are no numbers, says something of the run and does not end it.
+    What a metric cannot measure is NaN, and does not end a run. Raises UserError, if `whole`, before anything is
+    written, where that is for another reason than samples that are no numbers, which says nothing of the run.
     """
     experiment = evidence.experiment
     scores = [_warned(score, evidence) for score in measure(evidence, evidence.choice.metrics)]
@@ -88,7 +92,10 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
     if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
         evidence.pictures["classes"] = by_class(evidence.unchecked, experiment.method.space)
     if evidence.has_drawn and evidence.unchecked.not_finite:
-        scores.append(Score("not_finite", float(evidence.unchecked.not_finite), 0.0, "samples that are no numbers", {}))
+        scores.append(Score(NOT_FINITE, float(evidence.unchecked.not_finite), 0.0, "samples that are no numbers", {}))
+    if whole:
+        with contextlib.suppress(Diverged):
+            check_measured(scores)
     provenance |= {
         "step": step,
         "seed": evidence.seed,
@@ -103,6 +110,20 @@ def evaluate(evidence: Evidence, workdir: Path, step: int, place: Path | None = 
         for name, image in evidence.pictures.items():
             pictures.save_png(written.with_name(f"{written.stem}-{name}.png"), image)
     return scores
+
+
+def measured_by(workdir: Path, values: dict[str, Any], step: int) -> dict[str, str]:
+    """{"evaluation": ID} of the file in `evals/` that says how values were measured; {} where none of them was.
+
+    Where several files have these values it is that of the last step, up to `step`.
+    """
+    asked = strict({name.removeprefix("eval/"): value for name, value in values.items() if name.startswith("eval/")})
+    ids: dict[int, str] = {}
+    for content in map(read_json, (workdir / "evals").glob("*.json") if asked else ()):
+        at = content["provenance"].get("step", step + 1)  # others' images are of no step
+        if at <= step and asked.items() <= {score["name"]: score["value"] for score in content["metrics"]}.items():
+            ids[at] = content["id"]
+    return {"evaluation": ids[max(ids)]} if ids else {}
 
 
 def _warned(score: Score, evidence: Evidence) -> Score:

@@ -18,7 +18,7 @@ from diffjax import replay, window
 from diffjax.checkpoint import Checkpoints
 from diffjax.data import Stream
 from diffjax.errors import Diverged, UserError
-from diffjax.evaluate import Watch, evaluations
+from diffjax.evaluate import Watch, evaluations, measured_by
 from diffjax.health import Health
 from diffjax.interrupts import Stop, Trace
 from diffjax.keys import Role
@@ -63,7 +63,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
                 write_json(workdir / "result.json", result)
             result["reason"] += "; " + why(experiment, workdir, checkpoints, result)
         if best := checkpoints.best():
-            result["best"] = best
+            result["best"] = best | measured_by(workdir, best, best["step"])
+        result |= measured_by(workdir, result.get("metrics", {}), result["step"])
         if is_main() and result["status"] != "stopped":
             write_json(workdir / "result.json", result)
     if result["status"] == "failed":

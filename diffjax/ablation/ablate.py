@@ -11,6 +11,7 @@ from diffjax.ablation.experiment import Experiment, read
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.plan import Task, tasks, waves
 from diffjax.ablation.progress import Show
+from diffjax.ablation.raised import mistakes
 from diffjax.ablation.work import ENDED, is_over, set_aside, state_of, work
 from diffjax.errors import UserError
 from diffjax.progress import aside
@@ -101,8 +102,14 @@ def run_one(path: str, budget: str, root: Path, task_id: str) -> None:
 
 
 def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> Cells:
-    """Collects the cells, writes them into the ledger, and prints the table as the ledger has it now."""
+    """Collects the cells, writes them into the ledger, and prints the table as the ledger has it now.
+
+    Raises UserError, with nothing written, where nothing came of the plan but a mistake of the user's.
+    """
     cells = collect(experiment, experiment.budget(name), plan, root)
+    found = mistakes(task.workdir(root) for task in plan)
+    if found and not any(cell.finished for cell in cells.cells):
+        raise UserError(found[0])
     kept = ledger.keep(experiment, name, cells, plan)
     if kept:
         there = [ledger.cells_of(experiment, budget) for budget in experiment.budgets]

@@ -1,24 +1,25 @@
 """Exceptions that end a run of a table, or one of its measurements, written down for whoever asks what became of it.
 
 An exception is no result: nothing is known of what was to be measured. So the table says what was raised, no claim
-counts it, and the same command tries again.
+counts it, and the same command tries again. A mistake of the user's is one of them, said in its own line.
 """
 
 import contextlib
 import errno
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from jax.errors import JaxRuntimeError
 
-from diffjax.errors import NO_ROOM, UserError
+from diffjax.errors import NO_ROOM, Taken, UserError
 from diffjax.parallel import is_main
 from diffjax.writer import read_json, write_json
 
 FOLDER = "raised"  # in a run directory, with a file NAME.json for each
-RUN = "run"  # the NAME of what is no measurement; of one it is the evaluation's id
+RUN = "run"  # the NAME of its training; of a measurement it is the evaluation's id
 OF_DISKS = (*NO_ROOM, errno.EIO, errno.ESTALE, errno.ENOMEM)
 OF_DEVICES = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED")  # what XLA says first
 LONGEST = 300  # characters of a message that a table bears
@@ -35,25 +36,41 @@ def raised(workdir: Path, *names: str) -> str:
     return next((read_json(path)["said"] for path in paths if path.is_file()), "")
 
 
+def mistakes(workdirs: Iterable[Path]) -> list[str]:
+    """What the user got wrong, where nothing else was raised in these run directories; [] where something was."""
+    notes = [read_json(path) for workdir in workdirs for path in sorted((workdir / FOLDER).glob("*.json"))]
+    return [note["said"] for note in notes] if all(note.get("mistake") for note in notes) else []
+
+
 @contextlib.contextmanager
 def noted(run: str, workdir: Path, name: str) -> Iterator[None]:
-    """Shows an exception, writes it down, and raises Raised for it; leaves those that say nothing of the code."""
+    """Writes an exception down, but those that say nothing of what is run: the machine's, and Taken.
+
+    Raises a UserError again; for others, which are shown first, Raised.
+    """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        if of_the_machine(error):
+        if isinstance(error, Taken) or of_the_machine(error):
+            raise
+        if isinstance(error, UserError):
+            _note(workdir, name, {"said": str(error), "mistake": True})
             raise
         traceback.print_exc()
         said = f"raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}".removesuffix(": ")
-        if is_main():
-            write_json(workdir / FOLDER / f"{name}.json", {"said": said})
+        _note(workdir, name, {"said": said})
         raise Raised(f"--run: {run} {said}") from error
+
+
+def _note(workdir: Path, name: str, content: dict[str, Any]) -> None:
+    if is_main():
+        write_json(workdir / FOLDER / f"{name}.json", content)
 
 
 def of_the_machine(error: Exception) -> bool:
     """Whether this is no memory, a full disk or a lost device: nothing that the code of the run is to blame for."""
+    if isinstance(error, UserError):  # which says so in a line
+        error = error.__cause__
     if isinstance(error, JaxRuntimeError):
         return str(error).startswith(OF_DEVICES)
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in OF_DISKS)

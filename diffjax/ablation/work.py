@@ -81,8 +81,8 @@ def _own_state(task: Task, root: Path) -> State:
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     """Trains and measures.
 
-    Raises UserError if the run is in another process's hands, or cannot be run as planned; Raised, once all that can be
-    done is done, if its code raised an exception.
+    Raises UserError if the run is in another process's hands, or cannot be run as planned; once all that can be done is
+    done, also for a mistake met on the way, and Raised if its code raised an exception.
     """
     workdir = task.workdir(root)
     if _own_state(task, root).status in ENDED:
@@ -103,7 +103,7 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
         forget(workdir)
         _each(task, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
         if not (workdir / FILM).is_dir():  # last: it is only to be looked at
-            with noted(task.id, workdir, RUN):
+            with noted(task.id, workdir, FILM):
                 _film(workdir)
 
 
@@ -170,12 +170,12 @@ def _film(workdir: Path) -> None:
 
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:
-    """One evaluation, written whole or not at all; what cannot be measured is written down as failed."""
+    """One evaluation, written whole or not at all; that of samples that are no numbers is written down as failed."""
     config = elsewhere(evaluation.config)
     run = load(workdir, config, evaluation.checkpoint)
     choice = choose(config.eval.metrics, run.experiment)
     evidence = Evidence(run.experiment, run.state, config.eval.num, config.seed, choice, run.weights, say=say)
-    evaluate(evidence, workdir, run.step, evaluation.path(workdir), code=evaluation.code)
+    evaluate(evidence, workdir, run.step, evaluation.path(workdir), whole=True, code=evaluation.code)
 
 
 def set_aside(task: Task, root: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from diffjax.errors import UserError
 from diffjax.measures import classes
 from diffjax.measures.contract import Choice, Counts, Measuring
 from diffjax.measures.names import PRDC, SHORT, score_names
-from diffjax.measures.possible import check
+from diffjax.measures.possible import check, check_prompts
 from diffjax.measures.table import BY_FEATURES, METRICS, is_stacked
 from diffjax.methods.classifier import Classifier
 from diffjax.metrics.features import FEATURES, Extractor, check_choice
@@ -25,6 +25,8 @@ def choose(names: Iterable[str], experiment: Experiment, num: int = 0) -> Choice
     Raises UserError unless all of them exist, make sense, have what they need, and can be had of so many images.
     """
     metrics, evaluation = find(names, experiment), experiment.config.eval
+    if "variety" in metrics:
+        check_prompts(num or evaluation.num, experiment.method.space.prompts)
     judge = judge_of(experiment, metrics)
     if any(name.endswith(":classifier") for name in metrics) and is_stacked(experiment):
         raise UserError("eval.features: 'classifier' sees single digits, not stacked ones; take stacked_modes")

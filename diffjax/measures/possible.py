@@ -1,4 +1,7 @@
-"""What forbids a metric of images, as far as it is known before anything is embedded."""
+"""What forbids a metric of images, as far as it is known before anything is drawn or embedded."""
+
+from collections import Counter
+from collections.abc import Sequence
 
 from diffjax import metrics as m
 from diffjax.errors import UserError
@@ -33,6 +36,14 @@ def check(metric: str, network: Extractor, counts: Counts) -> None:
     for which, given, least in (("samples", counts.samples, samples), (against, there, others)):
         if given < least:
             raise UserError(f"{which}: {given} images; {metric} needs at least {least}, as {why}")
+
+
+def check_prompts(num: int, prompts: Sequence[str]) -> None:
+    """Raises UserError unless two prompts have two of so many samples, of each prompt in turn, as 'variety' needs."""
+    samples_of = Counter(prompts[i % len(prompts)] for i in range(num))
+    if sum(samples > 1 for samples in samples_of.values()) < 2:
+        said = f"{num} samples have no two prompts in common"
+        raise UserError(f"eval.num: {said}; for 'variety' take {2 * len(prompts)}")
 
 
 def _extrapolation(metric: str, network: Extractor) -> tuple[int, int, str]:

@@ -8,10 +8,12 @@ from typing import Any
 from diffjax import metrics as m
 from diffjax.errors import Diverged, UserError
 from diffjax.measures.contract import Measuring, Score, Sets
+from diffjax.metrics.better import is_error
 from diffjax.workdir import surroundings
 from diffjax.writer import write_json
 
 UNMEASURED = "not measured: "  # what a score's meaning begins with that has no value
+NOT_FINITE = "not_finite"  # the score that counts the samples that are no numbers, if there are any
 
 
 def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
@@ -26,14 +28,17 @@ def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
 
 
 def check_measured(scores: list[Score]) -> None:
-    """Raises Diverged, with the reason, if a metric could not measure the samples: a table of NaN is no success."""
+    """Raises, with the reason, if something could not be measured: a table of NaN is no success.
+
+    Diverged where samples are no numbers; UserError for every other reason, as it says nothing of the run.
+    """
     names: dict[str, list[str]] = {}
     for score in scores:
         if score.meaning.startswith(UNMEASURED):
             names.setdefault(score.meaning.removeprefix(UNMEASURED), []).append(score.name)
     if names:
         said = "; ".join(f"{', '.join(of)} could not be measured: {reason}" for reason, of in names.items())
-        raise Diverged(f"evaluate: {said} (written as NaN)")
+        raise (Diverged if NOT_FINITE in (score.name for score in scores) else UserError)(f"evaluate: {said}")
 
 
 def check_place(path: Path, flag: str, ending: str) -> None:
@@ -82,7 +87,8 @@ def table(scores: list[Score]) -> str:
     """Scores as a table for a person: the value, beside what it would be at best, and why; below what to beware of."""
     rows = [("metric", "this run", "at best", "which is")]
     for score in scores:
-        reference = "" if score.at_best is None else f"{score.at_best:.4g}"
+        told = score.at_best is not None and not is_error(score.name)  # which is not 0 of the best model either
+        reference = f"{score.at_best:.4g}" if told else ""
         rows.append((score.name, f"{score.value:.4g}", reference, score.meaning))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]

@@ -12,13 +12,18 @@ GREATEST = (
     "accuracy", "classes", "confidence*", "stacked_modes", "stacked_modes_single_hit", "alignment_*", "variety",
     "parzen", "bound", "K", "K_gain",
 )  # fmt: skip
-NEITHER = ("*_standard_error", "*_std")  # how sure a score is, not how good
+ERRORS = ("*_standard_error", "*_std")
 
 
 def better(score: str) -> Literal["least", "greatest", ""]:
     """ "" for what is neither: an error, a term of a sum, what real images get."""
-    if any(fnmatch(score, pattern) for pattern in NEITHER):
+    if is_error(score):
         return ""
     if any(fnmatch(score, pattern) for pattern in LEAST):
         return "least"
     return "greatest" if any(fnmatch(score, pattern) for pattern in GREATEST) else ""
+
+
+def is_error(score: str) -> bool:
+    """Whether it says how sure another score is, not how good a model."""
+    return any(fnmatch(score, pattern) for pattern in ERRORS)

@@ -15,6 +15,7 @@ from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import state_of, work
 from diffjax.errors import Taken, UserError
+from diffjax.measures import METRICS
 from diffjax.workdir import Hold, processor
 from tests import tiny
 
@@ -121,6 +122,23 @@ def test_a_missing_measurement_alone_is_made_up_for_to_the_same_number(finished)
     assert (workdir / "result.json").stat().st_mtime_ns == trained
 
 
+def test_a_mistake_that_a_metric_meets_is_no_result_of_the_run(finished, monkeypatch):
+    _, plan, root = finished
+    gone = plan[0].evaluations[1].path(plan[0].workdir(root))
+    gone.unlink()
+
+    def mistaken(e):
+        raise UserError("data: example 7 cannot be read")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="example 7 cannot be read"):
+        patch.setitem(METRICS, "energy", METRICS["energy"]._replace(function=mistaken))
+        work(plan[0], root, quiet)
+    said = "evaluate: energy_distance could not be measured: data: example 7 cannot be read"
+    assert state_of(plan[0], root)[:2] == ("trained", said) and not gone.exists()
+    work(plan[0], root, quiet)
+    assert state_of(plan[0], root).status == "done"
+
+
 def test_the_smoke_test_is_not_kept_and_missing_cells_are_values(finished, capsys):
     experiment, plan, root = finished
     for task in plan:
@@ -190,6 +208,7 @@ def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):
     task = tasks(read(moons).budget("minute"), tmp_path)[0]
     with Hold(task.workdir(tmp_path)), pytest.raises(Taken, match="in use by a live process"):
         work(task, tmp_path, quiet)
+    assert state_of(task, tmp_path)[:2] == ("not run", ""), "that is no reason for it to be missing"
     words = ["ablate", str(moons), "--budget=minute", f"--workdir={tmp_path}", f"--run={task.id}"]
     with Hold(task.workdir(tmp_path)):
         assert launch.main(words) == 75

@@ -1,4 +1,4 @@
-"""A run whose code raises an exception: the table says what, no claim counts it, and it is tried again."""
+"""A run ended by an exception or a mistake: the table says which, no claim counts it, and it is tried again."""
 
 import contextlib
 import json
@@ -9,10 +9,12 @@ import pytest
 import launch
 from diffjax.ablation import ledger, local, work
 from diffjax.ablation.ablate import finish
+from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
-from diffjax.ablation.raised import Raised
+from diffjax.ablation.raised import Raised, raised
 from diffjax.ablation.work import state_of
+from diffjax.errors import UserError
 from diffjax.measures import Score
 from diffjax.measures.report import record
 from diffjax.writer import write_json
@@ -27,6 +29,14 @@ def inverse(seed, x):
 BUDGETS = {"hour": Budget("", computed(inverse, 1) * vary("x", {0: {"x": 0}, 1: {"x": 1}}), {"inverse": "value"}, 1)}
 """
 SAID = "raised ZeroDivisionError: division by zero"
+TABULATED = INVERSES.replace("import *", "import *\nfrom pathlib import Path\nfrom diffjax.errors import UserError")
+TABULATED = TABULATED.replace(
+    """    return {"value": 1 / x}""",
+    """    if not Path(__file__).with_name(f"{x}.txt").is_file():
+        raise UserError(f"table: there is no file {x}.txt; make one")
+    return {"value": 1.0 + x}""",
+)
+MISTAKE = "table: there is no file 0.txt; make one"
 
 
 @pytest.fixture
@@ -75,7 +85,64 @@ def test_a_place_whose_function_raises_is_failed_with_the_reason_until_it_is_men
     assert [dict(cell.values["inverse"]) for cell in cells] == [{0: 2.0}, {0: 1.0}]
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device")])
+@pytest.fixture
+def tabulated(inverses):
+    """An experiment that computes a place where there is a file for it, and says where there is none."""
+    inverses.write_text(TABULATED)
+    return inverses
+
+
+@pytest.mark.usefixtures("here")
+def test_a_mistake_at_one_place_is_failed_with_its_line_until_it_is_mended(tabulated, tmp_path, capsys):
+    words = ["ablate", str(tabulated), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]
+    (task,) = tasks(read(tabulated).budget("hour"), tmp_path / "runs")
+    workdir = task.workdir(tmp_path / "runs")
+    tabulated.with_name("1.txt").touch()
+    for _ in range(2):
+        assert launch.main(words) == 2
+        shown = capsys.readouterr()
+        assert f"{task.id}: {MISTAKE} (see {workdir / 'log.txt'})" in shown.err
+        assert "| 0 | failed |" in shown.out and f"seed 0 was not measured: {MISTAKE}" in shown.out
+        assert "| 1 | 2 | 1 |" in shown.out and "| inverses fall | **not decided** |" in shown.out
+    log = (workdir / "log.txt").read_text()
+    assert log.count(f"launch.py: {MISTAKE}") == 2 and "Traceback" not in log
+    first, second = json.loads(ledger.place_of(read(tabulated)).read_text())["budgets"]["hour"]["cells"]
+    assert (first["status"], first["blocked"], second["status"]) == ("failed", {"0": MISTAKE}, "done")
+    tabulated.with_name("0.txt").touch()
+    assert launch.main(words) == 0
+    assert MISTAKE not in "".join(capsys.readouterr()) and MISTAKE not in ledger.place_of(read(tabulated)).read_text()
+    assert raised(workdir, *(evaluation.id for evaluation in task.evaluations)) == "", "nothing is left of it"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_mistake_that_keeps_all_from_being_measured_is_one_line_and_not_kept(tabulated, tmp_path, capsys):
+    words = ["ablate", str(tabulated), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]
+    assert launch.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[-1] == f"launch.py: {MISTAKE}" and shown.out == "" and shown.err.count(MISTAKE) == 1
+    assert not ledger.place_of(read(tabulated)).exists()
+    for x in (0, 1):
+        tabulated.with_name(f"{x}.txt").touch()
+    assert launch.main(words) == 0
+    assert "| 0 | 1 |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+def test_so_is_a_data_set_that_is_missing_where_all_is_judged_by_what_sees_it(inverses, tmp_path, monkeypatch, capsys):
+    judge = 'computed(inverse, 1) * setting(judge=Run.of("configs/classifier.py:mnist", train__steps=2))'
+    inverses.write_text(INVERSES.replace("seed, x", "seed, x, judge").replace("computed(inverse, 1)", judge))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert launch.main(["ablate", str(inverses), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[-1].startswith("launch.py: data.name: 'tfds:mnist' is not prepared")
+    assert shown.out == "" and not ledger.place_of(read(inverses)).exists()
+
+
+NO_ROOM = UserError("--workdir: no room to save a checkpoint")
+NO_ROOM.__cause__ = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device"), NO_ROOM])
 def test_what_the_machine_is_to_blame_for_is_not_written_down(inverses, tmp_path, error):
     (task,), root = tasks(read(inverses).budget("hour"), tmp_path), tmp_path
 
@@ -118,6 +185,30 @@ def test_a_trained_run_that_raises_says_so_of_what_it_lacks_and_goes_on(name, lo
     assert [cell.status for cell in cells] == ["failed"] * lost + ["done"] * (4 - lost)
     if lost:
         assert cells[0].said == "seed 0 was not measured: raised TypeError: no such thing" and not cells[0].failed
+    else:  # what is measured later does not have the film's reason
+        plan[0].evaluations[0].path(plan[0].workdir(tmp_path)).unlink()
+        assert state_of(plan[0], tmp_path)[:2] == ("trained", "")
     work.work(plan[0], tmp_path, quiet)
     assert state_of(plan[0], tmp_path)[:2] == ("done", "")
     assert {cell.status for cell in finish(experiment, "minute", plan, tmp_path).cells} == {"done"}
+
+
+def test_a_mistake_in_one_run_is_failed_of_its_seed_and_the_other_seed_goes_on(tmp_path, monkeypatch):
+    experiment = read(HERE / "moons.py")
+    plan = tasks(experiment.budget("hour"), tmp_path)
+
+    def mistaken(config, workdir):
+        raise UserError("train.init_from: there is no such run")
+
+    for function, does in (("train", mistaken), ("_film", quiet), ("_measure", measures)):
+        monkeypatch.setattr(work, function, does)
+    with pytest.raises(UserError, match="train.init_from: there is no such run"):
+        work.work(plan[0], tmp_path, quiet)
+    monkeypatch.setattr(work, "train", trains)
+    work.work(plan[1], tmp_path, quiet)
+    cells = collect(experiment, experiment.budget("hour"), plan, tmp_path).cells
+    assert {(cell.status, cell.said) for cell in cells} == {
+        ("part failed", "seed 0 was not measured: train.init_from: there is no such run")
+    }
+    work.work(plan[0], tmp_path, quiet)
+    assert {cell.status for cell in collect(experiment, experiment.budget("hour"), plan, tmp_path).cells} == {"done"}

@@ -166,6 +166,32 @@ def test_a_run_whose_samples_are_no_numbers_ends_the_command_with_status_3_and_s
     assert not np.isfinite(float(values["frechet_pixels"])) and values["nfe"] == 1 and values["not_finite"] == 20
 
 
+def test_a_mistake_that_shows_only_when_samples_are_there_ends_the_command_with_status_2(tmp_path, capsys, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "numbers.json"
+    train(tiny.gan(train__steps=2, eval__metrics="()"), run)
+
+    def mistaken(e):
+        raise UserError("data: image 7 cannot be read")
+
+    monkeypatch.setitem(measures.METRICS, "nfe", measures.METRICS["nfe"]._replace(function=mistaken))
+    assert launch.main(["evaluate", f"--workdir={run}", "--metrics=frechet:pixels,nfe", f"--out={out}"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "launch.py: evaluate: nfe could not be measured: data: image 7 cannot be read"
+    values = {score["name"]: score["value"] for score in json.loads(out.read_text())["metrics"]}
+    assert np.isfinite(values["frechet_pixels"]) and values["nfe"] == "nan", "what was measured is kept"
+
+
+def test_too_few_samples_to_compare_two_of_a_prompt_are_refused_before_any_is_drawn(tmp_path, capsys):
+    run = tmp_path / "run"
+    train(tiny.shapes(train__steps=1, eval__metrics="()"), run)
+    said = "eval.num: 2 samples have no two prompts in common; for 'variety' take 64"
+    assert said in one_line(capsys, "evaluate", f"--workdir={run}", "--metrics=variety", "--num=2")
+    assert not (run / "evals").exists()
+    assert launch.main(["evaluate", f"--workdir={run}", "--metrics=variety", "--num=64"]) == 0
+    with pytest.raises(UserError, match="no two prompts in common"):
+        train(tiny.shapes(train__steps=1, eval__metrics="variety", eval__num=8), tmp_path / "other")
+
+
 def test_points_that_are_no_numbers_are_near_no_mode_and_it_is_said():
     e = evidence(["modes"], 40, tiny.points, data__name="toy2d:ring")
     found = scores(broken(e))

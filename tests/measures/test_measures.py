@@ -16,6 +16,7 @@ from diffjax.drawing.sheets import by_class
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
 from diffjax.evaluate import evaluate
+from diffjax.measures import Score
 from diffjax.measures.report import table
 from diffjax.parallel import layout
 from diffjax.run import Experiment, load
@@ -60,6 +61,16 @@ def test_frechet_pixels_is_the_distance_of_the_pixels_themselves():
     assert found.protocol["reference"] == 359
     assert found.protocol["features"]["network"] == "pixels"
     assert "64 images span at most 63 of 64 dimensions" in found.warning and found.warning in table([found])
+
+
+def test_the_table_says_of_an_error_no_best():
+    shown = table(
+        [Score("kid_pixels", 0.2, 0.01, "others", {}), Score("kid_pixels_standard_error", 0.1, 0.0, "of", {})]
+    )
+    assert [line.split() for line in shown.splitlines()[2:]] == [
+        ["kid_pixels", "0.2", "0.01", "others"],
+        ["kid_pixels_standard_error", "0.1", "of"],
+    ]
 
 
 def test_the_reference_may_be_the_training_split_and_the_floor_is_then_of_held_out_images():
@@ -218,7 +229,8 @@ def test_the_best_checkpoint_is_kept_beside_the_last_and_both_are_reported(tmp_p
     result = train(config, tmp_path)
     lines = {line["step"]: line for line in tiny.losses(tmp_path)}
     best = min((2, 4, 6), key=lambda step: lines[step]["eval/frechet_pixels"])
-    assert result["best"] == {"step": best, "eval/frechet_pixels": lines[best]["eval/frechet_pixels"]}
+    found = {key: value for key, value in result["best"].items() if key != "evaluation"}
+    assert found == {"step": best, "eval/frechet_pixels": lines[best]["eval/frechet_pixels"]}
     assert result["metrics"]["eval/frechet_pixels"] == lines[6]["eval/frechet_pixels"]
     assert load(tmp_path, step="best").step == best and load(tmp_path).step == 6
 
@@ -281,6 +293,23 @@ def test_a_run_stopped_and_continued_measures_the_same(tmp_path):
     train(tiny.gan(train__steps=2, **watched), tmp_path / "parts")
     train(tiny.gan(train__steps=4, **watched), tmp_path / "parts")
     assert tiny.losses(tmp_path / "whole") == tiny.losses(tmp_path / "parts")
+
+
+def test_a_result_names_the_evaluations_that_its_numbers_are_of(tmp_path):
+    watched = {"eval__metrics": "frechet_pixels,nfe", "eval__every": 2, "train__checkpoint_every": 2}
+    config = tiny.gan(train__steps=6, eval__best="eval/frechet_pixels", **watched)
+    train(config, tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    best = result["best"]
+    for found, step, values in ((result, 6, result["metrics"]), (best, best["step"], best)):
+        written = json.loads((tmp_path / "evals" / f"{found['evaluation']}.json").read_text())
+        scores = {f"eval/{score['name']}": score["value"] for score in written["metrics"]}
+        assert written["provenance"]["step"] == step
+        assert scores["eval/frechet_pixels"] == values["eval/frechet_pixels"]
+    again = train(config, tmp_path)
+    assert (again["evaluation"], again["best"]) == (result["evaluation"], best), "so it says at its end"
+    train(tiny.gan(train__steps=2, eval__metrics="()"), tmp_path / "unmeasured")
+    assert "evaluation" not in json.loads((tmp_path / "unmeasured" / "result.json").read_text())
 
 
 @pytest.mark.slow
