@@ -69,7 +69,7 @@ def ablate(
 def complain(plan: Sequence[Task], root: Path) -> None:
     """Raises UserError, in one line, where something of the plan is still missing, and says why."""
     states = {task.id: state_of(task, root) for task in plan}
-    blocked = [state.said for state in states.values() if state.status == "blocked"]
+    blocked = [state.reason for state in states.values() if state.status == "blocked"]
     missing = [task_id for task_id, state in states.items() if state.status not in ENDED]
     if blocked:
         raise UserError(f"ablate: {len(blocked)} of {len(plan)} runs were not made: {blocked[0]}")

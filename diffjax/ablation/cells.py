@@ -47,13 +47,13 @@ class Cell:
         return "part failed" if self.failed or self.blocked else "done"
 
     @property
-    def said(self) -> str:
+    def reason(self) -> str:
         """Why it is not done."""
         if not self.runs:
             return f"{', '.join(f'{axis} {label}' for axis, label in self.where.items())} is not in this budget"
-        return "; ".join(said for seed in self.runs if (said := self._said(seed)))
+        return "; ".join(said for seed in self.runs if (said := self._reason(seed)))
 
-    def _said(self, seed: int) -> str:
+    def _reason(self, seed: int) -> str:
         if seed in self.failed:
             return f"seed {seed} failed: {self.failed[seed]}"
         if seed in self.blocked:

@@ -182,7 +182,7 @@ class Near(Statement):
         if reason := _not_comparable(self.quantity, one, other):
             return Finding(None, f"{name}: {reason}")
         if one.failed or other.failed:
-            return Finding(None, f"{name}: {'; '.join(cell.said for cell in (one, other) if cell.failed)}")
+            return Finding(None, f"{name}: {'; '.join(cell.reason for cell in (one, other) if cell.failed)}")
         margin = math.copysign(self.share, other.mean(self.quantity))
         above = intervals.of_difference(self.quantity, other, one, level, of_low=1 - margin)
         below = intervals.of_difference(self.quantity, other, one, level, of_low=1 + margin)
@@ -245,7 +245,7 @@ class Fails(Statement):
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
         if not cell.complete:
-            return Finding(None, f"{_name(self.where)}: {cell.said}")
+            return Finding(None, f"{_name(self.where)}: {cell.reason}")
         holds, why = _share_that_fails(cell, level)
         return Finding(holds, f"{_name(self.where)}: {why}")
 
@@ -254,7 +254,7 @@ def _not_comparable(quantity: str, *cells: Cell) -> str:
     """Why nothing can be said of these cells yet, or ever; "" where there is nothing in the way."""
     for cell in cells:
         if not cell.complete:
-            return cell.said
+            return cell.reason
         if quantity in cell.refused:
             return f"refused: {cell.refused[quantity]}"
         if quantity not in cell.values and len(cell.failed) < len(cell.runs):

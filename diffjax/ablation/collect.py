@@ -27,7 +27,7 @@ class Part(NamedTuple):
     seed: int
     run: str  # its id
     status: str  # "done", "failed", "blocked" (it raised, or a run that it needs has failed) or "not run"
-    said: str = ""
+    reason: str = ""
     scores: Mapping[str, Metric] = {}
     made: Mapping[str, Any] = {}  # of what is done or failed: by which code, where, how
 
@@ -66,10 +66,10 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
     measured = {key: _placeless(value, root) for key, value in evaluation.keys.items()}
     how = {"command": _placeless(task.command(), root), "measured with": measured, "evaluation": evaluation.id}
     if state.status == "failed":
-        return Part(task.seed, task.id, "failed", state.said, {}, trained | {"code": [state.code]} | how)
+        return Part(task.seed, task.id, "failed", state.reason, {}, trained | {"code": [state.code]} | how)
     path = evaluation.path(workdir)
     if not path.is_file():
-        said = state.said if state.status == "blocked" else raised(workdir, RUN, evaluation.id)
+        said = state.reason if state.status == "blocked" else raised(workdir, RUN, evaluation.id)
         return Part(task.seed, task.id, "blocked" if said else "not run", _placeless(said, root))
     content = read_json(path)
     of = content["provenance"]
@@ -123,7 +123,7 @@ def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) 
         values=values,
         protocols=protocols,
         refused=refused,
-        failed={part.seed: part.said for part in parts if part.status == "failed"},
-        blocked={part.seed: part.said for part in parts if part.status == "blocked"},
+        failed={part.seed: part.reason for part in parts if part.status == "failed"},
+        blocked={part.seed: part.reason for part in parts if part.status == "blocked"},
         provenance={part.seed: part.made for part in parts if part.made},
     )

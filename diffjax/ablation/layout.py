@@ -37,7 +37,7 @@ def _sheet(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task])
         places: list[Where] = [
             {paper.rows.name: row} | ({paper.columns.name: column} if column else {}) for row in cells.rows()
         ]
-        ours = [said(cells.at(where), quantity.name, plan, usual) for where in places]
+        ours = [text_of(cells.at(where), quantity.name, plan, usual) for where in places]
         there = [paper.published(quantity.name, where) for where in places]
         theirs = [published(value) for value in there]
         if any(ours) or any(theirs):
@@ -67,7 +67,7 @@ def _marks(values: Sequence[Any], quantity: Quantity) -> set[str]:
     return {v.mark if isinstance(v, Marked) else quantity.mark for v in values if v is not None}
 
 
-def said(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:
+def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:
     """Our cell: the mean and spread over its seeds, whose number is said where it is not the usual one.
 
     What else is to be known of it stands in brackets: how many runs failed, whose mean it then is not; that older code
@@ -141,7 +141,7 @@ def _troubles(cells: Cells, most: int = 3) -> list[str]:
     """What went wrong, each said once with the places in which it did, the first few of them by name."""
     places: dict[str, list[str]] = {}
     for cell in cells.cells:
-        said = [cell.said] if "failed" in cell.status else []
+        said = [cell.reason] if "failed" in cell.status else []
         said += [f"{quantity} is refused: {why}" for quantity, why in cell.refused.items()]
         for words in said:
             places.setdefault(words, []).append(", ".join(f"{axis} {label}" for axis, label in cell.where.items()))

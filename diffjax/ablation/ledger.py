@@ -185,7 +185,7 @@ def _json(cell: Cell) -> dict[str, Any]:
     quantities |= {name: {"refused": why} for name, why in cell.refused.items()}
     seeds = {"failed": _by_text(cell.failed), "blocked": _by_text(cell.blocked)}
     more = {name: value for name, value in {**seeds, "now": cell.now}.items() if value}
-    return {"where": dict(cell.where), "status": cell.status, "said": cell.said, "runs": _by_text(cell.runs),
+    return {"where": dict(cell.where), "status": cell.status, "reason": cell.reason, "runs": _by_text(cell.runs),
             "quantities": quantities, "provenance": _compact(cell.provenance)} | more  # fmt: skip
 
 

@@ -147,7 +147,7 @@ def _ended(task: Task, status: int, progress: Progress, look_again: dict[str, fl
     state = state_of(task, progress.root)
     if state.status not in ENDED:
         said = last_line(task.workdir(progress.root) / "log.txt")
-        progress.crashed[task.id] = state.said or f"ended with status {status}: {said}"
+        progress.crashed[task.id] = state.reason or f"ended with status {status}: {said}"
 
 
 def last_line(log: Path) -> str:

@@ -219,7 +219,7 @@ class Show:
     EVERY = 60.0  # seconds, where it is no terminal
 
     def __init__(self):
-        self.said, self.counts, self.live, self.drawn = -1e9, None, sys.stderr.isatty(), 0
+        self.last_shown, self.counts, self.live, self.drawn = -1e9, None, sys.stderr.isatty(), 0
 
     def __call__(self, progress: Progress) -> None:
         if self.live:
@@ -227,9 +227,9 @@ class Show:
             self._draw([line[:width] for line in (progress.line(), *progress.rows())])
             return
         counts = progress.counts()
-        if counts != self.counts or time.monotonic() - self.said > self.EVERY:
+        if counts != self.counts or time.monotonic() - self.last_shown > self.EVERY:
             aside("\n  ".join([progress.line(), *progress.rows()]))
-            self.said, self.counts = time.monotonic(), counts
+            self.last_shown, self.counts = time.monotonic(), counts
 
     def _draw(self, lines: Sequence[str]) -> None:
         up = f"\x1b[{self.drawn}A" if self.drawn else ""

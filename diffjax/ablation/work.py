@@ -40,7 +40,7 @@ class State(NamedTuple):
     """How far a task has come, by what its run directory holds; "blocked" by a run that it needs, which went wrong."""
 
     status: str  # "not run", "begun", "trained", "done", "failed" or "blocked"
-    said: str = ""  # why it failed or is blocked; of others what was raised when they were last tried
+    reason: str = ""  # why it failed or is blocked; of others what was raised when they were last tried
     code: str = ""
 
 
@@ -51,9 +51,9 @@ def state_of(task: Task, root: Path) -> State:
         return own
     for need in task.needs:
         state = state_of(need, root)
-        if state.said:
+        if state.reason:
             how = "failed: " if state.status in ENDED else ""
-            return State("blocked", f"needs {need.id}, which {how}{state.said}", own.code)
+            return State("blocked", f"needs {need.id}, which {how}{state.reason}", own.code)
     return own
 
 
@@ -89,7 +89,7 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
         return
     for need in task.needs:
         if (state := state_of(need, root)).status != "done":
-            said = state.said or f"it is {state.status}; run it first"
+            said = state.reason or f"it is {state.status}; run it first"
             raise UserError(f"--run: {task.id} needs {need.id} ({need.source}): {said}")
     if task.compute:
         _compute(task, workdir, say)

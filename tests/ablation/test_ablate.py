@@ -197,7 +197,7 @@ def test_a_run_that_fails_is_a_value_of_the_table(moons, tmp_path, capsys):
     for task in plan:
         work(task, root, quiet)
     cells = finish(experiment, "day", plan, root)
-    assert {cell.status for cell in cells.cells} == {"failed"} and "was not finite" in cells.cells[0].said
+    assert {cell.status for cell in cells.cells} == {"failed"} and "was not finite" in cells.cells[0].reason
     assert "| 0.0 | failed |" in capsys.readouterr().out
     assert {c["status"] for c in json.loads(ledger.place_of(experiment).read_text())["budgets"]["day"]["cells"]} == {
         "failed"

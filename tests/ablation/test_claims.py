@@ -291,7 +291,7 @@ def test_what_was_not_run_or_lost_its_judge_decides_nothing():
     for other in (1, 2):
         for statement in (Less("FID", at(0), at(other)), Fails(at(other)), Within("FID", at(other), low=0.0)):
             found = statement.decide(of)
-            assert found.holds is None and of.at(at(other)).said in found.why
+            assert found.holds is None and of.at(at(other)).reason in found.why
 
 
 def test_a_quantity_whose_seeds_were_measured_otherwise_decides_nothing():

@@ -73,7 +73,7 @@ def test_runs_that_have_more_seeds_take_the_place_of_fewer(squares, tmp_path, ca
 def test_seeds_of_two_places_come_together_and_each_says_where_it_was_made(squares, tmp_path):
     one, two = run(squares, tmp_path / "one", 2), run(squares, tmp_path / "two", 2, first=1)
     for a, b, both in zip(one.cells, two.cells, kept(squares), strict=True):
-        assert (a.status, both.status, both.said) == ("running", "done", "")
+        assert (a.status, both.status, both.reason) == ("running", "done", "")
         assert both.values["square"] == a.values["square"] | b.values["square"]
         assert list(both.values["square"]) == [0, 1, 2]
         assert both.provenance == a.provenance | b.provenance
@@ -87,9 +87,9 @@ def test_a_seed_that_failed_stands_beside_those_of_elsewhere_until_it_is_done(sq
     write_json(task.workdir(root) / "result.json", {"status": "failed", "reason": "r"})
     run(squares, root, 0)
     run(squares, tmp_path / "two", 2, first=0 if seed else 1)
-    assert {(cell.status, cell.said) for cell in kept(squares)} == {("part failed", f"seed {seed} failed: r")}
+    assert {(cell.status, cell.reason) for cell in kept(squares)} == {("part failed", f"seed {seed} failed: r")}
     run(squares, tmp_path / "again", 1, first=seed)
-    assert {(cell.status, cell.said) for cell in kept(squares)} == {("done", "")}
+    assert {(cell.status, cell.reason) for cell in kept(squares)} == {("done", "")}
 
 
 def test_seeds_that_were_measured_otherwise_do_not_come_together(squares, tmp_path):

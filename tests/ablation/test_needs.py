@@ -81,7 +81,7 @@ def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
     assert launch.main([*words, f"--run={others[0].id}"]) == 2
     assert f"--run: {others[0].id} needs {judge.id}" in capsys.readouterr().err
     kept = json.loads(ledger.place_of(read(path)).read_text())["budgets"]["hour"]["cells"]
-    assert {cell["status"] for cell in kept} == {"failed"} and all(said in cell["said"] for cell in kept)
+    assert {cell["status"] for cell in kept} == {"failed"} and all(said in cell["reason"] for cell in kept)
     assert not any("failed" in cell for cell in kept), "no run of theirs has"
     shutil.rmtree(judge.workdir(root))
     assert {state_of(task, root).status for task in others} == {"not run"}, "a judge made anew lets them go on"
@@ -95,7 +95,7 @@ def test_what_needs_a_run_that_raised_waits_until_it_has_been_made(judged):
     assert state_of(judge, root)[:2] == ("not run", "raised ValueError: no such digit"), "to be tried again"
     said = f"needs {judge.id}, which raised ValueError: no such digit"
     assert {state_of(task, root)[:2] for task in others} == {("blocked", said)}
-    assert {cell.said.split("; ")[0] for cell in finish(read(path), "hour", [judge, *others], root).cells} == {
+    assert {cell.reason.split("; ")[0] for cell in finish(read(path), "hour", [judge, *others], root).cells} == {
         f"seed 0 was not measured: {said}"
     }
     write_json(judge.workdir(root) / "result.json", {"status": "finished"})

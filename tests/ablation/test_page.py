@@ -167,7 +167,7 @@ def test_of_a_film_with_fewer_frames_than_steps_each_frames_own_step_is_said(tmp
         generator=lambda **_: SimpleNamespace(draw=lambda *_: drawn),
     )  # fmt: skip
     monkeypatch.setattr(work, "load", lambda _: SimpleNamespace(experiment=experiment, ema={}))
-    monkeypatch.setattr(work, "beside", lambda *_: [np.full((1, 1), step, np.uint8) for step in range(1, 51)])
+    monkeypatch.setattr(work, "film_with_x0", lambda *_: [np.full((1, 1), step, np.uint8) for step in range(1, 51)])
     work._film(tmp_path)
     left = [np.asarray(Image.open(file)).item() for file in sorted((tmp_path / work.FILM).iterdir())]
     assert len(left) == 24 and page._said_back(24, 50, None) == [f"step {step} of 50" for step in left]

@@ -184,7 +184,7 @@ def test_a_trained_run_that_raises_says_so_of_what_it_lacks_and_goes_on(name, lo
     cells = finish(experiment, "minute", plan, tmp_path).cells
     assert [cell.status for cell in cells] == ["failed"] * lost + ["done"] * (4 - lost)
     if lost:
-        assert cells[0].said == "seed 0 was not measured: raised TypeError: no such thing" and not cells[0].failed
+        assert cells[0].reason == "seed 0 was not measured: raised TypeError: no such thing" and not cells[0].failed
     else:  # what is measured later does not have the film's reason
         plan[0].evaluations[0].path(plan[0].workdir(tmp_path)).unlink()
         assert state_of(plan[0], tmp_path)[:2] == ("trained", "")
@@ -207,7 +207,7 @@ def test_a_mistake_in_one_run_is_failed_of_its_seed_and_the_other_seed_goes_on(t
     monkeypatch.setattr(work, "train", trains)
     work.work(plan[1], tmp_path, quiet)
     cells = collect(experiment, experiment.budget("hour"), plan, tmp_path).cells
-    assert {(cell.status, cell.said) for cell in cells} == {
+    assert {(cell.status, cell.reason) for cell in cells} == {
         ("part failed", "seed 0 was not measured: train.init_from: there is no such run")
     }
     work.work(plan[0], tmp_path, quiet)

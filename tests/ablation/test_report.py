@@ -13,7 +13,7 @@ from diffjax.ablation import ledger
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
-from diffjax.ablation.layout import published, said
+from diffjax.ablation.layout import published, text_of
 from diffjax.ablation.ledger import keep
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import write
@@ -69,7 +69,7 @@ def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
 def test_published_cells_are_printed_as_they_were_published():
     assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.1", "unstable", ""]
     assert published(Marked(3.77, "M")) == "3.77 [M]"
-    assert said(Cell({}), "distance", []) == "" and said(Cell({}, {0: "abc"}), "distance", []) == "not run"
+    assert text_of(Cell({}), "distance", []) == "" and text_of(Cell({}, {0: "abc"}), "distance", []) == "not run"
     with pytest.raises(UserError, match="the mark of 3.77, 'Z', is not one of A"):
         Marked(3.77, "Z")
 
