@@ -57,10 +57,13 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     return watches
 
 
-def chosen(experiment: Experiment) -> Choice:
-    """The metrics that a config asks for. Raises UserError unless they can be had, and choose the best as it says."""
+def chosen(experiment: Experiment, opened: bool = True) -> Choice:
+    """The metrics that a config asks for, with their networks if they are to be `opened`.
+
+    Raises UserError unless they can be had, and choose the best as it says.
+    """
     evaluation = experiment.config.eval
-    choice = choose(evaluation.metrics, experiment) if evaluation.metrics else Choice()
+    choice = choose(evaluation.metrics, experiment, opened=opened) if evaluation.metrics else Choice()
     _check_best(evaluation.best, choice)
     return choice
 

@@ -24,7 +24,7 @@ from diffjax.ablation import (
     vary,
 )
 from diffjax.data import StackedMNIST
-from diffjax.metrics import fair_min_hits, stacked_report
+from diffjax.metrics import Metric, fair_min_hits, stacked_report
 from diffjax.run import load
 
 GAMES = {  # with the variants of configs/gan_stacked_mnist.py
@@ -67,10 +67,17 @@ CLAIMS = (
 
 def real(seed, modes, judge, num, base, size):
     """What the judge counts in so many stacks of real held-out digits, of so many modes."""
-    source, run = StackedMNIST(base=base, size=size, seed=seed), load(judge)
-    seen = run.experiment.logits(run.ema, source.heldout_digits["x"]).argmax(axis=1)
-    found = stacked_report(seen[source.restricted(modes, num)], fair_min_hits(num, 1000))
-    return {f"stacked_{name}": float(found[name]) for name in ("modes", "modes_single_hit", "kl")}
+    source, run, min_hits = StackedMNIST(base=base, size=size, seed=seed), load(judge), fair_min_hits(num, 1000)
+    real = source.heldout_digits
+    seen = run.experiment.logits(run.ema, real["x"]).argmax(axis=1)
+    found = stacked_report(seen[source.restricted(modes, num)], min_hits)
+    protocol = {
+        "data.name": "stacked_mnist", "data.base": base, "data.size": size, "split": "heldout", "modes": modes,
+        "reference": num, "min_hits": min_hits, "classifier": run.identity,
+        "classifier_accuracy": float((seen == real["label"]).mean()),
+    }  # fmt: skip
+    names = [f"stacked_{name}" for name in ("modes", "modes_single_hit", "kl")]
+    return {name: Metric(name, found[name.removeprefix("stacked_")], protocol) for name in names}
 
 
 def grid(size, seeds, num, judge, base="mnist", side=0, **keys):

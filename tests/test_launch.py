@@ -11,6 +11,7 @@ import launch
 from diffjax.drawing.draw import draw
 from diffjax.drawing.edits import Request
 from diffjax.errors import UserError
+from diffjax.metrics.features import FEATURES
 from diffjax.run import Experiment, Run
 from diffjax.train import train
 from tests import tiny
@@ -145,6 +146,19 @@ def test_the_dry_run_says_what_a_config_costs_and_writes_nothing(capsys, tmp_pat
     out = capsys.readouterr().out
     assert "parameters" in out and "FLOPs" in out and "memory" in out
     assert not (tmp_path / "run").exists()
+
+
+def test_the_dry_run_fetches_no_weights(monkeypatch, capsys):
+    def opened(*_, **__):
+        raise AssertionError("a feature network was opened")
+
+    monkeypatch.setitem(FEATURES, "inception", opened)
+    small = {"train__batch_size": 16, "method__network__channels": 8}
+    words = [f"--config.{name.replace('__', '.')}={value}" for name, value in small.items()]
+    metrics = "--config.eval.metrics=fid,inception_score"
+    assert launch.main(["train", "--config=configs/digits.py", "--dry-run", metrics, *words]) == 0
+    assert "FLOPs" in capsys.readouterr().out
+    assert "unknown" in one_line(capsys, "train", "--config=configs/digits.py", "--dry-run", f"{metrics},fid:incepton")
 
 
 @pytest.mark.parametrize(

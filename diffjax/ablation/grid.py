@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffjax.errors import UserError
+from diffjax.metrics.protocol import Metric
+
+Numbers = Mapping[str, float | Metric]  # by name; a Metric has its protocol with it
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Point:
     config: str = ""  # FILE.py[:VARIANT]
     seed: int | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)  # {"sampler.eta": 0.0}; a value may be a Run
-    compute: Callable[..., Mapping[str, float]] | None = None  # instead of a config: a function of keys and seed
+    compute: Callable[..., Numbers] | None = None  # instead of a config: a function of keys and seed
 
     def __mul__(self, other: "Point") -> "Point":
         if self.config and other.config:
@@ -87,7 +90,7 @@ def trained(config: str, seeds: int = 1, **keys: Any) -> Grid:
     return Grid(tuple(Point(config=config, seed=seed, keys=laid) for seed in range(seeds)))
 
 
-def computed(function: Callable[..., Mapping[str, float]], seeds: int = 1) -> Grid:
+def computed(function: Callable[..., Numbers], seeds: int = 1) -> Grid:
     """What needs no training: `function(seed, **keys) -> {score: value}`, in the experiment's own file.
 
     A key that is a Run is made first, and the function is given its directory.

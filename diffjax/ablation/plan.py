@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from diffjax import config as configs
 from diffjax.ablation.code import code_of, code_of_function
 from diffjax.ablation.experiment import Budget
-from diffjax.ablation.grid import Point, Run
+from diffjax.ablation.grid import Numbers, Point, Run
 from diffjax.ablation.table import Where
 from diffjax.errors import UserError
 from diffjax.measures.choice import full
@@ -52,7 +52,7 @@ class Task:
     config: ConfigDict | None = None
     source: str = ""  # FILE.py[:VARIANT]
     changes: Mapping[str, Any] = field(default_factory=dict)  # training keys laid over it
-    compute: Callable[..., Mapping[str, float]] | None = None
+    compute: Callable[..., Numbers] | None = None
     needs: tuple["Task", ...] = ()
     evaluations: list[Evaluation] = field(default_factory=list)
 

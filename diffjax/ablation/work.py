@@ -22,6 +22,7 @@ from diffjax.evaluate import evaluate
 from diffjax.measures import Evidence, Score, choose
 from diffjax.measures.report import record
 from diffjax.methods import Diffusion
+from diffjax.metrics import Metric
 from diffjax.parallel import is_main
 from diffjax.run import load
 from diffjax.train import train
@@ -123,12 +124,17 @@ def _each(task: Task, workdir: Path, doing: str, do: Callable[[Evaluation], None
         raise met[0]
 
 
+def _computed(name: str, value: float | Metric) -> Score:
+    """A number of an experiment's file, with its protocol if the file says one."""
+    metric = value if isinstance(value, Metric) else Metric(name, value)
+    return Score(name, metric.value, None, "computed by the experiment's file", metric.protocol)
+
+
 def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
     """What needs no training, each value as it comes."""
 
     def compute(evaluation: Evaluation) -> None:
-        values = task.compute(seed=task.seed, **evaluation.keys)
-        scores = [Score(name, value, None, "computed by the experiment's file", {}) for name, value in values.items()]
+        scores = [_computed(*item) for item in task.compute(seed=task.seed, **evaluation.keys).items()]
         record(scores, {"code": evaluation.code}, evaluation.path(workdir))
 
     with Hold(workdir):

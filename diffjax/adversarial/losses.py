@@ -12,6 +12,8 @@ from typing import ClassVar
 from jax.nn import relu, softplus
 from jaxtyping import Array, Float
 
+from diffjax.errors import UserError
+
 Logits = Float[Array, "b"]
 
 
@@ -67,6 +69,10 @@ class LeastSquares:
     a: float = 0.0  # the discriminator's target at generated images
     b: float = 1.0  # the discriminator's target at real images
     c: float = 1.0  # the generator's target at generated images
+
+    def __post_init__(self):
+        if self.a == self.b:
+            raise UserError(f"loss.a: {self.a} is loss.b too: there is nothing to tell apart; the paper has 0 and 1")
 
     @property
     def even(self) -> float:

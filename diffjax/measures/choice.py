@@ -16,13 +16,15 @@ from diffjax.metrics.features import FEATURES, Extractor, check_choice
 from diffjax.precision import MATMUL
 from diffjax.run import Experiment, Run, load
 
+OWN = ("pixels", "classifier")  # features that need no published weights
 TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
 
 
-def choose(names: Iterable[str], experiment: Experiment, num: int = 0) -> Choice:
-    """The metrics of these names, of `num` samples (0: `eval.num`).
+def choose(names: Iterable[str], experiment: Experiment, num: int = 0, opened: bool = True) -> Choice:
+    """The metrics of these names, of `num` samples (0: `eval.num`); feature networks only if they are to be `opened`.
 
-    Raises UserError unless all of them exist, make sense, have what they need, and can be had of so many images.
+    Raises UserError unless all of them exist, make sense, have what they need, and can be had of so many images, as far
+    as is known before the networks are opened.
     """
     metrics, evaluation = find(names, experiment), experiment.config.eval
     if "variety" in metrics:
@@ -30,6 +32,9 @@ def choose(names: Iterable[str], experiment: Experiment, num: int = 0) -> Choice
     judge = judge_of(experiment, metrics)
     if any(name.endswith(":classifier") for name in metrics) and is_stacked(experiment):
         raise UserError("eval.features: 'classifier' sees single digits, not stacked ones; take stacked_modes")
+    check_networks(metrics, evaluation.weights, evaluation.precision)
+    if not opened:
+        return Choice(metrics, {}, judge)
     networks = extractors(metrics, experiment.method.space.shape, evaluation.weights, judge, evaluation.precision)
     if networks:
         counts = _counts(experiment, num or evaluation.num)
@@ -101,27 +106,37 @@ def extractors(
 ) -> dict[str, Extractor]:
     """The feature networks that these metrics ask, by full names, for images of this shape.
 
-    `weights` is the file of those that are fetched, `precision` that of their products.
+    `weights` is the file of those that are fetched, `precision` that of their products. Raises UserError for what is
+    unknown, and for weights that cannot be had.
     """
-    check_choice("eval.precision", precision, MATMUL)
-    known, networks = [*FEATURES, "classifier"], sorted({name.partition(":")[2] for name in metrics} - {""})
-    for name in networks:
-        if name not in known:
-            raise UserError(f"eval.features: {name!r} is unknown; it is one of {', '.join(known)}")
-    fetched = [name for name in networks if name not in ("pixels", "classifier")]
-    if weights and len({name.partition("_")[0] for name in fetched}) != 1:
-        asked = f"one file, for {len(fetched)} networks" if fetched else "for no network: these features have none"
-        raise UserError(f"eval.weights: {weights} is {asked}; leave it empty")
+    check_networks(metrics, weights, precision)
     given = {"precision": precision} | ({"weights": weights} if weights else {})
 
     def made(name: str) -> Extractor:
         if name == "classifier":
             network = classes.extractor(judge, precision)
         else:
-            network = FEATURES[name](shape, **(given if name in fetched else {}))
+            network = FEATURES[name](shape, **({} if name in OWN else given))
         return network if f"inception_score:{name}" in metrics else network.without_logits()
 
-    return {name: made(name) for name in networks}
+    return {name: made(name) for name in _networks(metrics)}
+
+
+def check_networks(metrics: Collection[str], weights: str, precision: str) -> None:
+    """Raises UserError for feature networks that are unknown, or are not of one file of weights, or so precise."""
+    check_choice("eval.precision", precision, MATMUL)
+    known, networks = [*FEATURES, "classifier"], _networks(metrics)
+    for name in networks:
+        if name not in known:
+            raise UserError(f"eval.features: {name!r} is unknown; it is one of {', '.join(known)}")
+    fetched = [name for name in networks if name not in OWN]
+    if weights and len({name.partition("_")[0] for name in fetched}) != 1:
+        asked = f"one file, for {len(fetched)} networks" if fetched else "for no network: these features have none"
+        raise UserError(f"eval.weights: {weights} is {asked}; leave it empty")
+
+
+def _networks(metrics: Collection[str]) -> list[str]:
+    return sorted({name.partition(":")[2] for name in metrics} - {""})
 
 
 def judge_of(experiment: Experiment, chosen: Iterable[str]) -> Run | None:

@@ -49,7 +49,6 @@ class DenoisingGAN(GAN):
     samplers: ClassVar = {"denoising_gan": DenoisingSteps}
 
     def __post_init__(self):
-        super().__post_init__()
         if not self.process.steps:
             name = type(self.process).__name__
             raise UserError(f"method.process: {name} has no steps to undo; take vp_steps, or a table")
@@ -58,6 +57,7 @@ class DenoisingGAN(GAN):
         if not isinstance(self.augment, NoAugment):
             name = type(self.augment).__name__
             raise UserError(f"method.augment: {name} of x_s alone, x_t would have to be augmented alike; use 'none'")
+        super().__post_init__()
 
     def check_sampler(self, spec: DenoisingSteps) -> None:
         if spec.steps != self.process.steps:

@@ -165,6 +165,21 @@ def test_a_table_that_needs_no_training_is_computed(tmp_path, capsys):
         {0: 4.0, 1: 4.2, 2: 4.4},
     ]
     assert "| squares grow | **reproduced** |" in capsys.readouterr().out
+    assert [cell.protocols for cell in cells.cells] == [{"square": {}}] * 2
     path.write_text(COMPUTED.replace("x * x", "x ** 3"))
     finish(read(path), "hour", tasks(read(path).budget("hour"), root), root)
     assert capsys.readouterr().out.count("stale)") == 2, "the function is part of the code"
+
+
+def test_a_computed_number_may_bring_its_protocol(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
+    number = 'Metric("value", x * x + 0.1 * x * seed, {"x": x})'
+    text = COMPUTED.replace("x * x + 0.1 * x * seed", number)
+    path.write_text(text.replace("import *", "import *\nfrom diffjax.metrics import Metric"))
+    experiment = read(path)
+    plan = tasks(experiment.budget("hour"), root)
+    for task in plan:
+        work(task, root, quiet)
+    cells = finish(experiment, "hour", plan, root)
+    assert [cell.protocols["square"] for cell in cells.cells] == [{"x": 1}, {"x": 2}]

@@ -15,6 +15,7 @@ from diffjax.adversarial import (
     Wasserstein,
 )
 from diffjax.config import build, component
+from diffjax.errors import UserError
 
 REAL, FAKE = np.array([-3.0, 0.0, 0.7, 5.0]), np.array([2.0, 0.0, -1.3, -4.0])
 
@@ -156,6 +157,11 @@ def test_the_best_least_squares_discriminator_is_the_weighted_mean_of_its_target
     for loss in (LeastSquares(), LeastSquares(-1.0, 1.0, 0.0), LeastSquares(0.3, -2.0, 1.0)):
         best = (loss.b * P + loss.a * Q) / (P + Q)
         assert_best(loss, best, np.sum(P * (best - loss.b) ** 2 + Q * (best - loss.a) ** 2) / 2)
+
+
+def test_targets_that_are_alike_are_the_users_mistake():
+    with pytest.raises(UserError, match="loss.a: 1.0 is loss.b too: there is nothing to tell apart"):
+        LeastSquares(a=1.0)
 
 
 def test_least_squares_with_the_papers_conditions_on_its_targets_is_pearsons_divergence(x64):
