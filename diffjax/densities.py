@@ -162,7 +162,7 @@ def _in_batches(
     `name` tells it from the experiment's other programs: with everything that it closes over.
     """
     layout, method = experiment.layout, experiment.method
-    labels = method.embed(data["caption"]) if method.reads_captions else method.cond_of(data)
+    conds = method.cond_for(data["caption"]) if method.reads_captions else method.cond_of(data)
     size = -(-experiment.config.eval.batch_size // layout.mesh.size) * layout.mesh.size
     key = key_of(seed, Role.MEASURE)
 
@@ -177,7 +177,7 @@ def _in_batches(
     for first in range(0, count, size):
         index = np.arange(first, first + size)
         rows = np.minimum(index, count - 1)
-        label = None if labels is None else place(labels[rows])
+        label = None if conds is None else place(conds[rows])
         out = compiled(variables, place(data["x"][rows]), label, key, place(index))
         parts.append(jax.tree.map(lambda leaf, real=count - first: np.asarray(leaf)[:real], out))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(float), *parts)

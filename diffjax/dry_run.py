@@ -19,11 +19,11 @@ def dry_run(config: ConfigDict) -> str:
     """Compiles the step for the devices present and reads off what it needs; nothing is computed or written.
 
     Raises UserError for whatever of the config `train` would refuse before its first step. It does not look at a run
-    directory, and fetches no weights of feature networks, which `train` would miss where they cannot be had.
+    directory, and fetches no weights of feature networks: what `train` refuses because of these it cannot know.
     """
     Precision(**config.precision).apply()
     experiment = Experiment.of(config)
-    chosen(experiment, opened=False)
+    chosen(experiment, load_networks=False)
     parallel.check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.group)
     layout = replace(experiment.layout, mode="jit")  # pmap runs the same program on each device
     images = config.train.batch_size

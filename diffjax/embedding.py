@@ -22,7 +22,7 @@ from diffjax.data import Examples
 from diffjax.data.source import THREADS
 from diffjax.errors import UserError
 from diffjax.metrics.features import Extractor, Outputs
-from diffjax.metrics.progress import Progress, silent
+from diffjax.metrics.progress import OnProgress, silent
 from diffjax.parallel import Layout, Tree
 from diffjax.rows import Rows, evenly
 
@@ -128,7 +128,7 @@ class Embedder:
         """A batch that the devices divide, wherever it lies; nothing waits for what it gives."""
         return self._compiled(self._variables if variables is None else variables, images)
 
-    def __call__(self, images: Examples, progress: Progress = silent, variables: Tree | None = None) -> Embedded:
+    def __call__(self, images: Examples, progress: OnProgress = silent, variables: Tree | None = None) -> Embedded:
         """All of a split; `progress` is how many are done. Raises UserError on features that are not finite.
 
         `variables` are those of a network that changes, in place of the extractor's.

@@ -57,13 +57,13 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     return watches
 
 
-def chosen(experiment: Experiment, opened: bool = True) -> Choice:
-    """The metrics that a config asks for, with their networks if they are to be `opened`.
+def chosen(experiment: Experiment, load_networks: bool = True) -> Choice:
+    """The metrics that a config asks for; `load_networks` as in `measures.choose`.
 
     Raises UserError unless they can be had, and choose the best as it says.
     """
     evaluation = experiment.config.eval
-    choice = choose(evaluation.metrics, experiment, opened=opened) if evaluation.metrics else Choice()
+    choice = choose(evaluation.metrics, experiment, load_networks=load_networks) if evaluation.metrics else Choice()
     _check_best(evaluation.best, choice)
     return choice
 
@@ -85,8 +85,8 @@ def evaluate(
 
     `place` is another folder for that, or the .json file itself; further `provenance` is written down beside ours.
 
-    What a metric cannot measure is NaN, and does not end a run. Raises UserError, if `whole`, before anything is
-    written, where that is for another reason than samples that are no numbers, which says nothing of the run.
+    What a metric cannot measure is NaN, and does not end a run. If the evaluation is to be `whole`, raises UserError
+    before anything is written where the reason is another than samples that are no numbers: it says nothing of the run.
     """
     experiment = evidence.experiment
     scores = [_warned(score, evidence) for score in measure(evidence, evidence.choice.metrics)]

@@ -21,14 +21,14 @@ from diffjax.diffusion.guidance import classifier
 from diffjax.diffusion.nested import with_other
 from diffjax.ema import WIDEST, Power, network_of, reconstruct
 from diffjax.embedding import Embedder
-from diffjax.encoders.readers import frozen_readers, opened
 from diffjax.errors import UserError
+from diffjax.frozen_text import open_for, readers_of
 from diffjax.keys import Role, key_of
 from diffjax.methods import Diffusion, NoisyClassifier
 from diffjax.methods.method import Method
 from diffjax.metrics.features import Extractor, Outputs
 from diffjax.metrics.features.weights import content_hash
-from diffjax.optim import Adam
+from diffjax.optim import Optimizer
 from diffjax.parallel import Layout, Tree
 from diffjax.precision import Precision
 from diffjax.sampling import Drawn, Generator
@@ -55,8 +55,8 @@ class Experiment:
         batch_size = config.train.batch_size
         source = build("data", config.data)
         space = source.space
-        if space.caption and (paths := frozen_readers(config.method)):
-            encoder, config = opened(paths, config)
+        if space.caption and (readers := readers_of(config.method)):
+            encoder, config = open_for(readers, config)
             space = replace(space, encoder=encoder)
         make = build("method", config.method)
         method = make(
@@ -81,7 +81,7 @@ class Experiment:
         return cls(config, source, method, sampler, layout)
 
     def key(self, role: Role) -> jax.Array:
-        """The run's key for what it is to begin with, or for its steps; samples have a seed of their own."""
+        """The run's key for a role; samples, and what is measured, have seeds of their own."""
         return key_of(self.config.seed, role)
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -173,7 +173,7 @@ def _check_numbers(config: ConfigDict) -> None:
         raise UserError(f"eval.best: train.checkpoint_every={saved} must be a multiple of eval.every={every}, above 0")
 
 
-def _optimizers(node: ConfigDict, networks: tuple[str, ...]) -> dict[str, Adam]:
+def _optimizers(node: ConfigDict, networks: tuple[str, ...]) -> dict[str, Optimizer]:
     """One optimiser for each network: `optim` is a component for all of them, or a section with one for each."""
     if "name" in node:
         return dict.fromkeys(networks, build("optim", node))

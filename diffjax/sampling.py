@@ -74,12 +74,12 @@ class Generator:
         """`num` samples, `batch_size` at a time; beside them the whole padded batch, stored units, still on device."""
         key = key_of(seed, Role.DRAW)
         requested = self.requested if requested is None else requested
-        told = self.method.embed(requested)
+        cond = self.method.cond_for(requested)
         for first in range(0, num, self.batch_size):
             index = np.arange(first, first + self.batch_size)
             labels = None if requested is None else requested[index % len(requested)]
-            given = None if requested is None else self._place(told[index % len(requested)])
-            drawn = self._compiled(variables, key, self._place(index), given)
+            placed = None if requested is None else self._place(cond[index % len(requested)])
+            drawn = self._compiled(variables, key, self._place(index), placed)
             real = slice(0, min(self.batch_size, num - first))
             x = self.method.space.from_model(drawn.x0)
             film = [None if frames is None else np.asarray(frames)[:, real] for frames in (drawn.x_t, drawn.x0_hat)]

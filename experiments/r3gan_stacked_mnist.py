@@ -68,13 +68,13 @@ CLAIMS = (
 def real(seed, modes, judge, num, base, size):
     """What the judge counts in so many stacks of real held-out digits, of so many modes."""
     source, run, min_hits = StackedMNIST(base=base, size=size, seed=seed), load(judge), fair_min_hits(num, 1000)
-    real = source.heldout_digits
-    seen = run.experiment.logits(run.ema, real["x"]).argmax(axis=1)
+    digits = source.heldout_digits
+    seen = run.experiment.logits(run.ema, digits["x"]).argmax(axis=1)
     found = stacked_report(seen[source.restricted(modes, num)], min_hits)
     protocol = {
         "data.name": "stacked_mnist", "data.base": base, "data.size": size, "split": "heldout", "modes": modes,
         "reference": num, "min_hits": min_hits, "classifier": run.identity,
-        "classifier_accuracy": float((seen == real["label"]).mean()),
+        "classifier_accuracy": float((seen == digits["label"]).mean()),
     }  # fmt: skip
     names = [f"stacked_{name}" for name in ("modes", "modes_single_hit", "kl")]
     return {name: Metric(name, found[name.removeprefix("stacked_")], protocol) for name in names}

@@ -90,7 +90,7 @@ def test_no_command_shows_the_help(capsys):
         ),
         (
             ["train", "--config=configs/toy2d.py", "--config.method.conditional=true", "--dry-run"],
-            "method.conditional: the data set has no labels",
+            "method.conditional: true, but the data have neither labels nor captions",
         ),
         (["ablate", "experiments/nothing.py"], "there is no file experiments/nothing.py; in experiments/ there are "),
         (["report", "--out=page.pdf"], "--out: page.pdf is written as a page; give it the ending .html"),

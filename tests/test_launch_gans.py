@@ -13,7 +13,7 @@ from tests import tiny
 
 WRONG = [
     # The five of the specification: R2 without generated images no config can ask for.
-    ("gan_ring.py", ["method.conditional=true"], "method.conditional: true, but the data set has no labels"),
+    ("gan_ring.py", ["method.conditional=true"], "method.conditional: true, but the data have neither labels"),
     ("gan_ring.py:pac3", ["train.batch_size=100"], "train.batch_size: 100 is not a positive multiple of 8 devices times"
      " groups of 3 (method.packing, method.discriminator.minibatch_std); 96 and 120 are"),
     ("gan_digits.py", ["method.augment.name=adda"], "augment.name: 'adda' is unknown; it is one of none, diff_augment"),

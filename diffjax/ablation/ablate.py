@@ -104,11 +104,11 @@ def run_one(path: str, budget: str, root: Path, task_id: str) -> None:
 def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> Cells:
     """Collects the cells, writes them into the ledger, and prints the table as the ledger has it now.
 
-    Raises UserError, with nothing written, where nothing came of the plan but a mistake of the user's.
+    Raises UserError, with nothing written, where nothing ever came of the table but a mistake of the user's.
     """
     cells = collect(experiment, experiment.budget(name), plan, root)
-    found = mistakes(task.workdir(root) for task in plan)
-    if found and not any(cell.finished for cell in cells.cells):
+    found, known = mistakes(task.workdir(root) for task in plan), ledger.cells_of(experiment, name)
+    if found and not any(cell.finished for cell in (*cells.cells, *(known.cells if known else ()))):
         raise UserError(found[0])
     kept = ledger.keep(experiment, name, cells, plan)
     if kept:

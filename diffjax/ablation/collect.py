@@ -65,12 +65,13 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
     trained = _surroundings(workdir)
     measured = {key: _placeless(value, root) for key, value in evaluation.keys.items()}
     how = {"command": _placeless(task.command(), root), "measured with": measured, "evaluation": evaluation.id}
+    reason = _placeless(state.reason, root)
     if state.status == "failed":
-        return Part(task.seed, task.id, "failed", state.reason, {}, trained | {"code": [state.code]} | how)
+        return Part(task.seed, task.id, "failed", reason, {}, trained | {"code": [state.code]} | how)
     path = evaluation.path(workdir)
     if not path.is_file():
-        said = state.reason if state.status == "blocked" else raised(workdir, RUN, evaluation.id)
-        return Part(task.seed, task.id, "blocked" if said else "not run", _placeless(said, root))
+        reason = reason if state.status == "blocked" else _placeless(raised(workdir, RUN, evaluation.id), root)
+        return Part(task.seed, task.id, "blocked" if reason else "not run", reason)
     content = read_json(path)
     of = content["provenance"]
     made = {name: of[name] for name in KEPT if of.get(name) is not None} | {"code": [state.code, of["code"]]} | how
@@ -82,8 +83,8 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
     scores = {name: Metric(name, float(score["value"]), score["protocol"]) for name, score in found.items()}
     for name in wanted:
         if name in scores and not math.isfinite(scores[name].value):
-            said = f"{name} is {scores[name].value}: {found[name]['meaning']}"
-            return Part(task.seed, task.id, "failed", said, scores, made)
+            reason = f"{name} is {scores[name].value}: {found[name]['meaning']}"
+            return Part(task.seed, task.id, "failed", reason, scores, made)
     return Part(task.seed, task.id, "done", "", scores, made)
 
 

@@ -19,7 +19,7 @@ from diffjax.parallel import is_main
 from diffjax.writer import read_json, write_json
 
 FOLDER = "raised"  # in a run directory, with a file NAME.json for each
-RUN = "run"  # the NAME of its training; of a measurement it is the evaluation's id
+RUN = "run"  # the NAME of its training; of a measurement it is the evaluation's id, of the film "film"
 OF_DISKS = (*NO_ROOM, errno.EIO, errno.ESTALE, errno.ENOMEM)
 OF_DEVICES = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED")  # what XLA says first
 LONGEST = 300  # characters of a message that a table bears
@@ -33,13 +33,13 @@ def raised(workdir: Path, *names: str) -> str:
     """The first of what ended these when they were last tried, such as "raised ValueError: ..."; "" if nothing did."""
     folder = workdir / FOLDER
     paths = [folder / f"{name}.json" for name in names] if folder.is_dir() else []
-    return next((read_json(path)["said"] for path in paths if path.is_file()), "")
+    return next((read_json(path)["reason"] for path in paths if path.is_file()), "")
 
 
 def mistakes(workdirs: Iterable[Path]) -> list[str]:
     """What the user got wrong, where nothing else was raised in these run directories; [] where something was."""
     notes = [read_json(path) for workdir in workdirs for path in sorted((workdir / FOLDER).glob("*.json"))]
-    return [note["said"] for note in notes] if all(note.get("mistake") for note in notes) else []
+    return [note["reason"] for note in notes] if all(note.get("mistake") for note in notes) else []
 
 
 @contextlib.contextmanager
@@ -54,11 +54,11 @@ def noted(run: str, workdir: Path, name: str) -> Iterator[None]:
         if isinstance(error, Taken) or of_the_machine(error):
             raise
         if isinstance(error, UserError):
-            _note(workdir, name, {"said": str(error), "mistake": True})
+            _note(workdir, name, {"reason": str(error), "mistake": True})
             raise
         traceback.print_exc()
         said = f"raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}".removesuffix(": ")
-        _note(workdir, name, {"said": said})
+        _note(workdir, name, {"reason": said})
         raise Raised(f"--run: {run} {said}") from error
 
 

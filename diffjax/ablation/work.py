@@ -82,8 +82,8 @@ def _own_state(task: Task, root: Path) -> State:
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     """Trains and measures.
 
-    Raises UserError if the run is in another process's hands, or cannot be run as planned; once all that can be done is
-    done, also for a mistake met on the way, and Raised if its code raised an exception.
+    Raises UserError if the run is in another process's hands, or cannot be run as planned. What is met on the way keeps
+    nothing else from being done, and is raised in the end: a mistake as a UserError, other exceptions as Raised.
     """
     workdir = task.workdir(root)
     if _own_state(task, root).status in ENDED:

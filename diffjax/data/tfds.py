@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -107,9 +107,14 @@ class TFDS:
         except UnicodeDecodeError as error:
             raise UserError(f"data.caption: {text!r} of 'tfds:{self.dataset}' is not UTF-8") from error
         if not fits(text, self.caption_bytes):
-            which = f"some captions of 'tfds:{self.dataset}' are longer than the {self.caption_bytes} bytes"
-            _aside_once(f"data.caption: {which} that are read; what comes after is cut (data.caption_bytes)")
+            _ = self._some_are_cut
         return text
+
+    @cached_property
+    def _some_are_cut(self) -> None:
+        """Says so, once: of examples that are read as they are needed nobody knows how many it is true of."""
+        which = f"some captions of 'tfds:{self.dataset}' are longer than the {self.caption_bytes} bytes"
+        aside(f"data.caption: {which} that are read; what comes after is cut (data.caption_bytes)")
 
     def split(self, name: str) -> Examples:
         check_split(name)
@@ -155,12 +160,6 @@ class TFDS:
         if _format(builder) != "array_record":
             raise UserError(_unprepared(self, str(builder.data_path)))
         return builder
-
-
-@cache
-def _aside_once(line: str) -> None:
-    """In a data set that is read as it is needed, nobody knows how many examples it is true of."""
-    aside(line)
 
 
 def prepare(source: TFDS) -> str:

@@ -62,12 +62,12 @@ def film(run: Run, spec: Any, drawn: Drawn, given: np.ndarray | None = None) -> 
 def _maps(run: Run, spec: Any, drawn: Drawn) -> tuple[list[Words], list[list[np.ndarray]]]:
     """The words of each of the first samples; and for each step, of each sample, the share that each word gets."""
     method, captions = run.experiment.method, drawn.label[:SHOWN]
-    compiled, told = jax.jit(method.attention), method.embed(captions)
-    spans = [told.spans(i) if method.space.encoder else None for i in range(len(captions))]
+    compiled, cond = jax.jit(method.attention), method.cond_for(captions)
+    spans = [cond.spans(i) if method.space.encoder else None for i in range(len(captions))]
     words = [words_of(*of) for of in zip(captions, spans, strict=True)]
     times = spec.grid(run.process, spec.steps)[:-1]
     return words, [
-        by_word(np.asarray(compiled(run.ema, x_t[:SHOWN], t, told[:])), words)
+        by_word(np.asarray(compiled(run.ema, x_t[:SHOWN], t, cond[:])), words)
         for x_t, t in zip(drawn.x_t, times, strict=True)
     ]
 

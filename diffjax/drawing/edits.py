@@ -46,8 +46,8 @@ class Request:
     @property
     def given(self) -> dict[str, Any]:
         """The flags that were given, for a note of what was done."""
-        requested = {name: value for name, value in vars(self).items() if value is not None}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in requested.items()}
+        flags = {name: value for name, value in vars(self).items() if value is not None}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in flags.items()}
 
 
 class Plan(NamedTuple):

@@ -52,5 +52,5 @@ def _too_long(method: Method, texts: Sequence[str]) -> list[tuple[str, str, str]
     if method.space.encoder is None:
         length = method.space.caption
         return [(text, f"{length} bytes", cut(text, length)) for text in texts if not fits(text, length)]
-    said = method.embed(method.captions(texts))
-    return [(texts[i], f"{method.space.encoder.tokens} tokens", said.read(i)) for i in np.flatnonzero(said.cut)]
+    encoded = method.cond_for(method.captions(texts))
+    return [(texts[i], f"{method.space.encoder.tokens} tokens", encoded.read(i)) for i in np.flatnonzero(encoded.cut)]

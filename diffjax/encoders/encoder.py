@@ -15,7 +15,7 @@ from diffjax.progress import Waiting, aside
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder says of k texts, of which some may be the same: said[i] is of text i, or of several.
+    """What an encoder says of k texts, of which some may be the same: encoded[i] is of text i, or of several.
 
     Each distinct text has one row of the `table`, and `rows` says which. The empty text, "no caption", always has one.
     """

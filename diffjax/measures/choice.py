@@ -20,11 +20,11 @@ OWN = ("pixels", "classifier")  # features that need no published weights
 TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
 
 
-def choose(names: Iterable[str], experiment: Experiment, num: int = 0, opened: bool = True) -> Choice:
-    """The metrics of these names, of `num` samples (0: `eval.num`); feature networks only if they are to be `opened`.
+def choose(names: Iterable[str], experiment: Experiment, num: int = 0, load_networks: bool = True) -> Choice:
+    """The metrics of these names, of `num` samples (0: `eval.num`), with the feature networks that they ask.
 
-    Raises UserError unless all of them exist, make sense, have what they need, and can be had of so many images, as far
-    as is known before the networks are opened.
+    Raises UserError unless all of them exist, make sense, have what they need, and can be had of so many images. Not to
+    `load_networks` leaves out those whose weights are fetched, and what is known of their metrics through them.
     """
     metrics, evaluation = find(names, experiment), experiment.config.eval
     if "variety" in metrics:
@@ -32,10 +32,11 @@ def choose(names: Iterable[str], experiment: Experiment, num: int = 0, opened: b
     judge = judge_of(experiment, metrics)
     if any(name.endswith(":classifier") for name in metrics) and is_stacked(experiment):
         raise UserError("eval.features: 'classifier' sees single digits, not stacked ones; take stacked_modes")
-    check_networks(metrics, evaluation.weights, evaluation.precision)
-    if not opened:
-        return Choice(metrics, {}, judge)
-    networks = extractors(metrics, experiment.method.space.shape, evaluation.weights, judge, evaluation.precision)
+    asking, weights = metrics, evaluation.weights
+    if not load_networks:
+        check_networks(metrics, weights, evaluation.precision)
+        asking, weights = [name for name in metrics if name.partition(":")[2] in OWN], ""
+    networks = extractors(asking, experiment.method.space.shape, weights, judge, evaluation.precision)
     if networks:
         counts = _counts(experiment, num or evaluation.num)
         check_all(metrics, networks, counts)
@@ -123,7 +124,7 @@ def extractors(
 
 
 def check_networks(metrics: Collection[str], weights: str, precision: str) -> None:
-    """Raises UserError for feature networks that are unknown, or are not of one file of weights, or so precise."""
+    """Raises UserError for unknown feature networks or precisions, and for weights that are not of the one network."""
     check_choice("eval.precision", precision, MATMUL)
     known, networks = [*FEATURES, "classifier"], _networks(metrics)
     for name in networks:

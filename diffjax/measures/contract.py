@@ -8,7 +8,7 @@ import numpy as np
 
 from diffjax.embedding import Embedded
 from diffjax.metrics.features import Extractor
-from diffjax.metrics.progress import Progress
+from diffjax.metrics.progress import OnProgress
 from diffjax.progress import Waiting
 from diffjax.run import Run
 
@@ -45,7 +45,7 @@ class Sets(Protocol):
         """Some of the images of a set, uint8 [n, h, w, c]."""
         ...
 
-    def progress(self, what: str) -> Progress:
+    def progress(self, what: str) -> OnProgress:
         """For something long that begins now: tells whoever waits how far it is."""
         ...
 
@@ -55,7 +55,7 @@ class Announcing:
 
     say: Callable[[str], None]
 
-    def progress(self, what: str) -> Progress:
+    def progress(self, what: str) -> OnProgress:
         return Waiting(what, self.say).at
 
 

@@ -41,9 +41,10 @@ def check(metric: str, network: Extractor, counts: Counts) -> None:
 def check_prompts(num: int, prompts: Sequence[str]) -> None:
     """Raises UserError unless two prompts have two of so many samples, of each prompt in turn, as 'variety' needs."""
     samples_of = Counter(prompts[i % len(prompts)] for i in range(num))
-    if sum(samples > 1 for samples in samples_of.values()) < 2:
-        said = f"{num} samples have no two prompts in common"
-        raise UserError(f"eval.num: {said}; for 'variety' take {2 * len(prompts)}")
+    twice = sum(samples > 1 for samples in samples_of.values())
+    if twice < 2:
+        said = f"of {num} samples, of {len(prompts)} prompts in turn, {twice} prompts have two, and 'variety' needs two"
+        raise UserError(f"eval.num: {said} that have; take {len(prompts) + 2} or more")
 
 
 def _extrapolation(metric: str, network: Extractor) -> tuple[int, int, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffjax import metrics as m
-from diffjax.errors import Diverged, UserError
+from diffjax.errors import NO_ROOM, Diverged, UserError
 from diffjax.measures.contract import Measuring, Score, Sets
 from diffjax.metrics.better import is_error
 from diffjax.workdir import surroundings
@@ -17,12 +17,17 @@ NOT_FINITE = "not_finite"  # the score that counts the samples that are no numbe
 
 
 def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
-    """The scores of all these metrics; of one that cannot measure the samples NaN, for each of its names, and why."""
+    """The scores of all these metrics; of one that cannot measure the samples NaN, for each of its names, and why.
+
+    Raises UserError only where a disk is full, which says nothing of the samples.
+    """
     scores = []
     for metric in metrics.values():
         try:
             scores += metric(sets)
         except UserError as error:
+            if getattr(error.__cause__, "errno", None) in NO_ROOM:
+                raise
             scores += [Score(name, float("nan"), None, f"{UNMEASURED}{error}", {}) for name in metric.names]
     return scores
 

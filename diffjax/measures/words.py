@@ -8,9 +8,9 @@ from jaxtyping import UInt8
 from diffjax import pictures
 from diffjax.data.shapes import ATTRIBUTES, parse
 from diffjax.data.text import decode
-from diffjax.errors import UserError
 from diffjax.measures.contract import Score
 from diffjax.measures.evidence import Evidence
+from diffjax.measures.possible import check_prompts
 from diffjax.metrics.alignment import THRESHOLDS, Alignment
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
@@ -57,13 +57,11 @@ def variety(e: Evidence) -> list[Score]:
     Each prompt's first two samples are compared, as two scenes with its things at other places are. 0: always the same
     picture. Raises UserError where fewer than two prompts were drawn by twice.
     """
+    check_prompts(e.num, e.experiment.source.space.prompts)
     samples_of = defaultdict(list)
     for i, caption in enumerate(decode(e.drawn.label)):
         samples_of[caption].append(i)
     pairs = {caption: samples[:2] for caption, samples in samples_of.items() if len(samples) > 1}
-    if len(pairs) < 2:
-        prompts = len(e.experiment.source.space.prompts)
-        raise UserError(f"eval.num: {e.num} samples have no two prompts in common; for 'variety' take {2 * prompts}")
     one, two = np.transpose(list(pairs.values()))
     scenes = [parse(caption) for caption in pairs]
     rendered = [e.experiment.source.rendered(scenes, number) for number in (0, 1)]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from diffjax import models
 from diffjax.errors import UserError
-from diffjax.methods.method import Method, keys_of
+from diffjax.methods.method import Method, example_keys
 from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree, update
 
@@ -56,7 +56,7 @@ class CrossEntropy(Method):
         network = self.make(self.network, axis)
 
         def loss(variables, batch):
-            change, dropout = jax.vmap(jax.random.split, out_axes=1)(keys_of(key, state.step, batch))
+            change, dropout = jax.vmap(jax.random.split, out_axes=1)(example_keys(key, state.step, batch))
             shown = self.training_input(self.space.to_model(batch["x"]), change)
             logits = network.apply(variables, shown, dropout)
             right = jnp.argmax(logits, axis=-1) == batch["label"]
@@ -69,7 +69,7 @@ class CrossEntropy(Method):
         )
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
-    def sample(self, variables, spec, keys, label, trajectory=False):
+    def sample(self, variables, spec, keys, cond, trajectory=False):
         raise UserError("sample: a classifier draws nothing; give the run of a diffusion model or a GAN")
 
 

@@ -22,6 +22,7 @@ from diffjax.diffusion import Process, Samples, VPSteps, along, clock, fold_in, 
 from diffjax.errors import UserError
 from diffjax.methods.game import Latent, Round
 from diffjax.methods.gan import GAN
+from diffjax.methods.method import split_into
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
 
 
@@ -45,7 +46,7 @@ class DenoisingGAN(GAN):
     process: Process = VPSteps()
     clock: Callable[[Process, Array], Array] = clock.index
 
-    extra_names: ClassVar = ("x_t", "t")
+    input_names: ClassVar = ("x_t", "t")
     samplers: ClassVar = {"denoising_gan": DenoisingSteps}
 
     def __post_init__(self):
@@ -63,12 +64,12 @@ class DenoisingGAN(GAN):
         if spec.steps != self.process.steps:
             raise UserError(f"sampler.steps: {spec.steps} must be the {self.process.steps} of method.process")
 
-    def extra_inputs(self, x):
+    def example_inputs(self, x):
         return {"x_t": x, "t": jnp.zeros(len(x), x.dtype)}
 
     def play(self, generator, batch, keys, axis) -> Round:
         """x_s beside G's, both one step of the chain before x_t; the step is drawn uniformly for each example."""
-        keys = RoundKeys(*jax.vmap(lambda key: jax.random.split(key, len(RoundKeys._fields)), out_axes=1)(keys))
+        keys = split_into(RoundKeys, keys)
         x0, steps = self.space.to_model(batch["x"]), self.process.steps
         n = jax.vmap(lambda key: jax.random.randint(key, (), 1, steps + 1))(keys.step)
         s, t = (n - 1) / steps, n / steps
@@ -77,21 +78,21 @@ class DenoisingGAN(GAN):
         factor, variance = self.process.transition(s, t)
         x_t = along(factor, x0) * x_s + along(jnp.sqrt(variance), x0) * normal(keys.x_t, x0)
 
-        inputs, label = {"x_t": x_t, "t": self.clock(self.process, t)}, self.cond_of(batch)
-        x0_hat, stats = self.generate(generator, keys.z, axis, **inputs, **self.cond("generator", label))
+        own, cond = {"x_t": x_t, "t": self.clock(self.process, t)}, self.cond_of(batch)
+        x0_hat, stats = self.generate(generator, keys.z, axis, **own, **self.inputs_for("generator", cond))
         fake = self.step_back(x0_hat, x_t, s, t, keys.fake)
-        return Round(x_s, fake, inputs | self.cond("discriminator", label), (x0, x0_hat), batch["label"], stats)
+        return Round(x_s, fake, own | self.inputs_for("discriminator", cond), (x0, x0_hat), batch["label"], stats)
 
     def step_back(self, x0: Array, x_t: Array, s: Array, t: Array, keys: Key[Array, "b"]) -> Array:
         """x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""
         mean, variance = self.process.posterior(x0, x_t, s, t)
         return mean + along(jnp.sqrt(variance), x_t) * normal(keys, x_t)
 
-    def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
+    def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         """Down the chain from sigma(1) N(0, I), which is all but N(0, I)."""
         generator, steps = self.make(self.generator), self.process.steps
         start, walk, choice = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
-        cond = self.cond("generator", self._drawn(choice) if label is None else label)
+        inputs = self.inputs_for("generator", self._drawn(choice) if cond is None else cond)
         x = normal(start, jnp.zeros((len(keys), *self.space.shape), jnp.result_type(float)))
 
         def step(x_t, n):
@@ -99,7 +100,7 @@ class DenoisingGAN(GAN):
             s, t = (n - 1) / steps, n / steps
             clock_t = jnp.broadcast_to(self.clock(self.process, t), len(x_t))
             z = Latent()(z_key, generator.latent)
-            x0 = generator.apply(variables["generator"], z, x_t=x_t, t=clock_t, **cond)
+            x0 = generator.apply(variables["generator"], z, x_t=x_t, t=clock_t, **inputs)
             return self.step_back(x0, x_t, s, t, noise), (x_t, x0) if trajectory else (None, None)
 
         x, (x_t, x0_hat) = lax.scan(step, self.process.sigma(jnp.ones(())) * x, jnp.arange(steps, 0, -1))

@@ -37,7 +37,7 @@ from diffjax.diffusion.variance import Small, Variance
 from diffjax.diffusion.weighting import Weighting
 from diffjax.errors import UserError
 from diffjax.methods import diffusion_rules as rules
-from diffjax.methods.method import Batch, Method, keys_of
+from diffjax.methods.method import Batch, Method, example_keys, split_into
 from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree, update
 
@@ -64,7 +64,8 @@ class Keys(NamedTuple):
     augment: Key[Array, "b"]
 
 
-class Moment(NamedTuple):
+@dataclass(frozen=True)
+class StepContext:
     """When and where a step is taken: what its loss depends on, besides the network and examples."""
 
     key: Key[Array, ""]  # the run's
@@ -73,7 +74,7 @@ class Moment(NamedTuple):
     axis: Axis
 
     def keys(self, batch: Batch) -> Keys:
-        return Keys(*jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys_of(self.key, self.step, batch)))
+        return split_into(Keys, example_keys(self.key, self.step, batch))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +120,8 @@ class Diffusion(Method):
 
     def init(self, key, batch):
         x = self.space.to_model(batch["x"][0, :1])
-        label = self.cond_of(jax.tree.map(lambda x: x[0, :1], batch))
-        variables = self.make(self.network).init(key, self._seen(x), jnp.ones(1, x.dtype), label)
+        cond = self.cond_of(jax.tree.map(lambda x: x[0, :1], batch))
+        variables = self.make(self.network).init(key, self.network_input(x), jnp.ones(1, x.dtype), cond)
         key_process, key_weighting = jax.random.split(jax.random.fold_in(key, SHARED))
         learned = {"process": self.process.init(key_process), "weighting": self.weighting.init(key_weighting)}
         params = dict(variables["params"]) | {name: tree for name, tree in learned.items() if tree}
@@ -131,10 +132,10 @@ class Diffusion(Method):
         return state.replace(extra=state.extra | {"times": history}) if history else state
 
     def step(self, state, batch, key, axis):
-        moment = Moment(key, state.step, self.times.bind(state.extra.get("times", {})), axis)
+        context = StepContext(key, state.step, self.times.bind(state.extra.get("times", {})), axis)
 
         def loss(variables, batch):
-            return self.loss(variables, batch, moment)
+            return self.loss(variables, batch, context)
 
         def remember(extra, examples):
             return extra | {"times": self.times.update(extra["times"], *examples)}
@@ -146,52 +147,54 @@ class Diffusion(Method):
         )  # fmt: skip
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
-    def loss(self, variables: Tree, batch: Batch, moment: "Moment") -> tuple[Array, dict]:
+    def loss(self, variables: Tree, batch: Batch, context: StepContext) -> tuple[Array, dict]:
         """The mean loss; but a learned schedule between its ends is moved by the loss's second moment, and by no more.
 
         That has the variance's gradient: it is by the bound's estimate, whose mean the schedule inside does not change
         (Kingma et al. 2021, appendix I.2).
         """
         inner = set(getattr(self.process, "inner", ())) & set(variables["params"].get("process", ()))
-        of_each, examples = self.losses(held(variables, inner) if inner else variables, batch, moment)
+        of_each, examples = self.losses(held(variables, inner) if inner else variables, batch, context)
         value = jnp.mean(of_each)
         if inner:
-            square = jnp.mean(self.losses(held(variables, inner, others=True), batch, moment)[0] ** 2)
+            square = jnp.mean(self.losses(held(variables, inner, others=True), batch, context)[0] ** 2)
             value += square - jax.lax.stop_gradient(square)
         return value, {"metrics": {}, "stats": {}, "examples": examples}
 
-    def losses(self, variables: Tree, batch: Batch, moment: "Moment") -> tuple[Float[Array, "b"], tuple[Array, Array]]:
+    def losses(
+        self, variables: Tree, batch: Batch, context: StepContext
+    ) -> tuple[Float[Array, "b"], tuple[Array, Array]]:
         """Of each example: what is minimised; and (t, the loss at t) for the times to remember."""
-        network, process = self.make(self.network, moment.axis), self.process_of({"denoiser": variables})
-        keys = moment.keys(batch)
+        network, process = self.make(self.network, context.axis), self.process_of({"denoiser": variables})
+        keys = context.keys(batch)
         x0, hints = self._augmented(self.space.to_model(batch["x"]), keys.augment)
-        label, reduced = self._hidden(self.cond_of(batch), keys.hide), self._reduced(x0, keys.hide)
-        t, eps = self._draw(moment, process, keys.noise, x0, batch)
+        cond, reduced = self._hidden(self.cond_of(batch), keys.hide), self._reduced(x0, keys.hide)
+        t, eps = self._draw(context, process, keys.noise, x0, batch)
 
         def predict(x_t, t):
-            seen = self._seen(x_t, reduced)
-            return network.apply(variables, seen, self.clock(process, t), label, keys.dropout, **hints)
+            seen = self.network_input(x_t, reduced)
+            return network.apply(variables, seen, self.clock(process, t), cond, keys.dropout, **hints)
 
         loss_of = denoising_loss(self._parts(process), self.weighting, self.decoder)
         at_t = loss = loss_of(predict, x0, t, eps, variables["params"].get("weighting", {}))
-        if self.weighting.per_log_snr or moment.times.importance:  # an integral over uniform t: p(t) is divided out
+        if self.weighting.per_log_snr or context.times.importance:  # an integral over uniform t: p(t) is divided out
             # No gradient to p(t): to a schedule that is learned, the density is a way to sample, not a thing to move.
-            loss = at_t / jax.lax.stop_gradient(moment.times.density(t, process))
+            loss = at_t / jax.lax.stop_gradient(context.times.density(t, process))
         if "process" in variables["params"]:
             loss += end_terms(process, x0, eps, self.decoder)
         return loss, (t, at_t)
 
     def _draw(
-        self, moment: "Moment", process: Process, keys: Key[Array, "b"], x0: Array, batch: Batch
+        self, context: StepContext, process: Process, keys: Key[Array, "b"], x0: Array, batch: Batch
     ) -> tuple[Float[Array, "b"], Array]:
         """t and eps of each example."""
         key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(keys)
         if self.low_discrepancy:
-            shared = jax.random.fold_in(jax.random.fold_in(moment.key, moment.step), SHARED)
+            shared = jax.random.fold_in(jax.random.fold_in(context.key, context.step), SHARED)
             u = evenly_spread(shared, batch["position"] / self.batch_size)
         else:
             u = independent(key_t)
-        return jax.lax.stop_gradient(moment.times.quantile(u, process)), normal(key_eps, x0)
+        return jax.lax.stop_gradient(context.times.quantile(u, process)), normal(key_eps, x0)
 
     def _augmented(self, x0, keys):
         """Training images, augmented, and what the network is told of it."""
@@ -200,12 +203,12 @@ class Diffusion(Method):
         x0, hints = self.augment(x0, keys)
         return x0, {"hints": hints}
 
-    def _hidden(self, label, keys):
+    def _hidden(self, cond, keys):
         """Labels or captions, with a share replaced by what means "none"; None for a network that sees none."""
-        if label is None:
+        if cond is None:
             return None
         hidden = jax.vmap(lambda key: jax.random.bernoulli(key, self.label_dropout))(keys)
-        return jnp.where(jnp.expand_dims(hidden, range(1, label.ndim)), self.null, label)
+        return jnp.where(jnp.expand_dims(hidden, range(1, cond.ndim)), self.null, cond)
 
     def _reduced(self, x0, keys):
         """The small images, enlarged again, with a share replaced by grey; None for a network that sees none."""
@@ -214,7 +217,7 @@ class Diffusion(Method):
         hidden = jax.vmap(lambda key: jax.random.bernoulli(key, self.label_dropout))(fold_in(keys, 1))
         return jnp.where(along(hidden, x0), 0.0, editing.smoothed(x0, self.super_resolution))
 
-    def _seen(self, x, image=None):
+    def network_input(self, x, image=None):
         """What the network is shown: x, and for super-resolution the `image` beside it, grey where there is none."""
         if not self.super_resolution:
             return x
@@ -231,7 +234,7 @@ class Diffusion(Method):
 
         def predict(x_t, t, label):
             t = jnp.broadcast_to(t, len(x_t))
-            seen = self._seen(self.target.input(x_t, t, process), image)
+            seen = self.network_input(self.target.input(x_t, t, process), image)
             if self.conditional and label is None:
                 label = guidance.everyone(self.null, len(x_t))
             output = network.apply(variables["denoiser"], seen, self.clock(process, t), label)
@@ -251,7 +254,7 @@ class Diffusion(Method):
         last axis.
         """
         process, t = self.process_of(variables), jnp.broadcast_to(t, len(x_t))
-        seen = self._seen(self.target.input(x_t, t, process))
+        seen = self.network_input(self.target.input(x_t, t, process))
         _, kept = self.make(self.network).apply(
             variables["denoiser"], seen, self.clock(process, t), label, mutable="intermediates"
         )
@@ -265,12 +268,12 @@ class Diffusion(Method):
         layers = [enlarged(weights) for weights in jax.tree.leaves(kept["intermediates"])]
         return sum(layers) / len(layers)
 
-    def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
+    def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         process = self.process_of(variables)
         start, walk = jax.vmap(jax.random.split, out_axes=1)(keys)
         grid = spec.grid(process, spec.steps)
         x = process.sigma(grid[0]) * normal(start, jnp.zeros((len(keys), *self.space.shape), grid.dtype))
-        return spec(process, self.denoiser(variables, spec).given(label), x, grid, walk, trajectory)
+        return spec(process, self.denoiser(variables, spec).given(cond), x, grid, walk, trajectory)
 
     def draws_by_label(self, spec):
         return super().draws_by_label(spec) or nested.innermost(spec.guidance) is guidance.classifier
@@ -295,5 +298,5 @@ class Diffusion(Method):
                 f"--negative: guidance {nested.scale_of(spec.guidance):g} would draw towards it; give a --guidance"
                 " above 1, such as 3"
             )
-        null = self.embed(self.captions([prompt]))[0]
+        null = self.cond_for(self.captions([prompt]))[0]
         return replace(spec, guidance=nested.with_null(spec.guidance, null))

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 def check(method: "Diffusion") -> None:
     """Raises UserError for settings of a `Diffusion` that make no sense, alone or together."""
-    if method.conditional and not method.space.num_classes and not method.space.caption:
-        raise UserError("method.conditional: the data set has no labels, nor captions; it must be false")
+    method.check_conditional()
     if not 0 <= method.label_dropout <= 1:
         raise UserError(f"method.label_dropout: {method.label_dropout} is not a probability; from 0 to 1")
     if method.reverse_variance.outputs == 2 and not method.process.steps:

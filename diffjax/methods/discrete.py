@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from diffjax import models
 from diffjax.diffusion import Samples, discrete
 from diffjax.errors import UserError
-from diffjax.methods.method import Method, keys_of
+from diffjax.methods.method import Method, example_keys
 from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree, update
 
@@ -62,7 +62,7 @@ class DiscreteDiffusion(Method):
 
     def init(self, key, batch):
         x = self.space.to_model(batch["x"][0, :1])
-        variables = self.make(self.network).init(key, self._shown(x), jnp.ones(1))
+        variables = self.make(self.network).init(key, self.network_input(x), jnp.ones(1))
         return TrainState.create({"denoiser": variables}, self.optimizers, averaged=self.networks)
 
     def step(self, state, batch, key, axis):
@@ -70,12 +70,12 @@ class DiscreteDiffusion(Method):
 
         def loss(variables, batch):
             key_t, key_x, dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(
-                keys_of(key, state.step, batch)
+                example_keys(key, state.step, batch)
             )
             x0 = self.space.to_model(batch["x"])
             t = jax.vmap(lambda key: jax.random.randint(key, (), 1, process.steps + 1))(key_t) / process.steps
             x_t = process.corrupt(x0, t, key_x)
-            log_x0 = self._log_x0(network.apply(variables, self._shown(x_t), 999 * t, None, dropout))
+            log_x0 = self._log_x0(network.apply(variables, self.network_input(x_t), 999 * t, None, dropout))
             entries = x0[0].size
             bound = process.steps * discrete.step_divergence(process, jnp.exp(log_x0), x0, x_t, t) / entries
             right = jnp.take_along_axis(log_x0, x0[..., None], axis=-1)
@@ -87,7 +87,7 @@ class DiscreteDiffusion(Method):
         state, metrics, norm = update(state, "denoiser", loss, only, self.optimizers["denoiser"], axis, self.accumulate)
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
-    def _shown(self, x_t: Int[Array, "b ... d"]) -> Float[Array, "b ... _"]:
+    def network_input(self, x_t: Int[Array, "b ... d"]) -> Float[Array, "b ... _"]:
         """What the network sees: -1 and 1 for two values, otherwise one of as many channels an entry as states."""
         if self.process.states == 2:
             return 2.0 * x_t - 1
@@ -103,7 +103,7 @@ class DiscreteDiffusion(Method):
         network = self.make(self.network)
 
         def denoise(x_t, t):
-            return jnp.exp(self._log_x0(network.apply(variables["denoiser"], self._shown(x_t), 999 * t)))
+            return jnp.exp(self._log_x0(network.apply(variables["denoiser"], self.network_input(x_t), 999 * t)))
 
         return denoise
 
@@ -111,7 +111,7 @@ class DiscreteDiffusion(Method):
         """The terms of the bound on -log p of stored examples x [b, ...], nats; see `diffjax.diffusion.discrete`."""
         return discrete.bound(self.process, self.denoiser(variables), self.space.to_model(x), keys, draws)
 
-    def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
+    def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         return spec(self.process, self.denoiser(variables), self.space.shape, keys, trajectory)
 
     def check_sampler(self, spec):

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
-from diffjax.methods.method import Batch, keys_of
+from diffjax.methods.method import Batch, example_keys, split_into
 from diffjax.parallel import Axis
 from diffjax.state import Tree
 
@@ -48,7 +48,7 @@ class Round(NamedTuple):
 
     real: Array
     fake: Array
-    cond: dict[str, Array]  # further arguments of the discriminator, the same for both sorts
+    inputs: dict[str, Array]  # further arguments of the discriminator, the same for both sorts
     compared: tuple[Array, Array]  # a real and a generated batch whose spreads tell of collapse
     label: Array  # 0 where there is none
     stats: Tree  # the generator's statistics after it has made `fake`
@@ -74,8 +74,7 @@ class Turn:
     axis: Axis
 
     def keys(self, batch: Batch) -> Keys:
-        split = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)
-        return Keys(*split(keys_of(self.key, self.step, batch)))
+        return split_into(Keys, example_keys(self.key, self.step, batch))
 
 
 class Turns(NamedTuple):

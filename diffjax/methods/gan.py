@@ -60,7 +60,7 @@ class GAN(Method):
     clip_weights: float = 0.0  # D's weights are cut to +- this after every update (WGAN); 0: not
 
     networks: ClassVar = ("generator", "discriminator")
-    extra_names: ClassVar[tuple[str, ...]] = ()  # those of `extra_inputs`
+    input_names: ClassVar[tuple[str, ...]] = ()  # those of `extra_inputs`
     samplers: ClassVar = {"generator": Latent}
 
     def __post_init__(self):
@@ -115,12 +115,12 @@ class GAN(Method):
     def init(self, key, batch):
         g_key, d_key = jax.random.split(key)
         first = jax.tree.map(lambda x: x[0, :1], batch)
-        x, label = self.space.to_model(first["x"]), self.cond_of(first)
-        generator, inputs = self.make(self.generator), self.extra_inputs(x)
+        x, cond = self.space.to_model(first["x"]), self.cond_of(first)
+        generator, own = self.make(self.generator), self.example_inputs(x)
         z, packed = jnp.zeros((1, generator.latent), x.dtype), pack(jnp.repeat(x, self.packing, axis=0), self.packing)
         variables = {
-            "generator": generator.init(g_key, z, **inputs, **self.cond("generator", label)),
-            "discriminator": self.critic().init(d_key, packed, **inputs, **self.cond("discriminator", label)),
+            "generator": generator.init(g_key, z, **own, **self.inputs_for("generator", cond)),
+            "discriminator": self.critic().init(d_key, packed, **own, **self.inputs_for("discriminator", cond)),
         }
         state = TrainState.create(variables, self.optimizers, averaged=("generator",))
         paths = {"path_length": jnp.zeros((), self.precision.params)} if self.path_length else {}
@@ -192,8 +192,8 @@ class GAN(Method):
         """The discriminator's mean loss, with its penalty unless that is lazy; and what it logs and keeps."""
         keys = turn.keys(batch)
         played = self.play(generator, batch, keys.play, turn.axis)
-        real, stats = self.discriminate(variables, played.real, played.cond, keys.real, turn)
-        fake, stats = self.discriminate(variables | stats, played.fake, played.cond, keys.fake, turn)
+        real, stats = self.discriminate(variables, played.real, played.inputs, keys.real, turn)
+        fake, stats = self.discriminate(variables | stats, played.fake, played.inputs, keys.fake, turn)
 
         loss = jnp.mean(self.loss.discriminator(real.logit, fake.logit))
         classes = self._classes(real, played.label) + self._classes(fake, played.label)
@@ -222,8 +222,8 @@ class GAN(Method):
         """The generator's mean loss, and what it logs and keeps. Real logits that the loss ignores cost nothing."""
         keys = turn.keys(batch)
         played = self.play(variables, batch, keys.play, turn.axis)
-        real, _ = self.discriminate(discriminator, played.real, played.cond, keys.real, turn)
-        fake, _ = self.discriminate(discriminator, played.fake, played.cond, keys.fake, turn)
+        real, _ = self.discriminate(discriminator, played.real, played.inputs, keys.real, turn)
+        fake, _ = self.discriminate(discriminator, played.fake, played.inputs, keys.fake, turn)
         loss, classes = jnp.mean(self.loss.generator(real.logit, fake.logit)), self._classes(fake, played.label)
         metrics = {"g_loss": loss} | ({"g_class_loss": classes} if self.auxiliary else {})
         return loss + self.auxiliary * classes, {"metrics": metrics, "stats": played.stats}
@@ -237,7 +237,7 @@ class GAN(Method):
 
         def critic(keys):
             def logits(packed):
-                return self.discriminate(variables, unpack(packed, self.packing), played.cond, keys, turn)[0].logit
+                return self.discriminate(variables, unpack(packed, self.packing), played.inputs, keys, turn)[0].logit
 
             return logits
 
@@ -261,33 +261,32 @@ class GAN(Method):
         return self.make(self.discriminator, axis, **known)
 
     def discriminate(
-        self, variables: Tree, x: Array, cond: dict[str, Array], keys: Key[Array, "b"], turn: Turn
+        self, variables: Tree, x: Array, inputs: dict[str, Array], keys: Key[Array, "b"], turn: Turn
     ) -> tuple[Judged, Tree]:
         """What the discriminator, in training, says of examples [b, ...], augmented; and its statistics after it."""
         packed = pack(self.augment(x, keys, turn.p), self.packing)
         network = self.critic(turn.axis)
-        logits, stats = network.apply(variables, packed, **cond, train=True, mutable=statistics(variables))
+        logits, stats = network.apply(variables, packed, **inputs, train=True, mutable=statistics(variables))
         return Judged(logits[:, 0], logits[:, 1:]) if self.auxiliary else Judged(logits, None), stats
 
-    def extra_inputs(self, x: Array) -> dict[str, Array]:
+    def example_inputs(self, x: Array) -> dict[str, Array]:
         """What both networks are given beside z and x [1, ...]: nothing. (An example, for their first weights.)"""
         return {}
 
     def play(self, generator: Tree, batch: Batch, keys: Key[Array, "b"], axis: Axis) -> Round:
         """Real examples beside G(z), each with its own z and the same label, or caption."""
-        label = self.cond_of(batch)
-        fake, stats = self.generate(generator, keys, axis, **self.cond("generator", label))
-        real, cond = self.space.to_model(batch["x"]), self.cond("discriminator", label)
-        return Round(real, fake, cond, (real, fake), batch["label"], stats)
+        cond, real = self.cond_of(batch), self.space.to_model(batch["x"])
+        fake, stats = self.generate(generator, keys, axis, **self.inputs_for("generator", cond))
+        return Round(real, fake, self.inputs_for("discriminator", cond), (real, fake), batch["label"], stats)
 
-    def generate(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **cond: Array) -> tuple[Array, Tree]:
-        """G(z, cond) in training, and the generator's statistics after it.
+    def generate(self, variables: Tree, keys: Key[Array, "b"], axis: Axis, **inputs: Array) -> tuple[Array, Tree]:
+        """G(z, inputs) in training, and the generator's statistics after it.
 
         Of packed examples it makes each place of the packs by itself, a batch of its own to batch normalisation, and
         keeps the mean of their statistics (PacGAN, in its code).
         """
         network, m = self.make(self.generator, axis), self.packing
-        given = {"z": Latent()(keys, network.latent), **cond, **self.own_keys(keys)}
+        given = {"z": Latent()(keys, network.latent), **inputs, **self.own_keys(keys)}
 
         def make(given):
             return network.apply(variables, **given, train=True, mutable=statistics(variables))
@@ -303,23 +302,23 @@ class GAN(Method):
         takes = "keys" in inspect.signature(kind_of(self.generator).__call__).parameters
         return {"keys": fold_in(keys, OWN)} if takes else {}
 
-    def cond(self, player: str, label: Array | None) -> dict[str, Array]:
+    def inputs_for(self, player: str, cond: Array | None) -> dict[str, Array]:
         """The label or caption, where the networks are to see one, and the discriminator is not to find it out."""
         finds_out = player == "discriminator" and self.auxiliary
-        return {"label": label} if self.conditional and not finds_out else {}
+        return {"label": cond} if self.conditional and not finds_out else {}
 
-    def sample(self, variables, spec, keys, label, trajectory=False) -> Samples:
+    def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         """G(z), from the generator's variables. Where a conditional one is given no labels, each key draws its own."""
         generator = self.make(self.generator)
         noise, choice = jax.vmap(jax.random.split, out_axes=1)(keys)
-        cond = self.cond("generator", self._drawn(choice) if label is None else label) | self.own_keys(noise)
-        cond |= {"psi": spec.psi} if self.styled else {}
-        x0 = generator.apply(variables["generator"], spec(noise, generator.latent), **cond)
+        inputs = self.inputs_for("generator", self._drawn(choice) if cond is None else cond) | self.own_keys(noise)
+        inputs |= {"psi": spec.psi} if self.styled else {}
+        x0 = generator.apply(variables["generator"], spec(noise, generator.latent), **inputs)
         return Samples(x0, nfe=jnp.ones(len(x0), jnp.int32))
 
     def _drawn(self, keys: Key[Array, "b"]) -> Array:
         """Labels, or prompts of the data's, all equally likely."""
-        known = self.requested(None)
+        known = self.cond_for(self.requested(None))
         count = 1 if known is None else len(known)
         number = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(keys)
-        return number if known is None else jnp.asarray(known)[number]
+        return number if known is None else jnp.asarray(known[:])[number]

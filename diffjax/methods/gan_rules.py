@@ -38,7 +38,7 @@ def _check_player(game: "GAN", player: str, given: set[str], field: str) -> None
     kind = kind_of(getattr(game, player))
     _self, *inputs = inspect.signature(kind.__call__).parameters.values()
     needed, taken = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
-    given = given | set(game.extra_names)
+    given = given | set(game.input_names)
     if not needed <= given <= taken or (field and not hasattr(kind, field)):
         lacks = f", or has no {field}" if field else ""
         raise UserError(
@@ -66,8 +66,7 @@ def _check_updates(game: "GAN") -> None:
 
 
 def _check_labels(game: "GAN") -> None:
-    if game.conditional and not game.space.num_classes and not game.space.caption:
-        raise UserError("method.conditional: true, but the data set has no labels; it must be false")
+    game.check_conditional()
     if game.auxiliary and not game.conditional:
         raise UserError(f"method.auxiliary: {game.auxiliary} asks for classes; method.conditional must be true")
     if game.auxiliary and game.reads_captions:

@@ -60,8 +60,8 @@ def update_on_path_lengths(game: "GAN", state: TrainState, batch: Batch, key: Ar
     def loss(variables, discriminator, batch, turn):
         keys, network = turn.keys(batch), game.make(game.generator, turn.axis)
         noise, z = game.own_keys(keys.play), Latent()(keys.play, network.latent)
-        cond = game.cond("generator", game.cond_of(batch)) | noise | {"train": True}
-        styles, stats = network.apply(variables, z, **cond, method="styles", mutable=statistics(variables))
+        inputs = game.inputs_for("generator", game.cond_of(batch)) | noise | {"train": True}
+        styles, stats = network.apply(variables, z, **inputs, method="styles", mutable=statistics(variables))
         lengths = path_lengths(partial(network.apply, variables, **noise, method="draw"), styles, keys.penalty)
         penalty = game.path_length_every * game.path_length * jnp.mean((lengths - mean) ** 2)
         return penalty, {"metrics": {"penalty": penalty, "length": jnp.mean(lengths)}, "stats": stats}

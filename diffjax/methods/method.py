@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -19,16 +19,17 @@ from diffjax.ema import Average
 from diffjax.encoders import Encoded
 from diffjax.errors import UserError
 from diffjax.models.text import FrozenText, NoText
-from diffjax.optim import Adam
+from diffjax.optim import Optimizer
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from diffjax.state import TrainState, Tree
 
 # "x" [m, b, ...] as stored, "label" [m, b], perhaps "caption" [m, b, bytes] and what a frozen encoder says of it,
 # "embedding" [m, b, 1 + n, d + 1]; "position" [m, b]: the place in the global batch. What a network is shown of it
-# besides x, a label, a caption or an embedding, goes by the name of "label" all the way.
+# besides x is its cond: a label, a caption or an embedding. A network calls all three its `label`.
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
+Named = TypeVar("Named", bound=tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Method(abc.ABC):
         """Examples that are judged together, neighbours in the batch: no device may have a part of them."""
         return 1
 
-    def optimizer(self, network: str, spec: Adam, images: int) -> optax.GradientTransformation:
+    def optimizer(self, network: str, spec: Optimizer, images: int) -> optax.GradientTransformation:
         """The optimiser of a network that is updated once a step, in a run of so many images."""
         return spec.build(self.batch_size, images)
 
@@ -75,7 +76,7 @@ class Method(abc.ABC):
         variables: dict[str, Tree],
         spec: Any,
         keys: Key[Array, "b"],
-        label: Array | None,
+        cond: Array | None,
         trajectory: bool = False,
     ) -> Any:
         """One sample for each key, in model units, by the sampler component `spec`. Pure."""
@@ -88,6 +89,11 @@ class Method(abc.ABC):
         num_classes = self.space.num_classes if self.conditional and not self.reads_captions else 0
         fields = {"shape": self.space.shape, "num_classes": num_classes, "precision": self.precision, "axis": axis}
         return network(**fields | known)
+
+    def check_conditional(self) -> None:
+        """Raises UserError where there is nothing to be shown."""
+        if self.conditional and not self.space.num_classes and not self.space.caption:
+            raise UserError("method.conditional: true, but the data have neither labels nor captions; it must be false")
 
     def check_text(self, slot: str) -> None:
         """Raises UserError unless the network at this slot has an encoder of captions, where it is shown any."""
@@ -166,7 +172,7 @@ class Method(abc.ABC):
         length = max(self.space.caption, longest(prompts)) if self.space.encoder else self.space.caption
         return encode(prompts, length)
 
-    def embed(self, requested: np.ndarray | None) -> np.ndarray | Encoded | None:
+    def cond_for(self, requested: np.ndarray | None) -> np.ndarray | Encoded | None:
         """What the networks are given for what is asked for, [k, ...]: the same, or of captions what a frozen encoder
         says of them. Of a batch in training `cond_of` gives that, which has been looked up already."""
         return self.space.encoder(decode(requested)) if self.reads_captions and self.space.encoder else requested
@@ -175,7 +181,12 @@ class Method(abc.ABC):
         """Raises UserError when this method cannot be drawn from as a sampler component asks."""
 
 
-def keys_of(key: Key[Array, ""], step: Array, batch: Batch) -> Key[Array, "b"]:
+def example_keys(key: Key[Array, ""], step: Array, batch: Batch) -> Key[Array, "b"]:
     """One key for each example of one batch, by its place in the global batch: the same on any number of devices."""
     key = jax.random.fold_in(key, step)
     return jax.vmap(lambda position: jax.random.fold_in(key, position))(batch["position"])
+
+
+def split_into(kind: type[Named], keys: Key[Array, "b"]) -> Named:
+    """Of each example's key as many as a named tuple has fields, each [b]."""
+    return kind(*jax.vmap(lambda key: jax.random.split(key, len(kind._fields)), out_axes=1)(keys))

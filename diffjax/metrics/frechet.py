@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, checked_features
-from diffjax.metrics.progress import Progress, silent
+from diffjax.metrics.progress import OnProgress, silent
 
 MOST_DIMENSIONS = 16_384  # 128 x 128 grey pixels: 2 GB a matrix, of which a distance needs some five, and hours
 SMALLEST_SUBSET = 5_000  # images, of an extrapolation to infinitely many; the paper's, for 50,000 of 2048 features
@@ -126,7 +126,7 @@ def frechet_infinity(
     smallest: int = SMALLEST_SUBSET,
     points: int = 15,  # subsets, of evenly spaced sizes up to n; the paper's
     seed: int = 0,
-    progress: Progress = silent,  # of the points that are done
+    progress: OnProgress = silent,  # of the points that are done
 ) -> Extrapolation:
     """FD of infinitely many samples: that of random subsets, on a line in 1/N, at 1/N = 0 (Chong & Forsyth 2020).
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
-from diffjax.metrics.progress import Progress, part_of, silent
+from diffjax.metrics.progress import OnProgress, part_of, silent
 
 
 class SubsetKID(NamedTuple):
@@ -36,7 +36,7 @@ def kid_of_subsets(
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 2020,  # torch-fidelity's, whose order of draws this is: samples first, without replacement
-    progress: Progress = silent,  # of the subsets that are done
+    progress: OnProgress = silent,  # of the subsets that are done
 ) -> SubsetKID:
     """The mean over random subsets of both sets, of the unbiased estimate with all m^2 cross pairs, as published.
 
@@ -68,7 +68,7 @@ def kid_of_all_pairs(
     samples: Float[ArrayLike, "n d1"],
     reference: Float[ArrayLike, "m d2"],
     chunk: int = CHUNK,
-    progress: Progress = silent,
+    progress: OnProgress = silent,
 ) -> AllPairsKID:
     """The U-statistic over all images of both sets, and its standard error; n and m may differ.
 
@@ -106,7 +106,7 @@ class Spread(NamedTuple):
 
 
 def u_statistic(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int = CHUNK, progress: Progress = silent
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int = CHUNK, progress: OnProgress = silent
 ) -> tuple[float, Spread]:
     """The squared MMD, and the parts of its variance, every one unbiased, so that a zeta may be below zero."""
     n, m = len(x), len(y)
@@ -137,7 +137,7 @@ def _kernel_with_itself(x: Float64[np.ndarray, "a d"]) -> Float64[np.ndarray, " 
 
 
 def _sums_within(
-    x: Float[np.ndarray, "n d"], chunk: int, progress: Progress
+    x: Float[np.ndarray, "n d"], chunk: int, progress: OnProgress
 ) -> tuple[Float64[np.ndarray, " n"], float]:
     """Of k(x_i, x_j), i != j: the sum over j, and the sum of squares over both. Every pair of blocks is made once."""
     sums, squares = np.zeros(len(x)), 0.0
@@ -156,7 +156,7 @@ def _sums_within(
 
 
 def _sums_across(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int, progress: Progress
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int, progress: OnProgress
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"], float]:
     """Of k(x_i, y_j): the sum over j, the sum over i, and the sum of squares over both."""
     of_x, of_y, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0

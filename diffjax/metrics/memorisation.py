@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, checked_pair
 from diffjax.metrics.nearest import nearest
-from diffjax.metrics.progress import Progress, part_of, silent
+from diffjax.metrics.progress import OnProgress, part_of, silent
 
 COPIED = 1 / 3  # of the distance to the second nearest: Yoon et al. 2023, Gu et al. 2023
 
@@ -40,7 +40,10 @@ class Memorisation(NamedTuple):
 
 
 def memorisation(
-    samples: Float[ArrayLike, "n d1"], train: Float[ArrayLike, "m d2"], chunk: int = CHUNK, progress: Progress = silent
+    samples: Float[ArrayLike, "n d1"],
+    train: Float[ArrayLike, "m d2"],
+    chunk: int = CHUNK,
+    progress: OnProgress = silent,
 ) -> Memorisation:
     """The nearest of the training images [m, d] of every sample [n, d], and whether it is nearer than it should be.
 

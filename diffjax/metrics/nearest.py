@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int64
 
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
-from diffjax.metrics.progress import Progress, silent
+from diffjax.metrics.progress import OnProgress, silent
 
 NUMBERS_AT_ONCE = 1 << 20  # of differences: 8 MB
 
@@ -37,7 +37,7 @@ def nearest(
     k: int = 1,
     itself: Int[np.ndarray, " n"] | None = None,
     chunk: int = CHUNK,
-    progress: Progress = silent,  # of the queries that are done
+    progress: OnProgress = silent,  # of the queries that are done
 ) -> Neighbours:
     """The k nearest of `examples` [m, d] to each of `queries` [n, d], Euclidean, in the features' unit.
 
@@ -66,7 +66,7 @@ def nearest(
 
 
 def neighbours_within(
-    x: Float[ArrayLike, "n d"], k: int, chunk: int = CHUNK, progress: Progress = silent
+    x: Float[ArrayLike, "n d"], k: int, chunk: int = CHUNK, progress: OnProgress = silent
 ) -> Neighbours:
     """The k nearest of each of x [n, d] among the others of x."""
     return nearest(x, x, k, np.arange(len(np.asarray(x))), chunk, progress)

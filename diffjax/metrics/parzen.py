@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import blocks, checked_features, checked_pair
-from diffjax.metrics.progress import Progress, silent
+from diffjax.metrics.progress import OnProgress, silent
 
 SIGMAS = tuple(np.logspace(-2, 0, 21))  # candidates, in units of the data; Goodfellow et al. try 10 from 0.1 to 1
 AT_ONCE = 256  # examples: beside 10,000 samples 20 MB of distances
@@ -33,7 +33,7 @@ def parzen(
     validation: Float[ArrayLike, "v d"],
     test: Float[ArrayLike, "m d"],
     sigmas: tuple[float, ...] = SIGMAS,
-    progress: Progress = silent,
+    progress: OnProgress = silent,
 ) -> Parzen:
     """Mean over `test` of log 1/n sum_i N(x; sample_i, sigma^2 I), sigma the best of `sigmas` on `validation`.
 
@@ -54,7 +54,7 @@ def parzen(
 
 
 def _log_density(
-    samples: np.ndarray, x: np.ndarray, sigmas: Float64[np.ndarray, "k"], progress: Progress, before: int, total: int
+    samples: np.ndarray, x: np.ndarray, sigmas: Float64[np.ndarray, "k"], progress: OnProgress, before: int, total: int
 ) -> Float64[np.ndarray, "m k"]:
     """That of each example, by each width."""
     samples = np.asarray(samples, np.float64)

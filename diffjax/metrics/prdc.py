@@ -19,7 +19,7 @@ from jaxtyping import Float
 from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
 from diffjax.metrics.nearest import neighbours_within, screened_squares, settle
-from diffjax.metrics.progress import Progress, part_of, silent
+from diffjax.metrics.progress import OnProgress, part_of, silent
 
 
 class Convention(NamedTuple):
@@ -49,7 +49,7 @@ def prdc(
     reference: Float[ArrayLike, "m d2"],
     conventions: dict[str, Convention] | None = None,
     chunk: int = CHUNK,
-    progress: Progress = silent,  # of the rows of distances that are done
+    progress: OnProgress = silent,  # of the rows of distances that are done
 ) -> dict[str, PRDC]:
     """The four numbers by each convention (default: both of `CONVENTIONS`), of samples [n, d] and reference [m, d].
 

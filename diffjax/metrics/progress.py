@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-Progress = Callable[[int, int], None]  # so much is done, of so much
+OnProgress = Callable[[int, int], None]  # so much is done, of so much
 
 
 def silent(done: int, total: int) -> None:
     """Nobody waits."""
 
 
-def part_of(progress: Progress, before: int, total: int) -> Progress:
+def part_of(progress: OnProgress, before: int, total: int) -> OnProgress:
     """For a part of something longer, of which `before` is done: tells how far the whole is."""
     return lambda done, _: progress(before + done, total)

@@ -34,14 +34,11 @@ class CNNClassifier(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
+        kind = type(self).__name__
         if len(self.shape) != 3 or min(self.shape[:2]) < 4:
-            raise UserError(
-                f"method.network: 'cnn_classifier' needs images of 4x4 or more, but an example has shape {self.shape}"
-            )
+            raise UserError(f"method.network.name: {kind} needs images of 4x4 or more; an example is of {self.shape}")
         if self.num_classes < 2:
-            raise UserError(
-                f"method.network: 'cnn_classifier' needs data with labels, but they have {self.num_classes} classes"
-            )
+            raise UserError(f"method.network.name: {kind} needs labelled data; these have {self.num_classes} classes")
         check_counts("network", self, channels=1, width=1)
         check_dropout("network", self)
 
@@ -50,14 +47,14 @@ class CNNClassifier(nn.Module):
         self, x: Float[Array, "b h w c"], keys: Key[Array, "b"] | None = None, features: bool = False
     ) -> Float[Array, "b out"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
-        kwargs = {"dtype": compute, "param_dtype": params}
+        formats = self.precision.formats
         pool = partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
         h = x.astype(compute)
         for i, channels in enumerate((self.channels, 2 * self.channels, 2 * self.channels)):
-            h = conv(channels, name=f"conv_{i}", **kwargs)(h)
-            h = nn.silu(GroupNorm(name=f"norm_{i}", **kwargs)(h))
+            h = conv(channels, name=f"conv_{i}", **formats)(h)
+            h = nn.silu(GroupNorm(name=f"norm_{i}", **formats)(h))
             h = pool(h) if i < 2 else h
-        h = nn.silu(dense(self.width, name="hidden", **kwargs)(h.reshape(len(h), -1))).astype(params)
+        h = nn.silu(dense(self.width, name="hidden", **formats)(h.reshape(len(h), -1))).astype(params)
         if features:
             return h
         h = Dropout(self.dropout, name="dropout")(h, keys)

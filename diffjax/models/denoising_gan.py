@@ -41,7 +41,7 @@ class DenoisingGenerator(NCSNpp):
 
     def __post_init__(self):
         super().__post_init__()
-        check_counts("generator", self, latent=0, mapping=0, style=1)
+        check_counts(self.slot, self, latent=0, mapping=0, style=1)
 
     @nn.compact
     def __call__(

@@ -51,29 +51,29 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, condition, keys, text: Text):
-        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        formats = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         b, n, width = x.shape
-        modulation = dense(6 * width, variance=0.0, name="condition", **kwargs)(condition)[:, None]
+        modulation = dense(6 * width, variance=0.0, name="condition", **formats)(condition)[:, None]
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = jnp.split(modulation, 6, axis=-1)
 
         h = norm(x) * (1 + scale_1) + shift_1
-        q, k, v = (dense(width, name=name, **kwargs)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
-        h = dense(width, name="out", **kwargs)(attend(q, k, v).reshape(b, n, width))
+        q, k, v = (dense(width, name=name, **formats)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
+        h = dense(width, name="out", **formats)(attend(q, k, v).reshape(b, n, width))
         x = x + gate_1 * Dropout(self.dropout, name="dropout_1")(h, keys)
 
         if text.tokens is not None:
             q, k, v = (
-                dense(width, name=f"text_{name}", **kwargs)(h).reshape(b, h.shape[1], self.heads, -1)
+                dense(width, name=f"text_{name}", **formats)(h).reshape(b, h.shape[1], self.heads, -1)
                 for name, h in (("q", x), ("k", text.tokens), ("v", text.tokens))
             )
             weights = attention(q, k, text.mask)
             self.sow("intermediates", "attention", weights)
             read = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(b, n, width)
-            x = x + dense(width, variance=0.0, name="text_out", **kwargs)(read)
+            x = x + dense(width, variance=0.0, name="text_out", **formats)(read)
 
         h = norm(x) * (1 + scale_2) + shift_2
-        h = nn.gelu(dense(int(width * self.mlp_ratio), name="mlp_1", **kwargs)(h), approximate=True)
-        h = dense(width, name="mlp_2", **kwargs)(h)
+        h = nn.gelu(dense(int(width * self.mlp_ratio), name="mlp_1", **formats)(h), approximate=True)
+        h = dense(width, name="mlp_2", **formats)(h)
         return x + gate_2 * Dropout(self.dropout, name="dropout_2")(h, keys)
 
 
@@ -130,7 +130,7 @@ class DiT(nn.Module):
         keys: Key[Array, "b"] | None = None,
     ) -> Float[Array, "b h w outputs*c"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
-        kwargs = {"dtype": compute, "param_dtype": params}
+        formats = self.precision.formats
         Transform = nn.remat(Block) if self.remat else Block
         height, width, channels = self.shape
 
@@ -141,16 +141,16 @@ class DiT(nn.Module):
             told = dense(self.width, dtype=params, param_dtype=params, name="text_pooled")
             condition = condition + told(text.pooled)
         condition = nn.silu(condition).astype(compute)  # every block begins with it: once is enough
-        h = dense(self.width, name="input", **kwargs)(to_patches(x.astype(compute), self.patch))
+        h = dense(self.width, name="input", **formats)(to_patches(x.astype(compute), self.patch))
         h = h + positions_2d(height // self.patch, width // self.patch, self.width).astype(compute)
         for i in range(self.depth):
-            block = Transform(self.heads, self.mlp_ratio, self.dropout, name=f"block_{i}", **kwargs)
+            block = Transform(self.heads, self.mlp_ratio, self.dropout, name=f"block_{i}", **formats)
             h = block(h, condition, keys, text)
 
         # The end runs in the parameters' format: a loss is a small difference, and one thin layer costs little.
-        kwargs = {"dtype": params, "param_dtype": params}
-        modulation = dense(2 * self.width, variance=0.0, name="output_condition", **kwargs)(condition)[:, None]
+        formats = {"dtype": params, "param_dtype": params}
+        modulation = dense(2 * self.width, variance=0.0, name="output_condition", **formats)(condition)[:, None]
         shift, scale = jnp.split(modulation, 2, axis=-1)
         h = norm(h.astype(params)) * (1 + scale) + shift
-        h = dense(self.patch**2 * self.outputs * channels, variance=0.0, name="output", **kwargs)(h)
+        h = dense(self.patch**2 * self.outputs * channels, variance=0.0, name="output", **formats)(h)
         return from_patches(h, self.patch, height, width)

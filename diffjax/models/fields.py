@@ -9,7 +9,7 @@ from flax import linen as nn
 from diffjax.errors import UserError
 
 SMALLEST = range(4, 8)  # sides of the smallest feature maps: one of these fits, or none (8 would halve to 4)
-POINTS = {"network": "mlp", "generator": "mlp_generator", "discriminator": "mlp_discriminator"}  # networks of them
+POINTS = {"network": "mlp", "generator": "mlp_generator", "discriminator": "mlp_discriminator"}  # who sees them
 
 
 def check_counts(slot: str, network: nn.Module, **least: int) -> None:
@@ -48,6 +48,15 @@ def check_images(slot: str, network: nn.Module) -> None:
         )
 
 
+def check_points(slot: str, network: nn.Module) -> None:
+    """Raises UserError unless the examples are points [dimensions]."""
+    if len(network.shape) != 1:
+        raise UserError(
+            f"method.{slot}.name: {type(network).__name__} is for points, and an example of these data has shape "
+            f"{network.shape}; use unet"
+        )
+
+
 def check_halvings(slot: str, network: nn.Module, field: str, halvings: int) -> None:
     """Raises UserError unless both sides of the images can be halved as often as a field of the network says."""
     check_images(slot, network)
@@ -55,9 +64,10 @@ def check_halvings(slot: str, network: nn.Module, field: str, halvings: int) -> 
     if height % 2**halvings or width % 2**halvings:
         common = height | width  # its lowest set bit: the largest power of 2 that divides both sides
         most = (common & -common).bit_length() - 1
+        remedy = f"; give {most + 1} numbers at most" if field == "multipliers" else ""
         raise UserError(
             f"method.{slot}.{field}: {getattr(network, field)} halves {height}x{width} images {halvings} times; "
-            f"their sides can be halved {most} times at most"
+            f"their sides can be halved {most} times at most{remedy}"
         )
 
 

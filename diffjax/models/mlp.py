@@ -6,9 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from diffjax.errors import UserError
 from diffjax.models.embeddings import TimeAndLabel
-from diffjax.models.fields import check_counts, check_dropout
+from diffjax.models.fields import check_counts, check_dropout, check_points
 from diffjax.models.layers import Dropout, dense
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -34,8 +33,7 @@ class MLP(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
-        if len(self.shape) != 1:
-            raise UserError(f"method.network: 'mlp' needs points, but an example has shape {self.shape}; use 'unet'")
+        check_points("network", self)
         check_counts("network", self, outputs=1, width=1, depth=1, embedding=2)
         check_dropout("network", self)
 

@@ -181,7 +181,7 @@ class StyleGAN2Discriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         _, widths = widths_for("discriminator", self)
-        formats = {"dtype": jnp.dtype(self.precision.compute), "param_dtype": jnp.dtype(self.precision.params)}
+        formats = self.precision.formats
         h = activate(EqualizedConv(widths[-1], 1, name="input", **formats)(x))
         for number in reversed(range(1, len(widths))):
             before = h

@@ -79,20 +79,20 @@ class TextTransformer(nn.Module):
     @nn.compact
     def __call__(self, caption: UInt8[Array, "b n"]) -> Text:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
-        kwargs = {"dtype": compute, "param_dtype": params}
+        formats = self.precision.formats
         b, n = caption.shape
         there = caption > 0
         rows = nn.initializers.normal(1.0)  # as long as sines and cosines, about
-        h = nn.Embed(256, self.width, embedding_init=rows, name="bytes", **kwargs)(caption.astype(jnp.int32))
+        h = nn.Embed(256, self.width, embedding_init=rows, name="bytes", **formats)(caption.astype(jnp.int32))
         h = jnp.where(there[..., None], h, 0)
-        h = h + nn.Conv(self.width, (self.window,), name="window", **kwargs)(h)
+        h = h + nn.Conv(self.width, (self.window,), name="window", **formats)(h)
         h = h + timestep_embedding(jnp.arange(n, dtype=params), self.width, frequencies="open").astype(compute)
         begin = self.param("begin", rows, (self.width,), params).astype(compute)
         h = jnp.concatenate([jnp.broadcast_to(begin, (b, 1, self.width)), h], axis=1)
         mask = jnp.concatenate([jnp.ones((b, 1), bool), there], axis=1)
         for i in range(self.depth):
-            h = _Block(self.heads, self.mlp_ratio, name=f"block_{i}", **kwargs)(h, mask)
-        h = nn.LayerNorm(name="norm", **kwargs)(h)
+            h = _Block(self.heads, self.mlp_ratio, name=f"block_{i}", **formats)(h, mask)
+        h = nn.LayerNorm(name="norm", **formats)(h)
         return told_by(self.conditioning, Text(h[:, 0], h, mask))
 
 
@@ -101,7 +101,7 @@ class FrozenText(nn.Module):
 
     Two layers are learned, one for the whole and one for tokens (as in Chen et al. 2024, PixArt, of one layer), after a
     norm: encoders differ a hundredfold in how large their numbers are. The first token is the whole again, and always
-    there. Which encoder it is stands here, since it decides what the numbers mean; `diffjax.encoders.readers` opens it.
+    there. Which encoder it is stands here, since it decides what the numbers mean; `diffjax.frozen_text` opens it.
     """
 
     precision: Precision
@@ -120,11 +120,10 @@ class FrozenText(nn.Module):
 
     @nn.compact
     def __call__(self, embedding: Float[Array, "b m k"]) -> Text:
-        compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
-        kwargs = {"dtype": compute, "param_dtype": params}
+        formats = self.precision.formats
         pooled, rows, there = unpack(embedding)
-        pooled = dense(self.width, name="pooled", **kwargs)(nn.LayerNorm(name="norm_pooled", **kwargs)(pooled))
-        tokens = dense(self.width, name="tokens", **kwargs)(nn.LayerNorm(name="norm_tokens", **kwargs)(rows))
+        pooled = dense(self.width, name="pooled", **formats)(nn.LayerNorm(name="norm_pooled", **formats)(pooled))
+        tokens = dense(self.width, name="tokens", **formats)(nn.LayerNorm(name="norm_tokens", **formats)(rows))
         return told_by(self.conditioning, Text(pooled, tokens, there))
 
 
@@ -136,12 +135,12 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n k"], mask: Bool[Array, "b n"]) -> Float[Array, "b n k"]:
-        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        formats = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         b, n, width = x.shape
-        h = nn.LayerNorm(name="norm_1", **kwargs)(x)
-        q, k, v = (dense(width, name=name, **kwargs)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
-        x = x + dense(width, name="out", **kwargs)(attend(q, k, v, mask).reshape(b, n, width))
+        h = nn.LayerNorm(name="norm_1", **formats)(x)
+        q, k, v = (dense(width, name=name, **formats)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
+        x = x + dense(width, name="out", **formats)(attend(q, k, v, mask).reshape(b, n, width))
         h = nn.gelu(
-            dense(int(width * self.mlp_ratio), name="mlp_1", **kwargs)(nn.LayerNorm(name="norm_2", **kwargs)(x))
+            dense(int(width * self.mlp_ratio), name="mlp_1", **formats)(nn.LayerNorm(name="norm_2", **formats)(x))
         )
-        return x + dense(width, name="mlp_2", **kwargs)(h)
+        return x + dense(width, name="mlp_2", **formats)(h)

@@ -132,7 +132,7 @@ class UNet(nn.Module):
         hints: Float[Array, "b k"] | None = None,
     ) -> Float[Array, "b h w outputs*c"]:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
-        kwargs = {"dtype": compute, "param_dtype": params}
+        formats = self.precision.formats
         norms = {"groups": self.groups, "eps": self.eps}
         sums = {"skip_scale": self.skip_scale, "final_scale": self.final_scale}
         blocks = ResidualBlock, SelfAttention, CrossAttention
@@ -144,16 +144,16 @@ class UNet(nn.Module):
             taps=self.resample_filter,
             **sums,
             **norms,
-            **kwargs,
+            **formats,
         )
-        attention = partial(Attention, head_dim=self.head_dim, variance=self.qkv_variance, **sums, **norms, **kwargs)
+        attention = partial(Attention, head_dim=self.head_dim, variance=self.qkv_variance, **sums, **norms, **formats)
         text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
 
         def attend(h, name, **own):
             h = attention(**own, name=name)(h)
             if text.tokens is None:
                 return h
-            read = partial(Reading, head_dim=self.head_dim, **sums, **norms, **kwargs)
+            read = partial(Reading, head_dim=self.head_dim, **sums, **norms, **formats)
             return read(name=f"{name}_text")(h, text.tokens, text.mask)
 
         def block(h, level, name, attended=True):
@@ -166,16 +166,16 @@ class UNet(nn.Module):
                 project = self.resample == "projected"
                 return residual(h.shape[-1], change=way, project=project, name=name)(h, condition, keys, style)
             if way == "up":
-                return conv(h.shape[-1], name=name, **kwargs)(upsample(h))
+                return conv(h.shape[-1], name=name, **formats)(upsample(h))
             before = (self.downsample_padding, 1)
-            return conv(h.shape[-1], stride=2, padding=(before, before), name=name, **kwargs)(h)
+            return conv(h.shape[-1], stride=2, padding=(before, before), name=name, **formats)(h)
 
         def see_input(h, aux, name):
             """The features of a level joined by the input, or by what the last level made of it."""
             if self.encoder == "skip":
                 aux = downsample(aux, self.resample_filter)
-                return h + conv(h.shape[-1], size=1, name=name, **kwargs)(aux), aux
-            aux = conv(h.shape[-1], stride=2, padding="VALID", name=name, **kwargs)(blur(aux, self.resample_filter))
+                return h + conv(h.shape[-1], size=1, name=name, **formats)(aux), aux
+            aux = conv(h.shape[-1], stride=2, padding="VALID", name=name, **formats)(blur(aux, self.resample_filter))
             h = (h + aux) * self.skip_scale
             return h, h
 
@@ -199,7 +199,7 @@ class UNet(nn.Module):
         levels = range(len(self.multipliers))
 
         aux = with_fourier_features(x, self.fourier_features).astype(compute)
-        h = conv(self.channels, name="input", **kwargs)(aux)
+        h = conv(self.channels, name="input", **formats)(aux)
         if self.positions:
             h = h + positions_2d(*self.shape[:2], self.channels).reshape(*self.shape[:2], -1).astype(compute)
         skips = [h]

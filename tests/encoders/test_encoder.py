@@ -133,7 +133,7 @@ def test_prompts_stay_texts_and_only_tokens_are_counted(encoder, capsys):
     made, long = method(encoder), "one two three four five six"
     asked = made.requested(DDIM(), None, ("red", long))
     assert decode(asked) == ["red", long]  # 8 bytes is what the data's captions have
-    np.testing.assert_allclose(made.embed(asked)[:], [of("red"), of(long)], atol=1e-6)
+    np.testing.assert_allclose(made.cond_for(asked)[:], [of("red"), of(long)], atol=1e-6)
     Words(("red", long)).checked(made, DDIM())
     said = f"--prompt: {long!r} is longer than the 5 tokens that this model reads: 'one two three four'\n"
     assert capsys.readouterr().out == said

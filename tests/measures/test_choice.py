@@ -184,11 +184,11 @@ def test_a_mistake_that_shows_only_when_samples_are_there_ends_the_command_with_
 def test_too_few_samples_to_compare_two_of_a_prompt_are_refused_before_any_is_drawn(tmp_path, capsys):
     run = tmp_path / "run"
     train(tiny.shapes(train__steps=1, eval__metrics="()"), run)
-    said = "eval.num: 2 samples have no two prompts in common; for 'variety' take 64"
-    assert said in one_line(capsys, "evaluate", f"--workdir={run}", "--metrics=variety", "--num=2")
+    said = "eval.num: of 2 samples, of 32 prompts in turn, 0 prompts have two, and 'variety' needs two that have; "
+    assert f"{said}take 34 or more" in one_line(capsys, "evaluate", f"--workdir={run}", "--metrics=variety", "--num=2")
     assert not (run / "evals").exists()
     assert launch.main(["evaluate", f"--workdir={run}", "--metrics=variety", "--num=64"]) == 0
-    with pytest.raises(UserError, match="no two prompts in common"):
+    with pytest.raises(UserError, match="of 8 samples, of 32 prompts in turn, 0 prompts have two"):
         train(tiny.shapes(train__steps=1, eval__metrics="variety", eval__num=8), tmp_path / "other")
 
 

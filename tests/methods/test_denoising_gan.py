@@ -84,10 +84,10 @@ def test_a_generator_that_knows_x0_forges_what_cannot_be_told_from_the_chain(x64
     variables = {"params": {"none": jnp.zeros(())}}
     keys = jax.random.split(jax.random.key(3), 4000)
     played = method.play(variables, {"x": stored, "label": jnp.zeros(4000, jnp.int32)}, keys, Axis())
-    t = played.cond["t"]
+    t = played.inputs["t"]
     assert set(np.unique(t)) == {0, 1, 2}
     for n in range(3):
-        real, fake, x_t = (np.asarray(x[t == n]).reshape(-1) for x in (played.real, played.fake, played.cond["x_t"]))
+        real, fake, x_t = (np.asarray(x[t == n]).reshape(-1) for x in (played.real, played.fake, played.inputs["x_t"]))
         s = n / 3
         alpha, sigma = float(method.process.alpha(jnp.asarray(s))), float(method.process.sigma(jnp.asarray(s)))
         error = 5 / np.sqrt(len(real))
@@ -132,8 +132,8 @@ def test_with_one_step_it_is_a_gan():
     np.testing.assert_allclose(played.real, method.space.to_model(own["x"]), atol=1e-6)
     other = method.play(state.params["generator"], own | {"x": 255 - own["x"]}, keys, Axis())
     assert jnp.abs(other.real - played.real).max() > 1
-    np.testing.assert_allclose(other.cond["x_t"], played.cond["x_t"], atol=0.05)  # alpha(1) = 0.007 of it
-    beside = {"x_t": played.cond["x_t"], "t": played.cond["t"]}
+    np.testing.assert_allclose(other.inputs["x_t"], played.inputs["x_t"], atol=0.05)  # alpha(1) = 0.007 of it
+    beside = {"x_t": played.inputs["x_t"], "t": played.inputs["t"]}
     drawn = RoundKeys(*jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys))
     forged, _ = method.generate(state.params["generator"], drawn.z, Axis(), **beside)
     np.testing.assert_allclose(played.fake, forged, atol=1e-6)  # with no noise added

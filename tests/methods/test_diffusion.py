@@ -33,7 +33,7 @@ from diffjax.diffusion import (
 from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion
-from diffjax.methods.method import keys_of
+from diffjax.methods.method import example_keys
 from diffjax.models import UNet
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -167,7 +167,7 @@ def test_clipping_is_a_switch_of_the_sampler():
 def test_guidance_of_a_model_without_labels_is_an_error():
     with pytest.raises(UserError, match="trained without labels"):
         method(conditional=False).with_guidance(DDIM(), 2.0)
-    with pytest.raises(UserError, match="method.conditional: the data set has no labels"):
+    with pytest.raises(UserError, match="method.conditional: true, but the data have neither labels nor captions"):
         method(space=replace(LABELLED, num_classes=0))
 
 
@@ -250,7 +250,7 @@ def test_the_ends_of_a_learned_schedule_follow_the_bound_and_its_inside_the_boun
     made = vdm(process=LearnedLogSNR(log_snr_max=5.0, log_snr_min=-3.0, width=4))
     before, after, metrics = stepped(made)
     x0 = LABELLED.to_model(points()["x"][0])
-    keys = keys_of(jax.random.key(1), before.step, {"position": jnp.arange(64)})
+    keys = example_keys(jax.random.key(1), before.step, {"position": jnp.arange(64)})
     noise = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)[0]
     key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(noise)
     eps = normal(key_eps, x0)

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from diffjax.adversarial import Watchman
 from diffjax.methods.game import Latent, moments_of, spread
-from diffjax.methods.method import keys_of
+from diffjax.methods.method import example_keys
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.methods.games import KEY, LABELLED, Least, gan, start
@@ -29,7 +29,7 @@ def test_latents_are_standard_normal_and_truncation_bounds_them():
 def test_diversity_is_the_spread_of_generated_examples_over_that_of_real_ones():
     method = gan(optimizer=optax.sgd(0.0))
     state, batch, step = start(method)
-    keys = keys_of(jax.random.fold_in(KEY, 0), 0, {"position": batch["position"][0]})
+    keys = example_keys(jax.random.fold_in(KEY, 0), 0, {"position": batch["position"][0]})
     z = Latent()(jax.vmap(lambda key: jax.random.split(key, 4))(keys)[:, 0], 2)
     fake = method.make(method.generator).apply(state.params["generator"], z)
     expected = jnp.var(fake, axis=0).mean() / jnp.var(batch["x"][0], axis=0).mean()

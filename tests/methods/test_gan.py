@@ -14,7 +14,7 @@ from diffjax.adversarial import R1, R1R2, NoPenalty, Relativistic, Wasserstein, 
 from diffjax.data.space import Space
 from diffjax.ema import HalfLife
 from diffjax.methods.game import Latent
-from diffjax.methods.method import keys_of
+from diffjax.methods.method import example_keys
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
@@ -44,7 +44,7 @@ def test_one_step_is_the_two_descents_of_the_paper_in_turn_or_at_once(simultaneo
     assert method.batches_per_step == own + 1
 
     def noise(turn):
-        keys = keys_of(jax.random.fold_in(KEY, turn), 0, {"position": batch["position"][turn]})
+        keys = example_keys(jax.random.fold_in(KEY, turn), 0, {"position": batch["position"][turn]})
         return Latent()(jax.vmap(jax.random.split)(keys)[:, 0], 2)
 
     @jax.jit
@@ -239,7 +239,7 @@ def test_only_the_generators_own_turn_moves_its_batch_statistics():
         discriminator=partial(DcganDiscriminator, width=4),
     )
     state, batch, step = start(method)
-    keys = keys_of(jax.random.fold_in(KEY, 2), 0, {"position": batch["position"][2]})
+    keys = example_keys(jax.random.fold_in(KEY, 2), 0, {"position": batch["position"][2]})
     z = Latent()(jax.vmap(jax.random.split)(keys)[:, 0], 3)
     generator = method.make(method.generator)
     train = jax.jit(lambda variables, z: generator.apply(variables, z, train=True, mutable=["batch_stats"]))
@@ -334,7 +334,7 @@ def test_an_auxiliary_classifier_names_the_class_it_is_not_shown():
     method = gan(LABELLED, conditional=True, auxiliary=0.5, optimizer=optax.sgd(0.0))
     state, batch, step = start(method)
     assert "embed" not in str(jax.tree.structure(state.params["discriminator"]))
-    keys = keys_of(jax.random.fold_in(KEY, 0), 0, {"position": batch["position"][0]})
+    keys = example_keys(jax.random.fold_in(KEY, 0), 0, {"position": batch["position"][0]})
     z = Latent()(jax.vmap(lambda key: jax.random.split(key, 4))(keys)[:, 0], 2)
     label = batch["label"][0]
     fake = method.make(method.generator).apply(state.params["generator"], z, label)

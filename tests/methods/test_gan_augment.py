@@ -15,7 +15,7 @@ from diffjax.augment import Ada, Augment
 from diffjax.augment.ada import SHARES
 from diffjax.data.space import Space
 from diffjax.methods.game import Latent
-from diffjax.methods.method import keys_of
+from diffjax.methods.method import example_keys
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.r3gan import R3GANGenerator
 from tests.methods.games import KEY, TINY_R3GAN, Judge, Least, gan, start
@@ -66,7 +66,7 @@ def test_r2_sees_the_generated_images_as_the_loss_does():
     metrics = step(state, batch)[1]
     position = {"position": batch["position"][0]}
     play, _, _, fake_keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(
-        keys_of(jax.random.fold_in(KEY, 0), 0, position)
+        example_keys(jax.random.fold_in(KEY, 0), 0, position)
     )
     x = method.make(method.generator).apply(state.params["generator"], Latent()(play, 64))
     judge = partial(method.critic().apply, state.params["discriminator"])

@@ -21,7 +21,9 @@ from tests.methods.games import (
 
 
 def test_impossible_settings_are_the_users_mistake():
-    with pytest.raises(UserError, match="method.conditional: true, but the data set has no labels; it must be false"):
+    with pytest.raises(
+        UserError, match="method.conditional: true, but the data have neither labels nor captions; it must be false"
+    ):
         gan(POINTS, conditional=True)
     with pytest.raises(UserError, match="method.d_steps: 0"):
         gan(d_steps=0)

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from diffjax.adversarial import DRAGAN, R1, R2, GradientPenalty, NoPenalty, path_lengths
 from diffjax.methods.game import Latent
-from diffjax.methods.method import keys_of
+from diffjax.methods.method import example_keys
 from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from diffjax.optim import Adam
 from diffjax.parallel import Axis
@@ -118,7 +118,7 @@ def test_path_lengths_are_an_update_of_the_generators_own_every_few_steps(x64):
     state = state.replace(extra=state.extra | {"path_length": jnp.float64(0.3)})
     _, _, without = start(replace(method, path_length=0.0))
     G, between = method.make(method.generator), without(state, batch)[0].params["generator"]
-    keys = keys_of(jax.random.fold_in(KEY, 3), 0, {"position": batch["position"][1]})
+    keys = example_keys(jax.random.fold_in(KEY, 3), 0, {"position": batch["position"][1]})
     play, drawn = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys)[:2]
     z, own = Latent()(play, 3), jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(play)
 

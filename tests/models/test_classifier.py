@@ -49,7 +49,7 @@ def test_the_logits_are_linear_in_the_features():
     ("hyper", "message"),
     [
         ({"shape": (2,)}, "needs images"),
-        ({"num_classes": 0}, "needs data with labels"),
+        ({"num_classes": 0}, "needs labelled data"),
         ({"dropout": 1.0}, "method.network.dropout: 1.0"),
     ],
 )

@@ -72,7 +72,7 @@ def test_bfloat16_keeps_float32_parameters_and_output():
 @pytest.mark.parametrize(
     ("hyper", "message"),
     [
-        ({"shape": (8, 8, 1)}, "'mlp' needs points.*use 'unet'"),
+        ({"shape": (8, 8, 1)}, "name: MLP is for points.*use unet"),
         ({"depth": 0}, "method.network.depth: 0"),
         ({"dropout": -0.1}, "method.network.dropout: -0.1"),
     ],

@@ -1,18 +1,18 @@
-"""The encoder that a config's networks read: found, opened once for all, and its identity written down."""
+"""The frozen encoder of texts that a config's networks read: opened once for all, and its identity written down."""
 
 from ml_collections import ConfigDict
 
-from diffjax.encoders.encoder import Encoder
+from diffjax.encoders import Encoder
 from diffjax.errors import UserError
 
 
-def frozen_readers(method: ConfigDict) -> dict[str, ConfigDict]:
+def readers_of(method: ConfigDict) -> dict[str, ConfigDict]:
     """The readers of a frozen encoder, by the path of each in the config; {} where all read bytes, or nothing."""
     networks = {slot: node for slot, node in method.items() if isinstance(node, ConfigDict) and "text" in node}
     return {f"method.{slot}.text": node.text for slot, node in networks.items() if node.text.name == "frozen"}
 
 
-def opened(readers: dict[str, ConfigDict], config: ConfigDict) -> tuple[Encoder, ConfigDict]:
+def open_for(readers: dict[str, ConfigDict], config: ConfigDict) -> tuple[Encoder, ConfigDict]:
     """The encoder that they read, and the config with its identity written down; not another than stands there."""
     (first, node), *others = readers.items()
     for path, other in others:
@@ -23,7 +23,7 @@ def opened(readers: dict[str, ConfigDict], config: ConfigDict) -> tuple[Encoder,
     try:
         encoder = Encoder.open(node.kind, node.encoder, node.tokens)
     except UserError as error:
-        raise error.about("", first.removesuffix("text")) from None
+        raise error.about("", first.removesuffix("text")) from error.__cause__
     if node.identity not in ("", encoder.identity):
         raise UserError(
             f"{first}.encoder: what lies at {node.encoder} is another encoder ({encoder.identity}) than the one that "
