@@ -57,9 +57,9 @@ def variety(e: Evidence) -> list[Score]:
     Each prompt's first two samples are compared, as two scenes with its things at other places are. 0: always the same
     picture. Raises UserError where fewer than two prompts were drawn by twice.
     """
-    check_prompts(e.num, e.experiment.source.space.prompts)
-    samples_of = defaultdict(list)
-    for i, caption in enumerate(decode(e.drawn.label)):
+    captions, samples_of = decode(e.drawn.label), defaultdict(list)
+    check_prompts(len(captions), captions)
+    for i, caption in enumerate(captions):
         samples_of[caption].append(i)
     pairs = {caption: samples[:2] for caption, samples in samples_of.items() if len(samples) > 1}
     one, two = np.transpose(list(pairs.values()))

@@ -102,8 +102,8 @@ def test_the_losss_bound_is_in_the_mean_the_one_that_is_measured():
 
 def test_two_values_are_shown_as_signs_and_more_as_channels():
     letters = method(LETTERS, kernel=partial(discrete.absorbing, steps=10))
-    np.testing.assert_array_equal(method()._shown(jnp.array([[0, 1]])), [[-1.0, 1.0]])
-    np.testing.assert_array_equal(letters._shown(jnp.array([[4, 1]])), [[0, 0, 0, 0, 1, 0, 1, 0, 0, 0]])
+    np.testing.assert_array_equal(method().network_input(jnp.array([[0, 1]])), [[-1.0, 1.0]])
+    np.testing.assert_array_equal(letters.network_input(jnp.array([[4, 1]])), [[0, 0, 0, 0, 1, 0, 1, 0, 0, 0]])
 
 
 @pytest.mark.parametrize(
