@@ -6,8 +6,7 @@ never saw. "variety" is how much two samples of one caption differ, 1 for render
 what its reader pools of a caption, or attends to its bytes, or both; "windows" is a reader in which a byte sees its
 sixteen neighbours and no other; frozen encoders (T5, CLIP) are in no budget, for their weights are not here. The GAN
 is told what is pooled, by a reader of the same size; at `hour` its networks have 1.8 million parameters, that of the
-diffusion 0.34. Guidance 1 is the model as it is, 0 the one without a
-caption.
+diffusion 0.34. Guidance 1 is the model as it is, 0 the one without a caption.
 """
 
 from diffjax.ablation import (

@@ -55,7 +55,7 @@ class Styled(Least):
     latent = 3
 
     def setup(self):
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         self.mapping, self.synthesis = nn.Dense(4, **formats), nn.Dense(64, **formats)
         self.mean = self.variable("styles", "mean", jnp.zeros, (4,), jnp.dtype(self.precision.params))
 
@@ -78,7 +78,7 @@ class Styled(Least):
 class Judge(Least):
     @nn.compact
     def __call__(self, x, label=None, train=False):
-        formats = {"dtype": self.precision.compute, "param_dtype": self.precision.params}
+        formats = self.precision.formats
         return nn.Dense(1, **formats)(jnp.tanh(nn.Dense(4, **formats)(x.reshape(len(x), -1))))[:, 0]
 
 
