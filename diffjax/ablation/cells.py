@@ -51,14 +51,20 @@ class Cell:
         """Why it is not done."""
         if not self.runs:
             return f"{', '.join(f'{axis} {label}' for axis, label in self.where.items())} is not in this budget"
-        return "; ".join(said for seed in self.runs if (said := self._reason(seed)))
+        seeds: dict[str, list[str]] = {}
+        for seed in self.runs:
+            if happened := self._reason(seed):
+                seeds.setdefault(happened, []).append(str(seed))
+        return "; ".join(
+            f"seed{'s' if len(those) > 1 else ''} {', '.join(those)} {happened}" for happened, those in seeds.items()
+        )
 
     def _reason(self, seed: int) -> str:
         if seed in self.failed:
-            return f"seed {seed} failed: {self.failed[seed]}"
+            return f"failed: {self.failed[seed]}"
         if seed in self.blocked:
-            return f"seed {seed} was not measured: {self.blocked[seed]}"
-        return "" if seed in self.finished else f"seed {seed} was not run"
+            return f"not measured: {self.blocked[seed]}"
+        return "" if seed in self.finished else "not run"
 
     def mean(self, quantity: str) -> float:
         return statistics.fmean(self.values[quantity].values())

@@ -212,7 +212,7 @@ class Within(Statement):
 
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
-        name = f"{self.quantity} at {_name(self.where)} in [{self.low:g}, {self.high:g}]"
+        name = f"{self.quantity} at {_name(self.where)} {self._bounds()}"
         if reason := _not_comparable(self.quantity, cell):
             return Finding(None, f"{name}: {reason}")
         if cell.failed:
@@ -231,6 +231,11 @@ class Within(Statement):
         if self.low <= lowest and highest <= self.high:
             return Finding(True, said)
         return Finding(False if highest < self.low or lowest > self.high else None, said)
+
+    def _bounds(self) -> str:
+        if self.high == math.inf:
+            return f">= {self.low:g}"
+        return f"<= {self.high:g}" if self.low == -math.inf else f"in {self.low:g} .. {self.high:g}"
 
 
 @dataclass(frozen=True)

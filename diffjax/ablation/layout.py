@@ -1,5 +1,6 @@
 """What the table of a report has in its cells, whoever draws it: ours, and beside it the paper's."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -81,18 +82,27 @@ def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> 
         return _marked("refused: protocols differ", marks)
     if quantity not in cell.values:
         return _marked(cell.status, marks)
-    values, sd = cell.values[quantity], cell.sd(quantity)
-    spread = f" +- {sd:.2g}" if sd is not None else ""
+    values = cell.values[quantity]
     if cell.status == "running":
         number = [f"{len(cell.finished)} of {len(cell.runs)} seeds so far"]
     else:
         number = [f"n = {len(values)}"] if len(values) != usual else []
     failed = [f"{len(cell.failed)} of {len(cell.runs)} failed"] if cell.failed else []
-    return _marked(f"{cell.mean(quantity):.4g}{spread}", number + failed + marks)
+    return _marked(measured(cell.mean(quantity), cell.sd(quantity)), number + failed + marks)
 
 
 def _marked(words: str, marks: Sequence[str]) -> str:
     return f"{words} ({', '.join(marks)})" if marks else words
+
+
+def measured(mean: float, spread: float | None = None) -> str:
+    """A mean and its spread, of which two digits are said, and the mean's as far as those; one alone, four digits."""
+    if not spread:
+        return f"{mean:.4g}" + ("" if spread is None else " +- 0")
+    if not 1e-4 <= max(abs(mean), spread) < 1e6:
+        return f"{mean:.4g} +- {spread:.2g}"  # with exponents
+    last = 1 - math.floor(math.log10(spread))  # the decimal of the spread's second digit
+    return " +- ".join(f"{round(value, last):.{max(last, 0)}f}" for value in (mean, spread))
 
 
 def published(value: Any) -> str:

@@ -76,7 +76,7 @@ def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
     assert launch.main(words) == 2
     shown = capsys.readouterr()
     assert f"ablate: 3 of 4 runs were not made: {said}" in shown.err
-    assert "| 1 | failed | 1 |" in shown.out and f"seed 2 was not measured: {said}" in shown.out
+    assert "| 1 | failed | 1 |" in shown.out and f"seed 2 not measured: {said}" in shown.out
     assert "| squares grow | **not decided** |" in shown.out, "it says nothing of squares"
     assert launch.main([*words, f"--run={others[0].id}"]) == 2
     assert f"--run: {others[0].id} needs {judge.id}" in capsys.readouterr().err
@@ -96,7 +96,7 @@ def test_what_needs_a_run_that_raised_waits_until_it_has_been_made(judged):
     said = f"needs {judge.id}, which raised ValueError: no such digit"
     assert {state_of(task, root)[:2] for task in others} == {("blocked", said)}
     assert {cell.reason.split("; ")[0] for cell in finish(read(path), "hour", [judge, *others], root).cells} == {
-        f"seed 0 was not measured: {said}"
+        f"seed 0 not measured: {said}"
     }
     write_json(judge.workdir(root) / "result.json", {"status": "finished"})
     assert {state_of(task, root)[:2] for task in others} == {("not run", "")}

@@ -71,7 +71,7 @@ def test_a_place_whose_function_raises_is_failed_with_the_reason_until_it_is_men
         shown = capsys.readouterr()
         assert f"{task.id}: {SAID} (see {log})" in shown.err
         assert "ablate: 1 of 1 runs are not done" in shown.err
-        assert "| 0 | failed |" in shown.out and f"seed 0 was not measured: {SAID}" in shown.out
+        assert "| 0 | failed |" in shown.out and f"seed 0 not measured: {SAID}" in shown.out
         assert "not run" not in shown.out and "| inverses fall | **not decided** |" in shown.out
     assert log.read_text().count("Traceback") == 2, "it was tried again"
     first, second = json.loads(ledger.place_of(read(inverses)).read_text())["budgets"]["hour"]["cells"]
@@ -102,7 +102,7 @@ def test_a_mistake_at_one_place_is_failed_with_its_line_until_it_is_mended(tabul
         assert launch.main(words) == 2
         shown = capsys.readouterr()
         assert f"{task.id}: {MISTAKE} (see {workdir / 'log.txt'})" in shown.err
-        assert "| 0 | failed |" in shown.out and f"seed 0 was not measured: {MISTAKE}" in shown.out
+        assert "| 0 | failed |" in shown.out and f"seed 0 not measured: {MISTAKE}" in shown.out
         assert "| 1 | 2 | 1 |" in shown.out and "| inverses fall | **not decided** |" in shown.out
     log = (workdir / "log.txt").read_text()
     assert log.count(f"launch.py: {MISTAKE}") == 2 and "Traceback" not in log
@@ -184,7 +184,7 @@ def test_a_trained_run_that_raises_says_so_of_what_it_lacks_and_goes_on(name, lo
     cells = finish(experiment, "minute", plan, tmp_path).cells
     assert [cell.status for cell in cells] == ["failed"] * lost + ["done"] * (4 - lost)
     if lost:
-        assert cells[0].reason == "seed 0 was not measured: raised TypeError: no such thing" and not cells[0].failed
+        assert cells[0].reason == "seed 0 not measured: raised TypeError: no such thing" and not cells[0].failed
     else:  # what is measured later does not have the film's reason
         plan[0].evaluations[0].path(plan[0].workdir(tmp_path)).unlink()
         assert state_of(plan[0], tmp_path)[:2] == ("trained", "")
@@ -208,7 +208,7 @@ def test_a_mistake_in_one_run_is_failed_of_its_seed_and_the_other_seed_goes_on(t
     work.work(plan[1], tmp_path, quiet)
     cells = collect(experiment, experiment.budget("hour"), plan, tmp_path).cells
     assert {(cell.status, cell.reason) for cell in cells} == {
-        ("part failed", "seed 0 was not measured: train.init_from: there is no such run")
+        ("part failed", "seed 0 not measured: train.init_from: there is no such run")
     }
     work.work(plan[0], tmp_path, quiet)
     assert {cell.status for cell in collect(experiment, experiment.budget("hour"), plan, tmp_path).cells} == {"done"}

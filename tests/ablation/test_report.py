@@ -13,7 +13,7 @@ from diffjax.ablation import ledger
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
-from diffjax.ablation.layout import published, text_of
+from diffjax.ablation.layout import measured, published, text_of
 from diffjax.ablation.ledger import keep
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import write
@@ -55,15 +55,24 @@ def kept(moons, tmp_path):  # noqa: F811
 def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
     text = markdown(kept[0], "hour", kept[2], kept[1])
     assert "| eta | steps 2 | paper | steps 4 | paper |" in text and "mean +- spread over 2 seeds" in text
-    assert "| 0.0 | 1.1 +- 0.14 | 1 | 0.55 +- 0.071 | 0.5 |" in text
+    assert "| 0.0 | 1.10 +- 0.14 | 1 | 0.550 +- 0.071 | 0.5 |" in text
     assert "| 1.0 | failed | unstable | 2 (n = 1, 1 of 2 failed) |  |" in text
     assert "nobody 2020, table 0" in text and "[T: two" in text and "commit abcdef0123." in text
-    said = [f"seed {seed} failed: energy_distance is nan: <collapsed>" for seed in (0, 1)]
-    assert f"- eta 1.0, steps 2: {'; '.join(said)}\n- eta 1.0, steps 4: {said[1]}" in text
+    said = "failed: energy_distance is nan: <collapsed>"
+    assert f"- eta 1.0, steps 2: seeds 0, 1 {said}\n- eta 1.0, steps 4: seed 1 {said}" in text
     for task in kept[1]:
         task.code = "newer"
     stale = markdown(kept[0], "hour", kept[2], kept[1])
     assert "| 1.0 | failed (stale) | unstable | 2 (n = 1, 1 of 2 failed, stale) |  |" in stale
+
+
+def test_a_mean_is_said_as_far_as_its_spread_is_known():
+    numbers = {
+        (0.20739, 0.00172): "0.2074 +- 0.0017", (333.0, 159.6): "330 +- 160", (7.3333, 0.5774): "7.33 +- 0.58",
+        (8.0, 0.0): "8 +- 0", (0.123456, None): "0.1235", (0.0, 0.5): "0.00 +- 0.50",
+        (1.2346e-7, 3.21e-9): "1.235e-07 +- 3.2e-09",
+    }  # fmt: skip
+    assert {given: measured(*given) for given in numbers} == numbers
 
 
 def test_published_cells_are_printed_as_they_were_published():
@@ -158,7 +167,7 @@ def test_a_table_that_was_never_run_stands_as_the_paper_has_it_and_in_the_whole_
 ):
     monkeypatch.setattr(ledger, "cells_of", lambda *_: None)
     text = report(["experiments/edm_configs.py"], tmp_path)
-    assert "| A | not run | 3.01 |" in text and "seed 0 was not run" in text
+    assert "| A | not run | 3.01 |" in text and "seed 0 not run" in text
     monkeypatch.setattr("diffjax.ablation.report.HERE", tmp_path)
     (tmp_path / "edm_configs.py").write_text(Path("experiments/edm_configs.py").read_text())
     text = report([], tmp_path / "runs")
