@@ -10,6 +10,7 @@ report     show what was reproduced
 
 import argparse
 import difflib
+import errno
 import os
 import sys
 from pathlib import Path
@@ -59,11 +60,11 @@ def parser() -> Parser:
 
     train = command("train", "train a config, or continue what its run directory holds")
     train.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="what to train")
-    train.add_argument("--workdir", type=Path, metavar="DIR", help="the run directory; made if it is not there")
+    train.add_argument("--workdir", type=directory, metavar="DIR", help="the run directory; made if it is not there")
     train.add_argument("--dry-run", action="store_true", help="print parameters, FLOPs and memory per device, and stop")
 
     sample = command("sample", "draw from a trained run")
-    sample.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="the run directory")
+    sample.add_argument("--workdir", required=True, type=directory, metavar="DIR", help="the run directory")
     sample.add_argument("--out", required=True, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/",
                         help="a grid, a film of the sampler's way, an archive (x, label), or one PNG each")  # fmt: skip
     sample.add_argument("--num", type=int, default=64, help="how many (64); sample i is the same whatever their number")
@@ -97,7 +98,7 @@ def parser() -> Parser:
     photo.add_argument("--jump", type=int, metavar="J", help="repaint: steps in a stretch (4%% of the sampler's)")
 
     evaluate = command("evaluate", "measure a trained run, or anyone's images against a reference")
-    evaluate.add_argument("--workdir", type=Path, metavar="DIR", help="the run directory; or --samples")
+    evaluate.add_argument("--workdir", type=directory, metavar="DIR", help="the run directory; or --samples")
     evaluate.add_argument("--metrics", metavar="A,B", help="which (eval.metrics): fid, kid, prdc, memorisation, ...; a "
                           "feature network may stand after a colon, as in kid:pixels")  # fmt: skip
     evaluate.add_argument("--features", metavar="NAME", help="the network of metrics that name none: inception, "
@@ -139,7 +140,7 @@ def parser() -> Parser:
                        "GPU), day (a GPU), paper")  # fmt: skip
     table.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="processes here, job "
                        "arrays, or one shell line for each run (local)")  # fmt: skip
-    table.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")
+    table.add_argument("--workdir", type=directory, metavar="DIR", help="where the runs live (runs/ablations)")
     table.add_argument("--slots", type=int, default=0, metavar="N", help="local: processes at once (one for each GPU, "
                        "which more of them share, or for each two cores)")  # fmt: skip
     table.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: an option of sbatch, "
@@ -148,11 +149,13 @@ def parser() -> Parser:
     table.add_argument("--rerun-stale", action="store_true", help="set aside what older code made, and run it again")
     table.add_argument("--missing", action="store_true", help="run only what the ledger lacks of today's code: to go "
                        "on with a table without its run directories")  # fmt: skip
-    table.add_argument("--run", metavar="ID", help="carry out one run of the table in this process, as backends do")
+    table.add_argument(
+        "--run", type=word, metavar="ID", help="carry out one run of the table in this process, as backends do"
+    )
 
     shown = command("report", "show what was reproduced: Markdown, and a page", epilog="")
     shown.add_argument("experiment", nargs="?", metavar="experiments/X.py", help="one table (all that there are)")
-    shown.add_argument("--workdir", type=Path, metavar="DIR", help="where the runs live (runs/ablations)")
+    shown.add_argument("--workdir", type=directory, metavar="DIR", help="where the runs live (runs/ablations)")
     shown.add_argument(
         "--out", type=Path, metavar="FILE.html", help="also a page with tables, curves, samples and films"
     )
@@ -327,10 +330,22 @@ def given(arguments) -> dict[str, Any]:
     }
 
 
-def step(word: str) -> int | str:
-    if word == "best" or word.isdigit():
-        return word if word == "best" else int(word)
-    raise argparse.ArgumentTypeError(f"{word!r} is neither a step's number nor 'best'")
+def step(text: str) -> int | str:
+    if text == "best" or text.isdigit():
+        return text if text == "best" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a step's number nor 'best'")
+
+
+def word(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            "it is empty (a variable of the shell that is not set?); say which, or leave it out"
+        )
+    return text
+
+
+def directory(text: str) -> Path:
+    return Path(word(text))
 
 
 def words_of(text: str | None) -> tuple[str, ...]:
@@ -374,12 +389,16 @@ def main(words: list[str]) -> int:
     except Diverged as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        print("launch.py: interrupted; what was written is kept, and the same command goes on", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # whoever read what is printed has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         where = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError):
+        denied = isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError)
+        if denied or error.errno == errno.EROFS:
             print(f"launch.py: cannot write {where} ({error.strerror}); choose another place", file=sys.stderr)
             return 2
         if error.errno not in NO_ROOM:

@@ -7,6 +7,7 @@ belong to it, and a run killed anywhere loses only what follows its last checkpo
 
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,11 +34,12 @@ from diffjax.writer import Writer, strict, write_json
 IN_FLIGHT = 2  # steps the host may be ahead of the device; unbounded, collectives on few CPU cores can deadlock
 
 
-def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Trains to the configured end, or continues whatever `workdir` holds, exactly; returns the run's result.
 
     Everything that can be checked is checked before anything in `workdir` changes. Raises UserError for what the user
-    got wrong, and Diverged, after writing down why, for a run that went bad.
+    got wrong, and Diverged, after writing down why, for a run that went bad. `note` writes what the caller has to say
+    there, as soon as the directory is this process's.
     """
     Precision(**config.precision).apply()  # before the first computation
     experiment = Experiment.of(config)
@@ -46,6 +48,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         if is_main():
             stack.enter_context(Hold(workdir))
+            note()
         shapes = carry_shapes(experiment)
         writer = stack.enter_context(Writer(workdir, config.train.steps, is_main()))
         watches = evaluations(experiment, workdir, writer)

@@ -18,5 +18,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     try:
         yield unfinished
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk does not say what it had no room for
+        raise
     finally:
         unfinished.unlink(missing_ok=True)

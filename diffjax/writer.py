@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,20 @@ def write_json(path: Path, content: Any) -> None:
         unfinished.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, whole: Path | None = None) -> Any:
-    """What a JSON file says. Raises UserError where it is none, as one that was copied in part.
+def read_json(path: Path, whole: Path | None = None, needs: Sequence[str] = ()) -> dict[str, Any]:
+    """What a JSON file says. Raises UserError where it is none, as one that was copied in part, or lacks these keys.
 
     `whole` is what has to be made anew then: the file alone, or the run directory it is in.
     """
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path} is no JSON (cut short?); copy it again, or remove {whole or path}, and it is made again"
-        ) from error
+        content = json.loads(path.read_text())
+        wrong = "" if isinstance(content, dict) else "no JSON object"
+        wrong = wrong or next((f"without {key!r}" for key in needs if key not in content), "")
+    except ValueError:
+        wrong = "no JSON (cut short?)"
+    if wrong:
+        raise UserError(f"{path} is {wrong}; copy it again, or remove {whole or path}, and it is made again")
+    return content
 
 
 def read_lines(path: Path, last: int = 0) -> list[Any]:

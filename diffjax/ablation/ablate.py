@@ -44,6 +44,7 @@ def ablate(
     experiment = read(path)
     asked = slurm.options(slurm_options, budget, experiment.budget(budget).hours)
     plan = tasks(experiment.budget(budget), root)
+    ledger.cells_of(experiment, budget)  # what is wrong with it is said before anything runs
     if rerun_stale:
         redo(plan, root)
     runs = ledger.missing(experiment, budget, plan, root) if missing else plan
@@ -57,12 +58,12 @@ def ablate(
             print(line)
         return
     if backend == "slurm":
-        ended = slurm.run(runs, root, path, budget, asked, aside)
+        ended = slurm.run(runs, slurm.Job(run_one, str(Path(path).resolve()), budget, root.resolve()), asked, aside)
     else:
         ended = local.run(runs, root, command, local.slots(slots), Show()).crashed
     finish(experiment, budget, plan, root)
     for task_id, said in ended.items():
-        aside(f"{task_id}: {said} (see {root / task_id / 'log.txt' if backend == 'local' else root / 'slurm'})")
+        aside(f"{task_id}: {said} (see {root / task_id / 'log.txt' if backend == 'local' else root / slurm.LOGS})")
     complain(runs, root)
 
 

@@ -44,6 +44,8 @@ class _Along(Statement):
     def check(self, table):
         table.check_quantity(self.quantity)
         table.check_labels({self.along: self.over} | {name: (label,) for name, label in self.where.items()})
+        if len(self.over) == 1:
+            raise UserError(f"experiment: {self.along} {self.over[0]} alone has nothing to be compared with")
 
     def decide(self, cells, level=LEVEL):
         holds, why = self.comparisons(cells).decide(cells, level)
@@ -59,6 +61,13 @@ class _Along(Statement):
 @dataclass(frozen=True)
 class _Ordered(_Along):
     rising: bool
+
+    def check(self, table):
+        super().check(table)
+        if self.along in self.where:
+            raise UserError(
+                f"experiment: {self.along} cannot change and be {self.where[self.along]}; leave the label out"
+            )
 
     def comparisons(self, cells: Cells) -> All:
         comparisons = []

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffjax.ablation.table import Axis, Table, Where
+from diffjax.ablation.table import Axis, Table, Where, named
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Cell:
     def reason(self) -> str:
         """Why it is not done."""
         if not self.runs:
-            return f"{', '.join(f'{axis} {label}' for axis, label in self.where.items())} is not in this budget"
+            return f"{named(self.where)} is not in this budget"
         seeds: dict[str, list[str]] = {}
         for seed in self.runs:
             if happened := self._reason(seed):
@@ -65,6 +65,10 @@ class Cell:
         if seed in self.blocked:
             return f"not measured: {self.blocked[seed]}"
         return "" if seed in self.finished else "not run"
+
+    def shares_runs(self, other: "Cell") -> bool:
+        """Whether both were measured on the same trained networks, seed by seed."""
+        return self.runs == other.runs
 
     def mean(self, quantity: str) -> float:
         return statistics.fmean(self.values[quantity].values())

@@ -21,7 +21,8 @@ from typing import NamedTuple
 from diffjax.ablation import exact, intervals
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.intervals import shown
-from diffjax.ablation.table import Table, Where
+from diffjax.ablation.table import Table, Where, named
+from diffjax.errors import UserError
 from diffjax.metrics.protocol import differences
 
 LEVEL = 0.05  # of the intervals: 95 %
@@ -64,6 +65,10 @@ class Claim:
     says: str
     statement: Statement
     added: str = ""  # when, if not before any cell: "after the cells of hour were seen"
+
+    def __post_init__(self):
+        if not isinstance(self.statement, Statement):
+            raise UserError(f"experiment: claim {self.says!r}: {self.statement!r} is nothing that cells can say")
 
     def verdict(self, cells: Cells) -> Verdict:
         holds, why = self.statement.decide(cells)
@@ -139,9 +144,11 @@ class Less(Statement):
         table.check_quantity(self.quantity)
         table.check(self.low)
         table.check(self.high)
+        if self.low == self.high:
+            raise UserError(f"experiment: {named(self.low)} is compared with itself")
 
     def decide(self, cells, level=LEVEL):
-        name = f"{self.quantity} at {_name(self.low)} < at {_name(self.high)}"
+        name = f"{self.quantity} at {named(self.low)} < at {named(self.high)}"
         low, high = cells.at(self.low), cells.at(self.high)
         if reason := _not_comparable(self.quantity, low, high):
             return Finding(None, f"{name}: {reason}")
@@ -154,7 +161,7 @@ class Less(Statement):
         if ends is None:
             holds, why = _less_without_spread(self.quantity, low, high, level)
             return Finding(holds, f"{name}: {why}")
-        paired = " (paired)" if low.runs == high.runs else ""
+        paired = " (paired)" if low.shares_runs(high) else ""
         return Finding(intervals.side(*ends), f"{name}: difference {shown(*ends)}{paired}")
 
 
@@ -175,9 +182,11 @@ class Near(Statement):
         table.check_quantity(self.quantity)
         table.check(self.one)
         table.check(self.other)
+        if not 0 < self.share < 1:
+            raise UserError(f"experiment: the share {self.share} within which two are near must lie between 0 and 1")
 
     def decide(self, cells, level=LEVEL):
-        name = f"{self.quantity} at {_name(self.one)} within {self.share:.0%} of that at {_name(self.other)}"
+        name = f"{self.quantity} at {named(self.one)} within {self.share:.0%} of that at {named(self.other)}"
         one, other = cells.at(self.one), cells.at(self.other)
         if reason := _not_comparable(self.quantity, one, other):
             return Finding(None, f"{name}: {reason}")
@@ -209,10 +218,12 @@ class Within(Statement):
     def check(self, table):
         table.check_quantity(self.quantity)
         table.check(self.where)
+        if not self.low <= self.high:
+            raise UserError(f"experiment: {self.quantity} cannot lie {self._bounds()}")
 
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
-        name = f"{self.quantity} at {_name(self.where)} {self._bounds()}"
+        name = f"{self.quantity} at {named(self.where)} {self._bounds()}"
         if reason := _not_comparable(self.quantity, cell):
             return Finding(None, f"{name}: {reason}")
         if cell.failed:
@@ -250,9 +261,9 @@ class Fails(Statement):
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
         if not cell.complete:
-            return Finding(None, f"{_name(self.where)}: {cell.reason}")
+            return Finding(None, f"{named(self.where)}: {cell.reason}")
         holds, why = _share_that_fails(cell, level)
-        return Finding(holds, f"{_name(self.where)}: {why}")
+        return Finding(holds, f"{named(self.where)}: {why}")
 
 
 def _not_comparable(quantity: str, *cells: Cell) -> str:
@@ -292,7 +303,7 @@ def _by_exact_test(quantity: str, low: Cell, high: Cell, failed: float, said: st
     """Whether it is less at `low`, by signs or ranks, where a run that failed counts as this number."""
     first, second = ([cell.values.get(quantity, {}).get(seed, failed) for seed in sorted(cell.runs)]
                      for cell in (low, high))  # fmt: skip
-    tested = (exact.signs if low.runs == high.runs else exact.ranks)(first, second, level)
+    tested = (exact.signs if low.shares_runs(high) else exact.ranks)(first, second, level)
     why = f"{said}, p = {tested.p:.2g} by {tested.name}"
     if tested.p <= level:
         return Finding(tested.less, why)
@@ -310,7 +321,3 @@ def _share_of(those: int, runs: int, did: str, level: float) -> Finding:
     share = exact.share(those, runs, level)
     why = f"{those} of {runs} runs {did}, a share of {shown(share.low, share.high)}"
     return Finding(share.most, f"{why}; at least {share.enough} seeds are needed" if runs < share.enough else why)
-
-
-def _name(where: Where) -> str:
-    return ", ".join(f"{axis} {label}" for axis, label in where.items())

@@ -1,6 +1,7 @@
 """Cells from run directories: what each seed gave to a place is read, then the seeds of a place are put together."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ class Part(NamedTuple):
     reason: str = ""
     scores: Mapping[str, Metric] = {}
     made: Mapping[str, Any] = {}  # of what is done or failed: by which code, where, how
+    today: bool = True  # whether that is the code there is now
 
 
 def collect(experiment: Experiment, budget: Budget, tasks: Iterable[Task], root: Path) -> Cells:
@@ -41,9 +43,10 @@ def collect(experiment: Experiment, budget: Budget, tasks: Iterable[Task], root:
     for task in tasks:
         for evaluation in task.evaluations:
             part = _read(task, evaluation, budget.measures.values(), root)
+            part = part._replace(today=not part.made or made_by([task.code, evaluation.code], part.made["code"]))
             by_place.setdefault(_key(evaluation.where), []).append(part)
     places = [place for place in experiment.paper.places() if _key(place) in by_place]
-    found = [_combined(place, by_place[_key(place)], budget.measures) for place in places]
+    found = [_combined(place, _of_one_code(by_place[_key(place)]), budget.measures) for place in places]
     given = {name for parts in by_place.values() for part in parts for name in part.scores}
     for quantity, name in budget.measures.items():
         if name not in given and all(cell.status == "done" for cell in found):
@@ -72,13 +75,15 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
     if not path.is_file():
         reason = reason if state.status == "blocked" else _placeless(raised(workdir, RUN, evaluation.id), root)
         return Part(task.seed, task.id, "blocked" if reason else "not run", reason)
-    content = read_json(path)
+    content = read_json(path, needs=("metrics", "provenance"))
     of = content["provenance"]
     made = {name: of[name] for name in KEPT if of.get(name) is not None} | {"code": [state.code, of["code"]]} | how
     if any(made.get(name) != value for name, value in trained.items()):
         made["trained"] = trained  # elsewhere, or at another commit
     if state.status in ("done", "trained") and trained:
-        made["took"] = read_json(workdir / "result.json", workdir)["seconds"]  # training, as long as it lasted
+        made["took"] = read_json(workdir / "result.json", workdir, ("seconds",))[
+            "seconds"
+        ]  # training, as long as it lasted
     found = cost_of(workdir) | {score["name"]: score for score in content["metrics"]}
     scores = {name: Metric(name, float(score["value"]), score["protocol"]) for name, score in found.items()}
     for name in wanted:
@@ -103,8 +108,32 @@ def _surroundings(workdir: Path) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------ combine
 
 
+def made_by(code: Sequence[str], by: Sequence[str]) -> bool:
+    """Whether what was made `by` one code, of training and then, unless it failed, of measuring, is of another."""
+    return list(by) == list(code[: len(by)])
+
+
+def _of_one_code(parts: Sequence[Part]) -> list[Part]:
+    """The seeds that one code made; of others it is said that they are not measured.
+
+    That is today's code, or where it has made none, the code that made most.
+    """
+    made = [part for part in parts if part.made]
+    if all(part.today for part in made):
+        return list(parts)
+    if any(part.today for part in made):
+        kept = {part.seed for part in made if part.today}
+    else:
+        most, _ = Counter(tuple(part.made["code"]) for part in made).most_common(1)[0]
+        kept = {part.seed for part in made if made_by(most, part.made["code"])}
+    reason = "other code made it than the other seeds; --rerun-stale makes all alike"
+    return [
+        part if part.seed in kept or not part.made else Part(part.seed, part.run, "blocked", reason) for part in parts
+    ]
+
+
 def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) -> Cell:
-    """One place, of all its seeds. A quantity that was not measured alike in all of them is refused, it alone."""
+    """One place, of all its seeds. A quantity that was not measured in all of them, and alike, is refused, it alone."""
     values, protocols, refused = {}, {}, {}
     for quantity, name in measures.items():
         of = {part.seed: part.scores[name] for part in parts if part.status == "done" and name in part.scores}
@@ -113,7 +142,10 @@ def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) 
         protocol = next(iter(of.values())).protocol
         numbers = {seed: metric.value for seed, metric in of.items()}
         differing = {line for metric in of.values() for line in differences(protocol, metric.protocol)}
-        if differing:
+        lacking = [str(part.seed) for part in parts if part.status == "done" and part.seed not in of]
+        if lacking:
+            refused[quantity] = f"seed {', '.join(lacking)} has no {name}, others have"
+        elif differing:
             each = ", ".join(f"{value:.6g} (seed {seed})" for seed, value in numbers.items())
             refused[quantity] = f"protocols differ: {', '.join(sorted(differing))}; {each}"
         else:

@@ -25,7 +25,7 @@ def signs(first: Sequence[float], second: Sequence[float], level: float) -> Test
     less = sum(a < b for a, b in zip(first, second, strict=True))
     more = sum(a > b for a, b in zip(first, second, strict=True))
     p = stats.binomtest(less, less + more).pvalue if less + more else 1.0
-    return Tested("signs", less > more, float(p), alike(level))
+    return Tested("signs", less > more, float(p), _tosses(level))
 
 
 def ranks(first: Sequence[float], second: Sequence[float], level: float) -> Tested:
@@ -60,9 +60,9 @@ class Share(NamedTuple):
 def share(those: int, runs: int, level: float) -> Share:
     """Of so many runs, of which those did it."""
     low, high = stats.binomtest(those, runs).proportion_ci(1 - level, method="exact")
-    return Share(low, high, alike(level))
+    return Share(low, high, _tosses(level))
 
 
-def alike(level: float) -> int:
+def _tosses(level: float) -> int:
     """How many tosses of a coin that all fall alike are too many for chance, two-sided."""
     return next(n for n in count(1) if 2 * 0.5**n < level)

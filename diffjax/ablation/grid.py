@@ -6,6 +6,7 @@
 key, or over where a point stands, are an error: nothing is overlaid silently.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,15 +41,20 @@ class Point:
     compute: Callable[..., Numbers] | None = None  # instead of a config: a function of keys and seed
 
     def __mul__(self, other: "Point") -> "Point":
-        if self.config and other.config:
-            raise UserError(f"grid: {self.config} and {other.config} are two configs for one point; use + between them")
         return Point(
             _together("the places", self.where, other.where),
-            self.config or other.config,
+            _one_of("configs", self.config, other.config),
             other.seed if self.seed is None else self.seed,
             _together("the keys", self.keys, other.keys),
-            self.compute or other.compute,
+            _one_of("functions", self.compute, other.compute),
         )
+
+
+def _one_of(what: str, first: Any, second: Any) -> Any:
+    if first and second:
+        first, second = (getattr(each, "__name__", each) for each in (first, second))
+        raise UserError(f"grid: {first} and {second} are two {what} for one point; use + between them")
+    return first or second
 
 
 def _together(what: str, first: Mapping, second: Mapping) -> dict:
@@ -95,6 +101,10 @@ def computed(function: Callable[..., Numbers], seeds: int = 1) -> Grid:
 
     A key that is a Run is made first, and the function is given its directory.
     """
+    if not inspect.isfunction(function) or function.__name__ == "<lambda>":
+        raise UserError(
+            f"grid: computed takes a function with a name, defined in the experiment's file; not {function!r}"
+        )
     if seeds < 1:
         raise UserError(f"grid: seeds={seeds} is not a number of draws; at least 1")
     return Grid(tuple(Point(compute=function, seed=seed) for seed in range(seeds)))

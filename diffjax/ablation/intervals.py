@@ -23,7 +23,7 @@ def of_difference(quantity: str, low: Cell, high: Cell, level: float, of_low: fl
     """
     first = {seed: of_low * value for seed, value in low.values[quantity].items()}
     second = high.values[quantity]
-    if low.runs == high.runs:
+    if low.shares_runs(high):
         size = max(map(abs, (*first.values(), *second.values())))
         return of_mean([second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())], level, size)
     return _welch(list(first.values()), list(second.values()), level)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.ledger import stale
 from diffjax.ablation.plan import Task
-from diffjax.ablation.table import MARKS, Marked, Quantity, Where
+from diffjax.ablation.table import MARKS, Marked, Quantity, Where, named
 from diffjax.progress import clock
 
 
@@ -24,7 +24,8 @@ class Sheet(NamedTuple):
 def sheets(cells: Cells, measures: Mapping[str, str], plan: Sequence[Task]) -> list[Sheet]:
     """A sheet for each quantity that is measured. Columns in which nothing was published have none of the paper's.
 
-    Rows and columns in which a quantity is neither measured nor published are left out of its sheet.
+    Rows and columns in which a quantity is neither measured nor published are left out of its sheet. What was published
+    stands there whole: beside it, of places that the budget does not have, that they were not run.
     """
     return [_sheet(q, measures[q.name], cells, plan) for q in cells.table.quantities if q.name in measures]
 
@@ -33,39 +34,42 @@ def _sheet(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task])
     paper = cells.table
     numbers = [len(cell.values[quantity.name]) for cell in cells.cells if quantity.name in cell.values]
     usual = Counter(numbers).most_common(1)[0][0] if numbers else 0
-    heads, papers, columns = [paper.rows.name], [False], [list(cells.rows())]
-    for column in cells.columns():
+    rows = paper.rows.labels
+    heads, papers, columns = [paper.rows.name], [False], [list(rows)]
+    for column in paper.columns.labels if paper.columns else [""]:
         places: list[Where] = [
-            {paper.rows.name: row} | ({paper.columns.name: column} if column else {}) for row in cells.rows()
+            {paper.rows.name: row} | ({paper.columns.name: column} if column else {}) for row in rows
         ]
         ours = [text_of(cells.at(where), quantity.name, plan, usual) for where in places]
         there = [paper.published(quantity.name, where) for where in places]
         theirs = [published(value) for value in there]
-        if any(ours) or any(theirs):
-            heads.append(f"{paper.columns.name} {column}" if column else "ours")
+        name, source = f"{paper.columns.name} {column}" if column else "", _origin(there, quantity)
+        if any(ours):
+            heads.append(name or "ours")
             papers.append(False)
-            columns.append(ours)
+            columns.append([own or ("not run" if other else "") for own, other in zip(ours, theirs, strict=True)])
         if any(theirs):
-            heads.append("derived" if _marks(there, quantity) == {"D"} else "paper")
+            heads.append(source if any(ours) or not name else f"{name}, {source}")
             papers.append(True)
             columns.append(theirs)
-    rows = [list(row) for row in zip(*columns, strict=True) if any(row[1:])]
-    return Sheet(_caption(quantity, measure, usual, paper.source if any(papers) else ""), heads, rows, papers)
+    entries = [list(row) for row in zip(*columns, strict=True) if any(row[1:])]
+    return Sheet(_caption(quantity, measure, usual, paper.source if any(papers) else ""), heads, entries, papers)
 
 
 def _caption(quantity: Quantity, measure: str, usual: int, source: str) -> str:
     unit = f" ({quantity.unit})" if quantity.unit else ""
-    over = f"mean +- spread over {usual} seeds" if usual > 1 else "one seed"
-    ours = f"{quantity.name}{unit}: ours by {measure}, {over}"
+    over = {0: "", 1: ", one seed"}.get(usual, f", mean +- spread over {usual} seeds")
+    ours = f"{quantity.name}{unit}: ours by {measure}{over}"
     if not source:
         return f"{ours}; nothing was published"
     beside = "beside it" if quantity.mark == "D" else f"paper: {source}"
     return f"{ours}; {beside} [{quantity.mark}: {MARKS[quantity.mark]}]"
 
 
-def _marks(values: Sequence[Any], quantity: Quantity) -> set[str]:
-    """How sure these published cells are, those that are there."""
-    return {v.mark if isinstance(v, Marked) else quantity.mark for v in values if v is not None}
+def _origin(values: Sequence[Any], quantity: Quantity) -> str:
+    """Where these published cells are from, by their marks: the "paper", or "derived"."""
+    marks = {v.mark if isinstance(v, Marked) else quantity.mark for v in values if v is not None}
+    return "derived" if marks == {"D"} else "paper"
 
 
 def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:
@@ -79,7 +83,7 @@ def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> 
     marks = ["stale"] if stale(cell, plan) else []
     marks += [f"now {cell.now}"] if cell.now else []
     if quantity in cell.refused:
-        return _marked("refused: protocols differ", marks)
+        return _marked("refused", marks)
     if quantity not in cell.values:
         return _marked(cell.status, marks)
     values = cell.values[quantity]
@@ -99,8 +103,8 @@ def measured(mean: float, spread: float | None = None) -> str:
     """A mean and its spread, of which two digits are said, and the mean's as far as those; one alone, four digits."""
     if not spread:
         return f"{mean:.4g}" + ("" if spread is None else " +- 0")
-    if not 1e-4 <= max(abs(mean), spread) < 1e6:
-        return f"{mean:.4g} +- {spread:.2g}"  # with exponents
+    if not 1e-3 <= max(abs(mean), spread) < 1e6:
+        return f"{mean:.4g} +- {spread:#.2g}"  # with exponents
     last = 1 - math.floor(math.log10(spread))  # the decimal of the spread's second digit
     return " +- ".join(f"{round(value, last):.{max(last, 0)}f}" for value in (mean, spread))
 
@@ -154,7 +158,7 @@ def _troubles(cells: Cells, most: int = 3) -> list[str]:
         said = [cell.reason] if "failed" in cell.status else []
         said += [f"{quantity} is refused: {why}" for quantity, why in cell.refused.items()]
         for words in said:
-            places.setdefault(words, []).append(", ".join(f"{axis} {label}" for axis, label in cell.where.items()))
+            places.setdefault(words, []).append(named(cell.where))
     return [
         f"{'; '.join(where[:most])}{f'; and {len(where) - most} more' if len(where) > most else ''}: {words}"
         for words, where in places.items()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diffjax.ablation.cells import Cell, Cells
+from diffjax.ablation.collect import made_by
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
 from diffjax.ablation.table import Marked, Table, Where
@@ -56,13 +57,18 @@ def _merge(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]
     content = _content(experiment)
     before = cells_of(experiment, name) or Cells(experiment.paper, ())
     whole = Cells(cells.table, [_better(before.at(cell.where), cell, plan) for cell in cells.cells])
+    places = [whole.at(place) for place in experiment.paper.places()]
     budget = experiment.budget(name)
     content["source"] = experiment.paper.source
     content["budgets"][name] = {
         "what": budget.what,
         "measures": dict(budget.measures),
         "claims": [claim.verdict(whole)._asdict() for claim in experiment.claims],
-        "cells": [_json(cell) | {"published": published(experiment.paper, cell.where)} for cell in whole.cells],
+        "cells": [
+            _json(cell) | {"published": beside}
+            for cell in places
+            if (beside := published(experiment.paper, cell.where)) or cell.runs
+        ],
     }
     write_json(path, content)
 
@@ -147,15 +153,33 @@ def stale(cell: Cell, plan: Iterable[Task]) -> bool:
         if "code" not in made:
             continue
         measurement, code = today.get((cell.runs[seed], seed), ("", []))
-        if made["code"] != code[: len(made["code"])] or made.get("evaluation", measurement) != measurement:
+        if not made_by(code, made["code"]) or made.get("evaluation", measurement) != measurement:
             return True
     return False
 
 
 def cells_of(experiment: Experiment, name: str) -> Cells | None:
-    """The cells that the ledger has of a budget; None if it has none."""
+    """The cells that the ledger has of a budget; None if it has none.
+
+    Raises UserError for a file that is no ledger, and for cells of places that the table does not have any more.
+    """
+    path = place_of(experiment)
     section = _content(experiment)["budgets"].get(name)
-    return section and Cells(experiment.paper, [_parsed(cell) for cell in section["cells"]])
+    if not section:
+        return None
+    try:
+        cells = [_parsed(cell) for cell in section["cells"] if cell["runs"]]  # of others there is only the paper's
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"ledger: {path} is damaged at {name} ({error!r}); restore it from git") from error
+    for cell in cells:
+        try:
+            experiment.paper.check(cell.where)
+        except UserError as error:
+            said = str(error).removeprefix("experiment: ")
+            raise UserError(
+                f"ledger: {path} has cells that the table does not have: {said}; name them alike, or remove them"
+            ) from error
+    return Cells(experiment.paper, cells)
 
 
 # --------------------------------------------------------------------------------------------------------------- JSON
@@ -163,12 +187,15 @@ def cells_of(experiment: Experiment, name: str) -> Cells | None:
 
 def _content(experiment: Experiment) -> dict[str, Any]:
     path = place_of(experiment)
-    if not path.is_file():
+    if not path.exists():
         return {"experiment": experiment.name, "source": experiment.paper.source, "budgets": {}}
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        content = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
         raise UserError(f"ledger: {path} is no JSON ({error}); restore it from git") from error
+    if not isinstance(content, dict) or not isinstance(content.get("budgets"), dict):
+        raise UserError(f"ledger: {path} is no ledger: it has no budgets; restore it from git")
+    return content
 
 
 def _json(cell: Cell) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def _computation(point: Point, plan: dict[str, Task], root: Path) -> None:
     needs = _needs(point.keys, plan, root)
     code = code_of_function(path, name, (run.code for run in needs))
     task = plan.setdefault(identity, Task(identity, point.seed, code, source=name, compute=point.compute))
+    if task.compute is not point.compute:
+        raise UserError(f"grid: two functions are called {name}, and their runs would be one; give each its own name")
     task.needs = _once(*task.needs, *needs)
     located = {key: _located(value, plan, root) for key, value in point.keys.items()}
     is_what = {key: _identity(value) for key, value in point.keys.items()}

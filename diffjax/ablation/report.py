@@ -34,17 +34,19 @@ The ledger has no cell of these tables; `python launch.py ablate FILE --budget=h
 def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
     """What the ledger has of these experiments, of all by default, as Markdown; and which of them it has nothing of.
 
-    All of them go into experiments/README.md as well; `out` is a page of its own. An experiment that was asked for and
-    never run stands there as the paper has it. Raises UserError for a file that is no experiment, and for an `out` that
-    is no .html.
+    All of them go into experiments/README.md as well; `out` is a page of its own. Of an experiment that was asked for
+    the budgets that have runs in `root` are there too; one that was never run stands there as the paper has it. Raises
+    UserError for a file that is no experiment, and for an `out` that is no .html.
     """
     if out and out.suffix != ".html":
         raise UserError(f"--out: {out} is written as a page; give it the ending .html")
+    if not paths and not HERE.is_dir():
+        raise UserError(f"report: there is no {HERE}/ here; run it in the folder that has launch.py, or name a file")
     files = [Path(path) for path in paths] or sorted(f for f in HERE.glob("*.py") if f.stem != "__init__")
     experiments = [read(file) for file in files]
     kept = {experiment.name: _kept(experiment, root) for experiment in experiments}
     if paths:
-        kept |= {e.name: [_not_kept(e, root)] for e in experiments if not kept[e.name]}
+        kept = {e.name: [*kept[e.name], *_not_kept(e, root, kept[e.name])] for e in experiments}
     sections = [section for of in kept.values() for section in of]
     parts = [f"{markdown(*section)}{_gallery(*section)}" for section in sections]
     if lacking := [experiment for experiment in experiments if not kept[experiment.name]]:
@@ -75,8 +77,19 @@ def _kept(experiment: Experiment, root: Path) -> list[Section]:
     return [(experiment, name, cells, tasks(experiment.budget(name), root)) for name, cells in kept.items() if cells]
 
 
-def _not_kept(experiment: Experiment, root: Path) -> Section:
-    """The paper's cells beside ours of the shortest budget that is kept, as far as there are runs: mostly not run."""
-    name = next((name for name in experiment.budgets if name != ledger.SMOKE), ledger.SMOKE)
-    plan = tasks(experiment.budget(name), root)
-    return experiment, name, collect(experiment, experiment.budget(name), plan, root), plan
+def _not_kept(experiment: Experiment, root: Path, kept: Sequence[Section]) -> list[Section]:
+    """The budgets that the ledger does not have, such as a smoke test, as far as there are runs of theirs alone.
+
+    Where there is nothing at all, the shortest budget that is kept: the paper's cells, and none of ours.
+    """
+    names = [name for name in experiment.budgets if name not in [section[1] for section in kept]]
+    plans = {name: tasks(experiment.budget(name), root) for name in names}
+    cells = {name: collect(experiment, experiment.budget(name), plan, root) for name, plan in plans.items()}
+    shown = {task.id for section in kept for task in section[3]}
+    there = [
+        name for name in names
+        if any(cell.finished and not shown.issuperset(cell.runs.values()) for cell in cells[name].cells)
+    ]  # fmt: skip
+    if not kept and not there:
+        there = [next((name for name in names if name != ledger.SMOKE), ledger.SMOKE)]
+    return [(experiment, name, cells[name], plans[name]) for name in there]

@@ -3,38 +3,44 @@
 import contextlib
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffjax.ablation.experiment import ON_GPU
 from diffjax.ablation.plan import Task
 from diffjax.ablation.work import ENDED, state_of
-from diffjax.errors import TAKEN, UserError
+from diffjax.errors import TAKEN, Taken, UserError
 
+LOGS = "slurm"  # a folder among the runs
 POLL = 5.0  # seconds between looks at the jobs
-ON_GPU = ("quarter", "day", "paper")  # the budgets that are of one GPU
 GPUS = ("gres", "gpus", "gpus_per_node", "gpus_per_task")  # how one may ask for them
 OURS = ("job_name", "ntasks", "ntasks_per_node", "nodes", "array", "output", "error", "signal")  # a run is one process
 
 
+@dataclass(frozen=True)
 class Job:
     """What a job does: one task of a plan, by names alone. Asked to stop, it is queued again and goes on."""
 
-    def __call__(self, path: str, budget: str, root: str, task_id: str) -> int:
-        from diffjax.ablation.ablate import run_one
-        from diffjax.errors import Taken
+    run_one: Callable[[str, str, Path, str], None]  # of the next three, and the task's id
+    path: str  # the experiment's file
+    budget: str
+    root: Path
 
+    def __call__(self, task_id: str) -> int:
         try:
-            run_one(path, budget, Path(root), task_id)
+            self.run_one(self.path, self.budget, self.root, task_id)
         except Taken:
             return TAKEN
         return 0
 
-    def checkpoint(self, *arguments: str) -> Any:
+    def checkpoint(self, task_id: str) -> Any:
         """The same again: a run continues from its last checkpoint."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self, *arguments)
+        return submitit.helpers.DelayedSubmission(self, task_id)
 
 
 def options(given: Sequence[str], budget: str, hours: float) -> dict[str, Any]:
@@ -60,9 +66,7 @@ def options(given: Sequence[str], budget: str, hours: float) -> dict[str, Any]:
     return {key: value for key, value in (found | asked).items() if value != ""}
 
 
-def run(
-    tasks: Sequence[Task], root: Path, path: str, budget: str, asked: dict[str, Any], say: Callable[[str], None]
-) -> dict[str, str]:
+def run(tasks: Sequence[Task], job: Job, asked: dict[str, Any], say: Callable[[str], None]) -> dict[str, str]:
     """Submits what is missing and waits, first what others need; what needs a run that failed is not submitted.
 
     How those ended that ended unexpectedly, by id. Raises UserError where there is no scheduler, or it takes no jobs.
@@ -70,9 +74,9 @@ def run(
     submitit = _submitit()
     tried: set[str] = set()
     ended: dict[str, str] = {}
-    while wave := [task for task in tasks if task.id not in tried and _ready(task, root)]:
+    while wave := [task for task in tasks if task.id not in tried and _ready(task, job.root)]:
         tried |= {task.id for task in wave}
-        ended |= _array(submitit, wave, root, path, budget, asked, say)
+        ended |= _array(submitit, wave, job, asked, say)
     return ended
 
 
@@ -89,41 +93,42 @@ def _submitit() -> Any:
     return submitit
 
 
-def _array(
-    submitit: Any, wave: Sequence[Task], root: Path, path: str, budget: str, asked: dict[str, Any], say: Callable
-) -> dict[str, str]:
+def _array(submitit: Any, wave: Sequence[Task], job: Job, asked: dict[str, Any], say: Callable) -> dict[str, str]:
     """One job array, and its end: how those jobs ended that failed."""
-    logs = root / "slurm"
-    jobs = _submit(submitit, wave, root, path, budget, asked, logs)
-    say(f"{len(jobs)} jobs submitted as array {jobs[0].job_id.partition('_')[0]}, logs in {logs}")
-    before = ""
-    while not all(job.done() for job in jobs):
-        states: dict[str, int] = {}
-        for job in jobs:
-            states[job.state] = states.get(job.state, 0) + 1
-        now = ", ".join(f"{n} {state.lower()}" for state, n in sorted(states.items()))
-        if now != before:
-            say(now)
-            before = now
-        time.sleep(POLL)
+    jobs = _submit(submitit, wave, job, asked)
+    number = jobs[0].job_id.partition("_")[0]
+    say(f"{len(jobs)} jobs submitted as array {number}, logs in {job.root / LOGS}")
+    try:
+        _wait(jobs, say)
+    except KeyboardInterrupt:
+        say(f"the jobs go on; scancel {number} ends them")
+        raise
     errors = {task.id: job.exception() for task, job in zip(wave, jobs, strict=True)}
     return {task: str(error).strip().splitlines()[-1] for task, error in errors.items() if error}
 
 
-def _submit(
-    submitit: Any, wave: Sequence[Task], root: Path, path: str, budget: str, asked: dict[str, Any], logs: Path
-) -> list[Any]:
-    words = ((str(Path(path).resolve()), budget, str(root.resolve()), task.id) for task in wave)
+def _wait(jobs: Sequence[Any], say: Callable[[str], None]) -> None:
+    """Until all have ended; whenever their states change, how many are in each."""
+    before = ""
+    while not all(job.done() for job in jobs):
+        now = ", ".join(f"{n} {state.lower()}" for state, n in sorted(Counter(job.state for job in jobs).items()))
+        if now != before:
+            say(now)
+            before = now
+        time.sleep(POLL)
+
+
+def _submit(submitit: Any, wave: Sequence[Task], job: Job, asked: dict[str, Any]) -> list[Any]:
     others = {key: value for key, value in asked.items() if key != "time"}
     cores = [f"--cpus-per-task={asked['cpus_per_task']}"] if "cpus_per_task" in asked else []
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says there is in the error as well
-            executor = submitit.SlurmExecutor(folder=logs, max_num_timeout=1000)
+            executor = submitit.SlurmExecutor(folder=job.root / LOGS, max_num_timeout=1000)
             executor.update_parameters(
                 job_name="diffjax", ntasks_per_node=1, time=asked["time"], additional_parameters=others,
                 srun_args=cores,  # since 22.05 srun does not take the cores of its job by itself
             )  # fmt: skip
-            return executor.map_array(Job(), *zip(*words, strict=True))
+            return executor.map_array(job, [task.id for task in wave])
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         raise UserError(f"--backend: slurm took no jobs; sbatch says: {_in_a_line(error)}") from error
     except Exception as error:  # there is no srun here

@@ -1,5 +1,6 @@
 """The table of a paper as data: its axes, and what was published in each of its cells."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +18,11 @@ MARKS = {
 Where = Mapping[str, str]  # a place in a table: {"eta": "0.0", "steps": "10"}
 
 
+def named(where: Where) -> str:
+    """A place in words: "eta 0.0, steps 10"."""
+    return ", ".join(f"{axis} {label}" for axis, label in where.items())
+
+
 @dataclass(frozen=True)
 class Axis:
     """What the rows, or the columns, of a table are, in the order of the paper."""
@@ -27,6 +33,10 @@ class Axis:
     @classmethod
     def of(cls, name: str, labels: Sequence[Any]) -> "Axis":
         return cls(name, tuple(map(str, labels)))
+
+    def __post_init__(self):
+        if twice := [label for label, n in Counter(self.labels).items() if n > 1]:
+            raise UserError(f"experiment: the axis {self.name} has {twice[0]!r} twice")
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,8 @@ class Quantity:
     unit: str = ""
 
     def __post_init__(self):
+        if not isinstance(self.cells, Sequence) or isinstance(self.cells, str):
+            raise UserError(f"experiment: the cells of {self.name}, {self.cells!r}, are no rows of cells")
         if self.cells and self.mark not in MARKS:
             raise UserError(f"experiment: the mark of {self.name}, {self.mark!r}, is not one of {', '.join(MARKS)}")
         if self.mark and not self.cells:
@@ -75,6 +87,8 @@ class Table:
     def __post_init__(self):
         if not self.source:
             raise UserError("experiment: a table has no source; say who published it where")
+        if twice := [name for name, n in Counter(q.name for q in self.quantities).items() if n > 1]:
+            raise UserError(f"experiment: the table has the quantity {twice[0]!r} twice")
         for quantity in (quantity for quantity in self.quantities if quantity.cells):
             shape, rows = self._shape(), self._rows(quantity)
             if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):

@@ -25,7 +25,7 @@ def groups(plan: Sequence[Task]) -> list[list[Task]]:
     return list(of_places.values())
 
 
-def place_of(experiment: Experiment, run: str) -> Path:
+def picture_of(experiment: Experiment, run: str) -> Path:
     """Where the picture of a run is kept, by the run's id."""
     return experiment.path.parent / "results" / experiment.name / f"{run}.png"
 
@@ -39,7 +39,7 @@ def pictures_of(experiment: Experiment, runs: Iterable[Sequence[Task]]) -> list[
     """What was kept of these runs, of one of the seeds of each at most."""
     found = []
     for seeds in runs:
-        there = [(task, path) for task in seeds if (path := place_of(experiment, task.id)).is_file()]
+        there = [(task, path) for task in seeds if (path := picture_of(experiment, task.id)).is_file()]
         found += there[:1]
     return found
 
@@ -50,15 +50,15 @@ def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterabl
     Those of runs that are in no cell of the ledger, which are `kept`, any more are removed.
     """
     known = {run for cell in kept for run in cell.runs.values()}
-    folder = place_of(experiment, "").parent
+    folder = picture_of(experiment, "").parent
     for path in folder.glob("*.png"):
         if path.stem not in known:
             path.unlink(missing_ok=True)
     for seeds in groups(plan):
         there = {task.id: last_samples(task.workdir(root)) for task in seeds if task.id in known}
-        if not any(place_of(experiment, run).is_file() for run in there):
+        if not any(picture_of(experiment, run).is_file() for run in there):
             for run, path in [(run, path) for run, path in there.items() if path][:1]:
-                _write(path, place_of(experiment, run), SIDE)
+                _write(path, picture_of(experiment, run), SIDE)
     side = SIDE
     while sum(path.stat().st_size for path in folder.glob("*.png")) > MOST_BYTES and side > 1:
         side //= 2

@@ -16,6 +16,7 @@ import numpy as np
 from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.ablation.raised import RUN, forget, noted, raised
+from diffjax.ablation.table import named
 from diffjax.drawing.films import film_with_x0, forward
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import evaluate
@@ -68,9 +69,14 @@ def is_over(task: Task, root: Path) -> bool:
 
 def _own_state(task: Task, root: Path) -> State:
     workdir = task.workdir(root)
-    result, code = _json(workdir / "result.json"), _json(workdir / CODE, workdir).get("code", "")
+    result, made = _json(workdir / "result.json"), _json(workdir / CODE, workdir)
+    if made.get("id", task.id) != task.id:
+        raise UserError(
+            f"--workdir: {workdir} holds the run {made['id']}; rename it to that, and {task.id} is made again"
+        )
+    code = made.get("code", "")
     if result.get("status") == "failed":
-        return State("failed", result["reason"], code)
+        return State("failed", result.get("reason", "no reason was written down"), code)
     said = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
     if result.get("status") != "finished":
         return State("begun" if (workdir / "config.json").is_file() else "not run", said, code)
@@ -114,7 +120,7 @@ def _each(task: Task, workdir: Path, doing: str, do: Callable[[Evaluation], None
     for done, evaluation in enumerate(task.evaluations):
         if evaluation.path(workdir).is_file():
             continue
-        say(f"{doing} {done + 1} of {len(task.evaluations)}: {_place(evaluation)}")
+        say(f"{doing} {done + 1} of {len(task.evaluations)}: {named(evaluation.where)}")
         try:
             with noted(task.id, workdir, evaluation.id):
                 do(evaluation)
@@ -139,21 +145,24 @@ def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
 
     with Hold(workdir):
         forget(workdir)
-        write_json(workdir / CODE, {"code": task.code})
+        write_json(workdir / CODE, {"id": task.id, "code": task.code})
         _each(task, workdir, "computing", compute, say)
         write_json(workdir / "result.json", {"status": "finished"})
 
 
 def _train(task: Task, workdir: Path) -> None:
-    forget(workdir)
-    begun = (workdir / "config.json").is_file()
-    config = read_config(workdir) if begun else task.config  # the same training, perhaps planned by another table
-    if not begun and is_main():
-        write_json(workdir / CODE, {"code": task.code})
-    elif is_main() and _json(workdir / CODE, workdir).get("code") != task.code:
-        write_json(workdir / CODE, {"code": "mixed"})  # begun by one, ended by another
+    begun = (workdir / "config.json").is_file()  # perhaps as another table planned the same training
+    config = read_config(workdir) if begun else task.config
+
+    def note() -> None:
+        """By which code it is trained: "mixed" of what was begun by one and is ended by another."""
+        forget(workdir)
+        there = (workdir / "config.json").is_file()
+        known = _json(workdir / CODE, workdir).get("code") if there else task.code
+        write_json(workdir / CODE, {"id": task.id, "code": task.code if known == task.code else "mixed"})
+
     with contextlib.suppress(Diverged):  # the run has written down why: that is a result like any other
-        train(config, workdir)
+        train(config, workdir, note)
 
 
 def _film(workdir: Path) -> None:
@@ -209,10 +218,6 @@ def _moved(path: Path) -> Path:
     while (aside := path.with_name(f"{path.name}.old{n}")).exists():
         n += 1
     return path.rename(aside)
-
-
-def _place(evaluation: Evaluation) -> str:
-    return ", ".join(f"{axis} {label}" for axis, label in evaluation.where.items())
 
 
 def _json(path: Path, whole: Path | None = None) -> dict[str, Any]:

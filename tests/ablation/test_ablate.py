@@ -16,7 +16,9 @@ from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.measures import METRICS
+from diffjax.train import train
 from diffjax.workdir import Hold, processor
+from diffjax.writer import write_json
 from tests import tiny
 
 HERE = Path(__file__).parent
@@ -116,9 +118,14 @@ def test_a_missing_measurement_alone_is_made_up_for_to_the_same_number(finished)
     gone = plan[0].evaluations[1].path(workdir)
     before, trained = json.loads(gone.read_text()), (workdir / "result.json").stat().st_mtime_ns
     gone.unlink()
-    assert state_of(plan[0], root).status == "trained"
+    others = {path: path.stat().st_mtime_ns for path in gone.parent.glob("*.json")}
+    assert state_of(plan[0], root).status == "trained" and len(others) == 3
+    with Hold(workdir), pytest.raises(Taken):
+        work(plan[0], root, quiet)
+    assert not gone.exists(), "another process measures it"
     work(plan[0], root, quiet)
     assert json.loads(gone.read_text())["metrics"] == before["metrics"]
+    assert {path: path.stat().st_mtime_ns for path in others} == others, "what is there is not measured again"
     assert (workdir / "result.json").stat().st_mtime_ns == trained
 
 
@@ -170,9 +177,11 @@ def test_a_run_that_was_trained_elsewhere_is_said_to_be(finished, capsys):
 
 def test_cells_that_older_code_trained_are_stale_and_set_aside_when_asked(finished, capsys):
     experiment, plan, root = finished
-    (plan[0].workdir(root) / "code.json").write_text(json.dumps({"code": "older"}))
+    for task in plan:
+        (task.workdir(root) / "code.json").write_text(json.dumps({"code": "older"}))
     finish(experiment, "hour", plan, root)
     assert capsys.readouterr().out.count("stale)") == 4
+    (plan[1].workdir(root) / "code.json").write_text(json.dumps({"code": plan[1].code}))
     redo(plan, root)
     assert [state_of(task, root).status for task in plan] == ["not run", "done"]
     assert (root / f"{plan[0].id}.old1" / "result.json").is_file(), "nothing is deleted"
@@ -180,14 +189,17 @@ def test_cells_that_older_code_trained_are_stale_and_set_aside_when_asked(finish
 
 def test_a_measurement_by_older_code_is_redone_without_training_again(finished, capsys):
     experiment, plan, root = finished
-    path = plan[0].evaluations[2].path(plan[0].workdir(root))
-    content = json.loads(path.read_text())
-    content["provenance"]["code"] = "older"
-    path.write_text(json.dumps(content))
+    for task in plan:
+        path = task.evaluations[2].path(task.workdir(root))
+        content = json.loads(path.read_text())
+        content["provenance"]["code"] = "older"
+        path.write_text(json.dumps(content))
     finish(experiment, "hour", plan, root)
     assert capsys.readouterr().out.count("stale)") == 1
+    with Hold(plan[0].workdir(root)), pytest.raises(Taken):
+        redo(plan, root)
     redo(plan, root)
-    assert [state_of(task, root).status for task in plan] == ["trained", "done"]
+    assert [state_of(task, root).status for task in plan] == ["trained", "trained"]
 
 
 @pytest.mark.slow
@@ -214,6 +226,36 @@ def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):
         assert launch.main(words) == 75
 
 
+def test_a_run_that_was_killed_halfway_goes_on_from_its_checkpoint_to_the_same_numbers(finished, tmp_path, capsys):
+    _, (whole, _), root = finished
+    task = tasks(finished[0].budget("minute"), tmp_path / "half")[0]
+    workdir = task.workdir(tmp_path / "half")
+    with task.config.unlocked():
+        half = task.config.copy_and_resolve_references()
+        half.train.steps = 7
+    train(half, workdir)
+    (workdir / "result.json").unlink()  # as of one that was killed
+    write_json(workdir / "code.json", {"id": task.id, "code": task.code})
+    begun = (workdir / "metrics.jsonl").read_text()
+    lay(workdir / "config.json", steps=14)
+    assert task.id == whole.id and state_of(task, tmp_path / "half").status == "begun"
+    capsys.readouterr()
+    work(task, tmp_path / "half", quiet)
+    assert "continuing from step 7" in capsys.readouterr().out
+    assert (workdir / "metrics.jsonl").read_text().startswith(begun), "the steps that were done are not done again"
+    for one, other in zip(task.evaluations, whole.evaluations, strict=True):
+        paths = one.path(workdir), other.path(whole.workdir(root))
+        assert len({json.dumps(json.loads(path.read_text())["metrics"]) for path in paths}) == 1
+    assert state_of(task, tmp_path / "half").code == task.code
+
+
+def lay(path, steps):
+    """A run's config.json, of a run so long."""
+    content = json.loads(path.read_text())
+    content["config"]["train"]["steps"] = steps
+    write_json(path, content)
+
+
 @pytest.mark.slow
 def test_a_killed_ablation_goes_on_without_repeating_what_is_done(moons, tmp_path):
     """Two ablations of one directory, the first killed with its processes: every run is trained once."""
@@ -232,6 +274,9 @@ def test_a_killed_ablation_goes_on_without_repeating_what_is_done(moons, tmp_pat
     assert (plan[0].workdir(tmp_path / "runs") / "result.json").stat().st_mtime_ns == done
     assert [state_of(task, tmp_path / "runs").status for task in plan] == ["done", "done"]
     assert ends[0][0] == ends[1][0], "the same table from both"
+    for task in plan:
+        log = (task.workdir(tmp_path / "runs") / "log.txt").read_text()
+        assert log.count("step 14/14") == 1, log
 
 
 @pytest.mark.slow

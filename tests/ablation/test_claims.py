@@ -147,6 +147,10 @@ def test_one_of_several_is_enough_for_any():
     assert AnyOf((Less("FID", at(1), at(0)), Less("FID", at(2), at(0)))).decide(of).holds is True
     assert AnyOf((Less("FID", at(1), at(0)), Less("FID", at(1), at(2)))).decide(of).holds is False
     assert AnyOf(()).decide(of).holds is None
+    slight = cells({(0, 10): [1.0, 1.0, 1.0], (1, 10): [1.07, 1.13, 1.1], (2, 10): [0.95, 0.9, 0.85]})
+    lone = Less("FID", at(0), at(1))
+    assert lone.decide(slight).holds is True and lone.decide(slight, 0.05 / 3).holds is None
+    assert AnyOf((lone, Less("FID", at(0), at(2)), Less("FID", at(1), at(2)))).decide(slight).holds is None, "of three"
 
 
 def test_extremes():
@@ -155,6 +159,13 @@ def test_extremes():
     assert verdict(least("FID", along="eta", eta="1", steps="10"), of) == "contradicted"
     assert verdict(greatest("FID", along="eta", eta="2", steps="10"), of) == "reproduced"
     assert verdict(greatest("FID", along="eta", eta="2", steps="20"), of) == "not decided"
+    assert verdict(least("FID", along="eta", eta="1", steps="10"), of) == "contradicted", "whichever is less still"
+    assert verdict(greatest("FID", along="eta", eta="1", steps="10"), of) == "contradicted"
+    two = cells(
+        {(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3], (0, 20): [3.0, 3.1, 3.2], (1, 20): [2.0, 2.1, 2.3]}
+    )
+    for statement in (least("FID", along="eta", eta="0"), increases("FID", along="eta")):
+        assert verdict(statement, two) == "contradicted", "in the second column"
 
 
 def test_a_mean_within_bounds():
@@ -162,6 +173,8 @@ def test_a_mean_within_bounds():
     assert verdict(Within("FID", at(0), low=24.5), of) == "reproduced"
     assert verdict(Within("FID", at(0), high=24.5), of) == "contradicted"
     assert verdict(Within("FID", at(1), low=24.5), of) == "not decided"
+    for bounds, said in (({"low": 24.5}, ">= 24.5"), ({"high": 26}, "<= 26"), ({"low": 24, "high": 26}, "in 24 .. 26")):
+        assert f"FID at eta 0, steps 10 {said}: mean " in Within("FID", at(0), **bounds).decide(of).why
 
 
 @pytest.mark.parametrize(("seeds", "holds"), [(3, None), (5, None), (6, True)])
@@ -279,7 +292,7 @@ def test_that_a_place_fails_is_decided_by_the_exact_interval_of_the_share():
 
 
 def test_a_mean_of_runs_most_of_which_fail_is_not_within_any_bounds():
-    for seeds, failed, holds in ((3, 3, None), (6, 6, False), (6, 1, None)):
+    for seeds, failed, holds in ((3, 3, None), (6, 6, False), (6, 1, None), (30, 1, None)):
         of = Cells(TABLE, [failing(at(1), seeds, failed)])
         assert Within("FID", at(1), low=0.0).decide(of).holds is holds
 
@@ -341,6 +354,12 @@ def test_a_claim_that_was_made_after_cells_were_seen_says_so():
         (increases("FID", along="eta", over=(0, 5)), "eta '5' is not one of 0, 1, 2"),
         (least("FID", along="eta", steps="10"), "which eta is it that has the extreme?"),
         (greatest("FID", along="eta", eta="1", step="10"), "'step' is no axis of this table"),
+        (increases("FID", along="eta", eta="1"), "eta cannot change and be 1"),
+        (decreases("FID", along="eta", over=(1,)), "eta 1 alone has nothing to be compared with"),
+        (Less("FID", at(0), at(0)), "eta 0, steps 10 is compared with itself"),
+        (Near("FID", at(0), at(1), share=-0.1), "the share -0.1 within which two are near"),
+        (Near("FID", at(0), at(1), share=10), "the share 10 within which two are near"),
+        (Within("FID", at(0), low=5, high=1), "FID cannot lie in 5 .. 1"),
     ],
 )
 def test_a_claim_of_what_is_not_in_the_table_is_refused(statement, said):

@@ -1,5 +1,7 @@
 """The algebra of grids: products, sums, and the disagreements that are refused."""
 
+from functools import partial
+
 import pytest
 
 from diffjax.ablation import Run, computed, setting, trained, vary
@@ -50,15 +52,38 @@ def test_what_disagrees_is_refused_by_name():
     assert len(vary("x", {1: {"a.b": 1}}) * vary("y", {1: {"a.b": 1}})) == 1, "agreeing is no disagreement"
 
 
+def square(seed, x):
+    return {"value": x * x}
+
+
+def pow_(seed, x):
+    return {"value": x**3}
+
+
 def test_a_run_that_others_need_is_named_by_its_config_and_keys():
     run = Run.of("configs/classifier.py:digits", train__steps=5)
     assert run == Run("configs/classifier.py:digits", (("train.steps", 5),))
 
 
 def test_what_needs_no_training_is_a_function_for_each_seed():
-    grid = computed(len, seeds=2) * vary("x", {1: {"x": 1}})
+    grid = computed(square, seeds=2) * vary("x", {1: {"x": 1}})
     assert [(p.compute, p.seed, p.where, p.keys) for p in grid] == [
-        (len, seed, {"x": "1"}, {"x": 1}) for seed in (0, 1)
+        (square, seed, {"x": "1"}, {"x": 1}) for seed in (0, 1)
     ]
     with pytest.raises(UserError, match="seeds=0"):
-        computed(len, seeds=0)
+        computed(square, seeds=0)
+    for nameless in (lambda seed: {}, len, partial(square, x=1), "square"):
+        with pytest.raises(UserError, match="computed takes a function with a name"):
+            computed(nameless)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (computed(square), computed(pow_), "square and pow_ are two functions for one point"),
+        (trained("a.py"), trained("b.py"), "a.py and b.py are two configs for one point"),
+    ],
+)
+def test_a_point_is_of_one_thing_to_run(one, other, said):
+    with pytest.raises(UserError, match=said):
+        one * other

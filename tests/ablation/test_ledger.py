@@ -3,8 +3,10 @@
 import json
 import threading
 
+import numpy as np
 import pytest
 
+import launch
 from diffjax.ablation import ledger
 from diffjax.ablation.ablate import ablate, finish
 from diffjax.ablation.cells import Cell
@@ -19,6 +21,7 @@ from diffjax.writer import write_json
 from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_needs import COMPUTED
 
+UNCOMMITTED = "the code was changed since its commit: the ledger will say so of what is run now; better commit first\n"
 REPRODUCED = "| squares grow | **reproduced** |"
 
 
@@ -172,8 +175,86 @@ def test_seeds_measured_under_different_protocols_refuse_their_own_quantity_alon
     assert (one.status, one.refused, set(one.values)) == ("done", {"time": said}, {"square"})
     assert not other.refused and set(other.values) == {"square", "time"}
     shown = capsys.readouterr().out
-    assert "| 1 | refused: protocols differ | 1 |" in shown and f"- x 1: time is refused: {said}" in shown
+    assert "| 1 | refused | 1 |" in shown and f"- x 1: time is refused: {said}" in shown
     assert REPRODUCED in shown
+
+
+def test_seeds_of_two_codes_never_stand_in_one_cell(squares, tmp_path, capsys):
+    root = tmp_path / "runs"
+    run(squares, root, 2)
+    squares.write_text(COMPUTED.replace("x * x", "100 + x * x"))
+    found = run(squares, root, 1, first=2)
+    assert [set(cell.values["square"]) for cell in found.cells] == [{2}, {2}], "those that today's code made"
+    said = "seeds 0, 1 not measured: other code made it than the other seeds; --rerun-stale makes all alike"
+    assert {cell.reason for cell in found.cells} == {said} and not any(cell.complete for cell in found.cells)
+    assert [set(cell.values["square"]) for cell in kept(squares)] == [{0, 1}, {0, 1}], "until all are done again"
+    assert "stale, now 1 of 3 seeds done again" in capsys.readouterr().out
+    squares.write_text(COMPUTED.replace("x * x", "1000 + x * x"))
+    found = run(squares, root, 0)
+    assert [set(cell.values["square"]) for cell in found.cells] == [{0, 1}, {0, 1}], "of two older codes the more"
+
+
+def test_a_seed_without_a_score_that_the_others_have_is_no_smaller_mean(squares, tmp_path, capsys):
+    squares.write_text(COMPUTED.replace('return {"value"', 'return {} if seed == 2 else {"value"'))
+    found = run(squares, tmp_path / "runs")
+    assert {cell.refused["square"] for cell in found.cells} == {"seed 2 has no value, others have"}
+    shown = capsys.readouterr().out
+    assert "| 1 | refused | 1 |" in shown and "| squares grow | **not decided** | " in shown
+
+
+def test_the_file_has_what_was_published_and_what_was_measured(squares, tmp_path):
+    run(squares, tmp_path / "runs")
+    content = json.loads(place_of(read(squares)).read_text())
+    assert content["source"] == "nobody"
+    for cell, value in zip(content["budgets"]["hour"]["cells"], (1, 4), strict=True):
+        x = int(cell["where"]["x"])
+        assert cell["published"]["square"] == {
+            "value": value, "mark": "D", "source": "derived in the experiment's file"
+        }  # fmt: skip
+        values = [x * x + 0.1 * x * seed for seed in range(3)]
+        of = cell["quantities"]["square"]
+        assert list(of["values"].values()) == values and of["n"] == 3 and cell["status"] == "done"
+        assert (of["mean"], of["sd"]) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+        assert cell["provenance"].keys() >= {"commit", "device", "code"}
+        assert [made["command"] for made in cell["provenance"]["seeds"].values()] == [
+            f"square of the experiment's file, seed {seed}" for seed in range(3)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "is no ledger: it has no budgets"),
+        ("{}", "is no ledger: it has no budgets"),
+        ("{", "is no JSON"),
+        ('{"budgets": {"hour": {"cells": [{}]}}}', "is damaged at hour (KeyError('runs'))"),
+        ('{"budgets": {"hour": []}, "x": 1}', ""),
+    ],
+)
+def test_a_ledger_that_is_none_is_one_line_before_anything_runs(squares, tmp_path, capsys, content, said):
+    place = place_of(read(squares))
+    place.parent.mkdir()
+    place.write_text(content)
+    status = launch.main(["ablate", str(squares), "--budget=hour", "--backend=print", f"--workdir={tmp_path / 'runs'}"])
+    err = capsys.readouterr().err
+    said_only = err.replace(UNCOMMITTED, "")
+    assert (status, said_only.count("\n")) == ((2, 1) if said else (0, 0)) and said in err, err
+    if said:
+        assert launch.main(["report", str(squares), f"--workdir={tmp_path / 'runs'}"]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_cells_of_places_that_the_table_lost_are_not_lost_with_them(squares, tmp_path, capsys):
+    run(squares, tmp_path / "runs")
+    before = place_of(read(squares)).read_text()
+    capsys.readouterr()
+    squares.write_text(COMPUTED.replace("(1, 2)), (Q", "(1, 3)), (Q").replace("2: {", "3: {"))
+    for words in (["ablate", str(squares), "--budget=hour"], ["report", str(squares)]):
+        assert launch.main([*words, f"--workdir={tmp_path / 'more'}"]) == 2
+        err = capsys.readouterr().err
+        assert "has cells that the table does not have: x '2' is not one of 1, 3; name them alike" in err
+        assert err.count("\n") == 1
+    assert place_of(read(squares)).read_text() == before and not (tmp_path / "more").exists()
 
 
 def test_each_seed_has_its_provenance_and_the_file_says_once_what_they_share(squares, tmp_path):

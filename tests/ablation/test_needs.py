@@ -12,7 +12,8 @@ from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.raised import RUN, Raised, noted
 from diffjax.ablation.work import state_of, work
-from diffjax.errors import UserError
+from diffjax.errors import Taken, UserError
+from diffjax.workdir import Hold
 from diffjax.writer import write_json
 from tests.ablation.test_ablate import quiet
 
@@ -76,7 +77,7 @@ def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
     assert launch.main(words) == 2
     shown = capsys.readouterr()
     assert f"ablate: 3 of 4 runs were not made: {said}" in shown.err
-    assert "| 1 | failed | 1 |" in shown.out and f"seed 2 not measured: {said}" in shown.out
+    assert "| 1 | failed | 1 |" in shown.out and f"seeds 0, 1, 2 not measured: {said}" in shown.out
     assert "| squares grow | **not decided** |" in shown.out, "it says nothing of squares"
     assert launch.main([*words, f"--run={others[0].id}"]) == 2
     assert f"--run: {others[0].id} needs {judge.id}" in capsys.readouterr().err
@@ -95,9 +96,8 @@ def test_what_needs_a_run_that_raised_waits_until_it_has_been_made(judged):
     assert state_of(judge, root)[:2] == ("not run", "raised ValueError: no such digit"), "to be tried again"
     said = f"needs {judge.id}, which raised ValueError: no such digit"
     assert {state_of(task, root)[:2] for task in others} == {("blocked", said)}
-    assert {cell.reason.split("; ")[0] for cell in finish(read(path), "hour", [judge, *others], root).cells} == {
-        f"seed 0 not measured: {said}"
-    }
+    cells = finish(read(path), "hour", [judge, *others], root).cells
+    assert {cell.reason for cell in cells} == {f"seeds 0, 1, 2 not measured: {said}"}
     write_json(judge.workdir(root) / "result.json", {"status": "finished"})
     assert {state_of(task, root)[:2] for task in others} == {("not run", "")}
 
@@ -134,7 +134,7 @@ def test_slurm_is_given_what_others_need_first_and_nothing_that_needs_a_failure(
         submitted.clear()
         shutil.rmtree(root)
         monkeypatch.setattr(slurm, "_array", ends(result))
-        slurm.run([judge, *others], root, str(path), "hour", {}, quiet)
+        slurm.run([judge, *others], slurm.Job(quiet, str(path), "hour", root), {}, quiet)
         assert submitted == waves
 
 
@@ -183,3 +183,32 @@ def test_a_computed_number_may_bring_its_protocol(tmp_path):
         work(task, root, quiet)
     cells = finish(experiment, "hour", plan, root)
     assert [cell.protocols["square"] for cell in cells.cells] == [{"x": 1}, {"x": 2}]
+
+
+def test_two_functions_of_one_name_are_not_one_run(tmp_path):
+    path = tmp_path / "squares.py"
+    text = COMPUTED.replace("BUDGETS", "one = square\ndef square(seed, x):\n    return {'value': 100 + x}\nBUDGETS")
+    grid = "computed(one, 3) * vary('x', {1: {'x': 1}}) + computed(square, 3) * vary"
+    path.write_text(text.replace('{1: {"x": 1}, 2:', "{2:").replace("computed(square, 3) * vary", grid))
+    with pytest.raises(UserError, match="two functions are called square, and their runs would be one"):
+        tasks(read(path).budget("hour"), tmp_path)
+
+
+def test_a_run_that_another_process_computes_is_left_to_it(tmp_path):
+    path = tmp_path / "squares.py"
+    path.write_text(COMPUTED)
+    task = tasks(read(path).budget("hour"), tmp_path)[0]
+    with Hold(task.workdir(tmp_path)), pytest.raises(Taken):
+        work(task, tmp_path, quiet)
+    assert not (task.workdir(tmp_path) / "cells").exists() and not (task.workdir(tmp_path) / "code.json").exists()
+
+
+def test_a_directory_that_was_given_the_name_of_another_run_is_not_taken_for_it(tmp_path):
+    path = tmp_path / "squares.py"
+    path.write_text(COMPUTED)
+    one, two, _ = tasks(read(path).budget("hour"), tmp_path)
+    work(one, tmp_path, quiet)
+    one.workdir(tmp_path).rename(two.workdir(tmp_path))
+    assert state_of(one, tmp_path).status == "not run"
+    with pytest.raises(UserError, match=f"--workdir: .*{two.id} holds the run {one.id}; rename it to that"):
+        state_of(two, tmp_path)

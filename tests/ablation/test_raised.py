@@ -155,8 +155,9 @@ def test_what_the_machine_is_to_blame_for_is_not_written_down(inverses, tmp_path
     assert state_of(task, root)[:2] == ("not run", "")
 
 
-def trains(config, workdir):
+def trains(config, workdir, note):
     """As a training that ends, as far as a table sees it."""
+    note()
     write_json(workdir / "result.json", {"status": "finished"})
 
 
@@ -197,7 +198,7 @@ def test_a_mistake_in_one_run_is_failed_of_its_seed_and_the_other_seed_goes_on(t
     experiment = read(HERE / "moons.py")
     plan = tasks(experiment.budget("hour"), tmp_path)
 
-    def mistaken(config, workdir):
+    def mistaken(config, workdir, note):
         raise UserError("train.init_from: there is no such run")
 
     for function, does in (("train", mistaken), ("_film", quiet), ("_measure", measures)):

@@ -167,7 +167,7 @@ def test_a_table_that_was_never_run_stands_as_the_paper_has_it_and_in_the_whole_
 ):
     monkeypatch.setattr(ledger, "cells_of", lambda *_: None)
     text = report(["experiments/edm_configs.py"], tmp_path)
-    assert "| A | not run | 3.01 |" in text and "seed 0 not run" in text
+    assert "| A | not run | 3.01 |" in text and "seeds 0, 1, 2 not run" in text
     monkeypatch.setattr("diffjax.ablation.report.HERE", tmp_path)
     (tmp_path / "edm_configs.py").write_text(Path("experiments/edm_configs.py").read_text())
     text = report([], tmp_path / "runs")

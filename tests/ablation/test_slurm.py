@@ -8,9 +8,11 @@ import pytest
 
 import launch
 from diffjax.ablation import ledger, slurm
+from diffjax.ablation.ablate import run_one
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.slurm import options
+from diffjax.errors import TAKEN, Taken
 from tests import tiny
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 
@@ -48,7 +50,7 @@ def test_it_stands_in_what_sbatch_is_given(moons, tmp_path, monkeypatch):  # noq
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     wave = tasks(read(moons).budget("hour"), tmp_path)
     asked = options(("partition=gpu", "account=us", "nice=10"), "day", 3)
-    slurm._submit(submitit, wave, tmp_path, str(moons), "hour", asked, tmp_path / "logs")
+    slurm._submit(submitit, wave, slurm.Job(run_one, str(moons), "hour", tmp_path), asked)
     script = (tmp_path / "script").read_text()
     for line in ("partition=gpu", "account=us", "nice=10", "cpus-per-task=2", "gpus-per-node=1", "time=180"):
         assert f"#SBATCH --{line}\n" in script
@@ -89,6 +91,51 @@ def fake(folder, script):
     for name, lines in (("sbatch", script), ("srun", "true")):
         (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
         (folder / name).chmod(0o755)
+
+
+def test_a_job_that_is_preempted_is_queued_again_and_one_that_is_taken_ends_as_such(tmp_path):
+    asked = []
+    job = slurm.Job(lambda *words: asked.append(words), "x.py", "hour", tmp_path)
+    assert job("abc") == 0 and asked == [("x.py", "hour", tmp_path, "abc")]
+    again = job.checkpoint("abc")
+    assert (again.function, again.args) == (job, ("abc",)), "the same run goes on"
+
+    def taken(*_):
+        raise Taken("--workdir: in use")
+
+    assert slurm.Job(taken, "x.py", "hour", tmp_path)("abc") == TAKEN
+
+
+class Ended:
+    """A job that has ended, as submitit has it."""
+
+    job_id, state = "7_0", "COMPLETED"
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def done(self):
+        return True
+
+    def exception(self):
+        return self.error
+
+
+def test_how_jobs_ended_is_said_and_a_wait_that_is_interrupted_leaves_them_be(moons, tmp_path, monkeypatch):  # noqa: F811
+    wave, said = tasks(read(moons).budget("hour"), tmp_path), []
+    job = slurm.Job(run_one, str(moons), "hour", tmp_path)
+    jobs = [Ended(), Ended(RuntimeError("Traceback ...\nslurmstepd: out of memory"))]
+    monkeypatch.setattr(slurm, "_submit", lambda *_: jobs)
+    assert slurm._array(submitit, wave, job, {}, said.append) == {wave[1].id: "slurmstepd: out of memory"}
+    assert said == [f"2 jobs submitted as array 7, logs in {tmp_path / 'slurm'}"]
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ended, "done", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        slurm._array(submitit, wave, job, {}, said.append)
+    assert said[-1] == "the jobs go on; scancel 7 ends them"
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def cells(*places):
 
 
 def names(experiment):
-    return sorted(path.name for path in thumbnails.place_of(experiment, "").parent.glob("*"))
+    return sorted(path.name for path in thumbnails.picture_of(experiment, "").parent.glob("*"))
 
 
 def test_the_last_picture_of_one_seed_of_each_run_is_kept_while_the_ledger_has_it(table):
@@ -44,7 +44,7 @@ def test_the_last_picture_of_one_seed_of_each_run_is_kept_while_the_ledger_has_i
     thumbnails.keep(experiment, plan, root, cells(*PLACES))
     assert names(experiment) == ["00.png", "11.png"]
     for run, grey in (("00", 20), ("11", 100)):
-        with Image.open(thumbnails.place_of(experiment, run)) as image:
+        with Image.open(thumbnails.picture_of(experiment, run)) as image:
             np.testing.assert_array_equal(np.asarray(image.convert("RGB")), np.full((40, 60, 3), grey))
     shown = thumbnails.pictures_of(experiment, thumbnails.groups(plan))
     assert [task.id for task, _ in shown] == ["00", "11"]
@@ -62,11 +62,11 @@ def test_pictures_that_would_be_too_many_bytes_are_made_smaller(table, monkeypat
     for run in ("00", "11"):
         save_png(root / run / "samples" / "00000030.png", noise)
     thumbnails.keep(experiment, plan, root, cells(*PLACES))
-    sizes = [path.stat().st_size for path in thumbnails.place_of(experiment, "").parent.glob("*.png")]
+    sizes = [path.stat().st_size for path in thumbnails.picture_of(experiment, "").parent.glob("*.png")]
     assert sum(sizes) <= thumbnails.MOST_BYTES and len(sizes) == 2
-    with Image.open(thumbnails.place_of(experiment, "00")) as image:
+    with Image.open(thumbnails.picture_of(experiment, "00")) as image:
         assert image.size == (256, 256)
     save_png(root / "20" / "samples" / "00000030.png", noise)
     thumbnails.keep(experiment, plan, root, cells(*PLACES))
-    sizes = [path.stat().st_size for path in thumbnails.place_of(experiment, "").parent.glob("*.png")]
+    sizes = [path.stat().st_size for path in thumbnails.picture_of(experiment, "").parent.glob("*.png")]
     assert sum(sizes) <= thumbnails.MOST_BYTES and len(sizes) == 3, "with those that were kept before"

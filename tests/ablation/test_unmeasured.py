@@ -54,6 +54,7 @@ def test_each_sheet_has_the_rows_and_columns_that_its_quantity_has(tmp_path):
     text = markdown(experiment, "minute", collect(experiment, experiment.budget("minute"), plan, tmp_path), plan)
     k, parzen = text[text.index("K: ours") :].split("Parzen: ours")
     assert "| data | model ours | paper |" in k and "| roll | 1.5 | 2 |" in k
+    assert "| beat | not run | -2 |" in k, "what was published stands there whole"
     assert "digits" not in k and "theirs" not in k
     assert "| data | model ours | derived | model theirs | derived |" in parzen and "nobody" not in parzen
     assert "| digits | 317 | 300 | 251 | 250 |" in parzen and "roll" not in parzen
