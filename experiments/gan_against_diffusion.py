@@ -1,4 +1,4 @@
-"""GANs against diffusion (ours): quality by network calls, training time and memory, on the same data and image budget.
+"""GANs against diffusion (ours): quality by calls, training time and memorisation, on the same data and image budget.
 
 Six models of their papers' configs see as many images and are measured by one evaluator: DCGAN, R3GAN (without labels,
 as the others) and a denoising GAN of four steps, as they draw; DDPM, EDM and a straight flow with so many calls of
