@@ -11,13 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.ablation.raised import RUN, forget, noted, raised
 from diffjax.ablation.table import named
-from diffjax.drawing.films import film_with_x0, forward
+from diffjax.drawing.films import backward, few, forward
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import evaluate
 from diffjax.measures import Evidence, Score, choose
@@ -31,9 +29,9 @@ from diffjax.workdir import Hold, elsewhere, read_config
 from diffjax.writer import read_json, write_json
 
 CODE = "code.json"  # in a run directory: the code it was trained by
-FILM = "film"  # likewise: x_t beside the predicted x0, step by step
+FILM = "film"  # likewise: x_t beside the predicted x0 after k of N steps, at t in [0, 1]: k_of_N_t_t.png
 FORWARD = "forward"  # likewise: what is left of real examples, the noise, and their sum x_t, at time k of T: k_of_T.png
-SHOWN, FRAMES = 16, 24  # samples in a film, and its frames at most
+FRAMES = 24  # of a film, at most
 
 ENDED = ("done", "failed", "blocked")  # what is never begun again
 
@@ -171,17 +169,18 @@ def _film(workdir: Path) -> None:
     None of what draws at once.
     """
     run = load(workdir)
-    if not run.experiment.method.generates:
+    method, seed = run.experiment.method, run.experiment.config.seed
+    if not method.generates:
         return
-    if isinstance(run.experiment.method, Diffusion) and is_main():
-        for (k, steps), frame in forward(run, SHOWN, FRAMES, run.experiment.config.seed).items():
+    num = few(method)
+    if isinstance(method, Diffusion) and is_main():
+        for (k, steps), frame in forward(run, num, FRAMES, seed).items():
             pictures.save_png(workdir / FORWARD / f"{k:04}_of_{steps}.png", frame)
-    drawn = run.experiment.generator(batch_size=SHOWN, trajectory=True).draw(run.ema, SHOWN, run.experiment.config.seed)
+    drawn = run.experiment.generator(batch_size=num, trajectory=True).draw(run.ema, num, seed)
     if drawn.x_t is None or drawn.x0_hat is None or not is_main():
         return
-    frames = film_with_x0(run, drawn)
-    for number, i in enumerate(sorted({round(x) for x in np.linspace(0, len(frames) - 1, FRAMES)})):
-        pictures.save_png(workdir / FILM / f"{number:02}.png", frames[i])
+    for (k, steps, t), frame in backward(run, drawn, FRAMES).items():
+        pictures.save_png(workdir / FILM / f"{k:04}_of_{steps}_t_{t:.6g}.png", frame)
 
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:

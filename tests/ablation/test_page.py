@@ -6,14 +6,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from diffjax import pictures
-from diffjax.ablation import page, work
+from diffjax.ablation import page
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import Evaluation, Task
@@ -157,20 +155,6 @@ def test_a_table_counts_its_own_steps(tmp_path):
 def test_a_run_whose_noise_its_config_does_not_tell_says_the_step_alone(config, tmp_path):
     there, back = words(written(tmp_path, run(tmp_path, **config)))
     assert there == ["t = 1 of 1000", "t = 1000 of 1000"] and back == [f"step {i} of 3" for i in (1, 2, 3)]
-
-
-def test_of_a_film_with_fewer_frames_than_steps_each_frames_own_step_is_said(tmp_path, monkeypatch):
-    """A run leaves 24 of 50 frames, each of which is as grey here as its step is late."""
-    drawn = SimpleNamespace(x_t=(), x0_hat=())
-    experiment = SimpleNamespace(
-        method=SimpleNamespace(generates=True), config=SimpleNamespace(seed=0),
-        generator=lambda **_: SimpleNamespace(draw=lambda *_: drawn),
-    )  # fmt: skip
-    monkeypatch.setattr(work, "load", lambda _: SimpleNamespace(experiment=experiment, ema={}))
-    monkeypatch.setattr(work, "film_with_x0", lambda *_: [np.full((1, 1), step, np.uint8) for step in range(1, 51)])
-    work._film(tmp_path)
-    left = [np.asarray(Image.open(file)).item() for file in sorted((tmp_path / work.FILM).iterdir())]
-    assert len(left) == 24 and page._said_back(24, 50, None) == [f"step {step} of 50" for step in left]
 
 
 def test_frames_that_are_not_those_of_the_sampler_are_only_counted(tmp_path):

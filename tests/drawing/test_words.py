@@ -193,7 +193,7 @@ def test_the_film_of_attention_ends_with_the_samples_and_says_where_each_frame_i
 def test_held_out_images_keep_their_captions_while_they_are_drowned(run, monkeypatch):
     opened, captions = diffjax.load(run), []
     monkeypatch.setattr(
-        "diffjax.drawing.films.picture", lambda _, drawn: captions.append(decode(drawn.label)) or drawn.x[0]
+        "diffjax.drawing.films._block", lambda _, drawn: captions.append(decode(drawn.label)) or drawn.x[0]
     )
     films.forward(opened, num=3, count=2, seed=0)
     real = opened.experiment.source.split("heldout").take(np.arange(3))
