@@ -4,47 +4,68 @@ Nothing is fetched: pictures are in the page. Curves, samples and films come fro
 at hand; a page without them says so.
 """
 
-import base64
-import html
-import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
-import numpy as np
-from ml_collections import ConfigDict
-
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
+from diffjax.ablation.figure import SLIDE, Told, figure, text, thumbnail
 from diffjax.ablation.layout import Sheet, made, sheets
 from diffjax.ablation.plan import Task
-from diffjax.ablation.progress import place
-from diffjax.ablation.thumbnails import groups, last_samples, pictures_of
-from diffjax.ablation.work import FILM, FORWARD, FRAMES
-from diffjax.config import build, from_json
-from diffjax.diffusion import Process, Sampler
-from diffjax.errors import UserError
+from diffjax.ablation.thumbnails import groups, pictures_of
 from diffjax.whole import written_whole
-from diffjax.writer import read_json, read_lines
 
 MOST = 24  # runs of a table whose curves, samples and films are shown
+FILMS = 6_000_000  # bytes of a page's films, a third less than they take in it; of more, frames are left out
+ENLARGED = (
+    "Where a network predicts eps or mu~, the x0 that it predicts near t = T is off, in images black-and-white salt: "
+    "x0 = (x_t - sigma eps) / alpha divides the error of eps by a tiny alpha."
+)
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:70rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
-th:first-child,td:first-child{text-align:left}.paper{color:#999}.claims :is(th,td){text-align:left}
-table:not(.claims) :is(th,td){white-space:nowrap}.wide{overflow-x:auto;font-size:13px}
-caption{text-align:left;font-size:13px;color:#555;min-width:45rem}
-.reproduced{color:#17703a}.contradicted{color:#b3261e}.undecided{color:#8a6d00}figure{display:inline-block;margin:.5rem;
-vertical-align:top}
-figcaption,output{font-size:13px;color:#555;max-width:22rem}img{image-rendering:pixelated;max-width:22rem}
-output{display:block}.film{margin-top:.5rem}.film input{width:22rem;margin:0}code{font-size:13px}
-"""
-SLIDE = """
-for(const film of document.querySelectorAll('.film')){const frames=JSON.parse(film.querySelector('script').textContent);
-const image=film.querySelector('img'),step=film.querySelector('input'),at=film.querySelector('output');
-step.max=frames.length-1;const show=()=>{[at.value,image.src]=frames[step.value]};
-step.oninput=show;step.value=frames.length-1;show()}
+:root{color-scheme:light dark;--paper:#fff;--ink:#1d1f21;--soft:#5c6166;--rule:#dcdfe2;--good:#17703a;--bad:#b3261e;
+--open:#7d5f00;--one:#2a6fdb;--two:#c2410c}
+@media(prefers-color-scheme:dark){:root{--paper:#16181a;--ink:#e4e6e8;--soft:#9aa1a8;--rule:#33383d;--good:#6cc28d;
+--bad:#f08a80;--open:#d9b74a;--one:#7fb0ff;--two:#f59e6b}}
+*{box-sizing:border-box}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:78rem;margin:2rem auto 4rem;
+padding:0 1rem}
+h1,h2,h3{font-weight:600;line-height:1.25}h1{font-size:1.75rem}h2{font-size:1.4rem;margin:0 0 .5rem}
+h3{font-size:1.05rem;margin:0}section{border-top:1px solid var(--rule);margin-top:2.5rem;padding-top:1.5rem}
+p{max-width:48rem;margin:.6rem 0}.soft,.caption,.what,figcaption,output,svg,small{color:var(--soft)}
+.soft,.caption,figcaption{font-size:.875rem}.what,output{font-size:.8125rem;margin:0 0 .25rem}
+.what b,.caption b{color:var(--ink);font-weight:600}code{font-size:.8125rem}a{color:var(--one)}
+.caption{margin:1.5rem 0 0}.wide{overflow-x:auto;margin:.25rem 0 1.25rem}
+table{border-collapse:separate;border-spacing:0;font-size:.875rem;line-height:1.35;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .55rem;border-bottom:1px solid var(--rule);text-align:right;vertical-align:baseline}
+th{font-weight:600;vertical-align:bottom}td{white-space:nowrap}td small{display:block;white-space:normal}
+th:first-child,td:first-child{text-align:left;white-space:normal;position:sticky;left:0;background:var(--paper);
+padding-left:0;max-width:14rem}
+.paper{color:var(--soft)}.claims{margin:1.5rem 0}
+.claims :is(th,td){text-align:left;white-space:normal;position:static;max-width:none}
+.claims td:nth-child(2){white-space:nowrap}.claims td:last-child{color:var(--soft)}
+.reproduced{color:var(--good)}.contradicted{color:var(--bad)}.undecided{color:var(--open)}
+.runs{display:flex;flex-wrap:wrap;gap:2rem}.run{margin:0;min-width:min(100%,16rem);max-width:100%;
+border-top:1px solid var(--rule);padding-top:.75rem}figcaption{margin-bottom:.75rem;width:0;min-width:100%}
+figcaption h3{color:var(--ink)}
+.parts,.films,.still{display:flex;gap:1rem;min-width:0;max-width:100%}.parts{flex-wrap:wrap;gap:1rem 1.5rem}
+.films,.still{flex-direction:column}.films{flex:1 1 auto}.still.broad{flex-flow:row wrap}
+.broad div:first-child{flex:1 1 20rem;max-width:29rem}.still div,.blocks div{overflow-x:auto;min-width:0}
+.blocks{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,var(--w)*.7px),1fr));gap:.5rem;
+align-items:end;width:calc(var(--n)*(var(--w)*1px + .5rem) - .5rem);max-width:100%}
+img{display:block;width:calc(var(--w)*1px);min-width:calc(var(--w)*.7px);max-width:100%;
+aspect-ratio:var(--w)/var(--h);object-fit:cover}
+svg{display:block;width:29rem;max-width:100%;font-size:11px;fill:currentColor}
+svg path{fill:none;stroke:var(--rule)}polyline{fill:none;stroke-width:1.5;stroke-linejoin:round}
+.what b:is(.loss,.d_loss){color:var(--one)}.what b.g_loss{color:var(--two)}.loss,.d_loss{stroke:var(--one)}
+.g_loss{stroke:var(--two)}
+.slider{display:flex;flex-wrap:wrap;align-items:center;gap:0 1rem}.slider input{flex:0 1 24rem;margin:0;min-width:12rem}
+@media(max-width:40rem){body{margin-top:1rem}.claims,.claims :is(tbody,tr,td){display:block}
+.claims tr:first-child{display:none}.claims td{border:0;padding:.1rem 0}.claims tr{border-bottom:1px solid var(--rule);
+padding:.5rem 0}table{font-size:.8125rem}th,td{padding:.25rem .4rem}.wide :first-child:is(th,td){max-width:7rem}
+.films{flex-basis:100%}
+.slider{position:sticky;top:0;background:var(--paper);padding:.4rem 0;z-index:1}}
 """
 Section = tuple[Experiment, str, Cells, Sequence[Task]]
 
@@ -52,39 +73,78 @@ Section = tuple[Experiment, str, Cells, Sequence[Task]]
 def write(path: Path, sections: Iterable[Section], root: Path) -> None:
     """Writes the page whole or not at all."""
     with written_whole(path) as unfinished:
-        unfinished.write_text(_page(sections, root), encoding="utf-8")
+        unfinished.write_text(_page(list(sections), root), encoding="utf-8")
 
 
-def _page(sections: Iterable[Section], root: Path) -> str:
-    body = "\n".join(_section(*section, root) for section in sections) or "<p>The ledger is empty.</p>"
+def _page(sections: Sequence[Section], root: Path) -> str:
+    runs = [Runs.of(plan, root) for *_, plan in sections]
+    most = FILMS // max(1, sum(len(of.shown) for of in runs))
+    parts = [_section(*section, root, of, most) for section, of in zip(sections, runs, strict=True)]
+    names = [(_anchor(experiment, name), f"{experiment.name}, {name}") for experiment, name, *_ in sections]
+    links = ", ".join(f'<a href="#{anchor}">{text(words)}</a>' for anchor, words in names) if len(parts) > 1 else ""
+    title = names[0][1] if len(names) == 1 else "experiments"
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>diffjax: experiments</title>'
-        f"<style>{STYLE}</style>"
-        f"<h1>Experiments</h1><p>Published cells stand beside ours and are no comparison: data, networks and lengths "
-        f"differ. Claims are decided on our cells alone, by 95&nbsp;% intervals over seeds, by exact tests where runs "
-        f"failed or seeds all agree.</p>{body}"
-        f"<script>{SLIDE}</script></html>\n"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>diffjax: {text(title)}</title><style>{STYLE}</style>"
+        f"<h1>Experiments</h1><p class=soft>Published cells stand beside ours and are no comparison: data, networks "
+        f"and lengths differ. Claims are decided on our cells alone, by 95&nbsp;% intervals over seeds, by exact tests "
+        f"where runs failed or seeds all agree.</p><p class=soft>{links}</p>"
+        f"{''.join(parts) or '<p>The ledger is empty.</p>'}<script>{SLIDE}</script></html>\n"
     )
 
 
-def _section(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], root: Path) -> str:
+def _anchor(experiment: Experiment, name: str) -> str:
+    return f"{experiment.name}-{name}"
+
+
+class Runs(NamedTuple):
+    """Of each run that a table is of, the first of its seeds that is at hand, as many as are shown; and all others."""
+
+    shown: list[Task]
+    left_out: int
+    gone: list[list[Task]]  # the seeds of each run of which none is
+
+    @classmethod
+    def of(cls, plan: Sequence[Task], root: Path) -> "Runs":
+        there = [(seeds, next((task for task in seeds if task.workdir(root).is_dir()), None)) for seeds in groups(plan)]
+        found = [task for _, task in there if task]
+        return cls(found[:MOST], len(found[MOST:]), [seeds for seeds, task in there if not task])
+
+
+def _section(
+    experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], root: Path, runs: Runs, most: int
+) -> str:
     budget = experiment.budget(name)
     tables = "".join(_table(sheet) for sheet in sheets(cells, budget.measures, plan))
-    lines = "".join(f"<p>{_text(line)}</p>" for line in made(cells, plan) if line)
+    lines = "".join(f"<p class=soft>{text(line)}</p>" for line in made(cells, plan) if line)
     return (
-        f"<section><h2>{_text(experiment.name)}</h2><p>{_text(experiment.about.splitlines()[0])}</p>"
-        f"<p><em>{name}: {_text(budget.what)}</em></p>{tables}{_claims(experiment, cells)}{lines}"
-        f"{_runs(experiment, plan, root)}</section>"
+        f'<section id="{_anchor(experiment, name)}"><h2>{text(experiment.name)}, {name}</h2>'
+        f"<p>{text(experiment.about.splitlines()[0])}</p><p class=soft>{text(budget.what)}</p>{tables}"
+        f"{_claims(experiment, cells)}{lines}{_runs(experiment, runs, root, most)}</section>"
     )
 
 
 def _table(sheet: Sheet) -> str:
+    """A quantity. What stands in brackets behind a number is on a line of its own, which keeps the table narrow."""
+
     def row(tag: str, entries: Sequence[str]) -> str:
         kinds = [" class=paper" if paper else "" for paper in sheet.papers]
-        return "<tr>" + "".join(f"<{tag}{kind}>{_text(e)}" for kind, e in zip(kinds, entries, strict=True))
+        return "<tr>" + "".join(f"<{tag}{kind}>{cell(e)}" for kind, e in zip(kinds, entries, strict=True))
 
+    def cell(entry: str) -> str:
+        number, note = re.fullmatch(r"(.*?)(?: \((.*)\))?", entry, re.DOTALL).groups()
+        return _signs(number) + (f"<small>{_signs(note)}</small>" if number and note else "")
+
+    name, colon, more = sheet.caption.partition(": ")
     body = row("th", sheet.heads) + "".join(row("td", entries) for entries in sheet.rows)
-    return f"<div class=wide><table><caption>{_text(sheet.caption)}</caption>{body}</table></div>"
+    return (
+        f"<p class=caption><b>{text(name)}</b>{colon}{_signs(more)}</p>"
+        f'<div class=wide><table aria-label="{text(name)}">{body}</table></div>'
+    )
+
+
+def _signs(words: str) -> str:
+    return text(words).replace("+-", "\u00b1")
 
 
 def _claims(experiment: Experiment, cells: Cells) -> str:
@@ -92,143 +152,25 @@ def _claims(experiment: Experiment, cells: Cells) -> str:
     for claim in experiment.claims:
         verdict = claim.verdict(cells)
         kind = "undecided" if verdict.verdict == "not decided" else verdict.verdict
-        rows += f"<tr><td>{_text(verdict.says)}<td class={kind}><b>{verdict.verdict}</b><td>{_text(verdict.why)}"
+        rows += f"<tr><td>{text(verdict.says)}<td class={kind}><b>{verdict.verdict}</b><td>{text(verdict.why)}"
     return f"<table class=claims><tr><th>claim<th>verdict<th>by{rows}</table>" if rows else ""
 
 
-def _runs(experiment: Experiment, plan: Sequence[Task], root: Path) -> str:
-    """A figure for each run that the table is of, side by side; of its seeds the first that is at hand.
-
-    Where none is, the picture that was kept of one, if one was.
-    """
-    runs = groups(plan)
-    if not runs:
+def _runs(experiment: Experiment, runs: Runs, root: Path, most: int) -> str:
+    """A figure for each run, its films of `most` bytes at most; of those not at hand the picture that was kept."""
+    if not runs.shown and not runs.gone:
         return ""
-    there = [next((task for task in seeds if task.workdir(root).is_dir()), None) for seeds in runs]
-    shown = [task for task in there if task]
-    left_out = f", the first {MOST} of {len(shown)} runs" if len(shown) > MOST else ""
-    missing = f"; {len(there) - len(shown)} more are not at hand" if len(shown) < len(there) else ""
-    said = f"<p>Curves, samples and films of one seed of each run{left_out}{missing}.</p>"
-    gone = [seeds for seeds, task in zip(runs, there, strict=True) if not task]
-    kept = "".join(_thumbnail(task, path) for task, path in pictures_of(experiment, gone))
-    if not shown:
+    kept = "".join(thumbnail(task, path) for task, path in pictures_of(experiment, runs.gone))
+    if runs.shown:
+        there = len(runs.shown) + runs.left_out
+        left_out = f", the first {len(runs.shown)} of {there} runs" if runs.left_out else ""
+        missing = f"; {len(runs.gone)} more are not at hand" if runs.gone else ""
+        said = f"Curves, samples and films of one seed of each run{left_out}{missing}."
+    else:
         samples = "; the last samples while training, of one seed of each, were kept" if kept else ", and no samples"
-        said = f"<p>The runs are not at hand: no curves or films{samples}.</p>"
-    return said + "".join(_figure(task, task.workdir(root)) for task in shown[:MOST]) + kept
-
-
-def _thumbnail(task: Task, path: Path) -> str:
-    """The small picture that was kept of a run that is not at hand."""
-    words = f"seed {task.seed}, its last samples while training, {task.source}"
-    name = f"<b>{_text(place(task) or 'all places')}</b><br>{_text(words)} <code>{task.id}</code>"
-    return f'<figure><figcaption>{name}</figcaption><img alt="samples" src="{_inline(path)}"></figure>'
-
-
-def _config(workdir: Path) -> ConfigDict:
-    """What a run says of itself; nothing where it does not."""
-    path = workdir / "config.json"
-    return from_json(read_json(path, path.parent)["config"]) if path.is_file() else ConfigDict()
-
-
-def _drawn(config: ConfigDict) -> str:
-    """How a run's pictures were drawn."""
-    sampler = config.get("sampler", {})
-    if sampler.get("steps", 1) < 2:
-        return ""
-    guidance = sampler.get("guidance", {}).get("scale")
-    return f"drawn in {sampler['steps']} steps of {sampler['name']}" + (f", guidance {guidance:g}" if guidance else "")
-
-
-def _figure(task: Task, workdir: Path) -> str:
-    """A run's curve, its last picture, and its film, below what distinguishes it from the others."""
-    config = _config(workdir)
-    words = ", ".join(filter(None, [f"seed {task.seed}", _drawn(config), task.source]))
-    name = f"<b>{_text(place(task) or 'all places')}</b><br>{_text(words)} <code>{task.id}</code>"
-    parts = [_curve(workdir / "metrics.jsonl")]
-    if samples := last_samples(workdir):
-        parts.append(f'<img alt="samples" src="{_inline(samples)}">')
-    schedule = Schedule.of(config)
-    there = sorted((workdir / FORWARD).glob("*.png"))
-    parts.append(_film("forward: what is left of the data + noise = x_t", there, _said_there(there, schedule)))
-    back = sorted((workdir / FILM).glob("*.png"))
-    said = _said_back(len(back), config.get("sampler", {}).get("steps", 0), schedule)
-    parts.append(_film("backward: x_t beside the predicted x0", back, said))
-    return f"<figure><figcaption>{name}</figcaption>{''.join(parts)}</figure>"
-
-
-class Schedule(NamedTuple):
-    """When and how noisy: the process of a run, and the times t_0 > .. > t_N of its sampler."""
-
-    process: Process
-    grid: np.ndarray
-
-    @classmethod
-    def of(cls, config: ConfigDict) -> "Schedule | None":
-        """None of what has no sigma that its config would tell: a GAN, categories, a learned process, an old run."""
-        try:
-            process, sampler = build("process", config["method"]["process"]), build("sampler", config["sampler"])
-            known = isinstance(process, Process) and isinstance(sampler, Sampler)
-            return cls(process, np.asarray(sampler.grid(process, sampler.steps))) if known else None
-        except (KeyError, TypeError, UserError):  # the last two: a component whose fields were others then
-            return None
-
-    def sigma(self, t: float) -> str:
-        return f"sigma = {float(self.process.sigma(jnp.float32(t))):.3g}"
-
-
-def _said_there(frames: Sequence[Path], schedule: Schedule | None) -> list[str]:
-    """What each frame of the way to noise is, by its name: k_of_T.png."""
-    times = [(int(k), int(steps)) for k, _, steps in (frame.stem.split("_") for frame in frames)]
-    return [f"t = {k} of {steps}" + (f", {schedule.sigma(k / steps)}" if schedule else "") for k, steps in times]
-
-
-def _said_back(count: int, steps: int, schedule: Schedule | None) -> list[str]:
-    """What each of `count` frames of the way back is, of a sampler of so many steps, of which a film has FRAMES."""
-    shown = sorted({round(i) for i in np.linspace(0, steps - 1, FRAMES)})
-    if len(shown) != count:
-        return [f"frame {i + 1} of {count}" for i in range(count)]  # of a sampler that counts otherwise
-    said = [f"step {i + 1} of {steps}" for i in shown]
-    if not schedule:
-        return said
-    of = schedule.process.steps or 1000  # as the frames of the way to noise count
-    times = [float(schedule.grid[i]) for i in shown]
-    return [f"{step}, t = {t * of:.4g} of {of}, {schedule.sigma(t)}" for step, t in zip(said, times, strict=True)]
-
-
-def _film(title: str, frames: Sequence[Path], said: Sequence[str]) -> str:
-    """Pictures with a slider, and what is `said` of each beside it; nothing where there are none."""
-    if not frames:
-        return ""
-    sources = json.dumps([(words, _inline(frame)) for words, frame in zip(said, frames, strict=True)])
-    return (
-        f'<div class=film>{_text(title)}<br><img alt="{_text(title)}"><br><input type=range min=0 value=0 '
-        f'aria-label="{_text(title)}"><output></output><script type="application/json">{sources}</script></div>'
-    )
-
-
-def _curve(path: Path, width: int = 340, height: int = 120) -> str:
-    """The logged losses against the step, each between its least and its greatest value."""
-    if not path.is_file():
-        return ""
-    lines = read_lines(path)
-    drawn = ""
-    for name, colour in (("loss", "#2a6fdb"), ("d_loss", "#b3261e"), ("g_loss", "#17703a")):
-        points = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
-        if len(points) < 2:
-            continue
-        low, high = min(y for _, y in points), max(y for _, y in points)
-        first, last = points[0][0], points[-1][0]
-        across, up = width / (last - first), (height - 30) / ((high - low) or 1)
-        spots = " ".join(f"{(x - first) * across:.1f},{height - 15 - (y - low) * up:.1f}" for x, y in points)
-        drawn += f'<polyline fill="none" stroke="{colour}" points="{spots}"/>'
-        label, line = f"{name} {low:.3g} .. {high:.3g}", 26 if name == "g_loss" else 12
-        drawn += f'<text x="2" y="{line}" fill="{colour}" font-size="11">{label}</text>'
-    return f'<svg role="img" aria-label="losses" width="{width}" height="{height}">{drawn}</svg><br>' if drawn else ""
-
-
-def _inline(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _text(words: object) -> str:
-    return html.escape(str(words))
+        said = f"The runs are not at hand: no curves or films{samples}."
+    told, seen = [Told.of(task.workdir(root)) for task in runs.shown], {}
+    if any(of.enlarges for of in told):
+        said = f"{said} {ENLARGED}"
+    figures = [figure(task, task.workdir(root), of, most, seen) for task, of in zip(runs.shown, told, strict=True)]
+    return f"<p>{said}</p><div class=runs>{''.join(figures)}{kept}</div>"

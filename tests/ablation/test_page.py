@@ -1,7 +1,8 @@
-"""The page of a report: its sliders, moved in a browser; what they say of a frame; and that it is written whole."""
+"""The page of a report: its sliders, moved in a browser; what they say of a frame; its curves; and how heavy it is."""
 
 import base64
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -23,33 +24,37 @@ FOUND = [path for path in map(shutil.which, NAMES) if path and "/snap/" not in p
 BROWSER = FOUND[0] if FOUND else None
 in_a_browser = pytest.mark.skipif(not BROWSER, reason=f"none of {', '.join(NAMES)} is on the PATH to run the script in")
 
-FRAMES = ("forward/0001_of_1000", "forward/1000_of_1000", "film/00", "film/01", "film/02")
+BACK_NAMES = ("film/0000_of_3_t_1", "film/0001_of_3_t_0.0314382", "film/0002_of_3_t_2.5e-05", "film/0003_of_3_t_0")
+FRAMES = ("forward/0001_of_1000", "forward/1000_of_1000", *BACK_NAMES)
 THERE = ["t = 1 of 1000, sigma = 0.08", "t = 1000 of 1000, sigma = 80"]
 # Karras et al.'s times, ((80^(1/7) + 0.002^(1/7)) / 2)^7 = 2.515 the middle one; and sigma = 80 t.
 BACK = [
-    "step 1 of 3, t = 1000 of 1000, sigma = 80", "step 2 of 3, t = 31.44 of 1000, sigma = 2.52",
-    "step 3 of 3, t = 0.025 of 1000, sigma = 0.002",
+    "step 0 of 3, t = 1000 of 1000, sigma = 80", "step 1 of 3, t = 31.44 of 1000, sigma = 2.52",
+    "step 2 of 3, t = 0.025 of 1000, sigma = 0.002", "step 3 of 3, t = 0 of 1000, sigma = 0",
 ]  # fmt: skip
 
 LISTEN = "<script>const faults=[];addEventListener('error',fault=>faults.push(fault.message))</script>"
 MOVE = """<script>
 const seen=[];
 try{for(const film of document.querySelectorAll('.film')){
-  const image=film.querySelector('img'),slider=film.querySelector('input'),said=film.querySelector('output');
-  const look=()=>seen.push([said.value,image.src]);
+  const images=[...film.querySelectorAll('img')],slider=film.querySelector('input'),said=film.querySelector('output');
+  const look=()=>seen.push([said.value,images.map(image=>image.src)]);
   look();
   for(let place=0;place<=slider.max;place++){slider.value=place;slider.dispatchEvent(new Event('input'));look()}
 }}catch(fault){faults.push(String(fault))}
-const told=document.createElement('pre');told.id='told';told.textContent=JSON.stringify({seen,faults});
-document.body.append(told)</script>"""
+const told=document.createElement('pre');told.id='told';
+const root=document.documentElement,wide=[root.scrollWidth,root.clientWidth];
+told.textContent=JSON.stringify({seen,faults,wide});document.body.append(told)</script>"""
 
 
-def run(root, **config):
-    """A run with both films, whose config.json has these components."""
-    task = Task("abc", 0, "", source="configs/x.py", evaluations=[Evaluation("e", {"eta": "0.0"}, {}, "")])
-    for grey, name in enumerate(FRAMES):
-        pictures.save_png(task.workdir(root) / f"{name}.png", np.full((1, 1), grey, np.uint8))
+def run(root, name="abc", frames=FRAMES, lines=(), **config):
+    """A run with both films, whose config.json has these components, and which logged these lines."""
+    task = Task(name, 0, "", source="configs/x.py", evaluations=[Evaluation("e", {"eta": name}, {}, "")])
+    for grey, frame in enumerate(frames):
+        pictures.save_png(task.workdir(root) / f"{frame}.png", np.full((60, 600), grey, np.uint8))
     write_json(task.workdir(root) / "config.json", {"config": config})
+    if lines:
+        (task.workdir(root) / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return task
 
 
@@ -64,10 +69,16 @@ def edm(**changes):
     return {"method": {"name": "diffusion", "process": component("process", "edm").to_dict()}, "sampler": sampler}
 
 
-def written(tmp_path, task):
+def predicts(target):
+    """Likewise of a run on a cosine schedule, whose network predicts this."""
+    parts = {"process": component("process", "vp_cosine"), "target": component("target", target)}
+    return edm() | {"method": {"name": "diffusion"} | {name: part.to_dict() for name, part in parts.items()}}
+
+
+def written(tmp_path, *tasks):
     experiment = read(Path(__file__).with_name("moons.py"))
     path = tmp_path / "page.html"
-    page.write(path, [(experiment, "hour", Cells(experiment.paper, []), [task])], tmp_path)
+    page.write(path, [(experiment, "hour", Cells(experiment.paper, []), tasks)], tmp_path)
     return path
 
 
@@ -87,8 +98,9 @@ def test_a_slider_shows_the_frame_it_stands_at_and_says_which_it_is(tmp_path):
     assert told["faults"] == []
     frames = list(zip(THERE + BACK, files(tmp_path), strict=True))
     there, back = frames[: len(THERE)], frames[len(THERE) :]
-    seen = [(said, base64.b64decode(source.removeprefix("data:image/png;base64,"))) for said, source in told["seen"]]
-    assert seen == [there[-1], *there, back[-1], *back]  # each film at its end before anybody moves it
+    seen = [(said, {base64.b64decode(source.partition(",")[2]) for source in blocks}) for said, blocks in told["seen"]]
+    expected = (there[-1], *there, back[-1], *back)  # each film at its end before anybody moves it
+    assert seen == [(said, {frame}) for said, frame in expected]
 
 
 @in_a_browser
@@ -96,8 +108,9 @@ def test_a_slider_shows_the_frame_it_stands_at_and_says_which_it_is(tmp_path):
     ("right", "wrong"),
     [
         ("step.oninput=show;", ""),  # deaf
-        ("frames[step.value]", "frames[0]"),
+        ("frames[step.value][1]", "frames[0][1]"),
         ("film.querySelector('output')", "null"),
+        ("const image of images", "const image of [images[0]]"),
         ("step.max=frames.length-1;", "step.max=frames.length-1);"),  # no JavaScript
     ],
 )
@@ -107,13 +120,24 @@ def test_the_check_in_a_browser_fails_where_the_script_is_broken(right, wrong, t
         test_a_slider_shows_the_frame_it_stands_at_and_says_which_it_is(tmp_path)
 
 
-def opened(text, tmp_path):
+@in_a_browser
+@pytest.mark.parametrize("width", [500, 1280])  # a window is no narrower
+def test_nothing_but_a_table_is_wider_than_the_window(width, tmp_path):
+    losses = [{"step": step, "d_loss": 1.0, "g_loss": float(step)} for step in range(1, 9)]
+    names = ("abc", "a_name_without_a_space_in_it")
+    path = written(tmp_path, *(run(tmp_path, name, lines=losses, **edm()) for name in names))
+    told = opened(path.read_text(), tmp_path, f"--window-size={width},800")
+    content, window = told["wide"]
+    assert told["faults"] == [] and content == window <= width
+
+
+def opened(text, tmp_path, *more):
     """What a browser makes of a copy of the page in which each slider is moved to each of its places."""
     copy = tmp_path / "moved.html"
     copy.write_text(text.replace("<style>", f"{LISTEN}<style>", 1).replace("</html>", f"{MOVE}</html>"))
     words = (
         BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-        "--dump-dom", copy.as_uri(),
+        *more, "--dump-dom", copy.as_uri(),
     )  # fmt: skip
     dom = subprocess.run(words, capture_output=True, text=True, timeout=200, check=True).stdout
     told = re.search(r'<pre id="told">(.*?)</pre>', dom)
@@ -123,10 +147,12 @@ def opened(text, tmp_path):
 
 def test_without_a_browser_each_film_still_has_all_that_its_script_asks_for(tmp_path):
     path = written(tmp_path, run(tmp_path, **edm()))
-    parts = re.findall(r"<div class=film>(.*?)</div>", path.read_text())
-    assert len(parts) == 2
-    for part in parts:
-        assert [part.count(f"<{tag}") for tag in ("img", "input", "output", "script")] == [1, 1, 1, 1]
+    parts = path.read_text().split("<div class=film>")[1:]
+    for part, blocks in zip(parts, (3, 2), strict=True):
+        part = part.partition("</script>")[0]
+        assert [part.count(f"<{tag}") for tag in ("img", "input", "output", "script")] == [blocks, 1, 1, 1]
+        assert part.count("object-position:0%") == part.count("object-position:100%") == 1
+        assert f"--w:{600 // blocks};--h:60" in part
     sources = [source for film in films(path) for _, source in film]
     assert [base64.b64decode(source.partition(",")[2]) for source in sources] == files(tmp_path)
 
@@ -138,10 +164,12 @@ def test_both_sliders_say_when_and_how_noisy(tmp_path):
 def test_a_table_counts_its_own_steps(tmp_path):
     process, sampler = component("process", "ddpm_linear", timesteps=40), component("sampler", "ddim", steps=3)
     config = {"method": {"name": "diffusion", "process": process.to_dict()}, "sampler": sampler.to_dict()}
-    _, back = words(written(tmp_path, run(tmp_path, **config)))
+    frames = [f"film/{step:04}_of_3_t_{t:.6g}" for step, t in enumerate((1, 27 / 40, 13 / 40, 0))]
+    (back,) = words(written(tmp_path, run(tmp_path, frames=frames, **config)))
     assert [said.rpartition(",")[0] for said in back] == [
-        "step 1 of 3, t = 40 of 40", "step 2 of 3, t = 27 of 40", "step 3 of 3, t = 13 of 40",
-    ]  # fmt: skip
+        f"step {step} of 3, t = {t} of 40" for step, t in enumerate((40, 27, 13, 0))
+    ]
+    assert back[-1].endswith("sigma = 0")
 
 
 @pytest.mark.parametrize(
@@ -149,17 +177,84 @@ def test_a_table_counts_its_own_steps(tmp_path):
     [
         {"method": {"name": "gan"}, "sampler": {"name": "heun", "steps": 3}},
         {"method": {"name": "diffusion", "process": {"name": "learned_log_snr"}}, "sampler": edm()["sampler"]},
-        edm(fuel="a field that samplers had once"),
+        edm() | {"method": {"name": "diffusion", "process": {"name": "edm", "fuel": "a field that it had once"}}},
     ],
 )
-def test_a_run_whose_noise_its_config_does_not_tell_says_the_step_alone(config, tmp_path):
-    there, back = words(written(tmp_path, run(tmp_path, **config)))
-    assert there == ["t = 1 of 1000", "t = 1000 of 1000"] and back == [f"step {i} of 3" for i in (1, 2, 3)]
+def test_a_run_whose_noise_its_config_does_not_tell_says_the_time_alone(config, tmp_path):
+    assert words(written(tmp_path, run(tmp_path, **config))) == [
+        [said.partition(", sigma")[0] for said in film] for film in (THERE, BACK)
+    ]
 
 
-def test_frames_that_are_not_those_of_the_sampler_are_only_counted(tmp_path):
-    assert words(written(tmp_path, run(tmp_path, **edm(steps=9))))[1] == [f"frame {i} of 3" for i in (1, 2, 3)]
-    assert words(written(tmp_path, run(tmp_path)))[1] == [f"frame {i} of 3" for i in (1, 2, 3)]
+def test_frames_of_older_runs_which_do_not_say_when_they_are_are_counted(tmp_path):
+    frames = [f"film/{number:02}" for number in range(3)]
+    (back,) = words(written(tmp_path, run(tmp_path, frames=frames, **edm())))
+    assert back == [f"frame {number} of 3" for number in (1, 2, 3)]
+
+
+def test_the_way_to_noise_is_shown_once_for_all_runs_that_have_the_same(tmp_path):
+    first, second = (run(tmp_path, name, **edm()) for name in ("first", "second"))
+    path = written(tmp_path, first, second)
+    assert words(path) == [THERE, BACK, BACK] and "as of eta first, above" in path.read_text()
+    pictures.save_png(second.workdir(tmp_path) / f"{FRAMES[0]}.png", np.full((60, 600), 99, np.uint8))
+    assert words(written(tmp_path, first, second)) == [THERE, BACK, THERE, BACK]
+
+
+def test_films_that_would_make_a_page_heavy_leave_frames_out_but_neither_the_first_nor_the_last(tmp_path, monkeypatch):
+    tasks = [run(tmp_path, name, **edm()) for name in ("first", "second")]
+    size = sum((tasks[0].workdir(tmp_path) / f"{name}.png").stat().st_size for name in BACK_NAMES)
+    for most, kept in ((size, BACK), (size - 1, [BACK[0], BACK[2], BACK[3]]), (1, [BACK[0], BACK[3]])):
+        monkeypatch.setattr(page, "FILMS", 2 * 2 * most)  # both films of two runs
+        assert words(written(tmp_path, *tasks))[1:] == [kept] * 2
+
+
+def test_why_a_predicted_x0_is_salt_is_said_once_and_only_where_it_is(tmp_path):
+    tasks = [run(tmp_path, name, **predicts("eps")) for name in ("first", "second")]
+    assert written(tmp_path, *tasks).read_text().count("salt") == 1
+    for target in ("x0", "v", "velocity"):
+        assert "salt" not in written(tmp_path, run(tmp_path, **predicts(target))).read_text()
+
+
+def curve(tmp_path, *lines):
+    """The points of each loss on the page, in pixels, and what stands beside them."""
+    drawn = written(tmp_path, run(tmp_path, lines=lines)).read_text()
+    points = {
+        name: [tuple(map(float, spot.split(","))) for spot in spots.split()]
+        for name, spots in re.findall(r'<polyline class=(\w+) points="(.*?)"', drawn)
+    }
+    return points, re.findall(r"<text .*?>(.*?)</text>", drawn), "log scale" in drawn
+
+
+def test_two_losses_share_one_scale_whose_ends_are_said(tmp_path):
+    lines = [
+        {"step": step, "d_loss": d, "g_loss": g} for step, d, g in ((10, 1.0, 3.0), (20, 2.0, 2.0), (40, 0.0, 4.0))
+    ]
+    points, said, log = curve(tmp_path, *lines)
+    d, g = points["d_loss"], points["g_loss"]
+    assert said == ["4", "0", "step 10", "40"] and not log
+    assert d[1] == g[1] and d[2][1] - d[1][1] == pytest.approx(d[1][1] - g[2][1], abs=0.11), "equal losses are one spot"
+    assert (d[1][0] - d[0][0]) * 2 == pytest.approx(d[2][0] - d[1][0], abs=0.21)
+
+
+def test_losses_of_many_sizes_are_on_a_log_scale(tmp_path):
+    points, said, log = curve(tmp_path, *({"step": step, "loss": 10.0**-step} for step in (1, 2, 3)))
+    high, middle, low = (y for _, y in points["loss"])
+    assert log and middle - high == pytest.approx(low - middle, abs=0.11) and said[:2] == ["0.1", "0.001"]
+
+
+def test_losses_of_one_step_and_what_is_no_number_do_not_break_a_curve(tmp_path):
+    points, said, _ = curve(tmp_path, {"step": 5, "loss": 1.0}, {"step": 5, "loss": 2.0}, {"step": 5, "loss": None})
+    assert len(points["loss"]) == 2 and len({x for x, _ in points["loss"]}) == 1 and said[2:] == ["step 5", "5"]
+    points, *_ = curve(tmp_path, {"step": 1, "loss": 2.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": 2.0})
+    assert len(points["loss"]) == 2
+    assert curve(tmp_path, {"step": 1, "loss": 2.0})[0] == {}
+
+
+def test_how_samples_are_drawn_is_said_whatever_wraps_their_guidance(tmp_path):
+    inner = component("guidance", "classifier_free", scale=3.0).to_dict()
+    outer = component("guidance", "interval").to_dict() | {"guidance": inner}
+    text = written(tmp_path, run(tmp_path, **edm(guidance=outer))).read_text()
+    assert "seed 0, drawn in 3 steps of heun, guidance 3, configs/x.py" in text
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

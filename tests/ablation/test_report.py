@@ -96,12 +96,13 @@ def test_the_page_is_whole_escaped_and_fetches_nothing(kept, moons, tmp_path, ca
     assert "&lt;collapsed&gt;" in out.read_text() and "<collapsed>" not in out.read_text()
     forward, film = (json.loads(data) for data in page.data)
     assert [said for said, _ in forward] == ["t = 250 of 1000"]
-    assert [said for said, _ in film] == [f"step {i} of 4" for i in (1, 2, 3, 4)]
+    assert [said for said, _ in film] == [f"step {k} of 4, t = {1000 - 250 * k} of 1000" for k in range(5)]
 
 
 def picture(run):
     """A run directory's pictures, and its curve."""
-    for name in ("samples/00000014.png", "forward/0250_of_1000.png", *(f"film/{frame:02}.png" for frame in range(4))):
+    film = (f"film/{k:04}_of_4_t_{1 - k / 4}.png" for k in range(5))
+    for name in ("samples/00000014.png", "forward/0250_of_1000.png", *film):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_bytes(b"picture")
     lines = [{"step": step, "loss": 1.0 / step} for step in (5, 10, 14)]
