@@ -55,9 +55,10 @@ def main(
         arguments = parser.parse_args(rest)
         if not 0 <= arguments.seed < 2**32:
             raise UserError(f"--seed: {arguments.seed} is not between 0 and 2^32 - 1")
-        style.check()
-        set_up()
-        _save(name, arguments.out, draw(arguments, overrides))
+        with style.look():
+            set_up()
+            picture = draw(arguments, overrides)
+        _save(name, arguments.out, picture)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2

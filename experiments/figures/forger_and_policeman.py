@@ -1,9 +1,9 @@
 """The game of a GAN on points: a forger learns to draw like the data from a policeman who learns to tell them apart.
 
 The generator as it plays, not averaged; the discriminator's verdict on every place, sigmoid(D), from 0 (forged) to 1
-(real) with 1/2 where it cannot tell; and both losses, up to each moment. Where nothing can be told apart any more, they
-are 2 log 2 and log 2 (Goodfellow et al. 2014). Two moons instead of the ring: --config.data.name=toy2d:moons
---workdir=runs/figures/moons.
+(real) with 1/2 where it cannot tell, in shades that are finest about 1/2; and both losses, up to each moment. Where
+nothing can be told apart any more, they are 2 log 2 and log 2 (Goodfellow et al. 2014). Two moons instead of the ring:
+--config.data.name=toy2d:moons --workdir=runs/figures/moons.
 """
 
 import json
@@ -23,10 +23,12 @@ STEPS, MOMENTS = 4_000, 50  # of the game; in the film
 # Wider modes, and a tenth of the penalty, than configs/gan_ring.py: the policeman's opinions can then be seen.
 OWN = {"train__steps": STEPS, "train__keep": 2 * MOMENTS, "train__sample_every": 0, "method__penalty__gamma": 0.1}
 NOISE = 0.05  # of the data, in stored units; the ring has a radius of 1
-SHOWN = (0.0, 0.1, 0.35, 1.0)  # moments of the still picture, as shares of the film
+SHOWN = (0.0, 0.06, 0.12, 0.36, 1.0)  # moments of the still picture, as shares of the film
 SAMPLES, DATA = 500, 1_000  # points drawn
 COUNTED = 2_500  # samples in which modes are counted
 CELLS = 81  # a side, of the discriminator's map
+# Of the map: symmetric about 1/2, and finest there, where all verdicts of a good game lie.
+LEVELS = (0.0, 0.3, 0.4, 0.45, 0.48, 0.49, 0.51, 0.52, 0.55, 0.6, 0.7, 1.0)
 EVEN = {"d_loss": 2 * np.log(2), "g_loss": np.log(2)}  # where D says 1/2 of everything
 NAMES = {"d_loss": "policeman", "g_loss": "forger"}
 COLOURS = {"d_loss": style.blue, "g_loss": style.orange}
@@ -51,7 +53,7 @@ class Game(NamedTuple):
 
 
 def moments(run, view, seed: int) -> list[Moment]:
-    """The game at every checkpoint that was kept."""
+    """The game before its first step, and at every checkpoint that was kept."""
     from diffjax.checkpoint import Checkpoints
 
     experiment = run.experiment
@@ -61,12 +63,15 @@ def moments(run, view, seed: int) -> list[Moment]:
     judge = jax.jit(lambda variables: jax.nn.sigmoid(method.critic().apply(variables, places)))
 
     shapes = experiment.layout.place(jax.eval_shape(experiment.init, jax.random.key(0)))
-    found = []
+
+    def moment(step: int, networks) -> Moment:
+        verdict = np.asarray(judge(networks["discriminator"])).reshape(CELLS, CELLS)
+        return Moment(step, generator.draw(networks, COUNTED, seed).x, verdict)
+
+    found = [moment(0, experiment.initial_state(shapes).params)]
     with Checkpoints(run.workdir / "checkpoints", read_only=True) as checkpoints:
         for step in checkpoints.steps():
-            networks = checkpoints.restore(step, state=shapes)["state"].params
-            x = generator.draw(networks, COUNTED, seed).x
-            found.append(Moment(step, x, np.asarray(judge(networks["discriminator"])).reshape(CELLS, CELLS)))
+            found.append(moment(step, checkpoints.restore(step, state=shapes)["state"].params))
     return found
 
 
@@ -82,16 +87,18 @@ def losses(path: Path) -> dict[str, np.ndarray]:
 
 def draw_samples(axes, game: Game, moment: Moment) -> None:
     style.bare(axes, game.view)
-    axes.scatter(*game.data.T, s=5, color=style.blue, linewidths=0)
-    axes.scatter(*moment.samples[:SAMPLES].T, s=4, color=style.orange, alpha=0.6, linewidths=0)
+    axes.scatter(*game.data.T, s=16, color=style.blue, alpha=0.3, linewidths=0)  # a halo: what lies on it is seen too
+    axes.scatter(*moment.samples[:SAMPLES].T, s=3, color=style.orange, linewidths=0)
 
 
 def draw_verdict(axes, game: Game, moment: Moment):
+    from matplotlib.colors import BoundaryNorm
+
     style.bare(axes, game.view)
     colours = style.two_sides(style.orange, style.blue)
-    levels = np.linspace(0, 1, 21)
+    norm = BoundaryNorm(LEVELS, colours.N)  # each band as far from the next in colour
     x, y = (np.linspace(*game.view[2 * i : 2 * i + 2], CELLS) for i in (0, 1))
-    return axes.contourf(x, y, moment.verdict, levels, cmap=colours)
+    return axes.contourf(x, y, moment.verdict, LEVELS, cmap=colours, norm=norm)
 
 
 def key_of_points(axes) -> None:
@@ -101,18 +108,20 @@ def key_of_points(axes) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, handletextpad=0)
 
 
-def key_of_verdict(figure, verdict, **where) -> None:
-    """Which colour of the map is which verdict."""
-    bar = figure.colorbar(verdict, ticks=[0, 0.5, 1], **where)
-    bar.set_ticklabels(["0 forged", "1/2", "1 real"])
-    bar.outline.set_visible(False)
+def key_of_verdict(figure, verdict, named: tuple[float, ...], **where) -> None:
+    """Which colour of the map is which verdict; the verdicts of LEVELS that are `named`, and both ends."""
+    bar = figure.colorbar(verdict, spacing="uniform", ticks=[0, *named, 1], **where)
+    bar.set_ticklabels(["forged", *(f"{level:g}" for level in named), "real"])
+    bar.outline.set(color=style.rule)
 
 
 def draw_losses(axes, game: Game, until: int) -> None:
+    """Strong up to a step, and pale from there on."""
     seen = game.losses["step"] <= until
     for name in EVEN:
         if game.even:
             axes.axhline(EVEN[name], color=COLOURS[name], linewidth=0.8, linestyle=":")
+        axes.plot(game.losses["step"], game.losses[name], color=COLOURS[name], alpha=0.2)
         axes.plot(game.losses["step"][seen], game.losses[name][seen], DASHES[name], color=COLOURS[name])
     top = max(game.losses[name].max() for name in EVEN)
     axes.set(xlim=(0, game.losses["step"][-1]), ylim=(0, 1.08 * top), xlabel="step", ylabel="loss (nats)")
@@ -124,8 +133,8 @@ def draw_losses(axes, game: Game, until: int) -> None:
 
 def still(game: Game, all_moments: list[Moment]) -> np.ndarray:
     shown = [all_moments[round(share * (len(all_moments) - 1))] for share in SHOWN]
-    figure = style.figure(height=5.9)
-    above, below = figure.subfigures(2, 1, height_ratios=[1.75, 1])
+    figure = style.figure(height=5.5)
+    above, below = figure.subfigures(2, 1, height_ratios=[1.6, 1])
     axes = above.subplots(2, len(shown))
     for column, moment in enumerate(shown):
         draw_samples(axes[0, column], game, moment)
@@ -133,7 +142,7 @@ def still(game: Game, all_moments: list[Moment]) -> np.ndarray:
         axes[0, column].set_title(f"step {moment.step:,}")
     axes[0, 0].set_ylabel("data (blue),\nforgeries (orange)")
     axes[1, 0].set_ylabel("the policeman's\nmap, sigmoid(D)")
-    key_of_verdict(above, verdict, ax=axes, shrink=0.6, aspect=16)
+    key_of_verdict(above, verdict, LEVELS[1:-1], ax=axes[1], aspect=10)
 
     curves = below.subplots()
     draw_losses(curves, game, shown[-1].step)
@@ -148,7 +157,9 @@ def frame(game: Game, moment: Moment) -> np.ndarray:
     draw_samples(left, game, moment)
     key_of_points(left)
     below = middle.inset_axes([0.1, -0.1, 0.8, 0.05])
-    key_of_verdict(figure, draw_verdict(middle, game, moment), cax=below, orientation="horizontal")
+    verdict = draw_verdict(middle, game, moment)
+    key_of_verdict(figure, verdict, (0.4, 0.48, 0.52, 0.6), cax=below, orientation="horizontal")
+    right.axvline(moment.step, color=style.rule, linewidth=1, zorder=0)
     draw_losses(right, game, moment.step)
     left.set_title(f"step {moment.step:,}")
     middle.set_title("the policeman's map, sigmoid(D)")

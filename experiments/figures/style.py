@@ -1,7 +1,11 @@
 """How all pictures look: one palette, one font, few lines; colours that a colour-blind eye tells apart.
 
-Matplotlib is imported when the first figure is made, so that a machine without it hears what to install.
+Matplotlib is imported when the first figure is made, so that a machine without it hears what to install. Figures are
+drawn inside `look()`, which leaves matplotlib's own settings as they were.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -38,13 +42,20 @@ def check() -> None:
         raise UserError("matplotlib: the pictures are drawn with it; pip install -e '.[figures]'") from error
 
 
-def figure(height: float):
-    """An empty figure, WIDTH inches by `height`."""
+@contextmanager
+def look() -> Iterator[None]:
+    """What is drawn inside looks as LOOK says."""
     check()
     import matplotlib
+
+    with matplotlib.rc_context(LOOK):
+        yield
+
+
+def figure(height: float):
+    """An empty figure, WIDTH inches by `height`."""
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams.update(LOOK)
     return Figure(figsize=(WIDTH, height))
 
 

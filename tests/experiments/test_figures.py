@@ -3,6 +3,7 @@
 import builtins
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -50,8 +51,23 @@ def test_the_forger_and_the_policeman(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(forger_and_policeman, "CELLS", 5)
     monkeypatch.setattr(forger_and_policeman, "COUNTED", 50)
     words = (*POINTS, *PLAYERS, "--config.eval.batch_size=64")
-    assert drawn("forger_and_policeman", forger_and_policeman, tmp_path, *words) == 4
-    assert "of 8 modes" in capsys.readouterr().out
+    assert drawn("forger_and_policeman", forger_and_policeman, tmp_path, *words) == 5  # four, and the untrained one
+    said = capsys.readouterr().out
+    assert "step 0: " in said and "of 8 modes" in said
+
+
+@pytest.fixture
+def look():
+    with style.look():
+        yield
+
+
+def test_what_is_drawn_leaves_matplotlib_as_it_was():
+    before = dict(matplotlib.rcParams)
+    with style.look():
+        assert matplotlib.rcParams["text.color"] == style.ink
+        style.pixels(style.figure(height=1), style.FILM)
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_the_film_of_the_ink_has_two_drops_side_by_side(monkeypatch):
@@ -81,6 +97,7 @@ def thirds(picture):
 
 
 def has(picture, colour):
+@pytest.mark.usefixtures("look")
     """Whether some pixel is of a colour, "#rrggbb", or as good as that."""
     wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return bool((np.abs(picture.astype(int) - wanted).max(axis=-1) < 20).any())
