@@ -3,12 +3,13 @@
 Forward, particles perform Brownian motion in a bowl: the variance-preserving process of the model itself, whose end is
 N(0, I) whatever the drop. The density at each time is known exactly, and so are its entropy, which rises to that of
 N(0, I), log2(2 pi e) bits, and the total variation distance between different drops, which falls to 0. Backward, the
-trained model runs the same motion from noise: the entropy of its samples falls, and the drop returns. Another drop:
---config.data.name=gaussians:pair --workdir=runs/figures/pair.
+trained model runs the same motion from noise: the entropy of its samples falls, and the drop returns, at each time
+hardly to be told from the drop as it was then. Another drop: --config.data.name=gaussians:pair
+--workdir=runs/figures/pair.
 """
 
 import sys
-from itertools import combinations
+from itertools import combinations, product
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -21,12 +22,14 @@ from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
 from experiments.figures.entropy import density, entropy, entropy_of_points, plane, total_variation
 
-TIMES = np.linspace(0, 1, 41)  # of the film, either way
-SHOWN = np.array([0, 6, 12, 20, 40])  # of TIMES, in the still picture
+TIMES = np.linspace(0, 1, 41) ** 2  # of the film, either way: denser where a drop still has a shape
+SHOWN = np.array([0, 7, 10, 16, 40])  # of TIMES, in the still picture: t = 0, 0.03, 0.06, 0.16, 1
 PARTICLES, TRAILS, TAIL = 400, 3, 6  # drawn; with a tail; the moments of a tail
 SAMPLES = 10_000  # that entropies are estimated from, forward and backward
 VIEW = (-2.7, 2.7, -2.7, 2.7)
 LEVELS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56)  # of densities, ink for an area of 1
+NAMED = (0.01, 0.08, 0.64)  # of LEVELS, in the keys
+FINE = 180  # cells a side, in which samples are counted
 MAXIMUM = float(np.log2(2 * np.pi * np.e))  # bits, of N(0, I) in the plane
 
 
@@ -44,6 +47,16 @@ class Cloud(NamedTuple):
     colour: str
     motion: Motion
     p: list[np.ndarray]
+
+
+class Scene(NamedTuple):
+    """Half of the film: two clouds side by side, and how far they are apart."""
+
+    clouds: list[Cloud]
+    bits: list[np.ndarray]  # entropies of drops at TIMES, exact
+    name: str  # of what is told apart
+    apart: np.ndarray  # total variation at TIMES
+    by_chance: np.ndarray | None = None  # what samples of one and the same drop would have
 
 
 def moments(process, t: float) -> tuple[float, float]:
@@ -82,16 +95,29 @@ def measured(x: np.ndarray) -> Motion:
     return Motion(x, np.array([entropy_of_points(x_t) for x_t in x]))
 
 
-def of_samples(x: np.ndarray, sigma: float, count: int = 180) -> np.ndarray:
-    """The density of samples of x_t on `plane(count=count)`: their histogram, blurred by a fifth of sigma_t.
+def blur(sigma: float) -> float:
+    """By how much samples of x_t are blurred: a fifth of sigma_t, at least 0.05. 10,000 then make a smooth picture."""
+    return float(np.hypot(0.05, 0.2 * sigma))
 
-    At least by 0.05: 10,000 samples then make a smooth picture.
-    """
-    points, area = plane(count=count)
-    half = points[0, 1, 0] - points[0, 0, 0]
-    edges = np.append(points[0, :, 0], points[0, -1, 0] + half) - half / 2
+
+def of_samples(x: np.ndarray, sigma: float) -> np.ndarray:
+    """The density of samples of x_t on `plane(count=FINE)`: their histogram, blurred."""
+    points, area = plane(count=FINE)
+    width = area**0.5
+    edges = np.append(points[0, :, 0] - width / 2, points[0, -1, 0] + width / 2)
     counts = np.histogram2d(x[:, 1], x[:, 0], bins=[edges, edges])[0]
-    return gaussian_filter(counts / (len(x) * area), np.hypot(0.05, 0.2 * sigma) / half)
+    return gaussian_filter(counts / (len(x) * area), blur(sigma) / width)
+
+
+def from_drop(estimates: list[np.ndarray], mixture: Mixture, process) -> np.ndarray:
+    """The total variation distance, at TIMES, of densities of samples from that of the drop, as blurred as they are."""
+    points, area = plane(count=FINE)
+    found = []
+    for p, t in zip(estimates, TIMES, strict=True):
+        alpha, sigma = moments(process, t)
+        exact = density(mixture.noised(alpha, np.hypot(sigma, blur(sigma))), points)
+        found.append(total_variation(p, exact, area))
+    return np.array(found)
 
 
 # ------------------------------------------------------------------------------------------------------------ drawing
@@ -107,11 +133,18 @@ def draw_particles(axes, x: np.ndarray, colour: str, tails: np.ndarray | None = 
             axes.scatter(*x[i], s=14, color=style.ink, linewidths=0, zorder=3)
 
 
-def draw_density(axes, p: np.ndarray, colour: str) -> None:
+def draw_density(axes, p: np.ndarray, colour: str):
     style.bare(axes, VIEW)
     points, _ = plane(count=len(p))
     colours = style.shades(colour)(np.linspace(0.1, 1, len(LEVELS)))
-    axes.contourf(points[..., 0], points[..., 1], p, LEVELS, colors=colours, extend="max")
+    return axes.contourf(points[..., 0], points[..., 1], p, LEVELS, colors=colours, extend="max")
+
+
+def key_of_density(figure, shades, **where):
+    """Which shade is which density."""
+    bar = figure.colorbar(shades, ticks=NAMED, **where)
+    bar.outline.set_visible(False)
+    return bar
 
 
 def draw_entropy(axes, *exact: np.ndarray) -> None:
@@ -119,7 +152,7 @@ def draw_entropy(axes, *exact: np.ndarray) -> None:
     axes.axhline(MAXIMUM, color=style.grey, linewidth=1, linestyle="--")
     axes.text(1, MAXIMUM + 0.06, f"N(0, I): {MAXIMUM:.2f} bits", ha="right", va="bottom")
     for bits in exact:
-        axes.plot(TIMES, bits, color=style.grey)
+        axes.plot(TIMES, bits, color=style.grey, label="exact")
     lowest = min(bits[0] for bits in exact)
     axes.set(xlim=(0, 1), ylim=(min(0, lowest), MAXIMUM + 0.6), yticks=range(5), ylabel="entropy (bits)")
     axes.set_xlabel("time t")
@@ -133,72 +166,76 @@ def draw_distance(axes) -> None:
 def still(forth: Motion, back: Motion, densities: list[list[np.ndarray]], bits: np.ndarray, distances) -> np.ndarray:
     """`densities`: of the drop, and of another one."""
     figure = style.figure(height=8.9)
-    rows = figure.subfigures(2, 1, height_ratios=[2.8, 1])
-    axes = rows[0].subplots(4, len(SHOWN))
+    above, below = figure.subfigures(2, 1, height_ratios=[2.8, 1])
+    axes = above.subplots(4, len(SHOWN))
     for column, i in enumerate(SHOWN):
         draw_particles(axes[0, column], forth.x[i], style.blue)
-        draw_density(axes[1, column], densities[0][i], style.blue)
-        draw_density(axes[2, column], densities[1][i], style.green)
+        one = draw_density(axes[1, column], densities[0][i], style.blue)
+        other = draw_density(axes[2, column], densities[1][i], style.green)
         draw_particles(axes[3, column], back.x[i], style.orange)
         axes[0, column].set_title(f"t = {TIMES[i]:.2g}")
-    for row, name in enumerate(("ink spreads →", "its density →", "another drop →", "← the model")):
+    for row, name in enumerate(("a drop spreads,\nleft to right", "its density", "another drop's\ndensity",
+                                "the model, backward,\nright to left")):  # fmt: skip
         axes[row, 0].set_ylabel(name)
+    for row, shades in ((1, one), (2, other)):
+        key_of_density(above, shades, ax=axes[row], aspect=14, pad=0.01).set_label("ink per unit of area")
 
-    left, right = rows[1].subplots(1, 2)
+    left, right = below.subplots(1, 2)
     draw_entropy(left, bits)
     left.plot(TIMES[::2], forth.bits[::2], "o", color=style.blue, markersize=5, label="particles, forward")
     left.plot(TIMES[::2], back.bits[::2], "x", color=style.orange, markersize=5, label="samples, backward")
-    left.lines[1].set_label("exact")
     left.legend(loc="lower right")
-    for (names, values), colour, dash in zip(
-        distances.items(), (style.blue, style.orange, style.green), ("-", "--", ":"), strict=True
-    ):
+    looks = product((style.ink, style.grey), ("-", "--", ":", "-."))  # enough for eight pairs
+    for (names, values), (colour, dash) in zip(distances.items(), looks, strict=False):
         right.plot(TIMES, values, dash, color=colour, label=" and ".join(names))
     draw_distance(right)
     right.legend(title="drops told apart")
     return style.pixels(figure, style.STILL)
 
 
-def frames(there: list[Cloud], back: list[Cloud], bits: list[np.ndarray], apart: np.ndarray) -> list[np.ndarray]:
-    """Two drops become alike, and one comes back, each time two clouds side by side.
-
-    `bits` and `apart` are the drops' entropies and the distance between them, exact, at TIMES.
-    """
+def frames(there: Scene, back: Scene) -> list[np.ndarray]:
+    """Two drops become alike, and one comes back."""
     moments = list(range(len(TIMES)))
-    spreads = [frame(there, bits, apart, moments[: i + 1]) for i in moments]
-    return spreads + [frame(back, bits[:1], apart, moments[: -i - 2 : -1]) for i in moments]
+    spreads = [frame(there, moments[: i + 1]) for i in moments]
+    return spreads + [frame(back, moments[: -i - 2 : -1]) for i in moments]
 
 
-def frame(clouds: list[Cloud], bits: list[np.ndarray], apart: np.ndarray, past: list[int]) -> np.ndarray:
+def frame(scene: Scene, past: list[int]) -> np.ndarray:
     """The last of the `past` moments, of TIMES, and the curves up to there."""
     now = past[-1]
-    figure = style.figure(height=5.2)
+    figure = style.figure(height=5.4)
     axes = figure.subplots(2, 3, width_ratios=[1, 1, 0.95])
-    draw_entropy(axes[0, 2], *bits)
-    for column, (name, colour, motion, p) in enumerate(clouds):
+    draw_entropy(axes[0, 2], *scene.bits)
+    for column, (name, colour, motion, p) in enumerate(scene.clouds):
         draw_particles(axes[0, column], motion.x[now], colour, motion.x[past[-TAIL - 1 :]])
-        draw_density(axes[1, column], p[now], colour)
+        shades = draw_density(axes[1, column], p[now], colour)
+        below = axes[1, column].inset_axes([0.1, -0.09, 0.8, 0.04])
+        key_of_density(figure, shades, cax=below, orientation="horizontal")
         axes[0, column].set_title(name)
         axes[0, 2].plot(TIMES[past], motion.bits[past], color=colour, zorder=4 - column)  # the first above the second
         axes[0, 2].plot(TIMES[now], motion.bits[now], "o", color=colour, zorder=4 - column)
-    said = " and ".join(f"{cloud.motion.bits[now]:.1f}" for cloud in clouds)
+    said = " and ".join(f"{cloud.motion.bits[now]:.1f}" for cloud in scene.clouds)
     axes[0, 2].set(title=f"t = {TIMES[now]:.2f}: {said} bits", xlabel="")  # the plot below says it
     axes[0, 0].set_ylabel("particles")
-    axes[1, 0].set_ylabel("density")
+    axes[1, 0].set_ylabel("density (ink per unit of area)")
 
     draw_distance(axes[1, 2])
-    axes[1, 2].plot(TIMES, apart, color=style.grey)
-    axes[1, 2].plot(TIMES[now], apart[now], "o", color=style.ink)
-    axes[1, 2].set_title(f"the two drops told apart: {apart[now]:.2f}")
+    axes[1, 2].plot(TIMES, scene.apart, color=style.ink, linewidth=1)
+    axes[1, 2].plot(TIMES[now], scene.apart[now], "o", color=style.ink)
+    if scene.by_chance is not None:
+        axes[1, 2].plot(TIMES, scene.by_chance, "--", color=style.grey, label=f"by chance, of {SAMPLES:,} particles")
+        axes[1, 2].legend(loc="upper left")
+    axes[1, 2].set_title(f"{scene.name} told apart: {scene.apart[now]:.2f}")
     return style.pixels(figure, style.FILM)
 
 
 def draw(arguments, overrides) -> Picture:
     config = config_of("configs/gaussians.py", overrides)
-    if config.data.name.removeprefix("gaussians:") not in DROPS:
+    name = config.data.name.removeprefix("gaussians:")
+    if name not in DROPS:
         raise UserError(f"data.name: {config.data.name!r} is no drop; it is gaussians:{', gaussians:'.join(DROPS)}")
-    run = trained(config, arguments.workdir / config.data.name.removeprefix("gaussians:"))
-    name, process, area = config.data.name.removeprefix("gaussians:"), run.process, plane()[1]
+    run = trained(config, arguments.workdir / name)
+    process, area = run.process, plane()[1]
 
     other = "pair" if name != "pair" else "streak"
     densities = {drop: spread(Gaussians(drop).mixture, process) for drop in DROPS}
@@ -211,6 +248,11 @@ def draw(arguments, overrides) -> Picture:
     # By noise of its own: under the same noise the particles themselves would meet, and not only their densities.
     other_forth = brownian(Gaussians(other).mixture, process, (arguments.seed, 1))
     back = backward(run, arguments.seed)
+    ours, particles = (
+        [of_samples(x, moments(process, t)[1]) for x, t in zip(motion.x, TIMES, strict=True)]
+        for motion in (back, forth)
+    )
+    ours_apart, by_chance = (from_drop(p, Gaussians(name).mixture, process) for p in (ours, particles))
     facts = [
         f"entropy of the drop {bits[0]:.3f} bits, at t = 1 {bits[-1]:.4f}; of N(0, I) {MAXIMUM:.4f}",
         f"estimates from {SAMPLES:,} particles are off by {np.abs(forth.bits - bits).max():.3f} bits at most",
@@ -219,25 +261,27 @@ def draw(arguments, overrides) -> Picture:
         f"cross entropy of its samples with the true drop"
         f" {-np.mean(Gaussians(name).log_density(back.x[0])) / np.log(2):.3f} bits",
     ]
+    facts.append(
+        f"total variation of its samples' density from the drop's, both blurred: {ours_apart[0]:.3f} at t = 0, at most"
+        f" {ours_apart.max():.3f}; of {SAMPLES:,} particles' {by_chance[0]:.3f} and {by_chance.max():.3f}"
+    )
+    half = int(np.abs(TIMES - 0.5).argmin())
     for pair, values in distances.items():
-        half, lost = len(TIMES) // 2, TIMES[np.argmax(np.array(values) < 0.01)]
+        lost = TIMES[np.argmax(np.array(values) < 0.01)]
         facts.append(
             f"total variation of {' and '.join(pair)}: {values[0]:.3f} at t = 0, {values[half]:.3f} at"
             f" t = {TIMES[half]:.2g}, below 0.01 from t = {lost:.3g}"
         )
-    there = [
-        Cloud(f"a drop ({name}) spreads", style.blue, forth, densities[name]),
-        Cloud(f"another one ({other})", style.green, other_forth, densities[other]),
-    ]
-    ours = [of_samples(x, moments(process, t)[1]) for x, t in zip(back.x, TIMES, strict=True)]
-    returns = [
-        Cloud("the model runs it backwards", style.orange, back, ours),
-        Cloud("the drop as it was at t", style.blue, forth, densities[name]),
-    ]
+    drop = Cloud(f"a drop ({name}) spreads", style.blue, forth, densities[name])
+    another = Cloud(f"another one ({other})", style.green, other_forth, densities[other])
+    model = Cloud("the model runs it backwards", style.orange, back, ours)
     apart = next(np.array(values) for pair, values in distances.items() if {name, other} == set(pair))
     return Picture(
         still=still(forth, back, [densities[name], densities[other]], bits, distances),
-        frames=frames(there, returns, [bits, other_bits], apart),
+        frames=frames(
+            Scene([drop, another], [bits, other_bits], "the two drops", apart),
+            Scene([model, drop._replace(name="the drop as it was at t")], [bits], "the two", ours_apart, by_chance),
+        ),
         seconds=10.0,
         facts=facts,
     )
