@@ -15,6 +15,7 @@ from diffjax.drawing.films import noised
 from experiments.figures import feature_space, forger_and_policeman, forward_reverse, ink_drop, style
 from experiments.figures.command import main
 from experiments.figures.entropy import density, plane, total_variation
+from experiments.figures.feature_space import film, measures
 
 POINTS = (
     "--config.train.steps=4", "--config.train.batch_size=16", "--config.data.num_train=64",
@@ -96,6 +97,7 @@ def test_the_film_of_the_ink_has_two_drops_side_by_side(monkeypatch):
         assert has(middle, colours[1]) and not has(middle, colours[0])
 
 
+@pytest.mark.usefixtures("look")
 def test_the_film_of_the_game_says_which_colour_is_whose():
     """Nothing is drawn yet, and a policeman who knows nothing: what has colour is the key."""
     losses = {"step": np.array([1, 2]), "d_loss": np.ones(2), "g_loss": np.ones(2)}
@@ -112,7 +114,6 @@ def thirds(picture):
 
 
 def has(picture, colour):
-@pytest.mark.usefixtures("look")
     """Whether some pixel is of a colour, "#rrggbb", or as good as that."""
     wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return bool((np.abs(picture.astype(int) - wanted).max(axis=-1) < 20).any())
@@ -121,12 +122,16 @@ def has(picture, colour):
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # two networks, two samplers and two likelihoods are compiled
 def test_the_feature_space(tmp_path, monkeypatch, capsys):
-    for name, small in (("CELLS", 4), ("ARROWS", 3), ("SAMPLES", 40), ("DRAWN", 20), ("IN_FILM", 20), ("LATENTS", 20),
-                        ("WEIGHTS", 5), ("POINTS", 4), ("WINGED", 50.0), ("FEWER", 2)):  # fmt: skip
-        monkeypatch.setattr(feature_space, name, small)
+    for module, small in (
+        (feature_space, {"SAMPLES": 40, "DRAWN": 20}),
+        (measures, {"CELLS": 4, "ARROWS": 3, "LATENTS": 20, "WEIGHTS": 5, "POINTS": 4, "WINGED": 50.0}),
+        (film, {"IN_FILM": 20, "FEWER": 2, "STEPS": 4, "NOISY": -5.0}),
+    ):
+        for name, value in small.items():
+            monkeypatch.setattr(module, name, value)
     words = (*POINTS, *DENOISER, "--config.sampler.steps=3", "--config.eval.batch_size=40")
-    # Two of the sampler's three steps, the last being too late to be shown, and of five latents each fourth.
-    assert drawn("feature_space", feature_space, tmp_path, *words) == 4
+    # Log-SNRs of -4.3, 0.3 and 5, that of -9 being of noise alone, and of five latents each fourth.
+    assert drawn("feature_space", feature_space, tmp_path, *words) == 5
     assert "171 cm, 74 kg: 9" in capsys.readouterr().out
 
 
