@@ -100,12 +100,13 @@ def times_of(run: Run, count: int) -> list[tuple[int, int]]:
 
 
 def forward(run: Run, num: int, count: int, seed: int) -> dict[tuple[int, int], np.ndarray]:
-    """How `num` held-out examples are destroyed: frames by time (k, T).
+    """How `num` held-out examples, or as many as there are, are destroyed: frames by time (k, T).
 
     A frame is three blocks of one size, side by side: what is left of the examples, the noise, and x_t.
     """
     space = run.experiment.method.space
-    data = run.experiment.source.split("heldout").take(np.arange(num))
+    heldout = run.experiment.source.split("heldout")
+    data = heldout.take(np.arange(min(num, len(heldout))))
     x0 = jnp.asarray(space.to_model(data["x"]))
     eps, shown = normal(jax.random.key(seed), x0), {}
     label = data["caption" if run.experiment.method.reads_captions else "label"]

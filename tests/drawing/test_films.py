@@ -64,6 +64,13 @@ def test_of_fewer_frames_than_steps_the_first_and_the_last_stay(case):
     assert [key[0] for key in films.backward(run, drawn, 2)] == [0, steps]
 
 
+def test_of_fewer_held_out_examples_than_a_film_shows_all_are_drowned():
+    run = begun(tiny.points(data__num_heldout=64))
+    frames, every = films.forward(run, 500, 2, seed=0), films.forward(run, 64, 2, seed=0)
+    assert list(frames) == [(1, 1000), (1000, 1000)]
+    np.testing.assert_array_equal(frames[1, 1000], every[1, 1000])
+
+
 def test_a_film_shows_as_many_samples_as_can_be_seen_those_with_captions_in_few_columns():
     shown = {name: films.few(Experiment.of(make()).method) for name, (make, _) in CONFIGS.items()}
     assert shown == {"points": 500, "images, a chain": 16, "captions": 8, "categories": 16}
