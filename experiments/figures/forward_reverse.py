@@ -2,7 +2,8 @@
 
 Forward, t = 1 .. 1000 of 1000: what is left of a real image, alpha x0, and the noise added to it, sigma eps, are x_t.
 Backward: x_t on its way from noise to a sample, beside what the model takes x0 to be at that time. Everything at one t
-is drawn at one contrast, that of the data, so that the parts add up. --workdir=DIR shows any finished diffusion run of
+is drawn at one contrast, that of the data, so that the parts add up. Times between the first and the last have their
+log-SNRs evenly apart, since most t are of images already drowned. --workdir=DIR shows any finished diffusion run of
 images; --config=FILE.py trains one.
 """
 
@@ -19,13 +20,19 @@ from diffjax.errors import UserError
 from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
 
-CONFIG = "configs/digits.py:ddpm"
-# Where nothing is left of the image, eps says nothing of it, and x0 made of eps is wild; v says x0 at every t. Half of
-# the config's steps are enough to see digits.
-OWN = {"method__target__name": "v", "train__steps": 500, "train__sample_every": 0}
-SHOWN = (0.001, 0.25, 0.5, 0.75, 1.0)  # times of the still picture; of a table, its nearest steps
-FRAMES = 16  # of the film, either way
+CONFIG = "configs/mnist.py:ddpm"
+# Where nothing is left of the image, eps says nothing of it, and x0 made of eps is wild; v says x0 at every t. A narrow
+# network, few steps and no labels: 700 batches of 64 are enough to see strokes like those of digits.
+OWN = {
+    "method__target__name": "v", "method__conditional": False, "method__network__channels": 16,
+    "method__network__dropout": 0.0, "train__steps": 700, "train__batch_size": 64, "train__sample_every": 0,
+    "train__checkpoint_every": 100, "train__log_every": 20, "optim__learning_rate": 2e-3, "optim__warmup": 6_400.0,
+    "optim__decay": "cosine", "ema__images": 6_400.0, "eval__metrics": (), "eval__num": 16,
+}  # fmt: skip
+SHOWN, FRAMES = 7, 12  # times in the still picture and in the film, either way, if there are as many
+CLEAR = 4.0  # log-SNR from which on noise is hardly seen; from -CLEAR on nothing else is
 IMAGES = 4  # in the film
+AVERAGED = 1_000  # held-out images, at most, in their mean
 
 
 class Step(NamedTuple):
@@ -35,6 +42,14 @@ class Step(NamedTuple):
     x0: np.ndarray
     noise: np.ndarray
     x_t: np.ndarray
+
+
+def moments(run, count: int) -> list[float]:
+    """The first and the last step, and `count` - 2 times between them whose log-SNRs fall evenly, CLEAR to -CLEAR."""
+    steps = run.process.steps or 1000
+    between = run.process.time_of(jnp.linspace(CLEAR, -CLEAR, count - 2))
+    found = np.clip(np.round(np.asarray(between) * steps), 1, steps)
+    return [k / steps for k in sorted({1, *found.astype(int).tolist(), steps})]
 
 
 def forward(run, times, seed: int) -> list[Noised]:
@@ -59,9 +74,16 @@ def backward(run, seed: int) -> tuple[list[Step], np.ndarray]:
     return steps, drawn.x
 
 
-def nearest(steps: list[Step]) -> list[Step]:
-    """Of each of SHOWN the nearest step."""
-    return [steps[np.abs(np.array([step.t for step in steps]) - t).argmin()] for t in SHOWN]
+def nearest(steps: list[Step], times: list[float]) -> list[Step]:
+    """Of each of `times` the nearest step, none twice; the sample is what comes after the first of `times`."""
+    taken = np.array([step.t for step in steps])
+    return [steps[i] for i in sorted({int(np.abs(taken - t).argmin()) for t in times[1:]}, reverse=True)]
+
+
+def mean_image(run) -> np.ndarray:
+    """Of held-out images: what a denoiser should say where x_t says nothing."""
+    heldout = run.experiment.source.split("heldout")
+    return heldout.take(np.arange(min(AVERAGED, len(heldout))))["x"].mean(axis=0)
 
 
 # ------------------------------------------------------------------------------------------------------------ drawing
@@ -76,10 +98,11 @@ def draw_images(axes, images: np.ndarray) -> None:
         spine.set(visible=False)
 
 
-def named(run, t: float) -> str:
-    """t as a step of the table, or of 1000."""
+def named(run, t: float, whole: bool = True) -> str:
+    """t as a step of the table, or of 1000; the `whole` of it says of how many."""
     steps = run.process.steps or 1000
-    return f"{t * steps:.0f} of {steps}" if t * steps >= 0.5 else f"{t * steps:.1g} of {steps}"
+    said = f"{t * steps:.0f}" if t * steps >= 0.5 else f"{t * steps:.1g}"
+    return f"{said} of {steps}" if whole else said
 
 
 def coefficients(run, t: float) -> str:
@@ -87,24 +110,27 @@ def coefficients(run, t: float) -> str:
     return f"{float(run.process.alpha(t)):.2f} x₀ + {float(run.process.sigma(t)):.2f} ε"
 
 
-def still(run, times, shown: list[Noised], steps: list[Step]) -> np.ndarray:
-    figure = style.figure(height=8.6)
-    above, below = figure.subfigures(2, 1, height_ratios=[3.15, 2.1], hspace=0.04)
+def still(run, times, shown: list[Noised], steps: list[Step], samples: np.ndarray) -> np.ndarray:
+    figure = style.figure(height=6.4)
+    above, below = figure.subfigures(2, 1, height_ratios=[3.2, 2.2], hspace=0.04)
     rows = above.subplots(3, len(times))
     for column, (t, parts) in enumerate(zip(times, shown, strict=True)):
         for row, part in enumerate((parts.image, parts.noise, parts.x_t)):
             draw_images(rows[row, column], part[:1])
-        rows[0, column].set_title(f"t = {named(run, t)}", loc="center")
-        rows[2, column].set_xlabel(coefficients(run, t))
+        rows[0, column].set_title(f"t = {named(run, t, column == 0)}", loc="center")
+        rows[2, column].set_xlabel(coefficients(run, t), fontsize=7)
     for row, name in enumerate(("what is left\nof the image", "+ the noise\nadded", "= x$_t$,\nthe image at t")):
         rows[row, 0].set_ylabel(name)
     above.suptitle("Forward: the image drowns →", x=0.01, ha="left", fontsize=11, color=style.ink)
 
-    rows = below.subplots(2, len(steps))
-    for column, step in enumerate(steps):
+    rows = below.subplots(2, 1 + len(steps))
+    draw_images(rows[0, 0], samples[:1])
+    rows[0, 0].set_title("t = 0: a sample", loc="center")
+    draw_images(rows[1, 0], samples[:1])
+    for column, step in enumerate(steps, 1):
         draw_images(rows[0, column], step.x_t[:1])
         draw_images(rows[1, column], step.x0[:1])
-        rows[0, column].set_title(f"t = {named(run, step.t)}", loc="center")
+        rows[0, column].set_title(f"t = {named(run, step.t, False)}", loc="center")
     rows[0, 0].set_ylabel("x$_t$,\nthe image at t")
     rows[1, 0].set_ylabel("the x₀ that\nis predicted")
     below.suptitle("← Backward: the learned reverse brings one up", x=0.01, ha="left", fontsize=11, color=style.ink)
@@ -123,15 +149,12 @@ def frame(heading: str, sheets: dict[str, np.ndarray]) -> np.ndarray:
 
 def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndarray]:
     """Real images drown; samples come up."""
-    count = run.process.steps or 1000
-    times = [k / count for k in sorted({round(k) for k in np.linspace(1, count, FRAMES)})]
-    frames = []
+    frames, times = [], moments(run, FRAMES)
     for t, parts in zip(times, forward(run, times, seed), strict=True):
         names = ("what is left of the images", "+ noise added", "= x$_t$")
         said = f"Forward, t = {named(run, t)}: x$_t$ = {coefficients(run, t)}"
         frames.append(frame(said, dict(zip(names, parts, strict=True))))
-    for i in sorted({round(i) for i in np.linspace(0, len(steps) - 1, FRAMES)}):
-        step = steps[i]
+    for step in reversed(nearest(steps, times)):
         seen = {"predicted x₀": step.x0, "predicted noise": step.noise, "x$_t$": step.x_t}
         frames.append(frame(f"Backward, t = {named(run, step.t)}: the learned reverse", seen))
     blank = np.asarray(run.experiment.method.space.from_model(np.zeros(samples.shape, np.float32)))
@@ -163,23 +186,23 @@ def draw(arguments, overrides) -> Picture:
     if not isinstance(method, Diffusion) or method.space.kind != "images":
         raise UserError(f"--workdir: {arguments.workdir} is no diffusion model of images, but a"
                         f" {run.experiment.config.method.name} of {method.space.kind}")  # fmt: skip
-    count = run.process.steps or 1000
-    times = [max(1, round(t * count)) / count for t in SHOWN]
+    times = moments(run, SHOWN)
     steps, samples = backward(run, arguments.seed)
+    shown, mean = nearest(steps, times), mean_image(run)
     facts = [f"forward, t = {named(run, t)}: x_t = {coefficients(run, t)}" for t in times]
-    closest = [np.mean(np.abs(step.x0.astype(float) - samples)) for step in nearest(steps)]
-    facts += [
-        f"backward, t = {named(run, step.t)}: the predicted x0 is {grey:.1f} greys of 255 from the sample on average"
-        for step, grey in zip(nearest(steps), closest, strict=True)
-    ]
-    shown = forward(run, times, arguments.seed)
-    return Picture(
-        still(run, times, shown, nearest(steps)), film(run, steps, samples, arguments.seed), seconds=6.0, facts=facts
-    )
+    for step in shown:
+        from_sample, from_mean = (np.mean(np.abs(step.x0.astype(float) - other)) for other in (samples, mean))
+        facts.append(
+            f"backward, t = {named(run, step.t)}: the predicted x0 is {from_sample:.1f} greys of 255 from the sample on"
+            f" average, {from_mean:.1f} from the mean image"
+        )
+    facts.append(f"the samples are {np.mean(np.abs(samples - mean)):.1f} greys from the mean image")
+    picture = still(run, times, forward(run, times, arguments.seed), shown, samples)
+    return Picture(picture, film(run, steps, samples, arguments.seed), seconds=6.0, facts=facts)
 
 
 def more(parser) -> None:
-    about = f"what to train where --workdir holds no finished run ({CONFIG}, with target v, 500 steps)"
+    about = f"what to train where --workdir holds no finished run ({CONFIG}, smaller, target v)"
     parser.add_argument("--config", default="", metavar="FILE.py[:VARIANT]", help=about)
 
 

@@ -3,6 +3,7 @@
 import builtins
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
@@ -140,10 +141,11 @@ def test_the_feature_space(tmp_path, monkeypatch, capsys):
 def test_forward_and_reverse_of_any_run_of_images(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(forward_reverse, "FRAMES", 3)
     words = [word for word in POINTS if "data" not in word] + [
-        "--config.method.network.channels=4", "--config.method.network.multipliers=(1,)", "--config.sampler.steps=4",
+        "--config=configs/digits.py:ddpm", "--config.method.network.channels=4",
+        "--config.method.network.multipliers=(1,)", "--config.sampler.steps=4",
         "--config.eval.batch_size=64", "--config.train.sample_every=0",
     ]  # fmt: skip
-    assert drawn("forward_reverse", forward_reverse, tmp_path, *words) == 7  # three there, three back, the samples
+    assert drawn("forward_reverse", forward_reverse, tmp_path, *words) == 6  # three there, two back, the samples
     said = capsys.readouterr().out
     assert "t = 1 of 1000: x_t = 1.00 x₀ + 0.01 ε" in said and "t = 1000 of 1000: x_t = 0.01 x₀ + 1.00 ε" in said
     assert drawn("forward_reverse", forward_reverse, tmp_path, "--config.sampler.steps=2") == 6  # the finished run
@@ -151,6 +153,14 @@ def test_forward_and_reverse_of_any_run_of_images(tmp_path, monkeypatch, capsys)
     wrong = [workdir, "--config.train.steps=9"]
     assert main("forward_reverse", "", forward_reverse.draw, wrong, forward_reverse.more) == 2
     assert "only sampler.* can be changed" in capsys.readouterr().err
+
+
+def test_times_are_evenly_apart_in_log_snr_and_have_both_ends():
+    process = VPLinear()
+    first, *between, last = forward_reverse.moments(SimpleNamespace(process=process), 7)
+    assert (first, last) == (0.001, 1.0)
+    levels = process.log_snr(jnp.array(between))
+    np.testing.assert_allclose(levels, [4, 2, 0, -2, -4], atol=0.03)  # each t is one of 1000
 
 
 def test_what_is_left_of_an_image_and_its_noise_add_up():
