@@ -299,12 +299,13 @@ def test_a_small_photo_is_enlarged_and_a_noisy_one_cleaned(digits, photo, capsys
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--image={}", "--strength=1.5"], "strength: 1.5 is not a share"),
-        (["--image={}", "--strength=-0.1"], "strength: -0.1 is not a share"),
-        (["--image={}", "--strength=nan"], "strength: nan is not a share"),
+        (["--image={}", "--strength=-0.1"], "--strength: -0.1 is not a share"),
+        (["--image={}", "--strength=nan"], "--strength: nan is not a share"),
         (["--image={}", "--mask={}/../small.png"], "is 8x8, the photo 24x24; a mask has the photo's size"),
         (["--image={}", "--mask={}/../nowhere.png"], "--mask: no such file"),
         (["--image={}/../nowhere.png", "--strength=0.5"], "--image: no such file"),
+        (["--image={}/..", "--strength=0.5"], "is a folder; give a picture"),
+        (["--image={}", "--strength=1.5"], "--strength: 1.5 is not a share"),
         (["--image={}/../text.png", "--strength=0.5"], "cannot be read as an image"),
         (["--image={}"], "not what to do with it; add --strength"),
         (["--strength=0.5"], "--strength: says what to do with a photo"),

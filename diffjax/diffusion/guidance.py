@@ -225,5 +225,5 @@ def negative(
 
 
 def _not_negative(field: str, value: float) -> None:
-    if value < 0:
-        raise UserError(f"sampler.guidance.{field}: {value} is negative; 0 is no label, 1 the model as it is")
+    if not 0 <= value < float("inf"):
+        raise UserError(f"sampler.guidance.{field}: {value} is no scale; 0 is no label, 1 the model as it is")

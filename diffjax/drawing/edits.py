@@ -90,7 +90,10 @@ def _several_steps(spec: Sampler) -> None:
 
 def _from_photo(request: Request, space: Space, spec: Sampler, process: Process) -> Plan:
     photo = read_photo(request.image, space.shape)
-    edit = editing.SDEdit.around(spec, space.to_model(jnp.asarray(photo.pixels)), strength=request.strength)
+    try:
+        edit = editing.SDEdit.around(spec, space.to_model(jnp.asarray(photo.pixels)), strength=request.strength)
+    except UserError as error:
+        raise error.about("strength", "--strength") from None
     times = edit.grid(process, edit.steps)
     note = f"strength {request.strength:g}: the last {len(times) - 1} of {spec.steps} steps"
     if 0 < request.strength < 1:

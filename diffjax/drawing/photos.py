@@ -73,6 +73,8 @@ def _open(path: str | Path, flag: str, mode: str) -> tuple[Image.Image, list[str
             out.load()  # what needed no conversion is not read yet
     except FileNotFoundError as error:
         raise UserError(f"{flag}: no such file {str(path)!r}") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{flag}: {str(path)!r} is a folder; give a picture") from error
     except Exception as error:  # Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError, ...
         raise UserError(f"{flag}: {path} cannot be read as an image: {' '.join(str(error).split())}") from error
     grey = kind in ("1", "L", "LA", "La", "F", "I") or kind.startswith("I;16")

@@ -223,7 +223,8 @@ def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, photo, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--guidance=-1"], "--guidance: -1.0 is negative"),
+        (["--guidance=-1"], "--guidance: -1.0 is no scale; 0 is no label"),
+        (["--guidance=nan"], "--guidance: nan is no scale; 0 is no label"),
         (["--negative=red"], "--negative: nothing is guided away from it; give a --guidance above 1, such as 3"),
         (["--negative=red", "--guidance=1"], "--negative: nothing is guided away from it; give a --guidance above 1"),
         (["--negative=red", "--guidance=0.5"], "--negative: guidance 0.5 would draw towards it; give a --guidance"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.figures.command import Picture, config_of, trained
 from experiments.figures.feature_space.drawing import MARKED, still
-from experiments.figures.feature_space.film import film
+from experiments.figures.feature_space.film import frames
 from experiments.figures.feature_space.measures import BETWEEN, fields, is_neither, is_winged, plausibility, way
 
 SHARES = (0.999, 0.99, 0.9, 0.5)  # of people, inside the contours
@@ -48,4 +48,4 @@ def draw(arguments, overrides) -> Picture:
         f" {np.mean(is_neither(between_them.x)):.1%} of what they become is neither",
     ]
     picture = still(people, winged, true, learned, levels, x2, x3[:DRAWN], between_them)
-    return Picture(picture, film(people, winged, levels, true, arguments.seed, between_them), 9.0, facts)
+    return Picture(picture, frames(people, winged, levels, true, arguments.seed, between_them), 9.0, facts)

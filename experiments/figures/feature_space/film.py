@@ -20,7 +20,7 @@ EVERY = 4  # of the latents' places on the way
 TURN = (-70.0, -40.0)  # degrees, of the view in space, from the first frame to the last
 
 
-def film(people, winged, levels, true: Field, seed: int, between_them: Way) -> list[np.ndarray]:
+def frames(people, winged, levels, true: Field, seed: int, between_them: Way) -> list[np.ndarray]:
     """First with two axes and with three, along the score; then along the latents."""
     spec = replace(people.experiment.sampler, grid=partial(log_snr, high=CLEAR), steps=STEPS)
     drawn = [run.sample(IN_FILM, seed, spec=spec, trajectory=True, batch_size=IN_FILM).x_t for run in (people, winged)]
