@@ -97,16 +97,8 @@ class Cells:
         """Whether "less" or "more" of it is better; "" if neither."""
         return next(q.better for q in self.table.quantities if q.name == quantity)
 
-    def rows(self) -> list[str]:
-        """The labels of the rows that this budget has, in the table's order."""
-        return self.labels(self.table.rows)
-
-    def columns(self) -> list[str]:
-        """Likewise of the columns; [""] of a table that has none."""
-        return self.labels(self.table.columns) if self.table.columns else [""]
-
     def labels(self, axis: Axis) -> list[str]:
-        """Those of an axis that this budget has, in the table's order."""
+        """The labels of an axis that this budget has, in the table's order."""
         here = {cell.where[axis.name] for cell in self.cells}
         return [label for label in axis.labels if label in here]
 

@@ -81,9 +81,8 @@ def _read(task: Task, evaluation: Evaluation, wanted: Iterable[str], root: Path)
     if any(made.get(name) != value for name, value in trained.items()):
         made["trained"] = trained  # elsewhere, or at another commit
     if state.status in ("done", "trained") and trained:
-        made["took"] = read_json(workdir / "result.json", workdir, ("seconds",))[
-            "seconds"
-        ]  # training, as long as it lasted
+        result = read_json(workdir / "result.json", workdir, ("seconds",))
+        made["took"] = result["seconds"]  # training, as long as it lasted
     found = cost_of(workdir) | {score["name"]: score for score in content["metrics"]}
     scores = {name: Metric(name, float(score["value"]), score["protocol"]) for name, score in found.items()}
     for name in wanted:
@@ -144,7 +143,7 @@ def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) 
         differing = {line for metric in of.values() for line in differences(protocol, metric.protocol)}
         lacking = [str(part.seed) for part in parts if part.status == "done" and part.seed not in of]
         if lacking:
-            refused[quantity] = f"seed {', '.join(lacking)} has no {name}, others have"
+            refused[quantity] = f"no {name} of seed {', '.join(lacking)}, which others have"
         elif differing:
             each = ", ".join(f"{value:.6g} (seed {seed})" for seed, value in numbers.items())
             refused[quantity] = f"protocols differ: {', '.join(sorted(differing))}; {each}"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.figure import SLIDE, Told, figure, text, thumbnail
-from diffjax.ablation.layout import Sheet, made, sheets
+from diffjax.ablation.layout import PREFACE, Sheet, made, sheets
 from diffjax.ablation.plan import Task
 from diffjax.ablation.thumbnails import groups, pictures_of
 from diffjax.whole import written_whole
@@ -86,9 +86,7 @@ def _page(sections: Sequence[Section], root: Path) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>diffjax: {text(title)}</title><style>{STYLE}</style>"
-        f"<h1>Experiments</h1><p class=soft>Published cells stand beside ours and are no comparison: data, networks "
-        f"and lengths differ. Claims are decided on our cells alone, by 95&nbsp;% intervals over seeds, by exact tests "
-        f"where runs failed or seeds all agree.</p><p class=soft>{links}</p>"
+        f"<h1>Experiments</h1><p class=soft>{text(PREFACE)}</p><p class=soft>{links}</p>"
         f"{''.join(parts) or '<p>The ledger is empty.</p>'}<script>{SLIDE}</script></html>\n"
     )
 

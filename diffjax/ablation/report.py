@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 from diffjax.ablation import ledger
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import Experiment, read
+from diffjax.ablation.layout import PREFACE
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import Section, write
 from diffjax.ablation.plan import Task, tasks
@@ -17,12 +19,13 @@ from diffjax.whole import written_whole
 
 IN_A_LINE = 4  # pictures
 HERE = Path("experiments")  # where the tables are, from the repository's root
-README = """# Experiments
+README = f"""# Experiments
 
 One file for each published table: its numbers with their sources, the claims made of it, and a grid for each budget.
 `python launch.py ablate experiments/X.py --budget=hour` runs one, `python launch.py report` writes this page from the
-ledger in `results/`. Published cells stand beside ours and are no comparison: data, networks and lengths differ. Claims
-are decided on our cells alone, by 95 % intervals over seeds, and by exact tests where runs failed or seeds all agree.
+ledger in `results/`.
+
+{fill(PREFACE, 120)}
 """
 NOT_RUN = """## Not run yet
 

@@ -197,7 +197,7 @@ def test_seeds_of_two_codes_never_stand_in_one_cell(squares, tmp_path, capsys):
 def test_a_seed_without_a_score_that_the_others_have_is_no_smaller_mean(squares, tmp_path, capsys):
     squares.write_text(COMPUTED.replace('return {"value"', 'return {} if seed == 2 else {"value"'))
     found = run(squares, tmp_path / "runs")
-    assert {cell.refused["square"] for cell in found.cells} == {"seed 2 has no value, others have"}
+    assert {cell.refused["square"] for cell in found.cells} == {"no value of seed 2, which others have"}
     shown = capsys.readouterr().out
     assert "| 1 | refused | 1 |" in shown and "| squares grow | **not decided** | " in shown
 
