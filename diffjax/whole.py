@@ -19,7 +19,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
-        error.filename = str(path)  # a full disk does not say what it had no room for
+        if error.errno is not None and error.filename in (None, str(unfinished)):
+            error.filename = str(path)  # a full disk does not say what it had no room for
         raise
     finally:
         unfinished.unlink(missing_ok=True)
