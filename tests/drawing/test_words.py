@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ from diffjax.drawing.prompts import Words
 from diffjax.drawing.sheets import captioned
 from diffjax.errors import UserError
 from diffjax.measures import choose, words
+from diffjax.methods import Diffusion
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
@@ -212,6 +214,28 @@ def test_what_words_are_attended_to_adds_up(run):
     assert attention.words_of(captions[1]) == []
 
 
+def test_the_map_of_attention_lies_as_the_image_does(run, monkeypatch):
+    """Of a network whose pixels attend to known bytes, in one layer of 4x4 cells and one of single pixels."""
+    opened, length = diffjax.load(run), 65
+    cells = np.arange(4 * 4) + 1  # the top left cell attends to the first byte, its right neighbour to the second, ...
+
+    class Known(nn.Module):
+        @nn.compact
+        def __call__(self, x, *_):
+            for tokens in (cells, np.zeros(256, int)):
+                weights = jax.nn.one_hot(jnp.broadcast_to(tokens, (len(x), 1, len(tokens))), 1 + length)
+                self.sow("intermediates", f"of_{len(tokens)}", weights)
+            return x
+
+    monkeypatch.setattr(Diffusion, "make", lambda *_: Known())
+    x_t, t = jnp.zeros((2, 16, 16, 3)), jnp.float32(0.5)
+    shares = opened.experiment.method.attention(opened.ema, x_t, t, encode([BLUE, RED], length))
+    read = np.asarray(shares[..., 1:].argmax(axis=-1)) + 1
+    np.testing.assert_array_equal(read, np.broadcast_to(cells.reshape(4, 4).repeat(4, 0).repeat(4, 1), read.shape))
+    np.testing.assert_allclose(shares[..., 0], 0.5)
+    np.testing.assert_allclose(shares[..., 1:].max(axis=-1), 0.5)
+
+
 @pytest.mark.slow
 def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, photo, tmp_path):
     edit = (f"--image={photo}", f"--mask={tmp_path}/mask.png", "--resamples=1")
@@ -309,8 +333,30 @@ def test_the_variety_of_rendered_scenes_is_one_and_that_of_one_picture_for_each_
     assert not np.array_equal(one, two) and judged(prompts, one).exact == 1
     assert found(np.concatenate([one, one])) == 0
     np.testing.assert_allclose(found(np.concatenate([one, two])), 1, atol=0.1)
+    black, dark, darker = (np.full_like(one, grey) for grey in (0, 20, 40))
+    np.testing.assert_allclose(found(np.concatenate([black, darker])), 4 * found(np.concatenate([black, dark])))
+    scale = ((source.rendered(scenes, 0).astype(float) - source.rendered(scenes, 1)) ** 2).mean()
+    np.testing.assert_allclose(found(np.concatenate([black, dark])), 20**2 / scale)
     with pytest.raises(UserError, match="0 prompts have two, and 'variety' needs two that have"):
         found(one)
+
+
+def test_a_picture_of_confusion_has_a_row_for_what_was_wanted_and_is_darker_where_it_was_seen_more(monkeypatch):
+    circle, square = "a large red circle on white", "a large red square on white"
+    (circles,), (squares,) = (Shapes().rendered([parse(text)], 0) for text in (circle, square))
+    found = judged([circle] * 4 + [square] * 2, np.stack([circles] * 3 + [squares] * 3))
+    sheets, whole = [], pictures.grid
+
+    def seen(tiles, **kwargs):
+        sheets.append((tiles, kwargs))
+        return whole(tiles, **kwargs)
+
+    monkeypatch.setattr(pictures, "grid", seen)
+    assert words.confusion(found, "shape").ndim == 3
+    ((tiles, said),) = sheets
+    assert tiles[:, 0, 0, 0].tolist() == [64, 191, 255, 0] and (tiles == tiles[:, :1, :1]).all()
+    assert said["columns"] == 2 and said["rows"] == ["wanted circle", "wanted square"]
+    assert said["captions"] == ["circle: 3", "square: 1", "circle: 0", "square: 2"]
 
 
 def test_alignment_is_of_seen_and_held_out_captions_apart():
