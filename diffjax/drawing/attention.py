@@ -39,19 +39,24 @@ def check(run: Run, out: str) -> None:
 def film(run: Run, spec: Any, drawn: Drawn, given: np.ndarray | None = None) -> list[np.ndarray]:
     """The frames: a row for each of the first samples, x_t and the words of its caption, lighter where it is read.
 
-    A word's map is the share of attention that its bytes get, or its tokens where a frozen encoder reads, next to the
-    most that they get in the film. Last come the samples themselves, beside the last step's maps. Images that were
-    `given` to be edited are a row before them. Raises UserError for a sampler that takes no steps.
+    A word's map is the share of attention that its bytes get, or its tokens where a frozen encoder reads, from none in
+    black to the most that they get in the film in white: that share stands under the word. Last come the samples
+    themselves, beside the last step's maps. Images that were `given` to be edited are a row before them. Raises
+    UserError for a sampler that takes no steps.
     """
     seen = [x_t[:SHOWN] for x_t in frames(run, spec, drawn)]
     if not seen:
         raise UserError("--attention: this sampler takes no step here, and nothing is attended to (--strength above 0)")
     words, maps = _maps(run, spec, drawn)
     most = [np.maximum(np.max([at_t[i] for at_t in maps], axis=(0, 2, 3)), FAINT) for i in range(len(words))]
+    captions = [
+        ["", *(f"{pictures.wrapped(word, 18)}\n{100 * share:.0f} %" for (word, _), share in zip(*of, strict=True))]
+        for of in zip(words, most, strict=True)
+    ]
     times = spec.grid(run.process, spec.steps)
     titles = [f"step {k} of {len(seen)}, t = {t:.2f}" for k, t in enumerate(times[:-1], start=1)]
     shown = [
-        _frame(x, [heat(*of) for of in zip(at_t, most, strict=True)], words, given, title)
+        _frame(x, [heat(*of) for of in zip(at_t, most, strict=True)], captions, given, title)
         for x, at_t, title in zip(
             [*seen, drawn.x[:SHOWN]], [*maps, maps[-1]], [*titles, f"finished, t = {times[-1]:.2f}"], strict=True
         )
@@ -79,12 +84,11 @@ def heat(shares: np.ndarray, most: np.ndarray) -> np.ndarray:
 
 
 def _frame(
-    x: np.ndarray, heats: Sequence[np.ndarray], words: Sequence[Words], given: np.ndarray | None, title: str
+    x: np.ndarray, heats: Sequence[np.ndarray], captions: list[list[str]], given: np.ndarray | None, title: str
 ) -> np.ndarray:
     """A row for each sample: what there is of it, and the map of each word above that word."""
     colours = np.broadcast_to(x, (*x.shape[:3], 3))
     rows = [np.concatenate([image[None], maps]) for image, maps in zip(colours, heats, strict=True)]
-    captions = [["", *(pictures.wrapped(word, 18) for word, _ in of)] for of in words]
     if given is not None:
         rows, captions = [given, *rows], [[GIVEN] * len(given), *captions]
     return pictures.table(rows, captions, title=title)

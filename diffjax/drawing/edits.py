@@ -98,7 +98,7 @@ def _from_photo(request: Request, space: Space, spec: Sampler, process: Process)
     note = f"strength {request.strength:g}: the last {len(times) - 1} of {spec.steps} steps"
     if 0 < request.strength < 1:
         level = float(process.sigma(times[0]) / process.alpha(times[0])) * space.scale
-        note += f", from the photo under noise of {level:.3g} greys"
+        note += f", from the photo with noise of standard deviation {level:.3g} of its 255 greys"
     return Plan(edit, photo.pixels[None], [photo.note, note])
 
 

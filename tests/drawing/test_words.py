@@ -174,11 +174,12 @@ def test_a_film_shows_where_each_word_is_attended_to(run, tmp_path, capsys):
 def test_the_film_of_attention_ends_with_the_samples_and_says_where_each_frame_is(
     run, photo, tmp_path, monkeypatch, capsys
 ):
-    frames = []
+    frames, under = [], []
     whole = pictures.table
 
     def seen(rows, captions, title):
         frames.append((np.asarray(rows[1])[0], rows[0], captions[0], title))
+        under.append(captions[1])
         return whole(rows, captions, title=title)
 
     monkeypatch.setattr(pictures, "table", seen)
@@ -188,6 +189,9 @@ def test_the_film_of_attention_ends_with_the_samples_and_says_where_each_frame_i
     np.testing.assert_array_equal(frames[-1][0], drawn(run, tmp_path, "x.npz", *edit, num=1)["x"][0])
     for _, given, captions, _ in frames:
         assert (given == (255, 0, 0)).all() and captions == ["given"]
+    for said in under:  # each word, and the share of attention that is white
+        assert said[0] == "" and [text.split("\n")[0] for text in said[1:]] == BLUE.split()
+        assert all(0 < int(text.removesuffix(" %").split("\n")[1]) <= 100 for text in said[1:])
     still = ("--attention", "--strength=0", *edit[::2], f"--out={tmp_path}/y.gif")
     assert "--attention: this sampler takes no step here" in one_line(capsys, "sample", f"--workdir={run}", *still)
 
