@@ -39,11 +39,18 @@ def drawn(name, module, tmp_path, *words):
         return film.n_frames
 
 
+def everywhere(monkeypatch, name, value):
+    """Of the ink, in each of its modules that has it."""
+    for module in (ink_drop, ink_drop.motion, ink_drop.drawing, ink_drop.film):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, value)
+
+
 @pytest.mark.slow
 def test_the_ink_drop(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ink_drop, "TIMES", ink_drop.TIMES[::20])
-    monkeypatch.setattr(ink_drop, "SHOWN", [0, 1, 2])
-    monkeypatch.setattr(ink_drop, "SAMPLES", 500)
+    everywhere(monkeypatch, "TIMES", ink_drop.TIMES[::20])
+    everywhere(monkeypatch, "SAMPLES", 500)
+    monkeypatch.setattr(ink_drop.drawing, "SHOWN", [0, 1, 2])
     words = (*POINTS, *DENOISER, "--config.sampler.steps=3", "--config.eval.batch_size=500")
     assert drawn("ink_drop", ink_drop, tmp_path, *words) == 6  # three there, three back
     assert "of N(0, I) 4.0942" in capsys.readouterr().out
@@ -76,7 +83,7 @@ def test_what_is_drawn_leaves_matplotlib_as_it_was():
 
 def test_samples_are_as_far_from_a_drop_as_the_drop_they_are_of(monkeypatch):
     """By chance alone, 10,000 are 0.05 away from their own; the blur brings different drops nearer by as little."""
-    monkeypatch.setattr(ink_drop, "TIMES", [0.0])
+    everywhere(monkeypatch, "TIMES", [0.0])
     points, area = plane()
     for name, of in (("splash", "splash"), ("splash", "pair"), ("streak", "pair")):
         samples = ink_drop.of_samples(DROPS[name].sample(np.random.RandomState(0), 10_000), sigma=0.0)
@@ -87,8 +94,8 @@ def test_samples_are_as_far_from_a_drop_as_the_drop_they_are_of(monkeypatch):
 
 @pytest.mark.usefixtures("look")
 def test_the_film_of_the_ink_has_two_drops_side_by_side(monkeypatch):
-    monkeypatch.setattr(ink_drop, "TIMES", np.array([0.0, 1.0]))
-    motion, p = ink_drop.Motion(np.zeros((2, 9, 2)), np.ones(2)), [np.full((9, 9), 3.0)] * 2
+    everywhere(monkeypatch, "TIMES", np.array([0.0, 1.0]))
+    motion, p = ink_drop.motion.Motion(np.zeros((2, 9, 2)), np.ones(2)), [np.full((9, 9), 3.0)] * 2
     drop, other, model = (ink_drop.Cloud("", colour, motion, p) for colour in (style.blue, style.green, style.orange))
     there, back = (ink_drop.Scene(clouds, [motion.bits], "", motion.bits) for clouds in ([drop, other], [model, drop]))
     frames = ink_drop.frames(there, back)
