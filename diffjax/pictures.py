@@ -17,7 +17,7 @@ from diffjax.errors import UserError
 from diffjax.whole import written_whole
 
 SHARP_FROM = 56  # pixels: smaller images are enlarged by a whole number until their shorter side has this many
-PAPER = (250, 250, 250)  # neutral, like all but the samples: a film of grey images then has 256 greys and loses nothing
+PAPER = (232, 232, 232)  # neutral: films of greys have them all; darker than white: two white images do not become one
 INK = (64, 64, 64)
 RULE = (227, 227, 227)
 GREY = (153, 153, 153)
