@@ -83,7 +83,8 @@ def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> 
     What else is to be known of it stands in brackets: how many runs failed, whose mean it then is not; that older code
     made it, and how far the new one has come. Nothing where there is no cell, or where it does not measure this.
     """
-    if not cell.runs or (cell.status == "done" and quantity not in {*cell.values, *cell.refused}):
+    measured_here = {*cell.values, *cell.refused}
+    if not cell.runs or (quantity not in measured_here and (measured_here or cell.status == "done")):
         return ""
     marks = ["stale"] if stale(cell, plan) else []
     marks += [f"now {cell.now}"] if cell.now else []

@@ -75,6 +75,15 @@ def test_a_mean_is_said_as_far_as_its_spread_is_known():
     assert {given: measured(*given) for given in numbers} == numbers
 
 
+def test_what_a_place_does_not_measure_is_blank_even_where_one_of_its_runs_failed():
+    part = Cell({}, {0: "a", 1: "b"}, {"K": {1: 2.0}}, {"K": {}}, failed={0: "not finite"})
+    assert text_of(part, "K", (), usual=2) == "2 (n = 1, 1 of 2 failed)" and text_of(part, "Parzen", ()) == ""
+    refused = Cell({}, {0: "a"}, refused={"K": "protocols differ"}, provenance={0: {}})
+    assert text_of(refused, "K", ()) == "refused" and text_of(refused, "Parzen", ()) == ""
+    whole = Cell({}, {0: "a", 1: "b"}, failed={0: "not finite", 1: "not finite"})  # what it measures nobody knows
+    assert text_of(whole, "K", ()) == text_of(whole, "Parzen", ()) == "failed"
+
+
 def test_published_cells_are_printed_as_they_were_published():
     assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.1", "unstable", ""]
     assert published(Marked(3.77, "M")) == "3.77 [M]"
