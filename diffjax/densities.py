@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from diffjax.diffusion import Process, discrete, fold_in, grid, normal
+from diffjax.diffusion import Process, discrete, fold_in, grid, guidance, normal
 from diffjax.diffusion.bound import Bound, chain_bound, continuous_bound
 from diffjax.diffusion.likelihood import dequantise, ode_likelihood
 from diffjax.errors import UserError
@@ -35,18 +35,20 @@ def bound(
     seed: int = 0,
     draws: int = 64,
     repeats: int = 1,
+    clip: bool = False,
 ) -> Bound:
     """The terms of the model's own bound on -log p of stored examples, in nats, as float64 arrays [n].
 
     Of images it is that of their 256 values; of points, of their density in model units. In a chain of T steps `draws`
     of them stand for all, or all are taken where they are no more; in continuous time it is the integral's. `repeats`
-    independent estimates are averaged.
+    independent estimates are averaged. With `clip` every estimate of x0 is held to [-1, 1], as samplers with `clip` do.
     """
     method = _diffusion(experiment)
     start = t_min(method.process_of(variables))
 
     def of(variables, x, label, keys):
-        process, denoise = method.process_of(variables), method.denoiser(variables).given(label)
+        process, denoise = method.process_of(variables), method.denoiser(variables)
+        denoise = (guidance.clip_x0(denoise) if clip else denoise).given(label)
         x0 = method.space.to_model(x)
 
         def once(i):
@@ -59,7 +61,7 @@ def bound(
         terms = jax.tree.map(lambda term: jnp.mean(term, axis=0), lax.map(once, jnp.arange(repeats)))
         return terms._replace(each=terms.each.T)
 
-    terms = _in_batches(experiment, ("bound", draws, repeats), of, variables, data, seed)
+    terms = _in_batches(experiment, ("bound", draws, repeats, clip), of, variables, data, seed)
     return terms._replace(each=terms.each.T)
 
 

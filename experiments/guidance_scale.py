@@ -3,6 +3,7 @@
 The paper's w is `guidance.scale` - 1: w = 0 is the conditional model, in one network call instead of two. In a tenth of
 its training the network saw no label. "IS" is by the network that "FID" is by on CIFAR-10; on the digits it is by a
 classifier that we trained, and FID is of pixels, so that the first does not reward what the second punishes by itself.
+The paper has w = 2 too; its cells are not at hand.
 """
 
 from diffjax.ablation import (

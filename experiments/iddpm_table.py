@@ -1,4 +1,4 @@
-"""Improved DDPM, tables 1 and 2: NLL and FID by schedule, objective and number of steps (Nichol & Dhariwal 2021).
+"""Improved DDPM on CIFAR-10: NLL and FID by schedule, objective and number of steps (Nichol & Dhariwal 2021).
 
 L_simple has the fixed variance beta; L_hybrid learns the variance by the bound, and the mean without it; L_vlb is the
 bound alone, its times drawn by the second moment of the losses that each has had. Every sample takes all T steps. On
@@ -18,7 +18,7 @@ OBJECTIVES = {  # the row: the variant of configs/cifar10_iddpm.py, and whether 
 STEPS = ("1K", "4K")
 
 PAPER = Table(
-    source="Nichol & Dhariwal 2021, arXiv 2102.09672, tables 1 and 2, CIFAR-10, 500,000 steps of 128",
+    source="Nichol & Dhariwal 2021, arXiv 2102.09672, schedules and objectives on CIFAR-10, 500,000 steps of 128",
     rows=Axis.of("objective", OBJECTIVES),
     columns=Axis("steps", STEPS),
     quantities=(

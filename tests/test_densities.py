@@ -1,10 +1,20 @@
 """What a trained model says of likelihoods: units, standard errors, and independence of the batch."""
 
+from functools import partial
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffjax import densities, measures
+from diffjax.diffusion import fold_in, grid
+from diffjax.diffusion.bound import chain_bound, with_variance
+from diffjax.diffusion.denoiser import Denoiser, Prediction
+from diffjax.diffusion.process import along
+from diffjax.diffusion.variance import Small
 from diffjax.errors import UserError
+from diffjax.keys import Role, key_of
 from diffjax.run import Experiment
 from diffjax.train import carry_shapes
 from tests import tiny
@@ -50,7 +60,7 @@ def test_a_run_that_is_watched_compiles_its_measure_once():
     e = evidence(tiny.points())
     for seed in (0, 1):
         densities.bound(e.experiment, e.variables, {name: x[:64] for name, x in e.heldout.items()}, seed=seed, draws=2)
-    program = e.experiment.once(("bound", 2, 1), lambda: pytest.fail("the program was not kept"))
+    program = e.experiment.once(("bound", 2, 1, False), lambda: pytest.fail("the program was not kept"))
     assert program._cache_size() == 1
 
 
@@ -70,6 +80,29 @@ def test_an_untrained_gaussian_flow_has_the_likelihood_of_a_gaussian():
     exact = np.mean(0.5 * np.sum(x**2, axis=1) + np.log(2 * np.pi)) / np.log(2)
     np.testing.assert_allclose(found["likelihood_ode"].value, exact, atol=1e-3)
     assert found["likelihood_ode_nfe"].value > 1
+
+
+def test_a_chains_bound_is_of_the_chain_that_is_drawn_from():
+    """eps_hat = 0, so x0_hat = x_t / alpha, which the sampler holds to [-1, 1]: at t = 1 it is far outside."""
+    chain = {
+        "method__process__name": "ddpm_cosine", "method__process__timesteps": "8", "method__target__name": "eps",
+        "method__clock__name": "index", "sampler__name": "ancestral", "sampler__steps": "8",
+        "eval__num": "8", "eval__batch_size": "8",
+    }  # fmt: skip
+    e, free = (evidence(tiny.digits(**chain, sampler__clip=clip)) for clip in ("True", "False"))
+    held, unheld = (measures.find(["vlb"], of.experiment)["vlb"](of)[0] for of in (e, free))
+    process, space, data = e.experiment.method.process, e.experiment.method.space, e.some_heldout()
+
+    def predict(x_t, t, label=None):
+        return Prediction(jnp.clip(x_t / along(process.alpha(t), x_t), -1, 1))
+
+    denoise = with_variance(Denoiser(predict), process, Small())
+    keys = jax.vmap(partial(jax.random.fold_in, key_of(e.seed, Role.MEASURE)))(jnp.arange(8))
+    x0, times = jnp.asarray(space.to_model(data["x"])), grid.linear(process, 8)
+    exact = chain_bound(process, denoise, x0, fold_in(keys, 0), e.experiment.method.decoder, times, 64)
+    np.testing.assert_allclose(held.value, exact.total.mean() / np.log(2) / 64, rtol=1e-5)
+    assert held.protocol["x0"] == "held to [-1, 1]" and "x0" not in unheld.protocol
+    assert unheld.value > 10 * held.value
 
 
 @pytest.mark.slow
