@@ -36,7 +36,7 @@ class Stop:
     """
 
     def __enter__(self) -> "Stop":
-        self.signalled = False
+        self.signalled = 0  # the signal's number
         self.before = {}
         if jax.process_count() > 1:
             return self
@@ -51,9 +51,14 @@ class Stop:
     def _note(self, number, frame):
         if self.signalled and number == signal.SIGINT:
             raise KeyboardInterrupt  # asked twice: at once, without a checkpoint
-        self.signalled = True
+        self.signalled = number
 
     def asked(self, step: int) -> bool:
         if jax.process_count() == 1:
-            return self.signalled
+            return bool(self.signalled)
         return multihost_utils.reached_preemption_sync_point(step)
+
+    def pass_on(self) -> None:
+        """Gives a signal to whoever heard it before: it came too late for the training, not for what follows."""
+        if self.signalled:
+            signal.raise_signal(self.signalled)

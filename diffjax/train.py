@@ -72,6 +72,8 @@ def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: 
             write_json(workdir / "result.json", result)
     if result["status"] == "failed":
         raise Diverged(result["reason"])
+    if result["status"] == "finished":
+        stop.pass_on()
     return result
 
 

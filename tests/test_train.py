@@ -17,7 +17,7 @@ from diffjax.errors import Diverged, UserError
 from diffjax.health import Health
 from diffjax.replay import first_bad_tensor
 from diffjax.run import Experiment
-from diffjax.train import carry_shapes, train, warm_start
+from diffjax.train import carry_shapes, finished, train, warm_start
 from diffjax.workdir import Hold
 from tests import tiny
 
@@ -94,6 +94,20 @@ def test_sigterm_saves_and_says_how_to_continue(uninterrupted, tmp_path):
     assert "run the same command to continue" in out and not (workdir / "result.json").exists()
     assert f"continuing from step {stopped:,}" in finish(workdir)
     assert_same_run(workdir, uninterrupted)
+
+
+def test_a_signal_during_the_last_step_ends_what_follows_the_training(tmp_path, monkeypatch):
+    """Not the training, which is at its end; who measures what was trained would otherwise never hear of it."""
+    heard = []
+    monkeypatch.setattr("diffjax.train.finished", lambda *_: signal.raise_signal(signal.SIGTERM) or finished(*_))
+    before = signal.signal(
+        signal.SIGTERM, lambda number, _: heard.append((number, (tmp_path / "result.json").exists()))
+    )
+    try:
+        assert train(tiny.points(train__steps=2), tmp_path)["status"] == "finished"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [(signal.SIGTERM, True)]
 
 
 def test_a_run_directory_holds_what_the_contract_says(uninterrupted):
