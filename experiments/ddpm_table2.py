@@ -9,7 +9,7 @@ The NLL column is their table 1 and holds for two of the rows, upper bounds both
 this code's classifier, and FID is the Frechet distance of raw pixels. The bound is of the chain that is drawn from, x0
 held to [-1, 1], as in the released code. On digits, where many pixels are wholly black, L_0 pays for that, the more the
 less the variance: with x0 left alone the same networks had 4.57 +- 0.04 under L and 4.66 +- 0.01 under L_simple, in the
-paper's order (`hour`, at commit be70184dc9).
+paper's order (`hour`, at commits be70184dc9 and 5ea5f4dbe2).
 """
 
 from diffjax.ablation import (

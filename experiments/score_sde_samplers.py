@@ -3,10 +3,10 @@
 P1000 and P2000 are predictors alone, PC1000 has one step of correction after each of 1,000 (Song et al. 2021), so that
 P2000 and PC1000 cost as much; C2000 is the corrector alone. The networks see N = 1,000 times in training (100 on
 digits, where the columns are 100 and 200 steps). At 2N steps half of the times are new to them: the table tells the
-network of these, between those it knows. "rounded" tells it one that it knows, half of the new times the one above and
-half the one below, as the paper's appendix does in its repetition for VP, which prints 3.10 to 3.11 for P2000 and so
-reverses what the table says of equal cost. The networks of `day` and `paper` are NCSN++ and DDPM++, which are better
-than the table's: its best cells are 3.51 for VE and 3.06 for VP.
+network of these, between those it knows. "rounded" tells it the nearest one that it knows, as the paper's appendix does
+in its repetition for VP, which prints 3.10 to 3.11 for P2000 and so reverses what the table says of equal cost. A new
+time lies halfway: here half of them are rounded up and half down; how the appendix rounds is not known here. The
+networks of `day` and `paper` are NCSN++ and DDPM++, which the paper has at lower FIDs than any cell of this table.
 """
 
 from diffjax.ablation import All, Axis, Budget, Claim, Less, Quantity, Table, setting, trained, vary
