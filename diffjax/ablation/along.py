@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffjax.ablation.cells import Cells
-from diffjax.ablation.claims import LEVEL, All, Finding, Less, Statement
+from diffjax.ablation.claims import All, Finding, Less, Statement
+from diffjax.ablation.intervals import LEVEL
 from diffjax.ablation.table import Where
 from diffjax.errors import UserError
 

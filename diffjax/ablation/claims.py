@@ -21,12 +21,10 @@ from typing import NamedTuple
 
 from diffjax.ablation import exact, intervals
 from diffjax.ablation.cells import Cell, Cells
-from diffjax.ablation.intervals import shown
+from diffjax.ablation.intervals import LEVEL, shown
 from diffjax.ablation.table import Table, Where, named
 from diffjax.errors import UserError
 from diffjax.metrics.protocol import differences
-
-LEVEL = 0.05  # of the intervals: 95 %
 
 
 class Finding(NamedTuple):
@@ -163,7 +161,7 @@ class Less(Statement):
             holds, why = _less_without_spread(self.quantity, low, high, level)
             return Finding(holds, f"{name}: {why}")
         paired = " (paired)" if low.shares_runs(high) else ""
-        return Finding(intervals.side(*ends), f"{name}: difference {shown(*ends)}{paired}")
+        return Finding(intervals.side(*ends), f"{name}: second - first {shown(*ends, level)}{paired}")
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ class Near(Statement):
         below = intervals.of_difference(self.quantity, other, one, level, of_low=1 + margin)
         if above is None or below is None:
             return Finding(None, f"{name}: one seed, or seeds that are all alike, have no interval")
-        said = f"{name}: from its lower bound {shown(*above)}, from its upper {shown(*below)}"
+        said = f"{name}: from its lower bound {shown(*above, level)}, from its upper {shown(*below, level)}"
         if above[0] >= 0 and below[1] <= 0:
             return Finding(True, said)
         return Finding(False if above[1] < 0 or below[0] > 0 else None, said)
@@ -239,7 +237,7 @@ class Within(Statement):
             most, why = _share_of(inside, len(values), f"lie there, all of {values[0]:g}", level)
             return Finding(most, f"{name}: {why}")
         lowest, highest = ends
-        said = f"{name}: mean {shown(lowest, highest)}"
+        said = f"{name}: mean {shown(lowest, highest, level)}"
         if self.low <= lowest and highest <= self.high:
             return Finding(True, said)
         return Finding(False if highest < self.low or lowest > self.high else None, said)
@@ -320,5 +318,5 @@ def _share_that_fails(cell: Cell, level: float) -> Finding:
 def _share_of(those: int, runs: int, did: str, level: float) -> Finding:
     """Whether more than half of all runs do what so many did."""
     share = exact.share(those, runs, level)
-    why = f"{those} of {runs} runs {did}, a share of {shown(share.low, share.high)}"
+    why = f"{those} of {runs} runs {did}, a share of {shown(share.low, share.high, level)}"
     return Finding(share.most, f"{why}; at least {share.enough} seeds are needed" if runs < share.enough else why)

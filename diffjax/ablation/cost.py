@@ -9,7 +9,7 @@ from typing import Any
 from diffjax.errors import UserError
 from diffjax.writer import read_json, read_lines
 
-QUIET = 1.1  # threads for each core: as many as there are, and some that hardly count
+QUIET = 1.25  # threads for each core: trainings that have a core each, and nothing beside them, show up to 1.2
 
 
 def cost_of(workdir: Path) -> dict[str, dict[str, Any]]:

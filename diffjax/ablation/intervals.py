@@ -12,6 +12,7 @@ from scipy import stats
 
 from diffjax.ablation.cells import Cell
 
+LEVEL = 0.05  # of intervals and tests: 95 %
 ALIKE = 1e-9  # of the numbers' size: less of a spread is rounding
 Interval = tuple[float, float]
 
@@ -64,5 +65,6 @@ def side(lowest: float, highest: float) -> bool | None:
     return False if highest < 0 else None
 
 
-def shown(lowest: float, highest: float) -> str:
-    return f"{lowest:.4g} .. {highest:.4g}"
+def shown(lowest: float, highest: float, level: float = LEVEL) -> str:
+    """An interval in words; its confidence where that is not the usual 95 %, as where several decide together."""
+    return f"{lowest:.4g} .. {highest:.4g}" + ("" if level == LEVEL else f" at {100 * (1 - level):.3g} %")

@@ -150,6 +150,9 @@ def test_a_contradiction_among_many_is_held_to_a_stricter_level():
     assert lone.decide(of).holds is False
     many = All((lone, *(Less("FID", at(0, 20), at(1, 20)) for _ in range(19))))
     assert many.decide(of).holds is None
+    found = All((Less("FID", at(1, 20), at(0, 20)), lone)).decide(of)
+    low, high = stats.ttest_rel(one, other).confidence_interval(0.975)
+    assert found.holds is False and f"second - first {low:.4g} .. {high:.4g} at 97.5 % (paired)" in found.why
 
 
 def test_one_of_several_is_enough_for_any():

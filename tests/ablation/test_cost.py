@@ -33,7 +33,12 @@ def test_training_time_is_that_of_the_logged_speeds_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize(
     ("loads", "said"),
-    [((0.5, 1.0, 3.0), "no more than there are cores"), ((1.0, 2.2, 2.4), "2.2 for each core"), ((), "not known")],
+    [
+        ((0.5, 1.2, 3.0), "no more than there are cores"),
+        ((1.3,), "1.3 for each core"),
+        ((1.0, 2.2, 2.4), "2.2 for each core"),
+        ((), "not known"),
+    ],
 )
 def test_speeds_of_a_crowded_machine_are_compared_with_no_others(loads, said, tmp_path):
     lines = [{"images": 100 * i, "images_per_second": 10.0, "load": load} for i, load in enumerate(loads, 1)]
