@@ -2,11 +2,11 @@
 
 Variants: R3GAN's table of losses (Huang et al. 2024, table 1), "rpgan_r1_r2" (the default), "rpgan_r1", "gan_r1_r2",
 "gan_r1", each also as "small_..." (14x14, a narrow network, a smaller batch and a shorter run: 20 minutes on one core)
-and as "digits_..." (stacks of 8x8 digits), with networks, batches, lengths and gamma of ours; and "pac1" to "pac4": our
-DCGAN on PacGAN's images, batches and 50 epochs (Lin et al. 2018), not its networks, z or turns, so no comparison with
-its table, also as "digits_pac1" to "digits_pac4": narrow, and a tenth as long. The classifier that counts is trained
-first, on the same single digits: `train --config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (for "small_"
-mnist14, for "digits_" digits).
+and as "digits_..." (stacks of 8x8 digits), with networks, batches, lengths and gamma of ours; as "published_..." those
+of the paper's own run on Stacked MNIST (its table 9); and "pac1" to "pac4": our DCGAN on PacGAN's images, batches and
+50 epochs (Lin et al. 2018), not its networks, z or turns, so no comparison with its table, also as "digits_pac1" to
+"digits_pac4": narrow, and a tenth as long. The classifier that counts is trained first, on the same single digits:
+`train --config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (for "small_" mnist14, for "digits_" digits).
 """
 
 from configs import base
@@ -23,12 +23,18 @@ SIZES = {  # pixels (0: the digits' own), widths and batch of the networks, step
     "small_": ("mnist", 14, (32, 16), 64, 10_000, 1.0, "mnist14"),
     "digits_": ("digits", 0, (64, 48), 64, 10_000, 0.3, "digits"),
 }
+PUBLISHED = tuple(f"published_{loss}" for loss in TABLE)
 PACKED = tuple(f"{size}pac{m}" for size in ("", "digits_") for m in (1, 2, 3, 4))
 
 
 def get_config(variant="rpgan_r1_r2"):
-    base.check_variant(variant, (*(size + loss for size in SIZES for loss in TABLE), *PACKED))
-    c = pacgan(int(variant[-1]), variant.removesuffix(f"pac{variant[-1]}")) if variant in PACKED else r3gan(variant)
+    base.check_variant(variant, (*(size + loss for size in SIZES for loss in TABLE), *PUBLISHED, *PACKED))
+    if variant in PUBLISHED:
+        c = published(variant.removeprefix("published_"))
+    elif variant in PACKED:
+        c = pacgan(int(variant[-1]), variant.removesuffix(f"pac{variant[-1]}"))
+    else:
+        c = r3gan(variant)
     c.eval.update(metrics=("stacked_modes",), num=26_000, reference="heldout")
     return c
 
@@ -47,6 +53,22 @@ def r3gan(variant):
     c.optim.update(learning_rate=2e-4, b1=0.0, b2=0.99)
     c.ema.update(images=20_000.0, ramp=0.05)
     c.eval.classifier = f"runs/judge_{judge}"
+    return c
+
+
+def published(loss):
+    """Table 9's column: 32x32, two blocks of 768 channels at each side, 10 million images, 2 million of them burn-in.
+
+    Which networks table 1 has is not said but for "a small ResNet".
+    """
+    c = base.gan("r3gan_generator", "r3gan_discriminator", *TABLE[loss])
+    c.data = component("data", "stacked_mnist", base="mnist", size=32)
+    c.method.penalty.update(gamma=1.0, gamma_last=0.1, ramp_images=2_000_000.0)
+    c.train.update(steps=19_531, batch_size=512)
+    c.optim.update(learning_rate=2e-4, learning_rate_last=2e-4, b1=0.0, b2=0.9, b2_last=0.99)
+    c.optim.update(decay="cosine", decay_images=2_000_000.0)  # of b2 alone: the rate stays
+    c.ema.update(images=500_000.0, ramp=0.0, warmup=2_000_000.0)
+    c.eval.classifier = "runs/judge_mnist"
     return c
 
 

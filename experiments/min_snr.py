@@ -2,18 +2,20 @@
 
 The network says x0; its squared error is weighed by 1 ("constant"), by SNR (the error in eps), by max(SNR, 1) and by
 min(SNR, 5). Columns are shares of the training, all from one run at a constant rate, whose averaged weights are drawn
-from after so many of its images: 5/17 is the whole divided by 3.4, the factor by which the paper finds min-SNR to
-converge faster. Nothing else of it is published as a table that these budgets could stand beside. Gradients are not
+from after so many of its images: 5/17 is the whole divided by 3.4, by which the paper's network that says x0 comes to
+FID 10 sooner than under constant weights (figure 5, ImageNet 256 in latents) [A]. Its table 1 is of a UNet there after
+200,000 and 1,000,000 steps, with min-SNR-5 against its baseline: 7.99 and 4.28 against 25.93 and 8.33 where the network
+says x0, 7.32 and 4.14 against 8.55 and 4.21 where it says eps [1]; no column of ours is its like. Gradients are not
 clipped, which would cut those of one weighting more often than another's; the optimiser is indifferent to their size.
 """
 
-from diffjax.ablation import All, Axis, Budget, Claim, Less, Quantity, Table, decreases, least, setting, trained, vary
+from diffjax.ablation import Axis, Budget, Claim, Less, Quantity, Table, decreases, least, setting, trained, vary
 
 WEIGHTINGS = {"constant": "uniform", "SNR": "simple", "max-SNR": "truncated_snr", "min-SNR-5": "min_snr"}
 SHARES = ("1/17", "2/17", "5/17", "10/17", "17/17")
 
 PAPER = Table(
-    source="Hang et al. 2023, arXiv 2303.09556: 3.4 times faster [A], for which no table is at hand",
+    source="Hang et al. 2023, arXiv 2303.09556, figure 5, whose curves are published without numbers",
     rows=Axis.of("weighting", WEIGHTINGS),
     columns=Axis("share of training", SHARES),
     quantities=(Quantity("FID"),),
@@ -25,11 +27,11 @@ def at(weighting, share):
 
 
 CLAIMS = (
-    Claim("Min-SNR-5 is better than the other weightings at every stage of training",
-          least("FID", along="weighting", weighting="min-SNR-5")),
-    Claim("After the whole divided by 3.4, min-SNR-5 is better than any other after the whole",
-          All(tuple(Less("FID", at("min-SNR-5", "5/17"), at(other, "17/17"))
-                    for other in WEIGHTINGS if other != "min-SNR-5"))),
+    *(Claim(f"Min-SNR-5 is better than the other weightings {when} of the training",
+            least("FID", along="weighting", **at("min-SNR-5", share)))
+      for share, when in (("2/17", "after 2/17"), ("17/17", "at the end"))),
+    Claim("It is 3.4 times as fast as constant weights: better than they are at the end, after 5/17",
+          Less("FID", at("min-SNR-5", "5/17"), at("constant", "17/17"))),
     Claim("Every weighting gets better with training", decreases("FID", along="share of training")),
 )  # fmt: skip
 
@@ -64,7 +66,7 @@ BUDGETS = {
     ),
     "hour": Budget(
         "digits 8x8, 130,560 images of training; 719 samples, Frechet distance of pixels to 359 held-out digits",
-        grid("configs/cifar10_ddpm.py:digits", 60, 3, eval__num=719, optim__warmup=2_560.0),
+        grid("configs/cifar10_ddpm.py:digits", 60, 5, eval__num=719, optim__warmup=2_560.0),
         {"FID": "frechet_pixels"},
         hours=2,
     ),

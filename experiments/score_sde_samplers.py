@@ -1,12 +1,14 @@
 """Score SDE, Table 1: predictors, correctors and both, at N and 2N steps, all from one network for each SDE.
 
-P1000 and P2000 are predictors alone, PC1000 has one step of correction after each of 1,000 (Song et al. 2021), so that
-P2000 and PC1000 cost as much; C2000 is the corrector alone. The networks see N = 1,000 times in training (100 on
-digits, where the columns are 100 and 200 steps). At 2N steps half of the times are new to them: the table tells the
-network of these, between those it knows. "rounded" tells it the nearest one that it knows, as the paper's appendix does
-in its repetition for VP, which prints 3.10 to 3.11 for P2000 and so reverses what the table says of equal cost. A new
-time lies halfway: here half of them are rounded up and half down; how the appendix rounds is not known here. The
-networks of `day` and `paper` are NCSN++ and DDPM++, which the paper has at lower FIDs than any cell of this table.
+P1000 and P2000 are predictors alone, PC1000 has one corrector step at each of 1,000 noise levels, C2000 two at each and
+no predictor, so that P2000, PC1000 and C2000 cost the same (Song et al. 2021, appendix G). The networks see N = 1,000
+timesteps in training (100 on digits, where the columns have 100 and 200 steps), so that at 2N steps half of the
+timesteps are new to them. "rounded" is table 4: the network is told the next noisier one that it knows, floor(i / 2) at
+step i of 2N. In table 1 it is told i / 2, for VP half a step of N noisier than x_t; here it is told how noisy x_t is.
+
+The signal-to-noise ratio r of each sampler is the paper's choice, by FID, for N = 1,000 (table 5). How far a corrector
+moves goes with r^2 for each level, so on digits, with a tenth of the levels, VP's r = 0.01 corrects next to nothing.
+The networks of `day` and `paper` are NCSN++ and DDPM++, which the paper has at lower FIDs than any cell of this table.
 """
 
 from diffjax.ablation import All, Axis, Budget, Claim, Less, Quantity, Table, setting, trained, vary
@@ -15,30 +17,34 @@ PREDICTORS = ("ancestral", "reverse diffusion", "probability flow")
 ROWS = (
     *(f"VE {p}" for p in (*PREDICTORS, "none")),
     *(f"VP {p}" for p in (*PREDICTORS, "none")),
+    *(f"VE {p}, rounded" for p in PREDICTORS),
     *(f"VP {p}, rounded" for p in PREDICTORS),
 )
 COLUMNS = ("P1000", "P2000", "PC1000", "C2000")
 
 PAPER = Table(
-    source="Song et al. 2021, arXiv 2011.13456, table 1 and its repetition in the appendix, CIFAR-10, 50,000 samples",
+    source="Song et al. 2021, arXiv 2011.13456, tables 1 and 4, CIFAR-10, 50,000 samples, five times",
     rows=Axis("predictor", ROWS),
     columns=Axis("steps", COLUMNS),
     quantities=(
         Quantity(
             "FID",
-            mark="1",
+            mark="T",
             cells=(
-                (4.98, 4.88, 3.62, None),
-                (4.79, 4.74, 3.60, None),
-                (15.41, 10.54, 3.51, None),
-                (None, None, None, 20.43),
-                (3.24, 3.24, 3.21, None),
-                (3.21, 3.19, 3.18, None),
-                (3.59, 3.23, 3.06, None),
-                (None, None, None, 19.06),
-                (None, "3.10-3.11", None, None),  # the two of them; which has which is not known here
-                (None, "3.10-3.11", None, None),
-                (None, None, None, None),
+                ((4.98, 0.06), (4.88, 0.06), (3.62, 0.03), None),
+                ((4.79, 0.07), (4.74, 0.08), (3.60, 0.02), None),
+                ((15.41, 0.15), (10.54, 0.08), (3.51, 0.04), None),
+                (None, None, None, (20.43, 0.07)),
+                ((3.24, 0.02), (3.24, 0.02), (3.21, 0.02), None),
+                ((3.21, 0.02), (3.19, 0.02), (3.18, 0.01), None),
+                ((3.59, 0.04), (3.23, 0.03), (3.06, 0.03), None),
+                (None, None, None, (19.06, 0.06)),
+                (None, (4.92, 0.02), None, None),
+                (None, (4.72, 0.07), None, None),
+                (None, (12.87, 0.09), None, None),
+                (None, (3.11, 0.03), None, None),
+                (None, (3.10, 0.03), None, None),
+                (None, (3.25, 0.04), None, None),
             ),
         ),
     ),
@@ -59,7 +65,7 @@ CLAIMS = (
     Claim("A corrector helps every predictor, VP", corrected_is_better_than("P1000", "VP")),
     Claim("It helps more than twice the steps, at equal cost, VE", corrected_is_better_than("P2000", "VE")),
     Claim("It helps more than twice the steps, at equal cost, VP", corrected_is_better_than("P2000", "VP")),
-    Claim("With rounded times the last is reversed: twice the steps help more than a corrector (appendix)",
+    Claim("With rounded times the last is reversed for two of the predictors (ours: so says table 4)",
           All(tuple(Less("FID", at(f"VP {p}, rounded", "P2000"), at(f"VP {p}", "PC1000")) for p in PREDICTORS[:2]))),
     Claim("Correction alone is worse than any predictor with it, VE and VP",
           All(tuple(Less("FID", at(f"{kind} {p}", "PC1000"), at(f"{kind} none", "C2000"))
@@ -67,29 +73,38 @@ CLAIMS = (
 )  # fmt: skip
 
 
+SNR = {  # table 5's r, for N = 1,000
+    "VE": {"ancestral": 0.17, "reverse diffusion": 0.16, "probability flow": 0.17, "none": 0.22},
+    "VP": {"ancestral": 0.01, "reverse diffusion": 0.01, "probability flow": 0.04, "none": 0.27},
+}
+
+
 def samplers(kind, N):
     """Every cell of one SDE."""
-    snr = {"VE": 0.16, "VP": 0.01}[kind]  # the paper's r
     # Its ancestral sampler has the posterior's variance for VE, and beta for VP.
     predictors = {
         "ancestral": "ancestral" if kind == "VE" else "ancestral_large",
         "reverse diffusion": "reverse_diffusion",
         "probability flow": "probability_flow",
+        "none": "none",
     }
     columns = {"P1000": (N, 0), "P2000": (2 * N, 0), "PC1000": (N, 1)}
 
     def cells(predictor, columns):
-        sampler = {"sampler.name": "predictor_corrector", "sampler.predictor": predictor, "sampler.snr": snr}
+        sampler = {
+            "sampler.name": "predictor_corrector",
+            "sampler.predictor": predictors[predictor],
+            "sampler.snr": SNR[kind][predictor],
+        }
         return vary("steps", {
             label: sampler | {"sampler.steps": steps, "sampler.corrector_steps": corrected}
             for label, (steps, corrected) in columns.items()
         })  # fmt: skip
 
-    rows = {f"{kind} {p}": cells(name, columns) for p, name in predictors.items()}
-    rows[f"{kind} none"] = cells("none", {"C2000": (2 * N, 1)})
+    rows = {f"{kind} {p}": cells(p, columns) for p in PREDICTORS}
+    rows[f"{kind} none"] = cells("none", {"C2000": (N, 2)})
     told = setting(sampler__guidance__name="rounded", sampler__guidance__steps=N)
-    if kind == "VP":
-        rows |= {f"VP {p}, rounded": cells(name, {"P2000": (2 * N, 0)}) * told for p, name in predictors.items()}
+    rows |= {f"{kind} {p}, rounded": cells(p, {"P2000": (2 * N, 0)}) * told for p in PREDICTORS}
     return vary("predictor", rows)
 
 
@@ -101,7 +116,7 @@ def grid(size, N, seeds, metrics, num, reference, **keys):
     return (ve * samplers("VE", N) + vp * samplers("VP", N)) * measured
 
 
-PIXELS = (("frechet_pixels",), 359, "heldout")
+PIXELS = (("frechet_pixels",), 719, "heldout")
 TINY = {
     "method__network__channels": 16, "method__network__multipliers": (1,), "method__network__attention": (),
     "train__steps": 20, "train__batch_size": 32,
@@ -117,14 +132,14 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, N = 100, 128,000 images of training, 359 samples, Frechet distance of pixels to held-out digits",
-        grid("digits", 100, 3, *PIXELS, eval__batch_size=360),
+        "digits 8x8, N = 100, 128,000 images of training, 719 samples, Frechet distance of pixels to held-out digits",
+        grid("digits", 100, 5, *PIXELS, eval__batch_size=360),
         {"FID": "frechet_pixels"},
         hours=2,
     ),
     "day": Budget(
-        "CIFAR-10, N = 1,000, 50,000 steps of 128, 2,000 samples, FID to the training images",
-        grid("cifar10", 1_000, 1, ("fid",), 2_000, "train", train__steps=50_000),
+        "CIFAR-10, N = 1,000, 50,000 steps of 128, 10,000 samples, FID to the training images",
+        grid("cifar10", 1_000, 1, ("fid",), 10_000, "train", train__steps=50_000),
         {"FID": "fid"},
         hours=48,
     ),

@@ -31,9 +31,9 @@ CONFIGS = [
     "configs/gan_grid.py", "configs/gan_ring.py:pac2", "configs/gan_grid.py:paper_pac4", "configs/gan_digits.py",
     "configs/gan_mnist.py", "configs/ddgan_grid.py", "configs/gan_stacked_mnist.py",
     "configs/gan_stacked_mnist.py:small_gan_r1", "configs/gan_stacked_mnist.py:digits_rpgan_r1",
-    "configs/gan_stacked_mnist.py:pac2", "configs/gan_stacked_mnist.py:digits_pac3",
-    "configs/heartbeat.py", "configs/sohl_dickstein.py", "configs/shapes.py",
-    "configs/shapes.py:32_one", "configs/shapes.py:64_three", "configs/shapes.py:16_three_dit", "configs/gan_shapes.py",
+    "configs/gan_stacked_mnist.py:published_gan_r1", "configs/gan_stacked_mnist.py:pac2",
+    "configs/gan_stacked_mnist.py:digits_pac3", "configs/heartbeat.py", "configs/sohl_dickstein.py",
+    "configs/shapes.py", "configs/shapes.py:32_one", "configs/shapes.py:64_three", "configs/shapes.py:16_three_dit", "configs/gan_shapes.py",
 ]  # fmt: skip
 CONFIGS += [
     f"configs/{paper}.py:{size}{rest}"

@@ -32,10 +32,12 @@ class EdmAugment:
 
     with size 2^(0.2 a0), a turn by a1, aspect 2^(0.2 a2) along axes turned by a3, and a shift to the right and down by
     a4 and a5 eighths of the image's side; angles anticlockwise. Along turned axes the labels leave the sign of a2 open,
-    as the published ones do. x-flips are always drawn (half of all images), the others with probability p.
+    as the published ones do. x-flips are always drawn (half of all images), the others with probability p. Without
+    `mirror` there are none in x or y: digits and letters are others in a mirror.
     """
 
     p: float = 0.12  # CIFAR-10; FFHQ and AFHQ 0.15, appendix F.2; 0: nothing at all, x-flips included
+    mirror: bool = True
     labels: ClassVar[int] = 9
 
     def __post_init__(self):
@@ -49,7 +51,8 @@ class EdmAugment:
     def one(self, x: Image, key: Key[Array, ""]) -> tuple[Image, Float[Array, "9"]]:
         draws, p = Draws.of(key, DRAWS), self.p
         h, w, _ = x.shape
-        x_flip, y_flip = draws.integer("xflip", float(p > 0), 2), draws.integer("yflip", p, 2)
+        x_flip = draws.integer("xflip", float(p > 0 and self.mirror), 2)
+        y_flip = draws.integer("yflip", p if self.mirror else 0.0, 2)
         size = draws.normal("scale", p)[0]
         angle = jnp.pi * draws.uniform("rotate", p)[0]
         aspect = draws.normal("aniso", p)[0]

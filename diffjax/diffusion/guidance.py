@@ -189,10 +189,10 @@ def dynamic_threshold(
 def rounded(
     denoiser: Denoiser, null: Null, process: Process, *, steps: int = 1000, guidance: Guidance = none
 ) -> Denoiser:
-    """The network is told the nearest of the times 1/n .. 1, n = `steps`, and its eps is taken for that of t itself.
+    """The network is told the next of the times 1/n .. 1, n = `steps`, and its eps is taken for that of t itself.
 
-    What becomes of a network that was trained at n times alone when a sampler takes more steps: without this it is told
-    of times in between, which it has never seen (Song et al. 2021, table 1 and its repetition in the appendix).
+    For a network that was trained at n times alone, and a sampler of more steps: without this it is told of times in
+    between, which it has never seen (Song et al. 2021, appendix G: of 2n steps, step i has the level floor(i / 2)).
     """
     if steps < 1:
         raise UserError(f"sampler.guidance.steps: {steps} is not a number of times; at least 1")
@@ -200,7 +200,7 @@ def rounded(
     guided = guidance(denoiser, null, process)
 
     def predict(x_t, t, label):
-        known = jnp.clip(jnp.round(t * steps), 1, steps) / steps
+        known = jnp.clip(jnp.ceil(t * steps - 1e-3), 1, steps) / steps  # a time that is known, but for rounding, is it
         eps = process.eps(guided(x_t, known, label).x0, x_t, known)
         return Prediction((x_t - along(process.sigma(t), x_t) * eps) / along(process.alpha(t), x_t))
 

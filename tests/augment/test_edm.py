@@ -64,6 +64,15 @@ def test_p_0_is_the_identity():
     np.testing.assert_array_equal(labels, np.zeros((20, 9)))
 
 
+def test_without_a_mirror_nothing_is_flipped_and_all_else_is_as_with_one(x64):
+    x = images(24, dtype="float64")
+    _, labels = jax.jit(EdmAugment(p=0.7))(x, KEYS[:24])
+    y, without = jax.jit(EdmAugment(p=0.7, mirror=False))(x, KEYS[:24])
+    np.testing.assert_array_equal(without[:, :2], 0)
+    np.testing.assert_array_equal(without[:, 2:], labels[:, 2:])
+    assert np.any(np.asarray(labels[:, :2]) != 0, axis=0).all() and np.any(np.asarray(y) != np.asarray(x))
+
+
 def test_each_label_is_drawn_as_often_and_as_far_as_the_paper_says():
     n, p = 3000, 0.12
     _, labels = edm(images(n, 4), KEYS)

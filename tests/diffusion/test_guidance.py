@@ -100,12 +100,18 @@ def test_dynamic_thresholding_divides_by_the_percentile_where_it_is_above_one():
     np.testing.assert_allclose(held(x0, T).x0, [x0[0], [0.25, -1.0, 1.0, 0.5]])  # of the second the 2/3 quantile is 2
 
 
-def test_rounded_times_keep_the_networks_eps_of_the_nearest_time_and_change_nothing_at_the_times_themselves():
+def test_rounded_times_keep_the_networks_eps_of_the_next_known_time_and_change_nothing_at_the_times_themselves():
     process, exact = VPLinear(), mixture().denoiser(VPLinear())
     coarse = guidance.rounded(exact, NULL, process, steps=10)
     np.testing.assert_allclose(coarse(X, T, LABEL).x0, exact(X, T, LABEL).x0, rtol=1e-12)
-    between, nearest = jnp.asarray(0.33), jnp.asarray(0.3)
-    eps = process.eps(exact(X, nearest, LABEL).x0, X, nearest)
+    known, steps = jnp.arange(1, 11) / 10, jnp.arange(1, 21) / 20
+    told = jax.vmap(lambda t: process.eps(coarse(X, t, LABEL).x0, X, t))(steps)
+    np.testing.assert_allclose(told[1::2], told[::2], rtol=1e-9)  # floor(i / 2) at step i of 20
+    np.testing.assert_allclose(
+        told[1::2], jax.vmap(lambda t: process.eps(exact(X, t, LABEL).x0, X, t))(known), rtol=1e-9
+    )
+    between, following = jnp.asarray(0.33), jnp.asarray(0.4)
+    eps = process.eps(exact(X, following, LABEL).x0, X, following)
     found = coarse(X, between, LABEL).x0
     np.testing.assert_allclose(process.eps(found, X, between), eps, rtol=1e-9)
     assert np.abs(found - exact(X, between, LABEL).x0).max() > 0.01

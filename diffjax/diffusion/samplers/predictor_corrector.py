@@ -69,7 +69,7 @@ class PredictorCorrector(Sampler):
     steps: int = 1000
     predictor: str = "reverse_diffusion"  # one of PREDICTORS; "none": annealed Langevin dynamics alone
     corrector_steps: int = 1
-    snr: float = 0.16  # the paper's r for VE on CIFAR-10; 0.01 for VP
+    snr: float = 0.16  # the paper's r, table 5: 0.16 or 0.17 for VE on CIFAR-10; 0.01 for VP
     step_size: str = "norms"  # or "level": sigma in place of |noise| / |score|, which it is about in many dimensions
 
     def __post_init__(self):
