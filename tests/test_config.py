@@ -33,7 +33,8 @@ CONFIGS = [
     "configs/gan_stacked_mnist.py:small_gan_r1", "configs/gan_stacked_mnist.py:digits_rpgan_r1",
     "configs/gan_stacked_mnist.py:published_gan_r1", "configs/gan_stacked_mnist.py:pac2",
     "configs/gan_stacked_mnist.py:digits_pac3", "configs/heartbeat.py", "configs/sohl_dickstein.py",
-    "configs/shapes.py", "configs/shapes.py:32_one", "configs/shapes.py:64_three", "configs/shapes.py:16_three_dit", "configs/gan_shapes.py",
+    "configs/shapes.py", "configs/shapes.py:32_one", "configs/shapes.py:64_three",
+    "configs/shapes.py:16_three_dit", "configs/gan_shapes.py",
 ]  # fmt: skip
 CONFIGS += [
     f"configs/{paper}.py:{size}{rest}"
