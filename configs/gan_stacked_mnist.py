@@ -59,8 +59,8 @@ def r3gan(variant):
 def published(loss):
     """Table 9's column: 32x32, two blocks of 768 channels at each side, 10 million images, 2 million of them burn-in.
 
-    The networks have the 20.73 and 20.68 million parameters that it states. Which networks table 1 has is not said but for
-    "a small ResNet".
+    The networks have the 20.73 and 20.68 million parameters that it states. Of table 1's no more is said than "a small
+    ResNet".
     """
     c = base.gan("r3gan_generator", "r3gan_discriminator", *TABLE[loss])
     c.data = component("data", "stacked_mnist", base="mnist", size=32)
