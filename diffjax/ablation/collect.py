@@ -1,7 +1,6 @@
 """Cells from run directories: what each seed gave to a place is read, then the seeds of a place are put together."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,7 +114,8 @@ def made_by(code: Sequence[str], by: Sequence[str]) -> bool:
 def _of_one_code(parts: Sequence[Part]) -> list[Part]:
     """The seeds that one code made; of others it is said that they are not measured.
 
-    That is today's code, or where it has made none, the code that made most.
+    That is today's code, or where it has made none, the code that made most. A run that failed has the code of its
+    training alone, and goes with whatever measured others of the same training.
     """
     made = [part for part in parts if part.made]
     if all(part.today for part in made):
@@ -123,8 +123,8 @@ def _of_one_code(parts: Sequence[Part]) -> list[Part]:
     if any(part.today for part in made):
         kept = {part.seed for part in made if part.today}
     else:
-        most, _ = Counter(tuple(part.made["code"]) for part in made).most_common(1)[0]
-        kept = {part.seed for part in made if made_by(most, part.made["code"])}
+        alike = [{part.seed for part in made if made_by(one.made["code"], part.made["code"])} for one in made]
+        kept = max(alike, key=len)
     reason = "other code made it than the other seeds; --rerun-stale makes all alike"
     return [
         part if part.seed in kept or not part.made else Part(part.seed, part.run, "blocked", reason) for part in parts

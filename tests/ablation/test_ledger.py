@@ -2,6 +2,7 @@
 
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from diffjax.ablation.ledger import cells_of, keep, place_of
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
 from diffjax.errors import UserError
+from diffjax.measures import Score
 from diffjax.workdir import Hold
 from diffjax.writer import write_json
 from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
@@ -285,6 +287,37 @@ def test_a_run_that_failed_says_where_and_by_which_code(moons, tmp_path):  # noq
     assert not ledger.stale(cell, plan)
     plan[0].code = "newer"
     assert ledger.stale(cell, plan)
+
+
+@pytest.mark.parametrize("failed", [(0,), (1,), (0, 1)])
+def test_a_failed_run_of_older_code_stands_beside_what_was_measured_of_the_same_training(moons, tmp_path, failed):  # noqa: F811
+    """It has the code of its training alone, whichever seeds there are more of."""
+    path = Path(moons)
+    path.write_text(path.read_text().replace('"hour": budget(2)', '"hour": budget(3)'))
+    experiment, root = read(path), tmp_path / "runs"
+    plan = tasks(experiment.budget("hour"), root)
+    for task in plan:
+        left(task, root, failed=task.seed in failed, trained="old", measured="old too")
+    for cell in collect(experiment, experiment.budget("hour"), plan, root).cells:
+        assert set(cell.failed) == set(failed) and not cell.blocked and cell.complete
+        assert set(cell.values["distance"]) == {0, 1, 2} - set(failed)
+    left(plan[2], root, trained="older still", measured="old too")
+    for cell in collect(experiment, experiment.budget("hour"), plan, root).cells:
+        assert set(cell.blocked) == {2}, "of two codes the more"
+
+
+def left(task, root, failed=False, trained="", measured="", **scores):
+    """A run directory as a run leaves it: of one that failed nothing was measured."""
+    at = task.workdir(root)
+    write_json(at / "config.json", {"device": "1 x cpu", "cores": 2, "commit": "abc"})
+    write_json(at / "code.json", {"code": trained or task.code})
+    write_json(at / "result.json", {"status": "failed", "reason": "r"} if failed else {
+        "status": "finished", "seconds": 30.0})  # fmt: skip
+    for evaluation in () if failed else task.evaluations:
+        numbers = scores or {"energy_distance": 1.0 + task.seed}
+        metrics = [Score(name, value, None, f"<{name}>", {"n": 1})._asdict() for name, value in numbers.items()]
+        made = {"device": "1 x cpu", "commit": "abc", "code": measured or evaluation.code}
+        write_json(evaluation.path(at), {"metrics": metrics, "provenance": made})
 
 
 def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch):
