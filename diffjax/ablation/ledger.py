@@ -12,7 +12,7 @@ in one cell.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from diffjax.workdir import Hold
 from diffjax.writer import write_json
 
 SMOKE = "minute"  # the budget that is never kept
-PATIENCE = 60.0  # seconds for another process to write its cells, which takes one
+PATIENCE = 60.0  # seconds for another process to write its cells and its pictures, which takes a few
 
 
 def place_of(experiment: Experiment) -> Path:
@@ -36,9 +36,16 @@ def place_of(experiment: Experiment) -> Path:
     return experiment.path.parent / "results" / f"{experiment.name}.json"
 
 
-def keep(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> Path | None:
+def keep(
+    experiment: Experiment,
+    name: str,
+    cells: Cells,
+    plan: Sequence[Task],
+    beside: Callable[[Sequence[Cell]], None] = lambda kept: None,
+) -> Path | None:
     """Writes the cells of a budget down, where they are more than what is there. None for a smoke test, or no run.
 
+    `beside` keeps what belongs to the cells that the ledger then has, of all budgets, before another process may write.
     Raises UserError where another process has the ledger in hand and keeps it.
     """
     if name == SMOKE or all(cell.status == "not run" for cell in cells.cells):
@@ -47,6 +54,8 @@ def keep(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) 
     try:
         with Hold(path.parent, PATIENCE):
             _merge(experiment, name, cells, plan, path)
+            there = [cells_of(experiment, budget) for budget in experiment.budgets]
+            beside([cell for of in there if of for cell in of.cells])
     except Taken as error:
         said = error.about("--workdir: ", "ledger: ")
         raise UserError(f"{said}; nothing was kept, do it again") from error

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import launch
-from diffjax.ablation import ledger
+from diffjax.ablation import ledger, thumbnails
 from diffjax.ablation.ablate import ablate, finish
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.collect import collect
@@ -16,7 +16,7 @@ from diffjax.ablation.experiment import read
 from diffjax.ablation.ledger import cells_of, keep, place_of
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
-from diffjax.errors import UserError
+from diffjax.errors import Taken, UserError
 from diffjax.measures import Score
 from diffjax.workdir import Hold
 from diffjax.writer import write_json
@@ -336,3 +336,24 @@ def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch)
             keep(experiment, "hour", cells, plan)
     writing.join(30)
     assert [cell.status for cell in kept(squares)] == ["done", "done"]
+
+
+def test_pictures_are_kept_before_another_process_may_write_and_know_the_cells_of_all_budgets(
+    squares, tmp_path, monkeypatch
+):
+    """One that had read the ledger before would remove the pictures of cells that came since."""
+    squares.write_text(f"{COMPUTED}BUDGETS['day'] = Budget('', computed(square, 1) * vary('x', {{1: {{'x': 1}}}}), "
+                       "{'square': 'value'}, 1)\n")  # fmt: skip
+    run(squares, tmp_path / "runs")
+    known = []
+
+    def keep_pictures(experiment, plan, root, kept):
+        with pytest.raises(Taken), Hold(place_of(experiment).parent):
+            pass
+        known.extend(run for cell in kept for run in cell.runs.values())
+
+    monkeypatch.setattr(thumbnails, "keep", keep_pictures)
+    experiment, root = read(squares), tmp_path / "runs"
+    plans = [tasks(experiment.budget(budget), root) for budget in ("hour", "day")]
+    finish(experiment, "day", plans[1], root)
+    assert set(known) == {task.id for plan in plans for task in plan}
