@@ -100,7 +100,7 @@ def _better(old: Cell, new: Cell, plan: Sequence[Task]) -> Cell:
 
 def _alike(one: Cell, other: Cell) -> bool:
     """Whether their seeds may stand in one cell."""
-    shared = [name for name in one.values if name in other.values]
+    shared = [name for name in one.protocols if name in other.protocols]
     differing = any(differences(one.protocols[name], other.protocols[name]) for name in shared)
     return not (differing or one.refused or other.refused)
 
@@ -113,15 +113,18 @@ def _joined(old: Cell, new: Cell) -> Cell:
         whole = {seed: value for seed, value in theirs.items() if seed in kept} | dict(ours)
         return {seed: whole[seed] for seed in new.runs if seed in whole}
 
-    names = {**new.values, **old.values}
-    values = {name: both(old.values.get(name, {}), new.values.get(name, {})) for name in names}
-    values = {name: of for name, of in values.items() if of}
+    def each(theirs: Mapping[str, Mapping[int, Any]], ours: Mapping[str, Mapping[int, Any]]) -> dict[str, dict]:
+        whole = {name: both(theirs.get(name, {}), ours.get(name, {})) for name in {**ours, **theirs}}
+        return {name: of for name, of in whole.items() if of}
+
+    values, undefined = each(old.values, new.values), each(old.undefined, new.undefined)
     return Cell(
         new.where,
         new.runs,
         values,
-        {name: {**old.protocols, **new.protocols}[name] for name in values},
+        {name: how for name, how in {**old.protocols, **new.protocols}.items() if name in {**values, **undefined}},
         failed=both(old.failed, new.failed),
+        undefined=undefined,
         blocked={seed: why for seed, why in new.blocked.items() if seed not in kept},
         provenance=both(old.provenance, new.provenance),
     )
@@ -208,21 +211,24 @@ def _content(experiment: Experiment) -> dict[str, Any]:
 
 
 def _json(cell: Cell) -> dict[str, Any]:
-    quantities = {
-        name: {
-            "mean": cell.mean(name),
-            "sd": cell.sd(name),
-            "n": len(values),
-            "values": _by_text(values),
-            "protocol": cell.protocols[name],
-        }
-        for name, values in cell.values.items()
-    }
+    quantities = {name: _quantity(cell, name) for name in cell.protocols}
     quantities |= {name: {"refused": why} for name, why in cell.refused.items()}
     seeds = {"failed": _by_text(cell.failed), "blocked": _by_text(cell.blocked)}
     more = {name: value for name, value in {**seeds, "now": cell.now}.items() if value}
     return {"where": dict(cell.where), "status": cell.status, "reason": cell.reason, "runs": _by_text(cell.runs),
             "quantities": quantities, "provenance": _compact(cell.provenance)} | more  # fmt: skip
+
+
+def _quantity(cell: Cell, name: str) -> dict[str, Any]:
+    """Its numbers, of which there may be none, and under "undefined" why seeds whose run did not fail have none."""
+    values, undefined = cell.values.get(name, {}), cell.undefined.get(name, {})
+    return {
+        "mean": cell.mean(name) if values else None,
+        "sd": cell.sd(name) if values else None,
+        "n": len(values),
+        "values": _by_text(values),
+        "protocol": cell.protocols[name],
+    } | ({"undefined": _by_text(undefined)} if undefined else {})
 
 
 def published(paper: Table, where: Where) -> dict[str, dict[str, Any]]:
@@ -245,7 +251,8 @@ def _parsed(cell: dict[str, Any]) -> Cell:
     return Cell(
         cell["where"],
         _by_seed(cell["runs"]),
-        values={name: _by_seed(of["values"]) for name, of in quantities.items()},
+        values={name: _by_seed(of["values"]) for name, of in quantities.items() if of["values"]},
+        undefined={name: _by_seed(of["undefined"]) for name, of in quantities.items() if of.get("undefined")},
         protocols={name: of["protocol"] for name, of in quantities.items()},
         refused={name: of["refused"] for name, of in cell["quantities"].items() if "refused" in of},
         failed=_by_seed(cell.get("failed", {})),
