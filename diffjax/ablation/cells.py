@@ -26,7 +26,8 @@ class Cell:
     undefined: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # quantity -> seed -> why it is no number
     blocked: Mapping[int, str] = field(default_factory=dict)  # seed -> why it was not measured
     provenance: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # seed -> commit, device, command, ...
-    now: str = ""  # of a cell that older code made: how far the one has come that will replace it
+    measures: Mapping[str, str] = field(default_factory=dict)  # quantity -> the score that stood for it then
+    now: str = ""  # of a cell that another will replace: how far that one has come
 
     @property
     def finished(self) -> set[int]:
@@ -74,6 +75,10 @@ class Cell:
     def failing(self, quantity: str) -> dict[int, str]:
         """The seeds that have no number of a quantity, as their run failed or gave none, and why."""
         return {**self.failed, **self.undefined.get(quantity, {})}
+
+    def lacking(self, quantity: str) -> list[int]:
+        """The seeds whose outcome is known, and not of this quantity."""
+        return sorted(self.finished - {*self.values.get(quantity, {}), *self.failing(quantity)})
 
     def shares_runs(self, other: "Cell") -> bool:
         """Whether both were measured on the same trained networks, seed by seed."""

@@ -273,8 +273,9 @@ def _not_comparable(quantity: str, *cells: Cell) -> str:
             return cell.reason
         if quantity in cell.refused:
             return f"refused: {cell.refused[quantity]}"
-        if quantity not in cell.values and len(cell.failing(quantity)) < len(cell.runs):
-            return f"this budget does not measure {quantity}"
+        if lacking := cell.lacking(quantity):
+            some = quantity in {*cell.values, *cell.undefined}
+            return f"seed {lacking[0]} has no {quantity}" if some else f"this budget does not measure {quantity}"
     first, *others = [cell.protocols[quantity] for cell in cells if quantity in cell.protocols] or [{}]
     differing = [line for other in others for line in differences(first, other)]
     return f"measured under different protocols, {', '.join(differing)}" if differing else ""

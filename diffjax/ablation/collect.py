@@ -166,4 +166,5 @@ def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) 
         undefined={quantity: unknown for quantity, unknown in undefined.items() if unknown},
         blocked={part.seed: part.reason for part in parts if part.status == "blocked"},
         provenance={part.seed: part.made for part in parts if part.made},
+        measures=dict(measures),
     )

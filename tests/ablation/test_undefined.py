@@ -87,7 +87,8 @@ def test_a_quantity_of_which_no_seed_has_a_number_is_failed_and_compared_with_ot
     found = Less("KL", R1, GAN).decide(Cells(read(games).paper, [gan, r1]))
     assert "0 of 4 runs failed against 4 of 4, p = 0.12 by signs; at least 6 seeds" in found.why
     running = run(games, tmp_path / "fewer", 2).cells[0]
-    assert (running.status, text_of(running, "KL", ())) == ("running", "running")
+    plan = tasks(read(games).budget("hour"), tmp_path)
+    assert running.status == text_of(running, "KL", plan) == "running"
 
 
 def test_a_seed_of_which_nothing_is_a_number_failed(games, tmp_path):
