@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from diffjax.ablation import ledger, local, slurm, thumbnails
@@ -111,10 +112,7 @@ def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) 
     found, known = mistakes(task.workdir(root) for task in plan), ledger.cells_of(experiment, name)
     if found and not any(cell.finished for cell in (*cells.cells, *(known.cells if known else ()))):
         raise UserError(found[0])
-    kept = ledger.keep(experiment, name, cells, plan)
-    if kept:
-        there = [ledger.cells_of(experiment, budget) for budget in experiment.budgets]
-        thumbnails.keep(experiment, plan, root, [cell for of in there if of for cell in of.cells])
+    kept = ledger.keep(experiment, name, cells, plan, partial(thumbnails.keep, experiment, plan, root))
     print(markdown(experiment, name, ledger.cells_of(experiment, name) or cells, plan))
     if kept:
         aside(f"kept in {kept}")

@@ -13,7 +13,8 @@ class Cell:
     """One place: the values of its quantities by seed, and the runs they came from; of a budget without it no runs.
 
     A seed is finished when it was measured, or when its run failed. One that needs a run that failed (a judge) never
-    is: it says nothing of its place.
+    is: it says nothing of its place. A run that failed has no number at all; one that did not may lack those of some
+    quantities, as of a divergence that is infinite, and has the others.
     """
 
     where: Where
@@ -22,9 +23,11 @@ class Cell:
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # quantity -> how it was measured
     refused: Mapping[str, str] = field(default_factory=dict)  # quantity -> why its seeds have no mean
     failed: Mapping[int, str] = field(default_factory=dict)  # seed -> why its run failed
+    undefined: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # quantity -> seed -> why it is no number
     blocked: Mapping[int, str] = field(default_factory=dict)  # seed -> why it was not measured
     provenance: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # seed -> commit, device, command, ...
-    now: str = ""  # of a cell that older code made: how far the one has come that will replace it
+    measures: Mapping[str, str] = field(default_factory=dict)  # quantity -> the score that stood for it then
+    now: str = ""  # of a cell that another will replace: how far that one has come
 
     @property
     def finished(self) -> set[int]:
@@ -42,9 +45,10 @@ class Cell:
         """ "not run", "running" (some seeds are finished), "done", "failed" or "part failed"."""
         if {*self.finished, *self.blocked} != set(self.runs) or not self.runs:
             return "running" if self.finished else "not run"
-        if self.finished == set(self.failed):
+        without = {*self.failed, *(seed for of in self.undefined.values() for seed in of)}
+        if self.finished == without and not (self.values or self.refused):
             return "failed"
-        return "part failed" if self.failed or self.blocked else "done"
+        return "part failed" if without or self.blocked else "done"
 
     @property
     def reason(self) -> str:
@@ -64,7 +68,17 @@ class Cell:
             return f"failed: {self.failed[seed]}"
         if seed in self.blocked:
             return f"not measured: {self.blocked[seed]}"
-        return "" if seed in self.finished else "not run"
+        if seed not in self.finished:
+            return "not run"
+        return "; ".join(f"gave no {quantity}: {of[seed]}" for quantity, of in self.undefined.items() if seed in of)
+
+    def failing(self, quantity: str) -> dict[int, str]:
+        """The seeds that have no number of a quantity, as their run failed or gave none, and why."""
+        return {**self.failed, **self.undefined.get(quantity, {})}
+
+    def lacking(self, quantity: str) -> list[int]:
+        """The seeds whose outcome is known, and not of this quantity."""
+        return sorted(self.finished - {*self.values.get(quantity, {}), *self.failing(quantity)})
 
     def shares_runs(self, other: "Cell") -> bool:
         """Whether both were measured on the same trained networks, seed by seed."""

@@ -8,8 +8,9 @@ does, Bonferroni's); a claim that one of several holds the other way round. Ever
 whatever was measured once.
 
 Where there is no interval an exact test decides, at the same level. A run that failed counts: it is worse than any that
-did not, whatever the quantity, and ranks (of the same networks: signs) tell two places apart. Ranks and signs also
-decide where all seeds of a place give the same number, whose spread then is not known. Whether such a place lies within
+did not, whatever the quantity, and ranks (of the same networks: signs) tell two places apart; so does one that gave no
+finite number of a quantity, in that quantity. Ranks and signs also decide where all seeds of a place give the same
+number, whose spread then is not known. Whether such a place lies within
 bounds, which then is said of its median, and whether a place fails, is decided by the exact interval of the share of
 its runs that do, against one half.
 """
@@ -151,7 +152,7 @@ class Less(Statement):
         low, high = cells.at(self.low), cells.at(self.high)
         if reason := _not_comparable(self.quantity, low, high):
             return Finding(None, f"{name}: {reason}")
-        if low.failed or high.failed:
+        if low.failing(self.quantity) or high.failing(self.quantity):
             holds, why = _less_where_runs_fail(self.quantity, low, high, cells.better(self.quantity), level)
             return Finding(holds, f"{name}: {why}")
         if min(len(low.runs), len(high.runs)) < 2:
@@ -189,8 +190,8 @@ class Near(Statement):
         one, other = cells.at(self.one), cells.at(self.other)
         if reason := _not_comparable(self.quantity, one, other):
             return Finding(None, f"{name}: {reason}")
-        if one.failed or other.failed:
-            return Finding(None, f"{name}: {'; '.join(cell.reason for cell in (one, other) if cell.failed)}")
+        if failing := [cell.reason for cell in (one, other) if cell.failing(self.quantity)]:
+            return Finding(None, f"{name}: {'; '.join(failing)}")
         margin = math.copysign(self.share, other.mean(self.quantity))
         above = intervals.of_difference(self.quantity, other, one, level, of_low=1 - margin)
         below = intervals.of_difference(self.quantity, other, one, level, of_low=1 + margin)
@@ -225,8 +226,8 @@ class Within(Statement):
         name = f"{self.quantity} at {named(self.where)} {self._bounds()}"
         if reason := _not_comparable(self.quantity, cell):
             return Finding(None, f"{name}: {reason}")
-        if cell.failed:
-            most_fail, why = _share_that_fails(cell, level)
+        if failing := cell.failing(self.quantity):
+            most_fail, why = _share_of(len(failing), len(cell.runs), "failed", level)
             return Finding(False if most_fail else None, f"{name}: {why}")
         values = list(cell.values[self.quantity].values())
         if len(values) < 2:
@@ -250,7 +251,7 @@ class Within(Statement):
 
 @dataclass(frozen=True)
 class Fails(Statement):
-    """Runs of a place fail, more often than not."""
+    """Runs of a place fail, more often than not: as a whole, and not in one of several quantities."""
 
     where: Where
 
@@ -261,7 +262,7 @@ class Fails(Statement):
         cell = cells.at(self.where)
         if not cell.complete:
             return Finding(None, f"{named(self.where)}: {cell.reason}")
-        holds, why = _share_that_fails(cell, level)
+        holds, why = _share_of(len(cell.failed), len(cell.runs), "failed", level)
         return Finding(holds, f"{named(self.where)}: {why}")
 
 
@@ -272,9 +273,10 @@ def _not_comparable(quantity: str, *cells: Cell) -> str:
             return cell.reason
         if quantity in cell.refused:
             return f"refused: {cell.refused[quantity]}"
-        if quantity not in cell.values and len(cell.failed) < len(cell.runs):
-            return f"this budget does not measure {quantity}"
-    first, *others = [cell.protocols[quantity] for cell in cells if quantity in cell.values] or [{}]
+        if lacking := cell.lacking(quantity):
+            some = quantity in {*cell.values, *cell.undefined}
+            return f"seed {lacking[0]} has no {quantity}" if some else f"this budget does not measure {quantity}"
+    first, *others = [cell.protocols[quantity] for cell in cells if quantity in cell.protocols] or [{}]
     differing = [line for other in others for line in differences(first, other)]
     return f"measured under different protocols, {', '.join(differing)}" if differing else ""
 
@@ -284,7 +286,8 @@ def _not_comparable(quantity: str, *cells: Cell) -> str:
 
 def _less_where_runs_fail(quantity: str, low: Cell, high: Cell, better: str, level: float) -> Finding:
     """Whether it is less at `low`; a run that failed is worse than all that did not, and as bad as another."""
-    counts = f"{len(low.failed)} of {len(low.runs)} runs failed against {len(high.failed)} of {len(high.runs)}"
+    failed, against = (f"{len(cell.failing(quantity))} of {len(cell.runs)}" for cell in (low, high))
+    counts = f"{failed} runs failed against {against}"
     if not better:
         return Finding(None, f"{counts}; neither less nor more of it is better")
     return _by_exact_test(quantity, low, high, math.inf if better == "less" else -math.inf, counts, level)
@@ -300,19 +303,14 @@ def _less_without_spread(quantity: str, low: Cell, high: Cell, level: float) -> 
 
 def _by_exact_test(quantity: str, low: Cell, high: Cell, failed: float, said: str, level: float) -> Finding:
     """Whether it is less at `low`, by signs or ranks, where a run that failed counts as this number."""
-    first, second = ([cell.values.get(quantity, {}).get(seed, failed) for seed in sorted(cell.runs)]
-                     for cell in (low, high))  # fmt: skip
+    first, second = ([failed if seed in cell.failing(quantity) else cell.values[quantity][seed]
+                      for seed in sorted(cell.runs)] for cell in (low, high))  # fmt: skip
     tested = (exact.signs if low.shares_runs(high) else exact.ranks)(first, second, level)
     why = f"{said}, p = {tested.p:.2g} by {tested.name}"
     if tested.p <= level:
         return Finding(tested.less, why)
     few = min(len(first), len(second)) < tested.enough
     return Finding(None, f"{why}; at least {tested.enough} seeds of each are needed" if few else why)
-
-
-def _share_that_fails(cell: Cell, level: float) -> Finding:
-    """Whether more than half of all runs of a place fail."""
-    return _share_of(len(cell.failed), len(cell.runs), "failed", level)
 
 
 def _share_of(those: int, runs: int, did: str, level: float) -> Finding:

@@ -80,10 +80,11 @@ def _origin(values: Sequence[Any], quantity: Quantity) -> str:
 def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:
     """Our cell: the mean and spread over its seeds, whose number is said where it is not the usual one.
 
-    What else is to be known of it stands in brackets: how many runs failed, whose mean it then is not; that older code
-    made it, and how far the new one has come. Nothing where there is no cell, or where it does not measure this.
+    What else is to be known of it stands in brackets: how many runs failed, or gave no number of this, whose mean it
+    then is not; that older code made it, and how far the new one has come. Nothing where there is no cell, or where it
+    does not measure this.
     """
-    measured_here = {*cell.values, *cell.refused}
+    measured_here = {*cell.values, *cell.undefined, *cell.refused}
     if not cell.runs or (quantity not in measured_here and (measured_here or cell.status == "done")):
         return ""
     marks = ["stale"] if stale(cell, plan) else []
@@ -91,13 +92,13 @@ def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> 
     if quantity in cell.refused:
         return _marked("refused", marks)
     if quantity not in cell.values:
-        return _marked(cell.status, marks)
+        return _marked(cell.status.removeprefix("part "), marks)
     values = cell.values[quantity]
     if cell.status == "running":
         number = [f"{len(cell.finished)} of {len(cell.runs)} seeds so far"]
     else:
         number = [f"n = {len(values)}"] if len(values) != usual else []
-    failed = [f"{len(cell.failed)} of {len(cell.runs)} failed"] if cell.failed else []
+    failed = [f"{len(failing)} of {len(cell.runs)} failed"] if (failing := cell.failing(quantity)) else []
     return _marked(measured(cell.mean(quantity), cell.sd(quantity)), number + failed + marks)
 
 

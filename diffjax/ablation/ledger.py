@@ -5,14 +5,15 @@ and one that was not run are values of it, never gaps. What was published there 
 holds everything that a report and the claims need, so that nobody needs the runs to read it.
 
 Nothing that it has is lost to runs that have less. Seeds of the same code, measured alike, come together from wherever
-they were run; where they were measured otherwise, the cell that has more of them stays. One that older code made stays,
-marked stale, until all seeds that are planned were done again, and goes as a whole then: seeds of two codes never stand
-in one cell.
+they were run; where they were measured otherwise, the cell stays that has more of them, and of as many more quantities.
+One that older code made stays, marked stale, until all seeds that are planned were done again, and goes as a whole
+then: seeds of two codes never stand in one cell. So does one that has a quantity by another score than today's budget,
+or was kept before there was one: what it has of that is not shown, and not lost.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from diffjax.workdir import Hold
 from diffjax.writer import write_json
 
 SMOKE = "minute"  # the budget that is never kept
-PATIENCE = 60.0  # seconds for another process to write its cells, which takes one
+PATIENCE = 60.0  # seconds for another process to write its cells and its pictures, which takes a few
 
 
 def place_of(experiment: Experiment) -> Path:
@@ -36,9 +37,16 @@ def place_of(experiment: Experiment) -> Path:
     return experiment.path.parent / "results" / f"{experiment.name}.json"
 
 
-def keep(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> Path | None:
+def keep(
+    experiment: Experiment,
+    name: str,
+    cells: Cells,
+    plan: Sequence[Task],
+    beside: Callable[[Sequence[Cell]], None] = lambda kept: None,
+) -> Path | None:
     """Writes the cells of a budget down, where they are more than what is there. None for a smoke test, or no run.
 
+    `beside` keeps what belongs to the cells that the ledger then has, of all budgets, before another process may write.
     Raises UserError where another process has the ledger in hand and keeps it.
     """
     if name == SMOKE or all(cell.status == "not run" for cell in cells.cells):
@@ -47,6 +55,8 @@ def keep(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) 
     try:
         with Hold(path.parent, PATIENCE):
             _merge(experiment, name, cells, plan, path)
+            there = [cells_of(experiment, budget) for budget in experiment.budgets]
+            beside([cell for of in there if of for cell in of.cells])
     except Taken as error:
         said = error.about("--workdir: ", "ledger: ")
         raise UserError(f"{said}; nothing was kept, do it again") from error
@@ -55,17 +65,17 @@ def keep(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) 
 
 def _merge(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], path: Path) -> None:
     content = _content(experiment)
-    before = cells_of(experiment, name) or Cells(experiment.paper, ())
+    before, budget = _kept(experiment, name), experiment.budget(name)
     whole = Cells(cells.table, [_better(before.at(cell.where), cell, plan) for cell in cells.cells])
     places = [whole.at(place) for place in experiment.paper.places()]
-    budget = experiment.budget(name)
+    shown = Cells(cells.table, [_shown(cell, budget.measures) for cell in whole.cells])
     content["source"] = experiment.paper.source
     content["budgets"][name] = {
         "what": budget.what,
         "measures": dict(budget.measures),
-        "claims": [claim.verdict(whole)._asdict() for claim in experiment.claims],
+        "claims": [claim.verdict(shown)._asdict() for claim in experiment.claims],
         "cells": [
-            _json(cell) | {"published": beside}
+            _json(cell, budget.measures) | {"published": beside}
             for cell in places
             if (beside := published(experiment.paper, cell.where)) or cell.runs
         ],
@@ -77,7 +87,7 @@ def _better(old: Cell, new: Cell, plan: Sequence[Task]) -> Cell:
     """Which of two cells of a place is kept."""
     if not old.finished:
         return new
-    if stale(old, plan) and not stale(new, plan):
+    if (stale(old, plan) or _otherwise(old, new.measures)) and not stale(new, plan):
         if new.complete:
             return new
         now = f"{len(new.finished)} of {len(new.runs)} seeds done again" if new.finished else old.now
@@ -86,49 +96,93 @@ def _better(old: Cell, new: Cell, plan: Sequence[Task]) -> Cell:
         return old
     if not stale(new, plan) and _alike(old, new):
         return _joined(old, new)
-    return new if len(new.finished) >= len(old.finished) else old
+    more = [(len(cell.finished), len(cell.protocols)) for cell in (old, new)]  # seeds, and quantities with an outcome
+    return new if more[1] >= more[0] else old
+
+
+def _otherwise(cell: Cell, measures: Mapping[str, str]) -> dict[str, str]:
+    """The quantities that a cell has by other scores than these, or had none for yet, and what it has instead."""
+    found = {}
+    for quantity, score in measures.items():
+        before = cell.measures.get(quantity)
+        if before is None and cell.lacking(quantity):
+            found[quantity] = f"no {score} yet: the cell was kept before the budget had one for it"
+        if before not in (None, score) and quantity in {*cell.protocols, *cell.refused}:
+            found[quantity] = f"no {score} yet: what the ledger has is {before}"
+    return found
+
+
+def _shown(cell: Cell, measures: Mapping[str, str]) -> Cell:
+    """What a cell has of these quantities, by these scores; one that it has otherwise, or not of all seeds, is refused.
+
+    It is kept all the same: runs that have more make it whole.
+    """
+    refused = {
+        quantity: f"no {score} of seed {', '.join(map(str, cell.lacking(quantity)))}, which others have"
+        for quantity, score in measures.items()
+        if quantity in cell.protocols and cell.lacking(quantity)
+    } | _otherwise(cell, measures)
+
+    def whole(of: Mapping[str, Any]) -> dict[str, Any]:
+        return {quantity: value for quantity, value in of.items() if quantity in measures and quantity not in refused}
+
+    return dataclasses.replace(
+        cell,
+        values=whole(cell.values),
+        protocols=whole(cell.protocols),
+        undefined=whole(cell.undefined),
+        refused=whole(cell.refused) | refused,
+    )
 
 
 def _alike(one: Cell, other: Cell) -> bool:
     """Whether their seeds may stand in one cell."""
-    shared = [name for name in one.values if name in other.values]
+    shared = [name for name in one.protocols if name in other.protocols]
     differing = any(differences(one.protocols[name], other.protocols[name]) for name in shared)
     return not (differing or one.refused or other.refused)
 
 
 def _joined(old: Cell, new: Cell) -> Cell:
-    """The seeds of both; of a seed that both have the new one."""
-    kept = old.finished - new.finished
+    """The seeds of both; of a seed that both have the new one, unless that lacks a quantity which the old one has."""
+    has = {name: {**old.values.get(name, {}), **old.undefined.get(name, {})} for name in old.protocols}
+    less = {seed for name, of in has.items() for seed in new.lacking(name) if seed in of}
+    kept = old.finished - (new.finished - less)
 
     def both(theirs: Mapping[int, Any], ours: Mapping[int, Any]) -> dict[int, Any]:
-        whole = {seed: value for seed, value in theirs.items() if seed in kept} | dict(ours)
-        return {seed: whole[seed] for seed in new.runs if seed in whole}
+        return {seed: of[seed] for seed in new.runs if seed in (of := theirs if seed in kept else ours)}
 
-    names = {**new.values, **old.values}
-    values = {name: both(old.values.get(name, {}), new.values.get(name, {})) for name in names}
-    values = {name: of for name, of in values.items() if of}
+    def each(theirs: Mapping[str, Mapping[int, Any]], ours: Mapping[str, Mapping[int, Any]]) -> dict[str, dict]:
+        whole = {name: both(theirs.get(name, {}), ours.get(name, {})) for name in {**ours, **theirs}}
+        return {name: of for name, of in whole.items() if of}
+
+    values, undefined = each(old.values, new.values), each(old.undefined, new.undefined)
     return Cell(
         new.where,
         new.runs,
         values,
-        {name: {**old.protocols, **new.protocols}[name] for name in values},
+        {name: how for name, how in {**old.protocols, **new.protocols}.items() if name in {**values, **undefined}},
         failed=both(old.failed, new.failed),
+        undefined=undefined,
         blocked={seed: why for seed, why in new.blocked.items() if seed not in kept},
         provenance=both(old.provenance, new.provenance),
+        measures=new.measures,
     )
 
 
 def missing(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> list[Task]:
-    """The tasks of which the ledger lacks a place, or has it of other code than today's; all if it has none.
+    """The tasks of which the ledger lacks a place, or a quantity there; all if it has none.
+
+    What it has of other code than today's, or by another score, it lacks.
 
     Raises UserError where one of them needs a run that is not in `root`: what another judge measures is no comparison.
     """
-    cells = cells_of(experiment, name) or Cells(experiment.paper, ())
-    lacking = []
-    for task in plan:
-        there = [cells.at(evaluation.where) for evaluation in task.evaluations]
-        if any(task.seed not in cell.finished or stale(cell, plan) for cell in there):
-            lacking.append(task)
+    cells, measures = _kept(experiment, name), experiment.budget(name).measures
+
+    def has(cell: Cell, seed: int) -> bool:
+        in_part = any(seed in cell.lacking(quantity) for quantity in cell.protocols if quantity in measures)
+        return seed in cell.finished and not (in_part or stale(cell, plan) or _otherwise(cell, measures))
+
+    lacking = [task for task in plan if not all(has(cells.at(of.where), task.seed) for of in task.evaluations)]
     if len(lacking) == sum(bool(task.evaluations) for task in plan):
         return list(plan)
     for task in lacking:
@@ -159,16 +213,22 @@ def stale(cell: Cell, plan: Iterable[Task]) -> bool:
 
 
 def cells_of(experiment: Experiment, name: str) -> Cells | None:
-    """The cells that the ledger has of a budget; None if it has none.
+    """The cells that the ledger has of a budget, by the scores that it has today; None if it has none.
 
     Raises UserError for a file that is no ledger, and for cells of places that the table does not have any more.
     """
+    kept, measures = _kept(experiment, name), experiment.budget(name).measures
+    return Cells(kept.table, [_shown(cell, measures) for cell in kept.cells]) if kept.cells else None
+
+
+def _kept(experiment: Experiment, name: str) -> Cells:
+    """The cells as they were kept, by whatever scores."""
     path = place_of(experiment)
     section = _content(experiment)["budgets"].get(name)
     if not section:
-        return None
-    try:
-        cells = [_parsed(cell) for cell in section["cells"] if cell["runs"]]  # of others there is only the paper's
+        return Cells(experiment.paper, ())
+    try:  # of places without a run there is only the paper's
+        cells = [_parsed(cell, section) for cell in section["cells"] if cell["runs"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"ledger: {path} is damaged at {name} ({error!r}); restore it from git") from error
     for cell in cells:
@@ -198,22 +258,27 @@ def _content(experiment: Experiment) -> dict[str, Any]:
     return content
 
 
-def _json(cell: Cell) -> dict[str, Any]:
-    quantities = {
-        name: {
-            "mean": cell.mean(name),
-            "sd": cell.sd(name),
-            "n": len(values),
-            "values": _by_text(values),
-            "protocol": cell.protocols[name],
-        }
-        for name, values in cell.values.items()
-    }
+def _json(cell: Cell, measures: Mapping[str, str]) -> dict[str, Any]:
+    """A cell; its scores where they are not those of the budget, which the section has."""
+    quantities = {name: _quantity(cell, name) for name in cell.protocols}
     quantities |= {name: {"refused": why} for name, why in cell.refused.items()}
     seeds = {"failed": _by_text(cell.failed), "blocked": _by_text(cell.blocked)}
-    more = {name: value for name, value in {**seeds, "now": cell.now}.items() if value}
+    own = {} if cell.measures == measures else dict(cell.measures)
+    more = {name: value for name, value in {**seeds, "measures": own, "now": cell.now}.items() if value}
     return {"where": dict(cell.where), "status": cell.status, "reason": cell.reason, "runs": _by_text(cell.runs),
             "quantities": quantities, "provenance": _compact(cell.provenance)} | more  # fmt: skip
+
+
+def _quantity(cell: Cell, name: str) -> dict[str, Any]:
+    """Its numbers, of which there may be none, and under "undefined" why seeds whose run did not fail have none."""
+    values, undefined = cell.values.get(name, {}), cell.undefined.get(name, {})
+    return {
+        "mean": cell.mean(name) if values else None,
+        "sd": cell.sd(name) if values else None,
+        "n": len(values),
+        "values": _by_text(values),
+        "protocol": cell.protocols[name],
+    } | ({"undefined": _by_text(undefined)} if undefined else {})
 
 
 def published(paper: Table, where: Where) -> dict[str, dict[str, Any]]:
@@ -231,17 +296,19 @@ def published(paper: Table, where: Where) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _parsed(cell: dict[str, Any]) -> Cell:
+def _parsed(cell: dict[str, Any], section: dict[str, Any]) -> Cell:
     quantities = {name: of for name, of in cell["quantities"].items() if "refused" not in of}
     return Cell(
         cell["where"],
         _by_seed(cell["runs"]),
-        values={name: _by_seed(of["values"]) for name, of in quantities.items()},
+        values={name: _by_seed(of["values"]) for name, of in quantities.items() if of["values"]},
+        undefined={name: _by_seed(of["undefined"]) for name, of in quantities.items() if of.get("undefined")},
         protocols={name: of["protocol"] for name, of in quantities.items()},
         refused={name: of["refused"] for name, of in cell["quantities"].items() if "refused" in of},
         failed=_by_seed(cell.get("failed", {})),
         blocked=_by_seed(cell.get("blocked", {})),
         provenance=_spread(cell["provenance"]),
+        measures=cell.get("measures", section["measures"]),
         now=cell.get("now", ""),
     )
 

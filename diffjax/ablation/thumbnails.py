@@ -47,7 +47,8 @@ def pictures_of(experiment: Experiment, runs: Iterable[Sequence[Task]]) -> list[
 def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterable[Cell]) -> None:
     """Keeps a picture of the first seed at hand of each run, where there is none of its seeds yet.
 
-    Those of runs that are in no cell of the ledger, which are `kept`, any more are removed.
+    Those of runs that are in no cell of the ledger, which are `kept`, any more are removed: for one process at a time,
+    as another one would lose its own, or meet them half gone.
     """
     known = {run for cell in kept for run in cell.runs.values()}
     folder = picture_of(experiment, "").parent

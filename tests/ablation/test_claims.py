@@ -1,5 +1,6 @@
 """Claims are decided by intervals: true ones, false ones, and those that nothing decides."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -333,6 +334,17 @@ def test_a_quantity_that_a_budget_does_not_measure_decides_nothing():
     for statement in (Less("IS", at(0), at(1)), Within("IS", at(0), low=0.0), increases("IS", along="eta")):
         found = statement.decide(of)
         assert found.holds is None and "does not measure IS" in found.why
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_a_quantity_that_a_seed_lacks_decides_nothing(failed):
+    """It is no failure, and no worse than others."""
+    whole, part = failing(at(0), 6, failed), failing(at(1), 6, 0, value=3.0)
+    part = dataclasses.replace(part, values={"FID": dict.fromkeys(range(5), 3.0)}, provenance={5: {}})
+    of = Cells(TABLE, [whole, part])
+    for statement in (Less("FID", at(0), at(1)), Within("FID", at(1), low=0.0), Near("FID", at(0), at(1), share=0.1)):
+        found = statement.decide(of)
+        assert found.holds is None and found.why.endswith("seed 5 has no FID")
 
 
 def test_different_protocols_are_never_compared():

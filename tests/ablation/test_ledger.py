@@ -2,12 +2,13 @@
 
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import launch
-from diffjax.ablation import ledger
+from diffjax.ablation import ledger, thumbnails
 from diffjax.ablation.ablate import ablate, finish
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.collect import collect
@@ -15,13 +16,19 @@ from diffjax.ablation.experiment import read
 from diffjax.ablation.ledger import cells_of, keep, place_of
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
-from diffjax.errors import UserError
+from diffjax.errors import Taken, UserError
+from diffjax.measures import Score
 from diffjax.workdir import Hold
 from diffjax.writer import write_json
 from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_needs import COMPUTED
 
 UNCOMMITTED = "the code was changed since its commit: the ledger will say so of what is run now; better commit first\n"
+TIMED = (  # which measures how long it took, too
+    COMPUTED.replace('"D", (1, 4)),)', '"D", (1, 4)), Quantity("time", "D", (1, 4)))')
+    .replace("0.1 * x * seed}", '0.1 * x * seed, "seconds": 2.0 + seed, "cpu_seconds": 9.0 - x - seed}')
+    .replace('{"square": "value"}', '{"square": "value", "time": "seconds"}')
+)
 REPRODUCED = "| squares grow | **reproduced** |"
 
 
@@ -157,18 +164,12 @@ def test_a_cell_that_was_measured_otherwise_is_stale_though_run_and_code_are_the
 
 
 def test_seeds_measured_under_different_protocols_refuse_their_own_quantity_alone(squares, tmp_path, capsys):
-    squares.write_text(COMPUTED.replace('(Quantity("square", "D", (1, 4)),)', (
-        '(Quantity("square", "D", (1, 4)), Quantity("time", "D", (1, 4)))')).replace('0.1 * x * seed}', (
-        '0.1 * x * seed, "seconds": 2.0 + seed}')).replace('{"square": "value"}', (
-        '{"square": "value", "time": "seconds"}')))  # fmt: skip
+    squares.write_text(TIMED)
     root = tmp_path / "runs"
-    run(squares, root)
-    for task in tasks(read(squares).budget("hour"), root)[1:]:
-        path = task.evaluations[0].path(task.workdir(root))
-        content = json.loads(path.read_text())
-        next(score for score in content["metrics"] if score["name"] == "seconds")["protocol"] = {"device": "another"}
-        write_json(path, content)
-    capsys.readouterr()
+    for task in tasks(read(squares).budget("hour"), root):
+        work(task, root, quiet)
+        if task.seed:
+            timed_otherwise(task, root, {"device": "another"})
     run(squares, root)
     said = "protocols differ: device (absent against another); 2 (seed 0), 3 (seed 1), 4 (seed 2)"
     one, other = kept(squares)
@@ -177,6 +178,112 @@ def test_seeds_measured_under_different_protocols_refuse_their_own_quantity_alon
     shown = capsys.readouterr().out
     assert "| 1 | refused | 1 |" in shown and f"- x 1: time is refused: {said}" in shown
     assert REPRODUCED in shown
+
+
+def timed_otherwise(task, root, protocol=None):
+    """At its first place the time has another protocol; without one, it was not measured."""
+    path = task.evaluations[0].path(task.workdir(root))
+    content = json.loads(path.read_text())
+    time = next(score for score in content["metrics"] if score["name"] == "seconds")
+    time["protocol"] = protocol
+    content["metrics"] = [score for score in content["metrics"] if protocol or score != time]
+    write_json(path, content)
+
+
+def test_what_a_cell_has_is_not_lost_to_one_of_as_many_seeds_that_refuses_it(squares, tmp_path):
+    """A run directory is lost, and its seed done again on other hardware."""
+    squares.write_text(TIMED)
+    run(squares, tmp_path / "runs")
+    before = kept(squares)
+    timed_otherwise(tasks(read(squares).budget("hour"), tmp_path)[2], tmp_path / "runs", {"device": "another"})
+    found = run(squares, tmp_path / "runs").cells[0]
+    assert set(found.refused) == {"time"} and found.complete and kept(squares) == before
+    for task in tasks(read(squares).budget("hour"), tmp_path):
+        timed_otherwise(task, tmp_path / "runs", {"device": "another"})
+    run(squares, tmp_path / "runs")
+    assert kept(squares)[0].protocols["time"] == {"device": "another"}, "of as many, all alike, the later ones"
+
+
+def test_what_a_seed_has_is_not_lost_to_the_same_one_that_lacks_it(squares, tmp_path):
+    squares.write_text(TIMED)
+    run(squares, tmp_path / "runs")
+    before = kept(squares)
+    for task in tasks(read(squares).budget("hour"), tmp_path):
+        timed_otherwise(task, tmp_path / "runs")
+    found = run(squares, tmp_path / "runs").cells[0]
+    assert set(found.values) == {"square"} and kept(squares) == before
+
+
+def test_a_quantity_that_some_seeds_of_a_cell_lack_is_refused_missing_and_not_lost(squares, tmp_path, capsys):
+    squares.write_text(TIMED)
+    run(squares, tmp_path / "one", 2)
+    plan = tasks(read(squares).budget("hour"), tmp_path / "two")
+    work(plan[2], tmp_path / "two", quiet)
+    timed_otherwise(plan[2], tmp_path / "two")
+    run(squares, tmp_path / "two", 0)
+    said = "no seconds of seed 2, which others have"
+    one, other = kept(squares)
+    assert (one.refused, set(one.values), one.status) == ({"time": said}, {"square"}, "done")
+    assert set(other.values["time"]) == {0, 1, 2}
+    assert f"x 1: time is refused: {said}" in capsys.readouterr().out
+    plan = tasks(read(squares).budget("hour"), tmp_path / "three")
+    assert ledger.missing(read(squares), "hour", plan, tmp_path / "three") == [plan[2]]
+    run(squares, tmp_path / "three", 1, first=2)
+    assert [set(cell.values["time"]) for cell in kept(squares)] == [{0, 1, 2}] * 2
+    assert ledger.missing(read(squares), "hour", plan, tmp_path / "three") == []
+
+
+def test_cells_by_another_score_are_not_shown_joined_or_lost(squares, tmp_path, capsys):
+    """Both scores are measured, so that no id changes with the one that stands for a quantity."""
+    growing = TIMED.replace("CLAIMS = (", 'CLAIMS = (Claim("time grows", increases("time", along="x")), ')
+    swapped = growing.replace('"time": "seconds"', '"time": "cpu_seconds"')
+    squares.write_text(growing)
+    run(squares, tmp_path / "runs")
+    before, content = kept(squares), place_of(read(squares)).read_text()
+    squares.write_text(swapped)
+    plan = tasks(read(squares).budget("hour"), tmp_path / "new")
+    said = "no cpu_seconds yet: what the ledger has is seconds"
+    for cell in kept(squares):
+        assert cell.refused == {"time": said} and set(cell.values) == {"square"} and not ledger.stale(cell, plan)
+    assert ledger.missing(read(squares), "hour", plan, tmp_path / "new") == plan
+    for seeds in (1, 2):
+        capsys.readouterr()
+        run(squares, tmp_path / "new", seeds)
+        shown = capsys.readouterr().out
+        assert shown.count(f"refused (now {seeds} of 3 seeds done again)") == 2 and REPRODUCED in shown
+        assert f"| time grows | **not decided** | time at x 1 < at x 2: refused: {said} |" in shown
+        written = json.loads(place_of(read(squares)).read_text())["budgets"]["hour"]
+        assert written["measures"]["time"] == "cpu_seconds"
+        assert {cell["measures"]["time"] for cell in written["cells"]} == {"seconds"}
+        assert [claim["verdict"] for claim in written["claims"]] == ["not decided", "reproduced"]
+    squares.write_text(growing)
+    assert [(cell.values, cell.refused) for cell in kept(squares)] == [(cell.values, {}) for cell in before]
+    assert ledger.missing(read(squares), "hour", plan, tmp_path / "new") == []
+    squares.write_text(swapped)
+    run(squares, tmp_path / "new", 3)
+    assert [cell.values["time"][0] for cell in kept(squares)] == [8.0, 7.0]
+    squares.write_text(growing)
+    run(squares, tmp_path / "runs")
+    assert place_of(read(squares)).read_text() == content
+
+
+def test_a_quantity_that_a_budget_has_had_no_score_for_is_missing(squares, tmp_path, capsys):
+    squares.write_text(TIMED.replace(', "time": "seconds"', ""))
+    run(squares, tmp_path / "one", 2)
+    squares.write_text(TIMED)
+    said = "no seconds yet: the cell was kept before the budget had one for it"
+    assert [cell.refused for cell in kept(squares)] == [{"time": said}] * 2
+    plan = tasks(read(squares).budget("hour"), tmp_path / "two")
+    assert ledger.missing(read(squares), "hour", plan, tmp_path / "two") == plan
+    run(squares, tmp_path / "two", 1, first=2)
+    assert [set(cell.values["square"]) for cell in kept(squares)] == [{0, 1}] * 2
+    run(squares, tmp_path / "one", 2)
+    assert [cell.now for cell in kept(squares)] == ["2 of 3 seeds done again"] * 2
+    run(squares, tmp_path / "one", 3)
+    assert [set(cell.values["time"]) for cell in kept(squares)] == [{0, 1, 2}] * 2
+    squares.write_text(TIMED.replace(', "time": "seconds"', ""))
+    assert [set(cell.values) for cell in kept(squares)] == [{"square"}] * 2, "which the budget has no more"
+    assert ledger.missing(read(squares), "hour", plan, tmp_path / "two") == []
 
 
 def test_seeds_of_two_codes_never_stand_in_one_cell(squares, tmp_path, capsys):
@@ -287,6 +394,37 @@ def test_a_run_that_failed_says_where_and_by_which_code(moons, tmp_path):  # noq
     assert ledger.stale(cell, plan)
 
 
+@pytest.mark.parametrize("failed", [(0,), (1,), (0, 1)])
+def test_a_failed_run_of_older_code_stands_beside_what_was_measured_of_the_same_training(moons, tmp_path, failed):  # noqa: F811
+    """It has the code of its training alone, whichever seeds there are more of."""
+    path = Path(moons)
+    path.write_text(path.read_text().replace('"hour": budget(2)', '"hour": budget(3)'))
+    experiment, root = read(path), tmp_path / "runs"
+    plan = tasks(experiment.budget("hour"), root)
+    for task in plan:
+        left(task, root, failed=task.seed in failed, trained="old", measured="old too")
+    for cell in collect(experiment, experiment.budget("hour"), plan, root).cells:
+        assert set(cell.failed) == set(failed) and not cell.blocked and cell.complete
+        assert set(cell.values["distance"]) == {0, 1, 2} - set(failed)
+    left(plan[2], root, trained="older still", measured="old too")
+    for cell in collect(experiment, experiment.budget("hour"), plan, root).cells:
+        assert set(cell.blocked) == {2}, "of two codes the more"
+
+
+def left(task, root, failed=False, trained="", measured="", **scores):
+    """A run directory as a run leaves it: of one that failed nothing was measured."""
+    at = task.workdir(root)
+    write_json(at / "config.json", {"device": "1 x cpu", "cores": 2, "commit": "abc"})
+    write_json(at / "code.json", {"code": trained or task.code})
+    write_json(at / "result.json", {"status": "failed", "reason": "r"} if failed else {
+        "status": "finished", "seconds": 30.0})  # fmt: skip
+    for evaluation in () if failed else task.evaluations:
+        numbers = scores or {"energy_distance": 1.0 + task.seed}
+        metrics = [Score(name, value, None, f"<{name}>", {"n": 1})._asdict() for name, value in numbers.items()]
+        made = {"device": "1 x cpu", "commit": "abc", "code": measured or evaluation.code}
+        write_json(evaluation.path(at), {"metrics": metrics, "provenance": made})
+
+
 def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch):
     run(squares, tmp_path / "runs")
     experiment, root = read(squares), tmp_path / "runs"
@@ -303,3 +441,24 @@ def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch)
             keep(experiment, "hour", cells, plan)
     writing.join(30)
     assert [cell.status for cell in kept(squares)] == ["done", "done"]
+
+
+def test_pictures_are_kept_before_another_process_may_write_and_know_the_cells_of_all_budgets(
+    squares, tmp_path, monkeypatch
+):
+    """One that had read the ledger before would remove the pictures of cells that came since."""
+    squares.write_text(f"{COMPUTED}BUDGETS['day'] = Budget('', computed(square, 1) * vary('x', {{1: {{'x': 1}}}}), "
+                       "{'square': 'value'}, 1)\n")  # fmt: skip
+    run(squares, tmp_path / "runs")
+    known = []
+
+    def keep_pictures(experiment, plan, root, kept):
+        with pytest.raises(Taken), Hold(place_of(experiment).parent):
+            pass
+        known.extend(run for cell in kept for run in cell.runs.values())
+
+    monkeypatch.setattr(thumbnails, "keep", keep_pictures)
+    experiment, root = read(squares), tmp_path / "runs"
+    plans = [tasks(experiment.budget(budget), root) for budget in ("hour", "day")]
+    finish(experiment, "day", plans[1], root)
+    assert set(known) == {task.id for plan in plans for task in plan}
