@@ -13,6 +13,7 @@ import difflib
 import errno
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ EPILOG = """config files:
   --config.train.steps=2000             any key of it, checked against its type
   --config.sampler.name=ddim            another component: its own defaults replace the old one's keys
 """
+EMPTY = "it is empty (a variable of the shell that is not set?); say which, or leave it out"
+UNKNOWN = "unrecognized arguments: "
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,8 +40,11 @@ class Parser(argparse.ArgumentParser):
             word, _, listed = rest.partition("' (choose from ")
             words = [name.strip("') ") for name in listed.split(",")]
         else:
-            word = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[0]
+            unknown = message.removeprefix(UNKNOWN)
+            word = (unknown.split("=")[0].split() or [""])[0]
             words = [option for options in known.values() for option in options]
+            if not unknown.strip():
+                message = f"{UNKNOWN}'': {EMPTY}"
         close = difflib.get_close_matches(word, words, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         if owners := [name for name, options in known.items() if word in options and name]:
@@ -134,7 +140,7 @@ def parser() -> Parser:
     table = command(
         "ablate", "run the table of a paper at a budget, continue it, and print it beside the paper's", epilog=""
     )
-    table.add_argument("experiment", metavar="experiments/X.py", help="the table")
+    table.add_argument("experiment", type=word, metavar="experiments/X.py", help="the table")
     table.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="how "
                        "long it may take: minute (a smoke test, not kept), hour (2 cores), quarter (of an hour, on a "
                        "GPU), day (a GPU), paper")  # fmt: skip
@@ -154,7 +160,9 @@ def parser() -> Parser:
     )
 
     shown = command("report", "show what was reproduced: Markdown, and a page", epilog="")
-    shown.add_argument("experiment", nargs="?", metavar="experiments/X.py", help="one table (all that there are)")
+    shown.add_argument(
+        "experiment", nargs="?", type=word, metavar="experiments/X.py", help="one table (all that there are)"
+    )
     shown.add_argument("--workdir", type=directory, metavar="DIR", help="where the runs live (runs/ablations)")
     shown.add_argument(
         "--out", type=Path, metavar="FILE.html", help="also a page with tables, curves, samples and films"
@@ -338,9 +346,7 @@ def step(text: str) -> int | str:
 
 def word(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError(
-            "it is empty (a variable of the shell that is not set?); say which, or leave it out"
-        )
+        raise argparse.ArgumentTypeError(EMPTY)
     return text
 
 
@@ -371,27 +377,41 @@ def split_overrides(words: list[str]) -> tuple[list[str], list[tuple[str, str]]]
 
 
 def main(words: list[str]) -> int:
-    try:
+    def act(arguments: argparse.Namespace) -> int:
         rest, overrides = split_overrides(words)
         known = parser()
         if not rest:
             known.print_help()
             return 2
-        arguments = known.parse_args(rest)
+        known.parse_args(rest, arguments)
         set_up()
         COMMANDS[arguments.command](arguments, overrides)
+        return 0
+
+    return guarded("launch.py", act)
+
+
+def guarded(name: str, act: Callable[[argparse.Namespace], int]) -> int:
+    """The exit status of a command, which is `act`'s, or that of what went wrong, said in one line on stderr.
+
+    `act` parses its command line into the namespace that it is given: what is there says what could not be written.
+    """
+    arguments = argparse.Namespace()
+
+    def ends(status: int, said: object) -> int:
+        print(f"{name}: {said}", file=sys.stderr)
+        return status
+
+    try:
+        return act(arguments)
     except Taken as error:
-        print(f"launch.py: {error}", file=sys.stderr)
-        return TAKEN if getattr(arguments, "run", None) else 2
+        return ends(TAKEN if getattr(arguments, "run", None) else 2, error)
     except UserError as error:
-        print(f"launch.py: {error}", file=sys.stderr)
-        return 2
+        return ends(2, error)
     except Diverged as error:
-        print(f"launch.py: {error}", file=sys.stderr)
-        return 3
+        return ends(3, error)
     except KeyboardInterrupt:
-        print("launch.py: interrupted; what was written is kept, and the same command goes on", file=sys.stderr)
-        return 130
+        return ends(130, "interrupted; what was written is kept, and the same command goes on")
     except BrokenPipeError:  # whoever read what is printed has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -399,15 +419,10 @@ def main(words: list[str]) -> int:
         where = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
         denied = isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError)
         if denied or error.errno == errno.EROFS:
-            print(f"launch.py: cannot write {where} ({error.strerror}); choose another place", file=sys.stderr)
-            return 2
+            return ends(2, f"cannot write {where} ({error.strerror}); choose another place")
         if error.errno not in NO_ROOM:
             raise
-        print(
-            f"launch.py: no room to write {where} ({error.strerror}); free some space and run it again", file=sys.stderr
-        )
-        return 2
-    return 0
+        return ends(2, f"no room to write {where} ({error.strerror}); free some space and run it again")
 
 
 def set_up() -> None:

@@ -6,11 +6,11 @@ Bits a sequence. True log likelihood log2(1/5) = -2.3219; independent bits with 
 
                               bound      K         K - L_null
 paper                                    -2.414    12.024
-exact p(x0 | x_t), binomial   -2.326     -2.393    12.046      the best any network can do
-this config, binomial         -2.336     -2.403    12.036      standard error 0.005
-this config, absorbing        -2.326                           standard error 0.004; no K with a mask
+exact p(x0 | x_t), binomial   -2.324     -2.391    12.047      the best any network can do
+this config, binomial         -2.330     -2.397    12.042      three seeds, spread 0.009 (experiments/README.md)
+this config, absorbing        -2.326                           seed 0, standard error 0.004; no K with a mask
 
-The exact model misses the truth by 0.004 because a step draws the bits independently. K gives 0.067 more away at its
+The exact model misses the truth by 0.0025 because a step draws the bits independently. K gives 0.067 more away at its
 edge (see `diffjax.diffusion.discrete.edge_entropy`); the bound, whose last step is learned, does not.
 """
 

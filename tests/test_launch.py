@@ -1,5 +1,6 @@
 """The front door: help for every command, and one line with status 2 for whatever a user got wrong."""
 
+import errno
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ import diffjax
 import launch
 from diffjax.drawing.draw import draw
 from diffjax.drawing.edits import Request
-from diffjax.errors import UserError
+from diffjax.errors import TAKEN, Diverged, Taken, UserError
 from diffjax.metrics.features import FEATURES
 from diffjax.run import Experiment, Run
 from diffjax.train import train
@@ -93,6 +94,11 @@ def test_no_command_shows_the_help(capsys):
             "method.conditional: true, but the data have neither labels nor captions",
         ),
         (["ablate", "experiments/nothing.py"], "there is no file experiments/nothing.py; in experiments/ there are "),
+        (["report", "experiments/words.py", ""], "unrecognized arguments: '': it is empty (a variable of the shell"),
+        (["report", "experiments/words.py", "="], "unrecognized arguments: = ("),
+        (["report", "experiments/words.py", " ", "--dry-run"], "it goes with train"),
+        (["report", ""], "argument experiments/X.py: it is empty (a variable of the shell that is not set?)"),
+        (["ablate", ""], "argument experiments/X.py: it is empty (a variable of the shell that is not set?)"),
         (["report", "--out=page.pdf"], "--out: page.pdf is written as a page; give it the ending .html"),
         (["prepare", "--config=configs/digits.py"], "nothing to prepare"),
         (["sample", "--workdir=/nowhere", "--out=x.png"], "/nowhere holds no run"),
@@ -101,6 +107,34 @@ def test_no_command_shows_the_help(capsys):
 )  # fmt: skip
 def test_what_a_user_gets_wrong_is_one_line(words, said, capsys):
     assert said in one_line(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; "),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 2, "no room to write here (Disk quota exceeded)"),
+        (OSError(errno.EROFS, "Read-only file system", "x.png"), 2, "cannot write x.png (Read-only file system)"),
+        (Taken("--workdir: x is in use"), TAKEN, "--workdir: x is in use"),
+        (Diverged("step 3 was not finite"), 3, "step 3 was not finite"),
+    ],
+)
+def test_however_a_command_ends_it_is_one_line(raised, status, said, capsys):
+    def act(arguments):
+        arguments.run, arguments.workdir = "abc", "here"
+        raise raised
+
+    assert launch.guarded("a command", act) == status
+    err = capsys.readouterr().err
+    assert err.startswith("a command: ") and err.count("\n") == 1 and said in err
+
+
+def test_what_is_nobodys_mistake_is_no_line():
+    def act(arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        launch.guarded("a command", act)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,19 +79,92 @@ def _drawn(config: ConfigDict) -> str:
     return f"{words}, guidance {inside.scale:g}" if "scale" in inside else words
 
 
-def figure(task: Task, workdir: Path, told: Told, most: int, seen: dict[bytes, str]) -> str:
-    """A run below what distinguishes it from the others, its films of `most` bytes at most.
+class Frame(NamedTuple):
+    """A frame of a film, and what is said of it."""
 
-    `seen` has the hashes of the films of the way to noise that are above, and of which run; it is added to.
+    said: str
+    path: Path
+
+
+class Shown(NamedTuple):
+    """A run, and what the page shows of it."""
+
+    task: Task
+    told: Told
+    curve: str
+    samples: Path | None  # the last while training
+    small: Path | None  # what was kept of these beside the ledger
+    there: list[Frame]  # of the way to noise
+    above: str  # the run that is above on the page and has the same way to noise, if there is one
+    back: list[Frame]
+
+    @classmethod
+    def of(cls, task: Task, workdir: Path, small: Path, title: str, seen: dict[bytes, tuple[str, str]]) -> "Shown":
+        """All that there is of a run of the table with this title.
+
+        `seen` has the hashes of the ways to noise that are above, and of which table and run they are: all runs of one
+        process, data and seed have the same. It is added to.
+        """
+        told = Told.of(workdir)
+        there, back = _there(workdir, told), _back(workdir, told)
+        film = hashlib.sha256(b"".join(frame.path.read_bytes() for frame in there)).digest()
+        small = small if small.is_file() else None
+        table, run = seen.get(film, ("", ""))
+        if there:
+            seen.setdefault(film, (title, place(task) or "all places"))
+        return cls(
+            task, told, _curve(workdir / "metrics.jsonl"), last_samples(workdir) or small, small, there,
+            run if table == title else ", ".join(filter(None, [table, run])), back,
+        )  # fmt: skip
+
+    def weights(self) -> list[int]:
+        """The bytes on the page of its samples and of each of its films that is not above, all whole."""
+        films = ([] if self.above else self.there, self.back)
+        return [weight(self.samples) if self.samples else 0, *(sum(weight(f.path) for f in film) for film in films)]
+
+    def cut(self, most: int) -> "Shown":
+        """With films of so many bytes at most, and likewise its samples: of more the picture that was kept, or none."""
+        fitting = (picture for picture in (self.samples, self.small) if picture and weight(picture) <= most)
+        there, back = thinned(self.there, most), thinned(self.back, most)
+        return self._replace(samples=next(fitting, None), there=there, above=self.above if there else "", back=back)
+
+    def lacks(self, whole: "Shown") -> bool:
+        """Whether less of it is shown than the `whole` has, but for single frames."""
+        return (self.samples, bool(self.there), bool(self.back)) != (whole.samples, bool(whole.there), bool(whole.back))
+
+
+def weight(picture: Path) -> int:
+    """The bytes that a picture takes in a page, as it is written there."""
+    return 4 * -(-picture.stat().st_size // 3)
+
+
+def level(weights: Sequence[int], most: int) -> int:
+    """How many bytes each of these may have, for all together to have `most`: what is less leaves more to the others.
+
+    At least 0, and no more than the largest.
     """
-    name = place(task) or "all places"
-    words = ", ".join(filter(None, [f"seed {task.seed}", told.drawn, task.source]))
-    samples = last_samples(workdir)
-    broad = " broad" if samples and _extent(samples)[0] > BROAD else ""
-    still = _curve(workdir / "metrics.jsonl") + (_samples(samples, step=samples.stem) if samples else "")
-    films = _there(workdir, name, told, most // 2, seen) + _back(workdir, told, most // 2)
+    for i, size in enumerate(sorted(weights)):
+        share = max(most, 0) // (len(weights) - i)
+        if size > share:
+            return share
+        most -= size
+    return max(weights, default=0)
+
+
+def figure(run: Shown) -> str:
+    """A run below what distinguishes it from the others."""
+    name = place(run.task) or "all places"
+    words = ", ".join(filter(None, [f"seed {run.task.seed}", run.told.drawn, run.task.source]))
+    broad = " broad" if run.samples and _extent(run.samples)[0] > BROAD else ""
+    step = run.samples.stem if run.samples and run.samples != run.small else ""
+    still = run.curve + (_samples(run.samples, step) if run.samples else "")
+    if run.above:
+        there = f"<p class=what><b>Forward</b>: as of {text(run.above)}, above</p>"
+    else:
+        there = _film("Forward", "data become noise", WAY_THERE, run.there)
+    films = there + _film("Backward", "noise becomes samples", WAY_BACK, run.back)
     return (
-        f"<figure class=run>{_heading(name, words, task)}<div class=parts>"
+        f"<figure class=run>{_heading(name, words, run.task)}<div class=parts>"
         f'<div class="still{broad}">{still}</div>'
         f"{films and f'<div class=films>{films}</div>'}</div></figure>"
     )
@@ -116,53 +190,52 @@ def _samples(path: Path, step: str = "") -> str:
 # -------------------------------------------------------------------------------------------------------------- films
 
 
-def _there(workdir: Path, name: str, told: Told, most: int, seen: dict[bytes, str]) -> str:
-    """The way to noise. It is the same for all runs of one process, data and seed, and shown with the first of them."""
-    frames = sorted((workdir / FORWARD).glob("*.png"))
-    if not frames:
-        return ""
-    film = hashlib.sha256(b"".join(frame.read_bytes() for frame in frames)).digest()
-    if film in seen:
-        return f"<p class=what><b>Forward</b>: as of {text(seen[film])}, above</p>"
-    seen[film] = name
+def _there(workdir: Path, told: Told) -> list[Frame]:
+    """The way to noise."""
 
-    def said(frame: Path) -> str:
-        k, _, steps = frame.stem.split("_")
+    def said(path: Path) -> str:
+        k, _, steps = path.stem.split("_")
         return f"t = {int(k)} of {steps}{told.sigma(int(k) / int(steps))}"
 
-    return _film("Forward", "data become noise", WAY_THERE, thinned(frames, most), said)
+    return [Frame(said(path), path) for path in sorted((workdir / FORWARD).glob("*.png"))]
 
 
-def _back(workdir: Path, told: Told, most: int) -> str:
+def _back(workdir: Path, told: Told) -> list[Frame]:
     """The way from noise to samples. The frames of older runs do not say when they are, and are counted."""
-    frames = sorted((workdir / FILM).glob("*.png"))
+    paths = sorted((workdir / FILM).glob("*.png"))
     of = told.process.steps if told.process and told.process.steps else 1000  # as the frames of the way to noise count
 
-    def said(frame: Path) -> str:
-        if "_t_" not in frame.stem:
-            return f"frame {frames.index(frame) + 1} of {len(frames)}"
-        k, _, steps, _, t = frame.stem.split("_")
+    def said(path: Path) -> str:
+        if "_t_" not in path.stem:
+            return f"frame {paths.index(path) + 1} of {len(paths)}"
+        k, _, steps, _, t = path.stem.split("_")
         return f"step {int(k)} of {steps}, t = {float(t) * of:.4g} of {of}{told.sigma(float(t))}"
 
-    return _film("Backward", "noise becomes samples", WAY_BACK, thinned(frames, most), said) if frames else ""
+    return [Frame(said(path), path) for path in paths]
 
 
-def thinned(frames: Sequence[Path], most: int) -> list[Path]:
-    """As many frames as have `most` bytes together, evenly; the first and the last in any case."""
-    sizes = [frame.stat().st_size for frame in frames]
-    for count in range(len(frames), 2, -1):
-        chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
-        if sum(sizes[i] for i in chosen) <= most:
-            return [frames[i] for i in chosen]
-    return [*frames[:1], *frames[1:][-1:]]
+def thinned(frames: Sequence[Frame], most: int) -> list[Frame]:
+    """As many frames as have `most` bytes together, evenly, the first and the last among them.
 
-
-def _film(name: str, about: str, blocks: Sequence[str], frames: Sequence[Path], said: Callable[[Path], str]) -> str:
-    """A slider, what is `said` of the frame that it stands at, and that frame's blocks, each below its heading.
-
-    A frame is one picture of blocks of one size, side by side; each is seen through a window of its own.
+    None where these two have more, or where the only one has.
     """
-    sources = json.dumps([(said(frame), _inline(frame)) for frame in frames])
+    weights = [weight(frame.path) for frame in frames]
+    for count in range(len(frames), min(len(frames), 2) - 1, -1):
+        chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
+        if sum(weights[i] for i in chosen) <= most:
+            return [frames[i] for i in chosen]
+    return []
+
+
+def _film(name: str, about: str, blocks: Sequence[str], frames: Sequence[Frame]) -> str:
+    """A slider, what is said of the frame that it stands at, and that frame's blocks, each below its heading.
+
+    A frame is one picture of blocks of one size, side by side; each is seen through a window of its own. Without frames
+    there is nothing.
+    """
+    if not frames:
+        return ""
+    sources = json.dumps([(frame.said, _inline(frame.path)) for frame in frames])
     shown = "".join(
         f"<div><p class=what>{text(block)}</p>"
         f'<img alt="{text(block)}" style="object-position:{100 * i / (len(blocks) - 1):g}%"></div>'
@@ -170,7 +243,7 @@ def _film(name: str, about: str, blocks: Sequence[str], frames: Sequence[Path], 
     )
     return (
         f"<div class=film><p class=what><b>{name}</b>: {about}</p><p class=slider><input type=range min=0 value=0 "
-        f'aria-label="{name}"><output></output></p><div class=blocks {_size(frames[0], len(blocks))}>{shown}</div>'
+        f'aria-label="{name}"><output></output></p><div class=blocks {_size(frames[0].path, len(blocks))}>{shown}</div>'
         f'<script type="application/json">{sources}</script></div>'
     )
 
@@ -185,10 +258,11 @@ def _curve(path: Path, width: int = 466, height: int = 170) -> str:
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return ""
+    left, right, top, bottom = 58, width - 8, 8, height - 22
+    curves = {name: extremes(points, right - left) for name, points in curves.items()}
     steps, values = zip(*(point for points in curves.values() for point in points), strict=True)
     first, last, low, high = min(steps), max(steps), min(values), max(values)
     log = low > 0 and high > DECADE * low
-    left, right, top, bottom = 58, width - 8, 8, height - 22
 
     def between(value: float, least: float, greatest: float) -> float:
         """From 0 to 1; in the middle where there is but one value."""
@@ -211,6 +285,21 @@ def _curve(path: Path, width: int = 466, height: int = 170) -> str:
         f'<svg role="img" aria-label="{", ".join(curves)}" viewBox="0 0 {width} {height}">'
         f'<path d="M{left},{top}V{bottom}H{right}"/>{drawn}{marks}</svg></div>'
     )
+
+
+def extremes(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """The points (step, value) of a curve, `most` at most, by which it looks the same in a figure so many pixels wide.
+
+    Of more both ends and, between them, the least and the greatest in each of as many equal stretches as that leaves.
+    """
+    if len(points) <= most:
+        return list(points)
+    first, *between, last = points
+    kept = [first]
+    for stretch in np.array_split(np.arange(len(between)), most // 2 - 1):
+        some = [between[i] for i in stretch]
+        kept += sorted({min(some, key=itemgetter(1)), max(some, key=itemgetter(1))})
+    return [*kept, last]
 
 
 def _is_number(value: object) -> bool:

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
-from diffjax.ablation.figure import SLIDE, Told, figure, text, thumbnail
+from diffjax.ablation.figure import SLIDE, Shown, figure, level, text, thumbnail, weight
 from diffjax.ablation.layout import PREFACE, Sheet, made, sheets
 from diffjax.ablation.plan import Task
-from diffjax.ablation.thumbnails import groups, pictures_of
+from diffjax.ablation.thumbnails import groups, picture_of, pictures_of
 from diffjax.whole import written_whole
 
-MOST = 24  # runs of a table whose curves, samples and films are shown
-FILMS = 6_000_000  # bytes of a page's films, a third less than they take in it; of more, frames are left out
+MOST = 24  # runs of a table at a budget whose curves, samples and films are shown
+BYTES = 8_000_000  # of a page's curves, pictures and films; of more, the largest lose frames, or are left out
 ENLARGED = (
     "Where a network predicts eps or mu~, the x0 that it predicts near t = T is off, in images black-and-white salt: "
     "x0 = (x_t - sigma eps) / alpha divides the error of eps by a tiny alpha."
@@ -77,10 +77,12 @@ def write(path: Path, sections: Iterable[Section], root: Path) -> None:
 
 
 def _page(sections: Sequence[Section], root: Path) -> str:
-    runs = [Runs.of(plan, root) for *_, plan in sections]
-    most = FILMS // max(1, sum(len(of.shown) for of in runs))
-    parts = [_section(*section, root, of, most) for section, of in zip(sections, runs, strict=True)]
-    names = [(_anchor(experiment, name), f"{experiment.name}, {name}") for experiment, name, *_ in sections]
+    seen: dict[bytes, tuple[str, str]] = {}
+    runs = [Runs.of(experiment, name, plan, root, seen) for experiment, name, _, plan in sections]
+    curves = sum(len(run.curve) for of in runs for run in of.shown)
+    most = level([size for of in runs for size in of.weights()], BYTES - curves)
+    parts = [_section(*section, of, most) for section, of in zip(sections, runs, strict=True)]
+    names = [(_anchor(experiment, name), _title(experiment, name)) for experiment, name, *_ in sections]
     links = ", ".join(f'<a href="#{anchor}">{text(words)}</a>' for anchor, words in names) if len(parts) > 1 else ""
     title = names[0][1] if len(names) == 1 else "experiments"
     return (
@@ -95,30 +97,45 @@ def _anchor(experiment: Experiment, name: str) -> str:
     return f"{experiment.name}-{name}"
 
 
+def _title(experiment: Experiment, name: str) -> str:
+    return f"{experiment.name}, {name}"
+
+
 class Runs(NamedTuple):
     """Of each run that a table is of, the first of its seeds that is at hand, as many as are shown; and all others."""
 
-    shown: list[Task]
+    shown: list[Shown]
     left_out: int
-    gone: list[list[Task]]  # the seeds of each run of which none is
+    gone: int  # of which no seed is
+    kept: list[tuple[Task, Path]]  # the small pictures of these
 
     @classmethod
-    def of(cls, plan: Sequence[Task], root: Path) -> "Runs":
+    def of(
+        cls, experiment: Experiment, name: str, plan: Sequence[Task], root: Path, seen: dict[bytes, tuple[str, str]]
+    ) -> "Runs":
+        """`seen` is as `Shown` has it."""
         there = [(seeds, next((task for task in seeds if task.workdir(root).is_dir()), None)) for seeds in groups(plan)]
         found = [task for _, task in there if task]
-        return cls(found[:MOST], len(found[MOST:]), [seeds for seeds, task in there if not task])
+        gone = [seeds for seeds, task in there if not task]
+        title = _title(experiment, name)
+        shown = [
+            Shown.of(task, task.workdir(root), picture_of(experiment, task.id), title, seen) for task in found[:MOST]
+        ]
+        return cls(shown, len(found[MOST:]), len(gone), pictures_of(experiment, gone))
+
+    def weights(self) -> list[int]:
+        """The bytes on the page of each picture and film."""
+        return [size for run in self.shown for size in run.weights()] + [weight(path) for _, path in self.kept]
 
 
-def _section(
-    experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], root: Path, runs: Runs, most: int
-) -> str:
+def _section(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], runs: Runs, most: int) -> str:
     budget = experiment.budget(name)
     tables = "".join(_table(sheet) for sheet in sheets(cells, budget.measures, plan))
     lines = "".join(f"<p class=soft>{text(line)}</p>" for line in made(cells, plan) if line)
     return (
-        f'<section id="{_anchor(experiment, name)}"><h2>{text(experiment.name)}, {name}</h2>'
+        f'<section id="{_anchor(experiment, name)}"><h2>{text(_title(experiment, name))}</h2>'
         f"<p>{text(experiment.about.splitlines()[0])}</p><p class=soft>{text(budget.what)}</p>{tables}"
-        f"{_claims(experiment, cells)}{lines}{_runs(experiment, runs, root, most)}</section>"
+        f"{_claims(experiment, cells)}{lines}{_runs(runs, most)}</section>"
     )
 
 
@@ -154,21 +171,23 @@ def _claims(experiment: Experiment, cells: Cells) -> str:
     return f"<table class=claims><tr><th>claim<th>verdict<th>by{rows}</table>" if rows else ""
 
 
-def _runs(experiment: Experiment, runs: Runs, root: Path, most: int) -> str:
-    """A figure for each run, its films of `most` bytes at most; of those not at hand the picture that was kept."""
+def _runs(runs: Runs, most: int) -> str:
+    """A figure for each run, its pictures and films of `most` bytes each; of those not at hand what was kept."""
     if not runs.shown and not runs.gone:
         return ""
-    kept = "".join(thumbnail(task, path) for task, path in pictures_of(experiment, runs.gone))
-    if runs.shown:
-        there = len(runs.shown) + runs.left_out
-        left_out = f", the first {len(runs.shown)} of {there} runs" if runs.left_out else ""
-        missing = f"; {len(runs.gone)} more are not at hand" if runs.gone else ""
-        said = f"Curves, samples and films of one seed of each run{left_out}{missing}."
+    shown = [run.cut(most) for run in runs.shown]
+    kept = [(task, path) for task, path in runs.kept if weight(path) <= most]
+    if shown:
+        there = len(shown) + runs.left_out
+        left_out = f", the first {len(shown)} of {there} runs" if runs.left_out else ""
+        missing = f"; {runs.gone} more are not at hand" if runs.gone else ""
+        said = [f"Curves, samples and films of one seed of each run{left_out}{missing}."]
     else:
-        samples = "; the last samples while training, of one seed of each, were kept" if kept else ", and no samples"
-        said = f"The runs are not at hand: no curves or films{samples}."
-    told, seen = [Told.of(task.workdir(root)) for task in runs.shown], {}
-    if any(of.enlarges for of in told):
-        said = f"{said} {ENLARGED}"
-    figures = [figure(task, task.workdir(root), of, most, seen) for task, of in zip(runs.shown, told, strict=True)]
-    return f"<p>{said}</p><div class=runs>{''.join(figures)}{kept}</div>"
+        were = "; the last samples while training, of one seed of each, were kept" if runs.kept else ", and no samples"
+        said = [f"The runs are not at hand: no curves or films{were}."]
+    if len(kept) < len(runs.kept) or any(cut.lacks(whole) for cut, whole in zip(shown, runs.shown, strict=True)):
+        said.append(f"Some films are left out, and pictures left out or smaller, for the page to have {BYTES:,} bytes.")
+    if any(run.told.enlarges for run in shown):
+        said.append(ENLARGED)
+    figures = "".join([*map(figure, shown), *(thumbnail(task, path) for task, path in kept)])
+    return f"<p>{' '.join(said)}</p><div class=runs>{figures}</div>"

@@ -1,16 +1,15 @@
 """What the pictures' commands share: flags, training by the project's own loop, files, and errors of one line."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from diffjax.errors import Diverged, UserError
+from diffjax.errors import UserError
 from experiments.figures import style
-from launch import Parser, set_up, split_overrides
+from launch import Parser, guarded, set_up, split_overrides
 
 EPILOG = """Networks are trained first, by the project's own loop, in run directories under --workdir: a finished run is
 reused, a stopped one continued. --config.train.steps=500 and the like change their configs, as with launch.py train.
@@ -33,7 +32,7 @@ Draw = Callable[[argparse.Namespace, Overrides], Picture]
 def main(
     name: str, about: str, draw: Draw, words: Sequence[str], more: Callable[[Parser], None] = lambda parser: None
 ) -> int:
-    """Carries out one picture's command, and returns its exit status: 2 for a user's mistake, 3 for a run gone bad.
+    """Carries out one picture's command, and returns its exit status, which is as `launch.guarded` has it.
 
     `more` adds flags of its own.
     """
@@ -50,22 +49,19 @@ def main(
                         help=f"where what is trained lives (runs/figures/{name})")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn, not of the training (0)")
     more(parser)
-    try:
+
+    def act(arguments: argparse.Namespace) -> int:
         rest, overrides = split_overrides(words)
-        arguments = parser.parse_args(rest)
+        parser.parse_args(rest, arguments)
         if not 0 <= arguments.seed < 2**32:
             raise UserError(f"--seed: {arguments.seed} is not between 0 and 2^32 - 1")
         with style.look():
             set_up()
             picture = draw(arguments, overrides)
         _save(name, arguments.out, picture)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except Diverged as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 3
-    return 0
+        return 0
+
+    return guarded(name, act)
 
 
 def _save(name: str, out: Path, picture: Picture) -> None:
@@ -73,11 +69,8 @@ def _save(name: str, out: Path, picture: Picture) -> None:
 
     for fact in picture.facts:
         print(fact)
-    try:
-        save_png(out / f"{name}.png", picture.still)
-        save_gif(out / f"{name}.gif", picture.frames, picture.seconds)
-    except OSError as error:
-        raise UserError(f"--out: cannot write to {out} ({error.strerror})") from error
+    save_png(out / f"{name}.png", picture.still)
+    save_gif(out / f"{name}.gif", picture.frames, picture.seconds)
     print(f"wrote {out / name}.png and {out / name}.gif")
 
 

@@ -6,7 +6,6 @@ nothing can be told apart any more, they are 2 log 2 and log 2 (Goodfellow et al
 --config.data.name=toy2d:moons --workdir=runs/figures/moons.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 
 from diffjax.data.toy2d import KINDS, Toy2D
 from diffjax.errors import UserError
+from diffjax.writer import read_lines
 from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
 
@@ -77,8 +77,7 @@ def moments(run, view, seed: int) -> list[Moment]:
 
 def losses(path: Path) -> dict[str, np.ndarray]:
     """As logged: each the mean since the line before."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    lines = [line for line in lines if "d_loss" in line]
+    lines = [line for line in read_lines(path) if "d_loss" in line]
     return {name: np.array([line[name] for line in lines]) for name in ("step", *EVEN)}
 
 

@@ -163,15 +163,20 @@ def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndar
 
 
 def opened(arguments, overrides):
-    """A finished run, perhaps with another sampler, or one that is trained now."""
+    """A finished run, perhaps with another sampler, or one that is trained now. One that failed is a UserError."""
     from diffjax import config as configs
     from diffjax.run import load
     from diffjax.workdir import elsewhere, read_config
+    from diffjax.writer import read_json
 
     if arguments.config:
         return trained(config_of(arguments.config, overrides), arguments.workdir)
     if not (arguments.workdir / "result.json").is_file():
         return trained(config_of(CONFIG, overrides, **OWN), arguments.workdir)
+    result = read_json(arguments.workdir / "result.json", arguments.workdir, needs=("status",))
+    if result["status"] == "failed":
+        reason = result.get("reason", "no reason was written down")
+        raise UserError(f"--workdir: the run in {arguments.workdir} failed ({reason}); take another directory")
     for path, _ in overrides:
         if not path.startswith("sampler."):
             raise UserError(f"--config.{path}: {arguments.workdir} is trained; only sampler.* can be changed now")

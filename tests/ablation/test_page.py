@@ -200,12 +200,90 @@ def test_the_way_to_noise_is_shown_once_for_all_runs_that_have_the_same(tmp_path
     assert words(written(tmp_path, first, second)) == [THERE, BACK, THERE, BACK]
 
 
+def heavy(root, names):
+    """The bytes that these frames of a run take in the page."""
+    return sum(len(base64.b64encode((root / "first" / f"{name}.png").read_bytes())) for name in names)
+
+
 def test_films_that_would_make_a_page_heavy_leave_frames_out_but_neither_the_first_nor_the_last(tmp_path, monkeypatch):
     tasks = [run(tmp_path, name, **edm()) for name in ("first", "second")]
-    size = sum((tasks[0].workdir(tmp_path) / f"{name}.png").stat().st_size for name in BACK_NAMES)
-    for most, kept in ((size, BACK), (size - 1, [BACK[0], BACK[2], BACK[3]]), (1, [BACK[0], BACK[3]])):
-        monkeypatch.setattr(page, "FILMS", 2 * 2 * most)  # both films of two runs
-        assert words(written(tmp_path, *tasks))[1:] == [kept] * 2
+    there, back = heavy(tmp_path, FRAMES[:2]), heavy(tmp_path, BACK_NAMES)
+    ends = heavy(tmp_path, (BACK_NAMES[0], BACK_NAMES[3]))
+    assert there <= ends
+    for most, kept in ((back, BACK), (back - 1, [BACK[0], BACK[2], BACK[3]]), (ends, [BACK[0], BACK[3]])):
+        monkeypatch.setattr(page, "BYTES", there + 2 * most)  # the way to noise, once, and two ways back
+        path = written(tmp_path, *tasks)
+        assert words(path) == [THERE, kept, kept] and "left out" not in path.read_text()
+
+
+def test_a_film_of_which_two_frames_are_too_heavy_is_left_out_and_so_it_is_said(tmp_path, monkeypatch):
+    tasks = [run(tmp_path, name, **edm()) for name in ("first", "second")]
+    monkeypatch.setattr(page, "BYTES", 3 * (heavy(tmp_path, FRAMES[:2]) - 1))
+    path = written(tmp_path, *tasks)
+    assert words(path) == [] and "Some films are left out" in path.read_text()
+    assert "above" not in re.sub("<style>.*?</style>", "", path.read_text(), flags=re.DOTALL), "nothing is there"
+
+
+def test_samples_too_heavy_for_a_page_give_way_to_the_picture_that_was_kept_of_them(tmp_path, monkeypatch):
+    experiment, task = read(Path(__file__).with_name("moons.py")), run(tmp_path, frames=())
+    noise = np.random.RandomState(0).randint(0, 256, (40, 40), np.uint8)
+    large, small = task.workdir(tmp_path) / "samples" / "00000014.png", tmp_path / "kept" / "abc.png"
+    pictures.save_png(large, noise)
+    pictures.save_png(small, noise[::4, ::4])
+    monkeypatch.setattr(page, "picture_of", lambda _, id: small.with_stem(id))
+    experiment = [experiment, "hour", Cells(experiment.paper, []), [task]]
+    for most, shown, said in ((10**4, large, ", step 14<"), (10**3, small, "training<"), (10, None, "left out")):
+        monkeypatch.setattr(page, "BYTES", most)
+        page.write(tmp_path / "page.html", [experiment], tmp_path)
+        text = (tmp_path / "page.html").read_text()
+        sources = re.findall(r'<img [^>]*src="data:image/png;base64,(.*?)"', text)
+        assert sources == ([base64.b64encode(shown.read_bytes()).decode()] if shown else []) and said in text
+        assert ("left out" in text) == (shown != large)
+
+
+def test_a_page_of_however_many_runs_has_no_more_than_its_bytes(tmp_path, monkeypatch):
+    """Of three budgets, with samples, both films and a long curve each, and what was kept of runs not at hand."""
+    experiment = read(Path(__file__).with_name("moons.py"))
+    generator, lines = np.random.RandomState(0), [{"step": n, "loss": 1.0 + n % 7} for n in range(5_000)]
+    picture = tmp_path / "kept.png"
+    pictures.save_png(picture, generator.randint(0, 256, (90, 90), np.uint8))
+    monkeypatch.setattr(page, "picture_of", lambda *_: picture)
+    monkeypatch.setattr(page, "pictures_of", lambda _, gone: [(seeds[0], picture) for seeds in gone])
+    plans = {}
+    for table in ("minute", "hour", "day"):
+        plans[table] = [run(tmp_path, f"{table}_{n}", lines=lines, **edm()) for n in range(5)]
+        for task in plans[table]:
+            for path in [*task.workdir(tmp_path).rglob("*.png"), task.workdir(tmp_path) / "samples" / "00000014.png"]:
+                pictures.save_png(path, generator.randint(0, 256, (60, 60), np.uint8))
+        plans[table].append(Task(f"{table}_gone", 0, "", evaluations=[Evaluation("e", {"eta": "gone"}, {}, "")]))
+
+    def written_with(most):
+        monkeypatch.setattr(page, "BYTES", most)
+        sections = [(experiment, name, Cells(experiment.paper, []), plan) for name, plan in plans.items()]
+        page.write(tmp_path / "page.html", sections, tmp_path)
+        return (tmp_path / "page.html").read_text()
+
+    bare = written_with(0)
+    curves = sum(map(len, re.findall(r"<div><p class=what><b class=loss>.*?</svg></div>", bare)))
+    assert "data:image" not in bare and curves < 15 * 8_000
+    said = len(bare) - curves  # tables and headings
+    whole = len(written_with(10**8)) - said
+    assert whole > 6 * curves
+    for share in (0.2, 0.4, 0.6, 0.8, 0.9):
+        size = len(written_with(int(share * whole))) - said
+        assert size <= 1.02 * share * whole, "but for what is said of frames, and that some are left out"
+    assert size > 0.8 * share * whole
+
+
+def test_the_way_to_noise_is_in_the_page_once_whatever_the_table(tmp_path):
+    tasks = [run(tmp_path, name, **edm()) for name in ("first", "second")]
+    experiment, names = read(Path(__file__).with_name("moons.py")), ("minute", "hour")
+    sections = [
+        (experiment, name, Cells(experiment.paper, []), [task]) for name, task in zip(names, tasks, strict=True)
+    ]
+    page.write(path := tmp_path / "page.html", sections, tmp_path)
+    assert words(path) == [THERE, BACK, BACK]
+    assert "as of moons, minute, eta first, above" in path.read_text()
 
 
 def test_why_a_predicted_x0_is_salt_is_said_once_and_only_where_it_is(tmp_path):
@@ -248,6 +326,21 @@ def test_losses_of_one_step_and_what_is_no_number_do_not_break_a_curve(tmp_path)
     points, *_ = curve(tmp_path, {"step": 1, "loss": 2.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": 2.0})
     assert len(points["loss"]) == 2
     assert curve(tmp_path, {"step": 1, "loss": 2.0})[0] == {}
+
+
+def test_a_long_curve_has_no_more_points_than_pixels_and_keeps_its_ends_and_extremes(tmp_path):
+    values = 2 + np.random.RandomState(0).uniform(-1, 1, 10_000)
+    values[[0, 5_003, 7_500, -1]] = 2.5, 9.0, 0.95, 1.5
+    points, said, _ = curve(tmp_path, *({"step": n + 1, "loss": value} for n, value in enumerate(values.tolist())))
+    x, y = np.array(points["loss"]).T
+    assert len(x) <= 400 and said == ["9", "0.95", "step 1", "10,000"]
+    assert (np.diff(x) >= 0).all() and (x[0], x[-1]) == (58, 458)
+    heights = np.interp([2.5, 1.5], [0.95, 9.0], [148, 8])
+    np.testing.assert_allclose([y[0], y[-1]], heights, atol=0.06)
+    assert x[y.argmin()] == pytest.approx(58 + 400 * 0.5003, abs=0.2) and y.min() == 8
+    assert x[y.argmax()] == pytest.approx(58 + 400 * 0.75, abs=0.2) and y.max() == 148
+    few = values[:400].tolist()
+    assert len(curve(tmp_path, *({"step": n, "loss": value} for n, value in enumerate(few)))[0]["loss"]) == 400
 
 
 def test_how_samples_are_drawn_is_said_whatever_wraps_their_guidance(tmp_path):

@@ -232,7 +232,7 @@ def test_the_exact_model_of_heartbeat_reaches_the_truth_but_its_k_only_the_truth
     total, error = found.total.mean() / np.log(2), found.total.std() / np.log(2) / np.sqrt(len(x0))
     assert error < 0.02
     np.testing.assert_allclose(total, np.log2(5) + 0.003, atol=4 * error + 0.003)  # 0.003: independent entries
-    assert abs(-found.steps.mean() / np.log(2) - edge - -2.392) < 4 * error  # K; published is -2.414
+    assert abs(-found.steps.mean() / np.log(2) - edge - -2.391) < 4 * error  # K; published is -2.414
 
 
 def test_no_k_is_above_minus_the_entropy_of_the_first_step(x64):

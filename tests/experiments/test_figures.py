@@ -1,6 +1,8 @@
 """The pictures of the course: each command writes both of its files, from runs as short as can be."""
 
 import builtins
+import errno
+import json
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -13,8 +15,9 @@ from diffjax.data import Space
 from diffjax.data.gaussians import DROPS
 from diffjax.diffusion import VPLinear
 from diffjax.drawing.films import noised
+from diffjax.errors import Diverged, Taken
 from experiments.figures import feature_space, forger_and_policeman, forward_reverse, ink_drop, style
-from experiments.figures.command import main
+from experiments.figures.command import Picture, main
 from experiments.figures.entropy import density, plane, total_variation
 from experiments.figures.feature_space import film, measures
 
@@ -194,6 +197,55 @@ def test_a_mistake_is_one_line(words, said, capsys):
     assert main("ink_drop", "", ink_drop.draw, words) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("ink_drop: ") and said in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; what was written is kept, and the same command goes on"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.png"), 2, "no room to write x.png (No space left on"),
+        (PermissionError(errno.EACCES, "Permission denied", "x.png"), 2, "cannot write x.png (Permission denied)"),
+        (Taken("--workdir: x is in use by a live process (pid 1)"), 2, "in use by a live process"),
+        (Diverged("step 3 was not finite"), 3, "step 3 was not finite"),
+    ],
+)
+def test_however_a_command_ends_it_is_one_line(raised, status, said, capsys):
+    def draw(arguments, overrides):
+        raise raised
+
+    assert main("ink_drop", "", draw, []) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("ink_drop: ") and said in lines[0]
+
+
+@pytest.mark.usefixtures("look")
+def test_where_the_pictures_cannot_be_written_is_said(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    picture = Picture(np.zeros((2, 2, 3), np.uint8), [np.zeros((2, 2, 3), np.uint8)] * 2, 1.0, [])
+    assert main("ink_drop", "", lambda *_: picture, [f"--out={tmp_path}/file/in"]) == 2
+    assert f"ink_drop: cannot write {tmp_path}/file" in capsys.readouterr().err
+
+
+def test_a_run_that_failed_is_not_drawn(tmp_path, capsys):
+    result = {"status": "failed", "reason": "step 7 was not finite; the last good checkpoint is step 5"}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert main("forward_reverse", "", forward_reverse.draw, [f"--workdir={tmp_path}"], forward_reverse.more) == 2
+    said = f"forward_reverse: --workdir: the run in {tmp_path} failed (step 7 was not finite; the last good "
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_drops_that_stay_apart_are_not_said_to_be_lost(monkeypatch):
+    everywhere(monkeypatch, "TIMES", np.array([0.0, 0.5, 1.0]))
+    assert ink_drop.when_lost([0.9, 0.009, 0.001]) == "below 0.01 from t = 0.5"
+    assert ink_drop.when_lost([0.9, 0.5, 0.2]) == "not below 0.01 at any t"
+
+
+def test_losses_are_read_but_for_a_line_that_is_being_written(tmp_path):
+    lines = [{"step": 1, "d_loss": 1.0, "g_loss": 2.0}, {"step": 2, "eval/modes": 8.0}]
+    whole = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "metrics.jsonl").write_text(whole + '{"step": 3, "d_lo')
+    found = forger_and_policeman.losses(tmp_path / "metrics.jsonl")
+    assert {name: values.tolist() for name, values in found.items()} == {"step": [1], "d_loss": [1.0], "g_loss": [2.0]}
 
 
 def test_without_matplotlib_it_is_said_what_to_install(tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ hardly to be told from the drop as it was then. Another drop: --config.data.name
 --workdir=runs/figures/pair.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -30,6 +31,8 @@ from experiments.figures.ink_drop.motion import (
     of_samples,
     spread,
 )
+
+LOST = 0.01  # a total variation below which two drops cannot be told apart any more
 
 
 def draw(arguments, overrides) -> Picture:
@@ -70,10 +73,9 @@ def draw(arguments, overrides) -> Picture:
     )
     half = int(np.abs(TIMES - 0.5).argmin())
     for pair, values in distances.items():
-        lost = TIMES[np.argmax(np.array(values) < 0.01)]
         facts.append(
             f"total variation of {' and '.join(pair)}: {values[0]:.3f} at t = 0, {values[half]:.3f} at"
-            f" t = {TIMES[half]:.2g}, below 0.01 from t = {lost:.3g}"
+            f" t = {TIMES[half]:.2g}, {when_lost(values)}"
         )
     drop = Cloud(f"a drop ({name}) spreads", style.blue, forth, densities[name])
     another = Cloud(f"another one ({other})", style.green, other_forth, densities[other])
@@ -88,3 +90,9 @@ def draw(arguments, overrides) -> Picture:
         seconds=10.0,
         facts=facts,
     )
+
+
+def when_lost(distances: Sequence[float]) -> str:
+    """From when on two drops, so far apart at TIMES, cannot be told apart any more; or that they still can at t = 1."""
+    below = np.flatnonzero(np.array(distances) < LOST)
+    return f"below {LOST} from t = {TIMES[below[0]]:.3g}" if len(below) else f"not below {LOST} at any t"
