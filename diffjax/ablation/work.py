@@ -3,12 +3,13 @@
 What is there already is not done again. A run directory belongs to one process at a time: who finds it taken leaves it
 to the other. What older code made is moved aside where that is asked.
 
-An exception at one place keeps none of the others from being measured.
+An exception at one place keeps none of the others from being measured. Neither does a training that fails late keep its
+checkpoints from it that were good: a quality after a part of the training is what it is, whatever happens later.
 """
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,9 @@ ENDED = ("done", "failed", "blocked")  # what is never begun again
 class State(NamedTuple):
     """How far a task has come, by what its run directory holds; "blocked" by a run that it needs, which went wrong."""
 
-    status: str  # "not run", "begun", "trained" (but not all measured and drawn), "done", "failed" or "blocked"
+    status: (
+        str  # "not run", "begun", "done", "failed" or "blocked"; but not all measured or drawn: "trained", "failing"
+    )
     reason: str = ""  # why it failed or is blocked; of others what was raised when they were last tried
     code: str = ""
 
@@ -63,7 +66,7 @@ def is_made(task: Task, root: Path) -> bool:
     """Whether what needs its run may begin: all of it is measured, though its film may still be to draw."""
     workdir = task.workdir(root)
     status = _own_state(task, root).status
-    return status == "done" or (status == "trained" and not _unmeasured(task, workdir))
+    return status == "done" or (status == "trained" and not _unmeasured(task, workdir, {}))
 
 
 def is_over(task: Task, root: Path) -> bool:
@@ -82,21 +85,27 @@ def _own_state(task: Task, root: Path) -> State:
             f"--workdir: {workdir} holds the run {made['id']}; rename it to that, and {task.id} is made again"
         )
     code = made.get("code", "")
+    said = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
+    if result.get("status") == "failed" and _unmeasured(task, workdir, result):
+        return State("failing", said, code)
     if result.get("status") == "failed":
         return State("failed", result.get("reason", "no reason was written down"), code)
-    said = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
     if result.get("status") != "finished":
         return State("begun" if (workdir / "config.json").is_file() else "not run", said, code)
-    if _unmeasured(task, workdir):
+    if _unmeasured(task, workdir, result):
         return State("trained", said, code)
     if (workdir / UNDRAWN).is_dir():
         return State("trained", raised(workdir, FILM), code)
     return State("done", "", code)
 
 
-def _unmeasured(task: Task, workdir: Path) -> list[Evaluation]:
-    """What is still to be measured."""
-    return [evaluation for evaluation in task.evaluations if not evaluation.path(workdir).is_file()]
+def _unmeasured(task: Task, workdir: Path, result: Mapping[str, Any]) -> list[Evaluation]:
+    """What is still to be measured of a run with this result: where it failed, only checkpoints from before that."""
+    left = [evaluation for evaluation in task.evaluations if not evaluation.path(workdir).is_file()]
+    if result.get("status") != "failed":
+        return left
+    good, there = result.get("last_good_step", 0), workdir / "checkpoints"
+    return [e for e in left if e.checkpoint and e.checkpoint <= good and (there / str(e.checkpoint)).is_dir()]
 
 
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
@@ -119,23 +128,32 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     if state_of(task, root).status in ("not run", "begun"):
         with noted(task.id, workdir, RUN):
             _train(task, workdir)
-    if state_of(task, root).status != "trained":
+    if state_of(task, root).status not in ("trained", "failing"):
         return
+    result = read_json(workdir / "result.json", workdir)
     with Hold(workdir):
         forget(workdir)
-        if not (workdir / FILM).is_dir():
+        if result["status"] == "finished" and not (workdir / FILM).is_dir():
             (workdir / UNDRAWN).mkdir(exist_ok=True)
-        _each(task, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
+        left = _unmeasured(task, workdir, result)
+        _each(task, left, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
         if (workdir / UNDRAWN).is_dir():  # last: it is only to be looked at
             with noted(task.id, workdir, FILM):
                 _whole_film(workdir)
 
 
-def _each(task: Task, workdir: Path, doing: str, do: Callable[[Evaluation], None], say: Callable[[str], None]) -> None:
-    """Does all that has not been done. What is raised at one place is raised after the others have had their turn."""
+def _each(
+    task: Task,
+    left: Sequence[Evaluation],
+    workdir: Path,
+    doing: str,
+    do: Callable[[Evaluation], None],
+    say: Callable[[str], None],
+) -> None:
+    """Does what is left of all. What is raised at one place is raised after the others have had their turn."""
     met: list[Exception] = []
     for done, evaluation in enumerate(task.evaluations):
-        if evaluation.path(workdir).is_file():
+        if evaluation not in left or evaluation.path(workdir).is_file():  # two places may share it
             continue
         say(f"{doing} {done + 1} of {len(task.evaluations)}: {named(evaluation.where)}")
         try:
@@ -163,7 +181,7 @@ def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
     with Hold(workdir):
         forget(workdir)
         write_json(workdir / CODE, {"id": task.id, "code": task.code})
-        _each(task, workdir, "computing", compute, say)
+        _each(task, task.evaluations, workdir, "computing", compute, say)
         write_json(workdir / "result.json", {"status": "finished"})
 
 

@@ -11,6 +11,7 @@ import pytest
 import launch
 from diffjax import pictures
 from diffjax.ablation import ledger, local
+from diffjax.ablation import work as module
 from diffjax.ablation.ablate import finish, redo
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
@@ -240,6 +241,34 @@ def test_a_run_that_fails_is_a_value_of_the_table(moons, tmp_path, capsys):
     assert {c["status"] for c in json.loads(ledger.place_of(experiment).read_text())["budgets"]["day"]["cells"]} == {
         "failed"
     }
+
+
+def test_the_good_checkpoints_of_a_run_that_fails_are_measured(moons, tmp_path, monkeypatch):
+    """Those after 7 and 14 steps are there; what failed it is said to have come between them."""
+    text = Path(moons).read_text().replace('{"sampler.steps": steps}', '{"checkpoint.step": 7 * steps // 2}')
+    Path(moons).write_text(text)
+    (task,) = tasks(read(moons).budget("minute"), tmp_path)
+    workdir = task.workdir(tmp_path)
+
+    def fails(config, workdir, note):
+        train(config, workdir, note)
+        write_json(workdir / "result.json", {"status": "failed", "reason": "not finite", "last_good_step": 13})
+
+    def mistaken(e):
+        raise UserError("data: example 7 cannot be read")
+
+    monkeypatch.setattr(module, "train", fails)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="example 7 cannot be read"):
+        patch.setitem(METRICS, "energy", METRICS["energy"]._replace(function=mistaken))
+        work(task, tmp_path, quiet)
+    said = "evaluate: energy_distance could not be measured: data: example 7 cannot be read"
+    assert state_of(task, tmp_path)[:2] == ("failing", said)
+    monkeypatch.setattr(module, "train", None)
+    for _ in range(2):
+        work(task, tmp_path, quiet)
+        assert state_of(task, tmp_path)[:2] == ("failed", "not finite")
+    there = {evaluation.checkpoint: evaluation.path(workdir).is_file() for evaluation in task.evaluations}
+    assert there == {7: True, 14: False} and not (workdir / FILM).exists() and not (workdir / UNDRAWN).exists()
 
 
 def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):
