@@ -29,6 +29,9 @@ class Trace:
             self.running = False
 
 
+BY_ITSELF = (signal.SIG_DFL, signal.default_int_handler)  # what becomes of a signal that nobody has a handler for
+
+
 class Stop:
     """SIGTERM and SIGINT ask the run to end after the step under way.
 
@@ -58,7 +61,10 @@ class Stop:
             return bool(self.signalled)
         return multihost_utils.reached_preemption_sync_point(step)
 
-    def pass_on(self) -> None:
-        """Gives a signal to whoever heard it before: it came too late for the training, not for what follows."""
-        if self.signalled:
+    def pass_on(self, stopped: bool) -> None:
+        """Gives a signal to whoever heard it before. What is done where nobody did is done if it came too late to stop.
+
+        One that has stopped the training is obeyed with that; a handler of the caller's hears of it all the same.
+        """
+        if self.signalled and not (stopped and self.before[self.signalled] in BY_ITSELF):
             signal.raise_signal(self.signalled)

@@ -39,7 +39,8 @@ def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: 
 
     Everything that can be checked is checked before anything in `workdir` changes. Raises UserError for what the user
     got wrong, and Diverged, after writing down why, for a run that went bad. `note` writes what the caller has to say
-    there, as soon as the directory is this process's.
+    there, as soon as the directory is this process's. A signal that stops it reaches the caller's own handler after the
+    checkpoint is saved, if there is one.
     """
     Precision(**config.precision).apply()  # before the first computation
     experiment = Experiment.of(config)
@@ -72,8 +73,7 @@ def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: 
             write_json(workdir / "result.json", result)
     if result["status"] == "failed":
         raise Diverged(result["reason"])
-    if result["status"] == "finished":
-        stop.pass_on()
+    stop.pass_on(result["status"] == "stopped")
     return result
 
 

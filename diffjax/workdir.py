@@ -10,6 +10,8 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ml_collections import ConfigDict
 
 from diffjax.config import differences, fingerprint, from_json
 from diffjax.errors import Taken, UserError
-from diffjax.writer import write_json
+from diffjax.writer import read_json, write_json
 
 NO_CODE = (":(top,exclude)*.md", ":(top,exclude)docs", ":(top,exclude)experiments/results")
 PACKAGES = (
@@ -36,12 +38,13 @@ PACKAGES = (
 # Keys of `eval` that older runs lack.
 LATER = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
 AGAIN = 0.05  # seconds between two tries at a directory that another process has
+PLACE = ("commit", "device", "processor", "cores")  # of the surroundings those that a run is trained by and on
 
 
 class Hold:
     """Keeps a directory to one live process, through a file lock that the kernel drops when the process dies.
 
-    Raises Taken where another one still has it after `patience` seconds.
+    Raises Taken where another one still has it after `patience` seconds, and UserError where files cannot be locked.
     """
 
     def __init__(self, workdir: Path, patience: float = 0.0):
@@ -71,14 +74,32 @@ class Hold:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            self.file.close()
+            raise UserError(
+                f"--workdir: {self.workdir} is on a file system that locks no files ({error.strerror}), so that two "
+                "processes could train there at once; take one that does"
+            ) from error
         return True
 
     def __exit__(self, *_):
         self.file.close()
 
 
+def is_held(workdir: Path) -> bool:
+    """Whether a live process has a directory in hand now."""
+    try:
+        with Hold(workdir):
+            return False
+    except Taken:
+        return True
+
+
 def enter(workdir: Path, config: ConfigDict, done: int) -> None:
-    """Writes `config.json`, after making sure that `config` may continue the `done` steps that are there already."""
+    """Writes `config.json`, after making sure that `config` may continue the `done` steps that are there already.
+
+    What it says of the place is of where the steps are made: of several places it is "mixed", in as many words.
+    """
     path = workdir / "config.json"
     if done > config.train.steps:
         raise UserError(
@@ -95,7 +116,36 @@ def enter(workdir: Path, config: ConfigDict, done: int) -> None:
             )
     if done < config.train.steps:
         (workdir / "result.json").unlink(missing_ok=True)  # it was of a shorter run
-    write_json(path, {"config": config.to_dict(), "fingerprint": fingerprint(config)} | surroundings())
+    here = surroundings()
+    places = _places(path, done, config.train.steps, here)
+    said = {"config": config.to_dict(), "fingerprint": fingerprint(config)}
+    write_json(path, said | here | _in_all(places) | {"places": places})
+
+
+def _places(path: Path, done: int, steps: int, here: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """By which commit and on what the steps of a run are made: each place with the number of steps before its first.
+
+    Of older runs only the last place is known.
+    """
+    before = read_json(path) if done else {}
+    made = before.get("places", [{"after": 0} | {name: before.get(name, "unknown") for name in PLACE}])
+    made = [place for place in made if place["after"] < done]  # the steps of others were lost, and are made again
+    if done == steps:
+        return made
+    place = {"after": done} | {name: here[name] for name in PLACE}
+    return made if made and made[-1] | {"after": done} == place else [*made, place]
+
+
+def _in_all(places: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What holds of all places alike; what does not as in "mixed: 2, 8 after step 700", which is no machine's."""
+    found = {}
+    for name in PLACE:
+        parts = [(value, next(of)["after"]) for value, of in groupby(places, key=lambda place: place[name])]
+        (first, _), *more = parts
+        found[name] = first
+        if more:
+            found[name] = f"mixed: {first}" + "".join(f", {value} after step {step}" for value, step in more)
+    return found
 
 
 def read_config(workdir: Path) -> ConfigDict:

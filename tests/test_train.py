@@ -19,6 +19,7 @@ from diffjax.replay import first_bad_tensor
 from diffjax.run import Experiment
 from diffjax.train import carry_shapes, finished, train, warm_start
 from diffjax.workdir import Hold
+from diffjax.writer import Writer
 from tests import tiny
 
 LONG = tiny.POINTS | {"train.steps": "2400", "train.log_every": "50", "train.checkpoint_every": "170"}
@@ -108,6 +109,26 @@ def test_a_signal_during_the_last_step_ends_what_follows_the_training(tmp_path, 
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [(signal.SIGTERM, True)]
+
+
+def test_who_listens_for_a_signal_hears_of_the_one_that_stopped_a_training_once_it_is_saved(tmp_path, monkeypatch):
+    """So a job of a cluster can be queued again. Where nobody listens, a training that has stopped has obeyed."""
+    heard = []
+
+    def listen(number, _):
+        heard.append((number, [path.name for path in (tmp_path / "checkpoints").glob("[0-9]*")]))
+
+    def stopped(handler):
+        before = signal.signal(signal.SIGTERM, handler)
+        try:
+            return train(tiny.points(train__steps=40), tmp_path)["status"]
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    real = Writer.metrics
+    monkeypatch.setattr(Writer, "metrics", lambda *_: signal.raise_signal(signal.SIGTERM) or real(*_))
+    assert stopped(listen) == "stopped" and heard == [(signal.SIGTERM, ["5"])]
+    assert stopped(signal.SIG_DFL) == "stopped"
 
 
 def test_a_run_directory_holds_what_the_contract_says(uninterrupted):

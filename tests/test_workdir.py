@@ -1,8 +1,17 @@
-"""What a run directory says of where its numbers come from."""
+"""What a run directory says of where its numbers come from, and that it is one process's at a time."""
 
+import errno
+import fcntl
+import json
+import os
 import subprocess
 
-from diffjax.workdir import commit, processor
+import pytest
+
+from diffjax import workdir as module
+from diffjax.errors import UserError
+from diffjax.workdir import PLACE, Hold, commit, enter, is_held, processor
+from tests import tiny
 
 
 def test_a_commit_is_marked_where_code_was_changed_since_and_not_where_the_ledger_was(tmp_path):
@@ -29,3 +38,54 @@ def test_a_commit_is_marked_where_code_was_changed_since_and_not_where_the_ledge
 
 def test_a_processor_has_a_name():
     assert processor().strip()
+
+
+@pytest.fixture
+def sits(tmp_path, monkeypatch):
+    """A run of 14 steps, gone on with after so many on a processor: the places that its directory says."""
+
+    def sit(done, name):
+        monkeypatch.setattr(module, "processor", lambda: name)
+        enter(tmp_path, tiny.points(train__steps=14), done)
+        said = json.loads((tmp_path / "config.json").read_text())
+        return said["processor"], [place["after"] for place in said["places"]]
+
+    return sit
+
+
+def test_a_run_says_where_each_of_its_steps_was_made(sits, tmp_path):
+    assert sits(0, "laptop") == ("laptop", [0])
+    assert sits(5, "laptop") == ("laptop", [0]), "the same place"
+    assert sits(7, "server") == ("mixed: laptop, server after step 7", [0, 7])
+    assert sits(12, "laptop") == ("mixed: laptop, server after step 7, laptop after step 12", [0, 7, 12])
+    assert sits(10, "server") == ("mixed: laptop, server after step 7", [0, 7]), "steps that were lost are not told of"
+    assert sits(14, "tablet") == ("mixed: laptop, server after step 7", [0, 7]), "it had nothing left to make"
+    assert json.loads((tmp_path / "config.json").read_text())["cores"] == module.cores(), "alike everywhere"
+    assert sits(0, "tablet") == ("tablet", [0]), "from the beginning"
+
+
+def test_a_run_that_says_only_where_it_was_last_goes_on(sits, tmp_path):
+    sits(0, "laptop")
+    old = json.loads((tmp_path / "config.json").read_text())
+    del old["places"], old["cores"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert sits(7, "server") == ("mixed: laptop, server after step 7", [0, 7])
+    said = json.loads((tmp_path / "config.json").read_text())
+    assert said["cores"] == f"mixed: unknown, {module.cores()} after step 7" and set(PLACE) < set(said)
+
+
+def test_whether_a_directory_is_in_hand(tmp_path):
+    assert not is_held(tmp_path / "run")
+    with Hold(tmp_path / "run"):
+        assert is_held(tmp_path / "run")
+    assert not is_held(tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_that_locks_no_files_is_one_line(tmp_path, monkeypatch, number):
+    def refuses(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with pytest.raises(UserError, match=rf"--workdir: {tmp_path} is on a file system .* \({os.strerror(number)}\)"):
+        Hold(tmp_path).__enter__()

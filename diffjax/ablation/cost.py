@@ -16,7 +16,8 @@ def cost_of(workdir: Path) -> dict[str, dict[str, Any]]:
     """`training_seconds` and `images_per_second` of a run, each a score as measurements have them; {} if it has none.
 
     Of training steps alone, by the speeds that were logged: without compilation, pictures and checkpoints. They are
-    compared on equal hardware only, which is their protocol; so is, on cores, how crowded they were.
+    compared on equal hardware only, which is their protocol; so is, on cores, how crowded they were. Hardware that
+    changed in between is "mixed", with the steps at which it did.
 
     Raises UserError for a log that ends before its run did, as one that was copied in part.
     """

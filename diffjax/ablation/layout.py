@@ -1,6 +1,7 @@
 """What the table of a report has in its cells, whoever draws it: ours, and beside it the paper's."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -145,8 +146,8 @@ def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
 
 
 def _short(commit: str) -> str:
-    """A commit as it is usually cut, which keeps the "+" of code that was changed since."""
-    return commit[:10] + "+" * commit.endswith("+")
+    """A commit as it is usually cut, or each of several; the "+" of code that was changed since stays."""
+    return re.sub(r"([0-9a-f]{10})[0-9a-f]+", r"\1", commit)
 
 
 def _devices(records: Sequence[Mapping[str, Any]]) -> set[str]:

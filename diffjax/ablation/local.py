@@ -18,7 +18,7 @@ from pathlib import Path
 
 from diffjax.ablation.plan import Task
 from diffjax.ablation.progress import Progress
-from diffjax.ablation.work import ENDED, state_of
+from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN
 from diffjax.progress import aside
 
@@ -133,7 +133,7 @@ def _ready(task: Task, progress: Progress, live: dict, look_again: dict[str, flo
     progress.elsewhere.discard(task.id)
     if progress.status(task) in ENDED:
         return False
-    return all(progress.status(need) == "done" for need in task.needs)
+    return all(is_made(need, progress.root) for need in task.needs)
 
 
 def _ended(task: Task, status: int, progress: Progress, look_again: dict[str, float]) -> None:

@@ -18,7 +18,7 @@ from diffjax.ablation.work import state_of
 from diffjax.progress import aside, clock
 from diffjax.writer import read_lines
 
-WAITING = {"not run": "waiting", "begun": "waiting", "trained": "waiting"}
+WAITING = dict.fromkeys(("not run", "begun", "trained", "failing"), "waiting")
 FEW = 3  # labels that are still said one by one
 ORDER = ("running", "done", "failed", "blocked", "crashed", "elsewhere", "waiting")
 

@@ -1,7 +1,8 @@
 """Exceptions that end a run of a table, or one of its measurements, written down for whoever asks what became of it.
 
 An exception is no result: nothing is known of what was to be measured. So the table says what was raised, no claim
-counts it, and the same command tries again. A mistake of the user's is one of them, said in its own line.
+counts it, and the same command tries again. A mistake of the user's is one of them, said in its own line. A film that
+raises takes nothing from its table, and is said and tried again likewise.
 """
 
 import contextlib

@@ -1,23 +1,36 @@
-"""The SLURM backend: submitit's job arrays, one task each, requeued when they are preempted or run out of time."""
+"""The SLURM backend: submitit's job arrays, one task each, queued again when they are preempted or run out of time.
+
+Signals tell it: SIGTERM of the first, and of the second one that submitit has asked for, 90 seconds before. Either lets
+a training stop after the step under way, with a checkpoint; then the job goes back into the queue.
+"""
 
 import contextlib
 import io
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from diffjax.ablation.experiment import ON_GPU
 from diffjax.ablation.plan import Task
-from diffjax.ablation.work import ENDED, state_of
+from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN, Taken, UserError
+from diffjax.workdir import is_held
 
 LOGS = "slurm"  # a folder among the runs
 POLL = 5.0  # seconds between looks at the jobs
+AGAIN = 60.0  # likewise at runs that another process had in hand
 GPUS = ("gres", "gpus", "gpus_per_node", "gpus_per_task")  # how one may ask for them
 OURS = ("job_name", "ntasks", "ntasks_per_node", "nodes", "array", "output", "error", "signal")  # a run is one process
+
+
+class Asked(BaseException):
+    """The scheduler has asked for an end. No Exception, which would be written down as one that the run raised."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +44,12 @@ class Job:
 
     def __call__(self, task_id: str) -> int:
         try:
-            self.run_one(self.path, self.budget, self.root, task_id)
+            with _listening():
+                self.run_one(self.path, self.budget, self.root, task_id)
         except Taken:
             return TAKEN
+        except Asked:
+            _queue_again()
         return 0
 
     def checkpoint(self, task_id: str) -> Any:
@@ -41,6 +57,43 @@ class Job:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, task_id)
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[None]:
+    """Raises Asked on SIGTERM and on submitit's signal; while it trains, once it has stopped and saved a checkpoint."""
+    ours = _signal()
+
+    def ask(number: int, frame: Any) -> None:
+        for asking in (signal.SIGTERM, ours):
+            signal.signal(asking, signal.SIG_IGN)  # it has been heard
+        raise Asked
+
+    before = {ours: signal.signal(ours, lambda number, frame: signal.raise_signal(signal.SIGTERM)),
+              signal.SIGTERM: signal.signal(signal.SIGTERM, ask)}  # fmt: skip
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _queue_again() -> NoReturn:
+    """Ends this job, so that it is run again, unless the scheduler ends it for good, or has queued it again itself."""
+    import submitit
+
+    job = submitit.JobEnvironment().job_id
+    squeue = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
+    if subprocess.run(squeue, capture_output=True, text=True).stdout.strip() == "RUNNING":
+        signal.raise_signal(_signal())  # on which submitit queues it again, and exits
+    sys.exit(f"job {job} is ended by the scheduler")
+
+
+def _signal() -> signal.Signals:
+    """The one on which submitit queues a job again."""
+    import submitit
+
+    return signal.Signals[f"SIG{submitit.JobEnvironment.USR_SIG}"]
 
 
 def options(given: Sequence[str], budget: str, hours: float) -> dict[str, Any]:
@@ -69,20 +122,40 @@ def options(given: Sequence[str], budget: str, hours: float) -> dict[str, Any]:
 def run(tasks: Sequence[Task], job: Job, asked: dict[str, Any], say: Callable[[str], None]) -> dict[str, str]:
     """Submits what is missing and waits, first what others need; what needs a run that failed is not submitted.
 
-    How those ended that ended unexpectedly, by id. Raises UserError where there is no scheduler, or it takes no jobs.
+    What another process has in hand is left to it, and submitted again if that ends before the run does. How those
+    ended that ended unexpectedly, by id. Raises UserError where there is no scheduler, or it takes no jobs.
     """
     submitit = _submitit()
     tried: set[str] = set()
     ended: dict[str, str] = {}
-    while wave := [task for task in tasks if task.id not in tried and _ready(task, job.root)]:
-        tried |= {task.id for task in wave}
-        ended |= _array(submitit, wave, job, asked, say)
-    return ended
+    elsewhere: list[Task] = []
+    while True:
+        wave = [task for task in tasks if task.id not in tried and _ready(task, job.root)]
+        if wave:
+            found = _array(submitit, wave, job, asked, say)
+            tried |= {task.id for task in wave}
+            ended |= {task_id: how for task_id, how in found.items() if how != TAKEN}
+            elsewhere += [task for task in wave if found.get(task.id) == TAKEN]
+        elif elsewhere:
+            still = _wait_for_others(elsewhere, job.root, say)
+            tried -= {task.id for task in elsewhere if task not in still}
+            elsewhere = still
+        else:
+            return ended
 
 
 def _ready(task: Task, root: Path) -> bool:
-    needed = all(state_of(need, root).status == "done" for need in task.needs)
-    return needed and state_of(task, root).status not in ENDED
+    return all(is_made(need, root) for need in task.needs) and state_of(task, root).status not in ENDED
+
+
+def _wait_for_others(elsewhere: Sequence[Task], root: Path, say: Callable[[str], None]) -> list[Task]:
+    """Until another process has let go of one of these at least: those that are still in hand."""
+    say(f"left to another process that has them in hand, and waited for: {len(elsewhere)}")
+    still = list(elsewhere)
+    while len(still) == len(elsewhere):
+        time.sleep(AGAIN)
+        still = [task for task in elsewhere if is_held(task.workdir(root))]
+    return still
 
 
 def _submitit() -> Any:
@@ -93,8 +166,8 @@ def _submitit() -> Any:
     return submitit
 
 
-def _array(submitit: Any, wave: Sequence[Task], job: Job, asked: dict[str, Any], say: Callable) -> dict[str, str]:
-    """One job array, and its end: how those jobs ended that failed."""
+def _array(submitit: Any, wave: Sequence[Task], job: Job, asked: dict[str, Any], say: Callable) -> dict[str, Any]:
+    """One job array, and its end: TAKEN of those that found their run in another process's hands, why others failed."""
     jobs = _submit(submitit, wave, job, asked)
     number = jobs[0].job_id.partition("_")[0]
     say(f"{len(jobs)} jobs submitted as array {number}, logs in {job.root / LOGS}")
@@ -103,8 +176,14 @@ def _array(submitit: Any, wave: Sequence[Task], job: Job, asked: dict[str, Any],
     except KeyboardInterrupt:
         say(f"the jobs go on; scancel {number} ends them")
         raise
-    errors = {task.id: job.exception() for task, job in zip(wave, jobs, strict=True)}
-    return {task: str(error).strip().splitlines()[-1] for task, error in errors.items() if error}
+    ends = {task.id: _end(job) for task, job in zip(wave, jobs, strict=True)}
+    return {task_id: end for task_id, end in ends.items() if end}
+
+
+def _end(job: Any) -> Any:
+    """What a job that has ended gave back, or the last line of how it failed."""
+    error = job.exception()
+    return str(error).strip().splitlines()[-1] if error else job.result()
 
 
 def _wait(jobs: Sequence[Any], say: Callable[[str], None]) -> None:

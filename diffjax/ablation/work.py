@@ -3,11 +3,13 @@
 What is there already is not done again. A run directory belongs to one process at a time: who finds it taken leaves it
 to the other. What older code made is moved aside where that is asked.
 
-An exception at one place keeps none of the others from being measured.
+An exception at one place keeps none of the others from being measured. Neither does a training that fails late keep its
+checkpoints from it that were good: a quality after a part of the training is what it is, whatever happens later.
 """
 
 import contextlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from diffjax.writer import read_json, write_json
 CODE = "code.json"  # in a run directory: the code it was trained by
 FILM = "film"  # likewise: x_t beside the predicted x0 after k of N steps, at t in [0, 1]: k_of_N_t_t.png
 FORWARD = "forward"  # likewise: what is left of real examples, the noise, and their sum x_t, at time k of T: k_of_T.png
+UNDRAWN = "film.unfinished"  # likewise, while a film is to be drawn: what there is of both, which nobody shows
 FRAMES = 24  # of a film, at most
 
 ENDED = ("done", "failed", "blocked")  # what is never begun again
@@ -39,7 +42,9 @@ ENDED = ("done", "failed", "blocked")  # what is never begun again
 class State(NamedTuple):
     """How far a task has come, by what its run directory holds; "blocked" by a run that it needs, which went wrong."""
 
-    status: str  # "not run", "begun", "trained", "done", "failed" or "blocked"
+    status: (
+        str  # "not run", "begun", "done", "failed" or "blocked"; but not all measured or drawn: "trained", "failing"
+    )
     reason: str = ""  # why it failed or is blocked; of others what was raised when they were last tried
     code: str = ""
 
@@ -51,17 +56,24 @@ def state_of(task: Task, root: Path) -> State:
         return own
     for need in task.needs:
         state = state_of(need, root)
-        if state.reason:
+        if state.reason and not is_made(need, root):
             how = "failed: " if state.status in ENDED else ""
             return State("blocked", f"needs {need.id}, which {how}{state.reason}", own.code)
     return own
+
+
+def is_made(task: Task, root: Path) -> bool:
+    """Whether what needs its run may begin: all of it is measured, though its film may still be to draw."""
+    workdir = task.workdir(root)
+    status = _own_state(task, root).status
+    return status == "done" or (status == "trained" and not _unmeasured(task, workdir, {}))
 
 
 def is_over(task: Task, root: Path) -> bool:
     """Whether the same command does nothing more about it. What a run that raised has blocked it does, after that."""
     status = state_of(task, root).status
     if status == "blocked":
-        return any(is_over(need, root) and state_of(need, root).status != "done" for need in task.needs)
+        return any(is_over(need, root) and not is_made(need, root) for need in task.needs)
     return status in ENDED
 
 
@@ -73,14 +85,27 @@ def _own_state(task: Task, root: Path) -> State:
             f"--workdir: {workdir} holds the run {made['id']}; rename it to that, and {task.id} is made again"
         )
     code = made.get("code", "")
+    said = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
+    if result.get("status") == "failed" and _unmeasured(task, workdir, result):
+        return State("failing", said, code)
     if result.get("status") == "failed":
         return State("failed", result.get("reason", "no reason was written down"), code)
-    said = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
     if result.get("status") != "finished":
         return State("begun" if (workdir / "config.json").is_file() else "not run", said, code)
-    if all(evaluation.path(workdir).is_file() for evaluation in task.evaluations):
-        return State("done", "", code)
-    return State("trained", said, code)
+    if _unmeasured(task, workdir, result):
+        return State("trained", said, code)
+    if (workdir / UNDRAWN).is_dir():
+        return State("trained", raised(workdir, FILM), code)
+    return State("done", "", code)
+
+
+def _unmeasured(task: Task, workdir: Path, result: Mapping[str, Any]) -> list[Evaluation]:
+    """What is still to be measured of a run with this result: where it failed, only checkpoints from before that."""
+    left = [evaluation for evaluation in task.evaluations if not evaluation.path(workdir).is_file()]
+    if result.get("status") != "failed":
+        return left
+    good, there = result.get("last_good_step", 0), workdir / "checkpoints"
+    return [e for e in left if e.checkpoint and e.checkpoint <= good and (there / str(e.checkpoint)).is_dir()]
 
 
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
@@ -93,7 +118,8 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     if _own_state(task, root).status in ENDED:
         return
     for need in task.needs:
-        if (state := state_of(need, root)).status != "done":
+        if not is_made(need, root):
+            state = state_of(need, root)
             said = state.reason or f"it is {state.status}; run it first"
             raise UserError(f"--run: {task.id} needs {need.id} ({need.source}): {said}")
     if task.compute:
@@ -102,21 +128,32 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     if state_of(task, root).status in ("not run", "begun"):
         with noted(task.id, workdir, RUN):
             _train(task, workdir)
-    if state_of(task, root).status != "trained":
+    if state_of(task, root).status not in ("trained", "failing"):
         return
+    result = read_json(workdir / "result.json", workdir)
     with Hold(workdir):
         forget(workdir)
-        _each(task, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
-        if not (workdir / FILM).is_dir():  # last: it is only to be looked at
+        if result["status"] == "finished" and not (workdir / FILM).is_dir():
+            (workdir / UNDRAWN).mkdir(exist_ok=True)
+        left = _unmeasured(task, workdir, result)
+        _each(task, left, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
+        if (workdir / UNDRAWN).is_dir():  # last: it is only to be looked at
             with noted(task.id, workdir, FILM):
-                _film(workdir)
+                _whole_film(workdir)
 
 
-def _each(task: Task, workdir: Path, doing: str, do: Callable[[Evaluation], None], say: Callable[[str], None]) -> None:
-    """Does all that has not been done. What is raised at one place is raised after the others have had their turn."""
+def _each(
+    task: Task,
+    left: Sequence[Evaluation],
+    workdir: Path,
+    doing: str,
+    do: Callable[[Evaluation], None],
+    say: Callable[[str], None],
+) -> None:
+    """Does what is left of all. What is raised at one place is raised after the others have had their turn."""
     met: list[Exception] = []
     for done, evaluation in enumerate(task.evaluations):
-        if evaluation.path(workdir).is_file():
+        if evaluation not in left or evaluation.path(workdir).is_file():  # two places may share it
             continue
         say(f"{doing} {done + 1} of {len(task.evaluations)}: {named(evaluation.where)}")
         try:
@@ -144,7 +181,7 @@ def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
     with Hold(workdir):
         forget(workdir)
         write_json(workdir / CODE, {"id": task.id, "code": task.code})
-        _each(task, workdir, "computing", compute, say)
+        _each(task, task.evaluations, workdir, "computing", compute, say)
         write_json(workdir / "result.json", {"status": "finished"})
 
 
@@ -163,11 +200,24 @@ def _train(task: Task, workdir: Path) -> None:
         train(config, workdir, note)
 
 
+def _whole_film(workdir: Path) -> None:
+    """Draws a film from its beginning, and puts it where it is looked for when all of its frames are there."""
+    undrawn = workdir / UNDRAWN
+    shutil.rmtree(undrawn)
+    undrawn.mkdir()
+    _film(workdir)
+    for drawn in sorted(undrawn.iterdir()):
+        shutil.rmtree(workdir / drawn.name, ignore_errors=True)
+        drawn.rename(workdir / drawn.name)
+    undrawn.rmdir()
+
+
 def _film(workdir: Path) -> None:
     """The way from a few examples to noise and from noise to samples, as pictures, for whoever looks at the table.
 
     None of what draws at once.
     """
+    into = workdir / UNDRAWN
     run = load(workdir)
     method, seed = run.experiment.method, run.experiment.config.seed
     if not method.generates:
@@ -175,12 +225,12 @@ def _film(workdir: Path) -> None:
     num = few(method)
     if isinstance(method, Diffusion) and is_main():
         for (k, steps), frame in forward(run, num, FRAMES, seed).items():
-            pictures.save_png(workdir / FORWARD / f"{k:04}_of_{steps}.png", frame)
+            pictures.save_png(into / FORWARD / f"{k:04}_of_{steps}.png", frame)
     drawn = run.experiment.generator(batch_size=num, trajectory=True).draw(run.ema, num, seed)
     if drawn.x_t is None or drawn.x0_hat is None or not is_main():
         return
     for (k, steps, t), frame in backward(run, drawn, FRAMES).items():
-        pictures.save_png(workdir / FILM / f"{k:04}_of_{steps}_t_{t:.6g}.png", frame)
+        pictures.save_png(into / FILM / f"{k:04}_of_{steps}_t_{t:.6g}.png", frame)
 
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:

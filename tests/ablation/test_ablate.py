@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 import launch
+from diffjax import pictures
 from diffjax.ablation import ledger, local
+from diffjax.ablation import work as module
 from diffjax.ablation.ablate import finish, redo
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
-from diffjax.ablation.work import state_of, work
+from diffjax.ablation.work import FILM, FORWARD, UNDRAWN, is_over, state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.measures import METRICS
 from diffjax.train import train
@@ -102,6 +104,31 @@ def test_a_run_leaves_films_of_both_ways(finished):
         forward = sorted(path.name for path in (task.workdir(root) / "forward").iterdir())
         assert len(forward) == 24 and forward[0] == "0001_of_1000.png" and forward[-1] == "1000_of_1000.png"
         assert any((task.workdir(root) / "film").iterdir())
+
+
+def test_a_film_that_was_cut_is_not_shown_and_is_drawn_by_the_same_command(finished, monkeypatch):
+    _, (task, _), root = finished
+    workdir = task.workdir(root)
+    whole = [{path.name for path in (workdir / name).iterdir()} for name in (FILM, FORWARD)]
+    for name in (FILM, FORWARD):
+        shutil.rmtree(workdir / name)
+    assert state_of(task, root).status == "done", "nobody waits for the film of a run that has none"
+    task.evaluations[0].path(workdir).unlink()
+
+    def killed(path, image):
+        if UNDRAWN in path.parts and len(list((workdir / UNDRAWN).rglob("*.png"))) == 26:  # of the forward film are 24
+            raise KeyboardInterrupt
+        save_png(path, image)
+
+    save_png = pictures.save_png
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pictures, "save_png", killed)
+        work(task, root, quiet)
+    assert not (workdir / FILM).exists() and not (workdir / FORWARD).exists()
+    assert state_of(task, root)[:2] == ("trained", "") and not is_over(task, root)
+    work(task, root, quiet)
+    assert state_of(task, root).status == "done" and not (workdir / UNDRAWN).exists()
+    assert [{path.name for path in (workdir / name).iterdir()} for name in (FILM, FORWARD)] == whole
 
 
 def test_what_is_there_is_not_done_again(finished):
@@ -214,6 +241,34 @@ def test_a_run_that_fails_is_a_value_of_the_table(moons, tmp_path, capsys):
     assert {c["status"] for c in json.loads(ledger.place_of(experiment).read_text())["budgets"]["day"]["cells"]} == {
         "failed"
     }
+
+
+def test_the_good_checkpoints_of_a_run_that_fails_are_measured(moons, tmp_path, monkeypatch):
+    """Those after 7 and 14 steps are there; what failed it is said to have come between them."""
+    text = Path(moons).read_text().replace('{"sampler.steps": steps}', '{"checkpoint.step": 7 * steps // 2}')
+    Path(moons).write_text(text)
+    (task,) = tasks(read(moons).budget("minute"), tmp_path)
+    workdir = task.workdir(tmp_path)
+
+    def fails(config, workdir, note):
+        train(config, workdir, note)
+        write_json(workdir / "result.json", {"status": "failed", "reason": "not finite", "last_good_step": 13})
+
+    def mistaken(e):
+        raise UserError("data: example 7 cannot be read")
+
+    monkeypatch.setattr(module, "train", fails)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="example 7 cannot be read"):
+        patch.setitem(METRICS, "energy", METRICS["energy"]._replace(function=mistaken))
+        work(task, tmp_path, quiet)
+    said = "evaluate: energy_distance could not be measured: data: example 7 cannot be read"
+    assert state_of(task, tmp_path)[:2] == ("failing", said)
+    monkeypatch.setattr(module, "train", None)
+    for _ in range(2):
+        work(task, tmp_path, quiet)
+        assert state_of(task, tmp_path)[:2] == ("failed", "not finite")
+    there = {evaluation.checkpoint: evaluation.path(workdir).is_file() for evaluation in task.evaluations}
+    assert there == {7: True, 14: False} and not (workdir / FILM).exists() and not (workdir / UNDRAWN).exists()
 
 
 def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):

@@ -2,11 +2,16 @@
 
 import json
 
+import jax
 import pytest
 
+from diffjax import workdir
 from diffjax.ablation.cost import cost_of
 from diffjax.errors import UserError
+from diffjax.metrics.protocol import differences
+from diffjax.train import train
 from diffjax.writer import write_json
+from tests import tiny
 
 
 def test_training_time_is_that_of_the_logged_speeds_and_nothing_else(tmp_path):
@@ -46,6 +51,19 @@ def test_speeds_of_a_crowded_machine_are_compared_with_no_others(loads, said, tm
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "config.json").write_text(json.dumps({"device": "1 x cpu", "processor": "quick", "cores": 2}))
     assert cost_of(tmp_path)["training_seconds"]["protocol"]["load"] == said
+
+
+def test_what_two_machines_trained_is_the_cost_of_neither(tmp_path, monkeypatch):
+    """Nor is it averaged with that of a run which changed between them at another step."""
+    protocols = []
+    for half in (7, 10):
+        for steps, machine in ((half, "laptop"), (14, "server")):
+            monkeypatch.setattr(workdir, "processor", lambda machine=machine: machine)
+            train(tiny.points(train__steps=steps), tmp_path / str(half))
+        protocols.append(cost_of(tmp_path / str(half))["training_seconds"]["protocol"])
+        assert protocols[-1]["processor"] == f"mixed: laptop, server after step {half}"
+        assert protocols[-1]["device"] == f"{jax.device_count()} x cpu"
+    assert differences(*protocols)
 
 
 def test_what_was_not_trained_has_no_cost(tmp_path):

@@ -11,7 +11,7 @@ from diffjax.ablation.ablate import finish
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.raised import RUN, Raised, noted
-from diffjax.ablation.work import state_of, work
+from diffjax.ablation.work import FILM, UNDRAWN, state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.workdir import Hold
 from diffjax.writer import write_json
@@ -100,6 +100,18 @@ def test_what_needs_a_run_that_raised_waits_until_it_has_been_made(judged):
     assert {cell.reason for cell in cells} == {f"seeds 0, 1, 2 not measured: {said}"}
     write_json(judge.workdir(root) / "result.json", {"status": "finished"})
     assert {state_of(task, root)[:2] for task in others} == {("not run", "")}
+
+
+def test_what_needs_a_run_does_not_wait_for_its_film(judged):
+    _, root, (judge, *others) = judged
+    write_json(judge.workdir(root) / "result.json", {"status": "finished"})
+    (judge.workdir(root) / UNDRAWN).mkdir()
+    with pytest.raises(Raised), noted(judge.id, judge.workdir(root), FILM):
+        raise ValueError("no such frame")
+    assert state_of(judge, root)[:2] == ("trained", "raised ValueError: no such frame"), "to be tried again"
+    assert {state_of(task, root)[:2] for task in others} == {("not run", "")}
+    work(others[0], root, quiet)
+    assert state_of(others[0], root).status == "done"
 
 
 def test_the_ledger_does_not_say_where_on_this_disk_runs_live(judged):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.raised import Raised, raised
-from diffjax.ablation.work import state_of
+from diffjax.ablation.work import FILM, UNDRAWN, state_of
 from diffjax.errors import UserError
 from diffjax.measures import Score
 from diffjax.measures.report import record
@@ -192,6 +193,33 @@ def test_a_trained_run_that_raises_says_so_of_what_it_lacks_and_goes_on(name, lo
     work.work(plan[0], tmp_path, quiet)
     assert state_of(plan[0], tmp_path)[:2] == ("done", "")
     assert {cell.status for cell in finish(experiment, "minute", plan, tmp_path).cells} == {"done"}
+
+
+@pytest.mark.usefixtures("here")
+def test_a_film_that_raises_is_said_beside_a_whole_table_and_drawn_by_the_same_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "experiments").mkdir()
+    path = shutil.copy(HERE / "moons.py", tmp_path / "experiments" / "moons.py")
+    (task,) = tasks(read(path).budget("minute"), tmp_path / "runs")
+    workdir, drawn = task.workdir(tmp_path / "runs"), []
+
+    def film(workdir):
+        (workdir / UNDRAWN / FILM).mkdir()
+        (workdir / UNDRAWN / FILM / f"{len(drawn)}.png").touch()
+        drawn.append(workdir)
+        if len(drawn) == 1:
+            raise TypeError("no such thing")
+
+    for function, does in (("train", trains), ("_film", film), ("_measure", measures)):
+        monkeypatch.setattr(work, function, does)
+    words = ["ablate", str(path), "--budget=minute", f"--workdir={tmp_path / 'runs'}"]
+    assert launch.main(words) == 2
+    shown = capsys.readouterr()
+    assert f"{task.id}: raised TypeError: no such thing (see {workdir / 'log.txt'})" in shown.err
+    assert "ablate: 1 of 1 runs are not done" in shown.err and "failed" not in shown.out
+    assert not (workdir / FILM).exists()
+    for _ in range(2):
+        assert launch.main(words) == 0 and len(drawn) == 2, "once is enough"
+        assert [path.name for path in (workdir / FILM).iterdir()] == ["1.png"]
 
 
 def test_a_mistake_in_one_run_is_failed_of_its_seed_and_the_other_seed_goes_on(tmp_path, monkeypatch):

@@ -2,7 +2,11 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +15,13 @@ from diffjax.ablation import ledger, slurm
 from diffjax.ablation.ablate import run_one
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
+from diffjax.ablation.raised import noted, raised
 from diffjax.ablation.slurm import options
+from diffjax.ablation.work import state_of
 from diffjax.errors import TAKEN, Taken
+from diffjax.train import train
+from diffjax.workdir import Hold
+from diffjax.writer import Writer, write_json
 from tests import tiny
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 
@@ -93,7 +102,7 @@ def fake(folder, script):
         (folder / name).chmod(0o755)
 
 
-def test_a_job_that_is_preempted_is_queued_again_and_one_that_is_taken_ends_as_such(tmp_path):
+def test_a_job_goes_on_as_the_same_run_and_one_that_is_taken_ends_as_such(tmp_path):
     asked = []
     job = slurm.Job(lambda *words: asked.append(words), "x.py", "hour", tmp_path)
     assert job("abc") == 0 and asked == [("x.py", "hour", tmp_path, "abc")]
@@ -106,13 +115,98 @@ def test_a_job_that_is_preempted_is_queued_again_and_one_that_is_taken_ends_as_s
     assert slurm.Job(taken, "x.py", "hour", tmp_path)("abc") == TAKEN
 
 
+@pytest.fixture
+def queued(tmp_path, monkeypatch):
+    """A job as submitit starts it, in a scheduler that says what is in a file; what was said when it was queued again.
+
+    Each time submitit is asked to queue it again.
+    """
+    fake(tmp_path, "")
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\ncat {tmp_path}/state\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    again = []
+
+    def requeue(number, frame):
+        again.append(number)
+        sys.exit(-1)
+
+    before = {s: signal.signal(s, requeue if s == signal.SIGUSR2 else signal.SIG_IGN) for s in SIGNALS}
+    yield again
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("state, times", [("RUNNING", 1), ("COMPLETING", 0), ("", 0)])
+def test_either_signal_queues_a_job_again_unless_the_scheduler_ends_it_itself(queued, number, state, times, tmp_path):
+    (tmp_path / "state").write_text(state)
+
+    def measures(*_):
+        with noted("abc", tmp_path, "cell"):
+            signal.raise_signal(number)
+
+    with pytest.raises(SystemExit):
+        slurm.Job(measures, "x.py", "hour", tmp_path)("abc")
+    assert queued == [signal.SIGUSR2] * times and raised(tmp_path, "cell") == ""
+
+
+@pytest.mark.usefixtures("queued")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_training_that_a_signal_reaches_saves_a_checkpoint_first(number, tmp_path, monkeypatch):
+    (tmp_path / "state").write_text("RUNNING")
+    monkeypatch.setattr(Writer, "metrics", lambda *_: signal.raise_signal(number))
+
+    def trains(*_):
+        train(tiny.points(train__steps=40, train__checkpoint_every=0), tmp_path / "run")
+
+    with pytest.raises(SystemExit):
+        slurm.Job(trains, "x.py", "hour", tmp_path)("abc")
+    assert (tmp_path / "run" / "checkpoints" / "5").is_dir()
+
+
+def test_a_run_in_another_hand_is_waited_for_and_submitted_again_once_it_is_let_go(moons, tmp_path, monkeypatch):  # noqa: F811
+    """Here the other process dies before it has finished the first of two, and finishes the second."""
+    first, second = plan = tasks(read(moons).budget("hour"), tmp_path)
+    others, submitted, said = [Hold(task.workdir(tmp_path)).__enter__() for task in plan], [], []
+
+    def ends(task):
+        write_json(task.workdir(tmp_path) / "result.json", {"status": "failed", "reason": "not finite"})
+
+    def array(submitit, wave, *_):
+        submitted.append([task.id for task in wave])
+        if len(submitted) > 1:
+            ends(wave[0])
+            return {}
+        return {task.id: TAKEN for task in wave}
+
+    def sleep(seconds):
+        assert seconds == slurm.AGAIN
+        if len(others) == 1:
+            ends(second)
+        others.pop(0).__exit__()
+        said.append("slept")
+
+    monkeypatch.setattr(slurm, "_array", array)
+    monkeypatch.setattr(slurm.time, "sleep", sleep)
+    assert slurm.run(plan, slurm.Job(run_one, str(moons), "hour", tmp_path), {}, said.append) == {}
+    assert submitted == [[first.id, second.id], [first.id]]
+    waits = "left to another process that has them in hand, and waited for: "
+    assert said == [f"{waits}2", "slept", f"{waits}1", "slept"]
+
+
 class Ended:
     """A job that has ended, as submitit has it."""
 
     job_id, state = "7_0", "COMPLETED"
 
-    def __init__(self, error=None):
-        self.error = error
+    def __init__(self, error=None, result=0):
+        self.error, self.result = error, lambda: result
 
     def done(self):
         return True
@@ -128,6 +222,8 @@ def test_how_jobs_ended_is_said_and_a_wait_that_is_interrupted_leaves_them_be(mo
     monkeypatch.setattr(slurm, "_submit", lambda *_: jobs)
     assert slurm._array(submitit, wave, job, {}, said.append) == {wave[1].id: "slurmstepd: out of memory"}
     assert said == [f"2 jobs submitted as array 7, logs in {tmp_path / 'slurm'}"]
+    jobs[0] = Ended(result=TAKEN)
+    assert slurm._array(submitit, wave, job, {}, said.append)[wave[0].id] == TAKEN
 
     def interrupted(self):
         raise KeyboardInterrupt
@@ -154,3 +250,85 @@ def test_slurm_makes_the_same_table_as_local_processes(moons, tmp_path):  # noqa
             del cell["provenance"]["cores"]  # a job may have others
         place.unlink()
     assert found["local"] == found["slurm"]
+
+
+@pytest.fixture
+def job(moons, tmp_path):  # noqa: F811
+    """A job of the scheduler that trains, with no checkpoint but those of which it is asked: its id and directory."""
+    text = Path(moons).read_text().replace('"train__checkpoint_every": 7', '"train__checkpoint_every": 0')
+    Path(moons).write_text(text.replace('"train__steps": 14', '"train__steps": 6000'))
+    root = tmp_path / "runs"
+    (task,) = tasks(read(moons).budget("minute"), root)
+    words = ["ablate", str(moons), "--budget=minute", f"--workdir={root}", "--backend=slurm", "--slurm=cpus_per_task=1"]
+    ablation = tiny.launch(*words)
+    wait_until(lambda: (task.workdir(root) / "metrics.jsonl").is_file() and losses(task.workdir(root)), 200)
+    (pickle,) = (root / slurm.LOGS).glob("*_submitted.pkl")
+    number = pickle.name.removesuffix("_submitted.pkl")
+    yield number, task, root, ablation
+    subprocess.run(["scancel", number], check=True)
+    ablation.kill()
+    ablation.communicate()
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert condition()
+
+
+def losses(workdir):
+    """The steps that are logged so far."""
+    return [line["step"] for line in tiny.losses(workdir)]
+
+
+def checkpoints(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdigit())
+
+
+def state(number):
+    """What the scheduler says of a job, and why it does not run."""
+    asked = ["squeue", "--noheader", "--format=%T %r", f"--jobs={number}"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+
+
+SCHEDULED = (
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not scheduler(), reason="no SLURM here"),
+)
+
+
+def scheduled(test):
+    """A test that takes a scheduler, and its time."""
+    for mark in SCHEDULED:
+        test = mark(test)
+    return test
+
+
+@scheduled
+@pytest.mark.parametrize("how", ["--signal=TERM", "--signal=USR2", "requeue"])
+def test_a_job_that_is_preempted_saves_is_queued_again_and_finishes_its_run(job, how):
+    """By a signal, before the time given to a job ends, or while the scheduler itself takes it back."""
+    number, task, root, ablation = job
+    workdir = task.workdir(root)
+    subprocess.run(["scontrol", how, number] if how == "requeue" else ["scancel", how, number], check=True)
+    wait_until(lambda: checkpoints(workdir), 60)
+    (stopped,) = checkpoints(workdir)
+    wait_until(lambda: state(number).startswith("PENDING"), 60)
+    assert not list((root / slurm.LOGS).glob("*_result.pkl")), "it has not ended"
+    subprocess.run(["scontrol", "update", f"jobid={number}", "starttime=now"], check=True)  # else in two minutes
+    out, err = ablation.communicate(timeout=400)
+    assert ablation.returncode == 0, (out, err)
+    assert state_of(task, root).status == "done"
+    log = next((root / slurm.LOGS).glob("*_log.out")).read_text()
+    assert f"stopped at step {stopped};" in log and f"continuing from step {stopped:,}" in log
+
+
+@scheduled
+def test_a_job_that_is_cancelled_saves_and_is_not_queued_again(job):
+    number, task, root, _ = job
+    subprocess.run(["scancel", number], check=True)
+    wait_until(lambda: checkpoints(task.workdir(root)), 60)
+    wait_until(lambda: not state(number) or "COMPLET" not in state(number) and "RUNNING" not in state(number), 60)
+    assert not state(number).startswith("PENDING"), state(number)
