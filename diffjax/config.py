@@ -51,10 +51,14 @@ TABLES: dict[str, dict[str, Callable]] = {
 ALSO_CALLED = {  # by papers
     "gan": "minimax", "ns": "non_saturating", "lsgan": "least_squares", "wgan": "wasserstein", "rpgan": "relativistic",
 }  # fmt: skip
-FREE = (
-    "train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "eval.every",
-    "ema.snapshot_every",
+FREE = (  # keys that change nothing that is trained, drawn or measured: intervals, what is kept, samples drawn at once
+    "train.log_every", "train.sample_every", "train.checkpoint_every", "train.keep", "train.profile", "eval.every",
+    "eval.batch_size", "ema.snapshot_every",
 )  # fmt: skip
+PLACES = {
+    "data.data_dir": "data.name",
+    ".text.encoder": ".text.identity",
+}  # by the end of the key: what identifies them
 FLAX_FIELDS = ("parent", "name", "outputs", "hints")  # Flax's own two, and what a method says: no hyper-parameters
 
 
@@ -260,26 +264,40 @@ def flatten(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def may_change(path: str) -> bool:
-    """Whether a key can differ when a run is continued: its length, its intervals, and what it runs on."""
+def decisive(config: ConfigDict) -> dict[str, Any]:
+    """The leaves that decide a result, in this the same for all who ask whether two are one.
+
+    Not those in FREE, nor devices; and of a place, where something lies, only if nothing else says what lies there.
+    """
+    leaves = flatten(config)
+    return {path: value for path, value in leaves.items() if not (_is_free(path) or _is_identified(path, leaves))}
+
+
+def _is_free(path: str) -> bool:
     return path in FREE or path.startswith("parallel.")
 
 
-def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """What keeps `new` from continuing a run of `old`, as "key: old -> new" strings; empty when nothing does."""
-    before, after = flatten(old), flatten(new)
-    changed = [path for path in before | after if before.get(path, "absent") != after.get(path, "absent")]
-    changed = [path for path in changed if not may_change(path) and not is_place(path)]
-    return [f"{p}: {before.get(p, 'absent')!r} -> {after.get(p, 'absent')!r}" for p in changed]
-
-
 def is_place(path: str) -> bool:
-    """Whether a key says only where something lies that another identifies: a frozen encoder, by its hash."""
-    return path.endswith(".text.encoder")
+    """Whether a key says only where something lies that another identifies: data by a name, an encoder by its hash."""
+    return path.endswith(tuple(PLACES))
+
+
+def _is_identified(path: str, leaves: dict[str, Any]) -> bool:
+    """Whether this is a place, and it is known what lies there: the hash of an encoder is "" until it is opened."""
+    return any(path.endswith(end) and leaves.get(path.removesuffix(end) + key) for end, key in PLACES.items())
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """What keeps `new` from continuing a run of `old`, as "key: old -> new" strings; empty when nothing does.
+
+    A run may become longer.
+    """
+    before, after = decisive(old), decisive(new)
+    changed = [path for path in before | after if before.get(path, "absent") != after.get(path, "absent")]
+    changed = [path for path in changed if path != "train.steps"]
+    return [f"{p}: {before.get(p, 'absent')!r} -> {after.get(p, 'absent')!r}" for p in changed]
 
 
 def fingerprint(config: ConfigDict) -> str:
     """Ten hexadecimal digits that change with whatever may change a run's result; not with intervals or devices."""
-    leaves = {path: value for path, value in flatten(config).items() if path == "train.steps" or not may_change(path)}
-    leaves = {path: value for path, value in leaves.items() if path not in ("train.keep", "train.profile")}
-    return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:10]
+    return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()[:10]

@@ -53,7 +53,8 @@ def read_lines(path: Path, last: int = 0) -> list[Any]:
 
 
 def strict(content: Any) -> Any:
-    """What JSON can say: a number that is not finite becomes the text "nan", "inf" or "-inf"."""
+    """What JSON can say: arrays as lists, and a number that is not finite as the text "nan", "inf" or "-inf"."""
+    content = content.tolist() if hasattr(content, "tolist") else content  # NumPy's and JAX's, and their scalars
     if isinstance(content, dict):
         return {key: strict(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -8,6 +8,7 @@ from diffjax import config as configs
 from diffjax.config import build, component, differences, fingerprint, override
 from diffjax.diffusion import DDIM, EDM, Heun
 from diffjax.errors import UserError
+from tests import tiny
 
 
 @pytest.fixture
@@ -158,15 +159,30 @@ def test_an_unknown_variant_is_named():
         configs.load("configs/digits.py:edn")
 
 
+FREE = (
+    ("train.log_every", "7"), ("train.keep", "5"), ("train.profile", "3"), ("eval.every", "3"),
+    ("eval.batch_size", "32"), ("parallel.devices", "2"),
+)  # fmt: skip
+
+
 def test_lengths_intervals_and_devices_may_change_when_a_run_goes_on_and_nothing_else(base):
-    free = override(
-        base, [("train.steps", "9"), ("train.log_every", "7"), ("eval.every", "3"), ("parallel.devices", "2")]
-    )
-    assert differences(base, free) == []
+    assert differences(base, override(base, [("train.steps", "9"), *FREE])) == []
     assert differences(base, override(base, [("optim.learning_rate", "0.5")])) == ["optim.learning_rate: 0.002 -> 0.5"]
 
 
 def test_the_fingerprint_changes_with_the_result_and_only_with_it(base):
-    assert fingerprint(base) == fingerprint(override(base, [("train.log_every", "7"), ("parallel.mode", "pmap")]))
-    assert fingerprint(base) != fingerprint(override(base, [("train.steps", "7")]))
-    assert fingerprint(base) != fingerprint(override(base, [("seed", "7")]))
+    assert fingerprint(base) == fingerprint(override(base, [*FREE, ("parallel.mode", "pmap")]))
+    for change in (("train.steps", "7"), ("seed", "7"), ("eval.num", "7"), ("sampler.steps", "7")):
+        assert fingerprint(base) != fingerprint(override(base, [change]))
+
+
+def test_where_data_lie_decides_nothing_and_where_an_encoder_lies_only_until_its_hash_is_known(base):
+    data = override(base, [("data.name", "tfds:mnist")])
+    moved = override(data, [("data.data_dir", "/elsewhere")])
+    assert differences(data, moved) == [] and fingerprint(data) == fingerprint(moved)
+    encoder = "method.network.text"
+    reads = [(f"{encoder}.name", "frozen"), (f"{encoder}.encoder", "/t5")]
+    for identity, same in (("", False), ("0123456789abcdef", True)):
+        one = override(tiny.shapes(), [*reads, (f"{encoder}.identity", identity)])
+        other = override(one, [(f"{encoder}.encoder", "/clip")])
+        assert (differences(one, other) == []) is same and (fingerprint(one) == fingerprint(other)) is same

@@ -3,30 +3,38 @@
 A check that only raises makes no number another one: it may be added, or said more clearly, without making cells stale.
 It covers the modules in which a config's components are defined, those of the loop, and all from which these take
 something: not a package for one of its names, but the module where that is defined. What draws from a run and measures
-it is no part of its training's code. A cell whose hash is no longer today's was made by older code, and is called
-stale.
+it is no part of its training's code. Of a user's own file it covers what a function uses, there and in the files beside
+it; of what is installed nothing. A cell whose hash is no longer today's was made by older code, and is called stale.
+
+Some files import everything, as that of the loop. Of these counts what they say themselves, nothing of what they
+import; and of a training no more than the definitions in them that it goes by, such as "diffjax.train:loop".
 """
 
-import ast
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
 import diffjax
+from diffjax.ablation.syntax import Source, Taken, definition, read
 from diffjax.config import TABLES, slot_of
+from diffjax.errors import UserError
 from diffjax.measures import METRICS
 from diffjax.metrics.features import FEATURES
 
 ROOT = Path(diffjax.__file__).parent
-LOOP = ("diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.data.pipeline")
-MEASURING = ("diffjax.measures.evidence", "diffjax.sampling")  # whatever the metric
+LOOP = (  # how a run begins, goes on and is given up, whatever it trains
+    "diffjax.run:Experiment", "diffjax.run:_optimizers", "diffjax.train:begin", "diffjax.train:warm_start",
+    "diffjax.train:loop", "diffjax.train:due", "diffjax.train:first_bad_step", "diffjax.health", "diffjax.window",
+    "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.data.pipeline",
+)  # fmt: skip
+MEASURING = ("diffjax.ablation.work:_measure", "diffjax.run", "diffjax.measures.evidence", "diffjax.sampling")
+ALONE = ("diffjax.run", "diffjax.train")  # import everything
 DRAWING = ("sampler", "eval")  # sections of a config that say nothing of training
 SILENT = (  # what changes no number, or imports everything
-    "diffjax.config", "diffjax.run", "diffjax.pictures", "diffjax.writer", "diffjax.progress", "diffjax.workdir",
+    "diffjax.config", "diffjax.pictures", "diffjax.writer", "diffjax.progress", "diffjax.workdir",
     "diffjax.errors", "diffjax.checkpoint", "diffjax.measures.report", "diffjax.ablation",
 )  # fmt: skip
 
@@ -46,18 +54,24 @@ def code_of(config: ConfigDict, metrics: Collection[str] = (), needs: Iterable[s
 
 
 def code_of_function(path: str, name: str, needs: Iterable[str] = ()) -> str:
-    """Likewise for a function in a file outside the package, with whatever of the file, and of the package, it uses."""
-    source = _read(Path(path).read_text(), name)
-    return _hash(_sources(source), source.content, *needs)
+    """Likewise for a function in a user's own file, with whatever it uses: of that file, of those beside it, of ours.
+
+    Raises UserError where a file takes all of a module of this package, as it is not known then what it uses.
+    """
+    parts = _of_own_files(Path(path).resolve(), name)
+    modules = {module for part in parts for module in _sources(part)}
+    return _hash(modules, *(part.content for part in parts), *needs)
 
 
-def _hash(modules: Iterable[str], *more: str) -> str:
+def _hash(parts: Iterable[str], *more: str) -> str:
     found: set[str] = set()
-    for module in sorted(modules):
-        _closure(module, found)
+    for part in sorted(parts):
+        _closure(part, found)
     digest = hashlib.sha256("".join(more).encode())
-    for module in sorted(found):
-        digest.update(f"{module}:{_content(_file(module))}\n".encode())
+    for part in sorted(found):
+        module, _, name = part.partition(":")
+        path = _file(module)
+        digest.update(f"{part}:{definition(path.read_text(), name) if name else _content(path)}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -79,25 +93,42 @@ def _plain(component: Callable) -> Callable:
     return getattr(component, "func", component)
 
 
-def _closure(module: str, found: set[str]) -> None:
-    """Adds a module of this package, and all those it takes something from, to `found`."""
-    silent = any(module == name or module.startswith(f"{name}.") for name in SILENT)
-    if module in found or silent or _file(module) is None:
+def _closure(part: str, found: set[str]) -> None:
+    """Adds a module of this package, and all those it takes something from, to `found`; a definition in one alone."""
+    module, _, name = part.partition(":")
+    if part in found or (not name and _is_silent(module)) or _file(module) is None:
         return
-    found.add(module)
-    for imported in _imports(_file(module)):
-        _closure(imported, found)
+    found.add(part)
+    if not name and module not in ALONE:
+        for imported in _imports(_file(module)):
+            _closure(imported, found)
+
+
+def _is_silent(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in SILENT)
 
 
 def _imports(path: Path) -> tuple[str, ...]:
     """The modules of this package from which a file takes something."""
-    return _sources(_read(path.read_text()))
+    return _sources(read(path.read_text()))
 
 
-def _sources(source: "Source") -> tuple[str, ...]:
-    """The modules of what is taken, each that which defines it."""
-    modules = (_source(module, name) for module, name, _ in source.taken)
+def _sources(source: Source) -> tuple[str, ...]:
+    """The modules of this package from which something is taken, each that which defines it.
+
+    Of a package that is taken as such those whose names are asked of it.
+    """
+    modules = []
+    for module, name, known_as in source.taken:
+        if name and _is_door(f"{module}.{name}"):
+            modules += [_source(f"{module}.{name}", asked) for of, asked in source.attributes if of == known_as]
+        elif _is_ours(module):
+            modules.append(_source(module, name))
     return tuple(module for module in modules if module)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "diffjax"
 
 
 def _source(module: str, name: str) -> str:
@@ -107,125 +138,50 @@ def _source(module: str, name: str) -> str:
     """
     if _file(f"{module}.{name}") or not _is_door(module):
         return f"{module}.{name}" if _file(f"{module}.{name}") else module
-    handed = (t for t in _read(_file(module).read_text()).taken if t.known_as == name)
+    handed = (t for t in read(_file(module).read_text()).taken if t.known_as == name)
     return next((_source(t.module, t.name) for t in handed), "")
 
 
 def _content(path: Path) -> str:
     """What a file says, without its comments, docstrings and layout."""
-    return _read(path.read_text()).content
+    return read(path.read_text()).content
 
 
-class Taken(NamedTuple):
-    """A name that a file takes from a module of this package."""
+def _of_own_files(path: Path, name: str) -> list[Source]:
+    """What a function uses of its file, and of the files beside it: those that `executed` lets it import."""
+    found: dict[tuple[Path, str], Source] = {}
 
-    module: str
-    name: str
-    known_as: str = ""
+    def follow(file: Path, name: str) -> None:
+        if (file, name) in found:
+            return
+        found[file, name] = source = read(file.read_text(), name)
+        for taken in source.taken:
+            if _is_ours(taken.module):
+                _check_named(taken, file)
+            elif there := _beside(taken, file, path.parent.parent):
+                follow(*there)
 
-
-class Source(NamedTuple):
-    """A file, or one function in it, as its code depends on it."""
-
-    taken: tuple[Taken, ...]
-    content: str
-
-
-@cache
-def _read(text: str, function: str = "") -> Source:
-    tree = ast.parse(text)
-    if function:
-        tree = _used_by(function, tree)
-    taken = _taken(tree)
-    packages = {t.known_as: f"{t.module}.{t.name}" for t in taken if _is_door(f"{t.module}.{t.name}")}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in packages:
-            taken.append(Taken(packages[node.value.id], node.attr))
-        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return Source(tuple(t for t in taken if t.known_as not in packages), _said(_Checkless().visit(tree)))
+    follow(path, name)
+    return list(found.values())
 
 
-class _Checkless(ast.NodeTransformer):
-    """A tree without what only refuses: each `if` of which nothing is left but what it raises, and loops of such."""
-
-    def visit_If(self, node):
-        self.generic_visit(node)
-        named = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.test))  # what it names may be used
-        return node if node.orelse or named or not all(isinstance(part, ast.Raise) for part in node.body) else None
-
-    def visit_For(self, node):
-        self.generic_visit(node)
-        return node if node.body or node.orelse else None
-
-    def visit_ImportFrom(self, node):
-        return None if node.module == "diffjax.errors" else node
+def _check_named(taken: Taken, file: Path) -> None:
+    if taken.name in ("", "*") and not _is_silent(taken.module):
+        raise UserError(
+            f"grid: {file} takes all of {taken.module}, and it is not known what a number depends on; write "
+            f"`from {taken.module} import` and the names that are used"
+        )
 
 
-def _said(node: Any) -> str:
-    """A syntax tree as text, the same in every version of Python, which `ast.unparse` and `ast.dump` are not.
-
-    Versions differ in fields that are empty here, and in how the constants of an f-string are cut.
-    """
-    if isinstance(node, list):
-        return f"[{', '.join(map(_said, node))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
-    if isinstance(node, ast.JoinedStr):
-        fields["values"] = _joined(node.values)
-    return f"{type(node).__name__}({', '.join(f'{name}={_said(value)}' for name, value in sorted(fields.items()))})"
-
-
-def _joined(values: list[ast.expr]) -> list[ast.expr | str]:
-    """The parts of an f-string, neighbouring constants as one."""
-    parts = []
-    for value in values:
-        value = value.value if isinstance(value, ast.Constant) else value
-        if isinstance(value, str) and parts and isinstance(parts[-1], str):
-            parts[-1] += value
-        elif value != "":
-            parts.append(value)
-    return parts
-
-
-def _used_by(function: str, tree: ast.Module) -> ast.Module:
-    """Of a file the statements that bind the names which a function uses, and those which these use, and so on."""
-    bound = {name: statement for statement in tree.body for name in _bound(statement)}
-    names, used = {function}, {}
-    while new := [name for name in names if name in bound and name not in used]:
-        used |= {name: bound[name] for name in new}
-        names |= {n.id for name in new for n in ast.walk(bound[name]) if isinstance(n, ast.Name)}
-    for statement in tree.body:
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            statement.names = [alias for alias in statement.names if _name(alias) in used]
-    chosen = {id(statement) for statement in used.values()}
-    return ast.Module([statement for statement in tree.body if id(statement) in chosen], [])
-
-
-def _bound(statement: ast.stmt) -> list[str]:
-    """The names that a statement of a file gives a meaning."""
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return [_name(alias) for alias in statement.names]
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        return [statement.name]
-    targets = statement.targets if isinstance(statement, ast.Assign) else [statement]
-    return [
-        n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    ]
-
-
-def _name(alias: ast.alias) -> str:
-    return alias.asname or alias.name.partition(".")[0]
-
-
-def _taken(tree: ast.Module) -> list[Taken]:
-    return [
-        Taken(node.module, alias.name, alias.asname or alias.name)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "diffjax"
-        for alias in node.names
-    ]
+def _beside(taken: Taken, file: Path, root: Path) -> tuple[Path, str] | None:
+    """The file of the user's own from which another takes something, and the name in it; None of what is installed."""
+    module = taken.module.lstrip(".")
+    above = len(taken.module) - len(module)
+    place = (file.parents[above - 1] if above else root).joinpath(*module.split("."))
+    name = taken.name.removesuffix("*")  # "": all of it
+    tries = ((place / taken.name, ""), (place, name))  # a module of a package, or a name of a module
+    files = [(path, of) for at, of in tries for path in (at.with_name(f"{at.name}.py"), at / "__init__.py")]
+    return next(((path, of) for path, of in files if path.is_file()), None)
 
 
 def _is_door(module: str) -> bool:
@@ -233,5 +189,7 @@ def _is_door(module: str) -> bool:
 
 
 def _file(module: str) -> Path | None:
+    if not _is_ours(module):
+        return None
     path = ROOT.joinpath(*module.split(".")[1:])
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

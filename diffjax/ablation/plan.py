@@ -1,11 +1,12 @@
 """A budget as tasks: the networks to train, each once, and what to measure of each.
 
 Two points whose configs differ in nothing that training depends on share one run. A run's id is a hash of what does
-change it: the resolved config but for its paths, its intervals, the devices, and how it is drawn from and measured.
+change it: the resolved config but for its paths, its intervals, the devices, and how it is drawn from and measured. A
+run that another needs stands in the other's hash by its id: one that is trained in another way is another.
 """
 
-import hashlib
-import json
+import inspect
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,11 @@ from diffjax.ablation.grid import Numbers, Point, Run
 from diffjax.ablation.table import Where
 from diffjax.errors import UserError
 from diffjax.measures.choice import full
+from diffjax.metrics.protocol import canonical_json, fingerprint
 
 LATER = ("sampler.", "eval.", "checkpoint.")  # keys of how a run is drawn from and measured, not of its training
 CHECKPOINT = "checkpoint.step"  # the one key that no config has: the step to measure, for a curve
-IRRELEVANT = ("train.keep", "train.profile", "data.data_dir")
+UNWATCHED = {"eval.every": 0, "eval.best": ""}  # measured afterwards, as often as is asked, at steps that are said
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ def tasks(budget: Budget, root: Path) -> list[Task]:
     """The tasks of a budget, those that others need first. Raises UserError for a point whose config does not build."""
     plan: dict[str, Task] = {}
     for point in budget.grid:
+        runs = _runs(point.keys, plan, root)
         if point.compute:
-            _computation(point, plan, root)
+            _computation(point, runs, plan, root)
         else:
-            _task(point, plan, root).evaluations.append(_evaluation(point, plan, root))
+            _task(point, runs, plan, root).evaluations.append(_evaluation(point, runs, root))
     for task in plan.values():
         _picture(task)
     return list(plan.values())
@@ -108,56 +111,54 @@ def _picture(task: Task) -> None:
             task.config.sampler = best[len(best) // 2].copy_and_resolve_references()
 
 
-def _computation(point: Point, plan: dict[str, Task], root: Path) -> None:
+def _computation(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], root: Path) -> None:
     """Adds what needs no training of its own: one task for each function and seed."""
-    path, name = point.compute.__code__.co_filename, point.compute.__name__
+    path, name = inspect.unwrap(point.compute).__code__.co_filename, point.compute.__name__
     identity = _hash({"function": f"{Path(path).stem}.{name}", "seed": point.seed})
-    needs = _needs(point.keys, plan, root)
-    code = code_of_function(path, name, (run.code for run in needs))
+    code = code_of_function(path, name, (run.code for run in runs.values()))
     task = plan.setdefault(identity, Task(identity, point.seed, code, source=name, compute=point.compute))
     if task.compute is not point.compute:
         raise UserError(f"grid: two functions are called {name}, and their runs would be one; give each its own name")
-    task.needs = _once(*task.needs, *needs)
-    located = {key: _located(value, plan, root) for key, value in point.keys.items()}
-    is_what = {key: _identity(value) for key, value in point.keys.items()}
-    task.evaluations.append(Evaluation(_hash(is_what), point.where, located, code))
+    task.needs = _once(*task.needs, *runs.values())
+    measured = _hash({**point.keys, **_ids(runs)})
+    task.evaluations.append(Evaluation(measured, point.where, {**point.keys, **_places(runs, root)}, code))
 
 
-def _evaluation(point: Point, plan: dict[str, Task], root: Path) -> Evaluation:
+def _evaluation(point: Point, runs: Mapping[str, Task], root: Path) -> Evaluation:
     """What is measured at a point."""
-    located = {key: _located(value, plan, root) for key, value in point.keys.items()}
+    located = {**point.keys, **_places(runs, root)}
     checkpoint = located.pop(CHECKPOINT, None)
-    config = laid(configs.load(point.config), located | _seed(point))
+    config = laid(configs.load(point.config), located | UNWATCHED | _seed(point))
     if not config.eval.metrics:
         raise UserError(f"grid: nothing is measured at {dict(point.where)}; give eval.metrics")
-    leaves = {path: value for path, value in configs.flatten(config).items() if path.startswith(LATER)}
-    leaves |= {key: _identity(value) for key, value in point.keys.items() if isinstance(value, Run)}
-    keys = {key: value for key, value in located.items() if key.startswith(LATER)}
+    leaves = _later(configs.decisive(config) | _ids(runs))
     metrics = [":".join(full(name, config.eval.features)) for name in config.eval.metrics]
-    code = code_of(config, metrics, (run.code for run in _needs(point.keys, plan, root)))
+    code = code_of(config, metrics, (run.code for run in runs.values()))
     identity = _hash({**leaves, CHECKPOINT: checkpoint})
-    return Evaluation(identity, point.where, keys, code, config, checkpoint)
+    return Evaluation(identity, point.where, _later(located), code, config, checkpoint)
+
+
+def _later(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of how a run is drawn from and measured."""
+    return {key: value for key, value in keys.items() if key.startswith(LATER)}
 
 
 def _seed(point: Point) -> dict[str, int]:
     return {} if point.seed is None else {"seed": point.seed}
 
 
-def _task(point: Point, plan: dict[str, Task], root: Path) -> Task:
-    """The training run of a point: the one that is planned already, or a new one."""
-    changes = {key: value for key, value in point.keys.items() if not key.startswith(LATER)}
+def _task(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], root: Path) -> Task:
+    """The training run of a point, where `runs` are its keys' values: one that is planned already, or a new one."""
+    located = {key: value for key, value in {**point.keys, **_places(runs, root)}.items() if not key.startswith(LATER)}
     drawing = {key: value for key, value in point.keys.items() if key.startswith("sampler.")}
-    needs = _needs(point.keys, plan, root)
-    located = {key: _located(value, plan, root) for key, value in changes.items()}
-    seed = _seed(point)
-    config = laid(configs.load(point.config), located | seed)
-    identity = run_id(config, {key: _identity(value) for key, value in changes.items() if isinstance(value, Run)})
+    changes = located | _seed(point)
+    config = laid(configs.load(point.config), changes)
+    identity = run_id(config, _ids(runs))
     if identity not in plan:
-        # Measured afterwards, as often as is asked; drawn from as `_picture` says.
-        whole = laid(config, {**drawing, "eval.metrics": (), "eval.every": 0, "eval.best": ""})
-        plan[identity] = Task(identity, config.seed, code_of(whole), whole, point.config, located | seed)
+        whole = laid(config, {**drawing, "eval.metrics": (), **UNWATCHED})  # drawn from as `_picture` says
+        plan[identity] = Task(identity, config.seed, code_of(whole), whole, point.config, changes)
     task = plan[identity]
-    task.needs = _once(*task.needs, *needs)
+    task.needs = _once(*task.needs, *runs.values())
     return task
 
 
@@ -166,35 +167,26 @@ def _once(*tasks: Task) -> tuple[Task, ...]:
     return tuple({task.id: task for task in tasks}.values())
 
 
-def _needs(keys: Mapping[str, Any], plan: dict[str, Task], root: Path) -> list[Task]:
-    """The runs that are values of a point's keys."""
-    return [_needed(value, plan, root) for value in keys.values() if isinstance(value, Run)]
+def _runs(keys: Mapping[str, Any], plan: dict[str, Task], root: Path) -> dict[str, Task]:
+    """The runs that are values of a point's keys, planned."""
+    asked = {key: Point(config=run.config, keys=dict(run.keys)) for key, run in keys.items() if isinstance(run, Run)}
+    return {key: _task(point, _runs(point.keys, plan, root), plan, root) for key, point in asked.items()}
 
 
-def _needed(run: Run, plan: dict[str, Task], root: Path) -> Task:
-    return _task(Point(config=run.config, keys=dict(run.keys)), plan, root)
+def _places(runs: Mapping[str, Task], root: Path) -> dict[str, str]:
+    """Runs as a config takes them, and a function: by their directories."""
+    return {key: str(run.workdir(root)) for key, run in runs.items()}
 
 
-def _located(value: Any, plan: dict[str, Task], root: Path) -> Any:
-    """A value as a config takes it: of a run its directory."""
-    return str(_needed(value, plan, root).workdir(root)) if isinstance(value, Run) else value
+def _ids(runs: Mapping[str, Task]) -> dict[str, str]:
+    """Runs as a hash takes them: by what they are, not where."""
+    return {key: run.id for key, run in runs.items()}
 
 
-def _identity(value: Any) -> Any:
-    """A value as a hash takes it: of a run what it is, not where."""
-    return {"config": value.config, "keys": dict(value.keys)} if isinstance(value, Run) else value
-
-
-def run_id(config: ConfigDict, runs: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that change with whatever may change what is trained."""
-    leaves = {
-        path: value
-        for path, value in configs.flatten(config).items()
-        if not path.startswith(LATER)
-        and path not in IRRELEVANT
-        and (path == "train.steps" or not configs.may_change(path))
-    }
-    return _hash(leaves | dict(runs))
+def run_id(config: ConfigDict, runs: Mapping[str, str]) -> str:
+    """Twelve hexadecimal digits that change with whatever may change what is trained; of `runs` it needs, their ids."""
+    leaves = configs.decisive(config) | runs
+    return _hash({path: value for path, value in leaves.items() if not path.startswith(LATER)})
 
 
 def laid(config: ConfigDict, keys: Mapping[str, Any]) -> ConfigDict:
@@ -212,5 +204,12 @@ def _said(value: Any) -> str:
     return str(value)
 
 
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+def _hash(keys: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits. Raises UserError for a value that JSON cannot say: no other process would know it."""
+    for key, value in keys.items():
+        try:
+            canonical_json(value)
+        except (TypeError, ValueError) as error:
+            said = " ".join(f"{reprlib.repr(value)}: {error}".split())
+            raise UserError(f"grid: a run cannot be known by {key}={said}") from error
+    return fingerprint(keys)

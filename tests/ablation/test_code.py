@@ -5,7 +5,8 @@ import ast
 import pytest
 
 from diffjax import config as configs
-from diffjax.ablation import code
+from diffjax.ablation import code, syntax
+from diffjax.errors import UserError
 
 
 @pytest.fixture
@@ -91,6 +92,82 @@ def test_of_a_file_counts_what_the_function_uses_and_nothing_else(hashed):
     assert hashed(text.format("more", "").replace("A = 1", "A = 2")) != plain
 
 
+def test_whatever_gives_a_name_its_meaning_counts(hashed):
+    """Each of several bindings, a change of a part, and a call at the top of the file, which may change anything."""
+    text = (
+        "import jax\nA = 1\nA += 1\nT = {{}}\nT['x'] = 3\nT['y'].z = 4\n"
+        "jax.config.update('jax_enable_x64', {0})\nif A:\n    T.update(y={1})\n"
+        "try:\n    import tomllib as toml\nexcept ImportError:\n    toml = None\n"
+        "B = 5\nB += 6\ndef f():\n    return A, T, toml\n"
+    )
+    plain = hashed(text.format(True, 7))
+    for one, other in (("A = 1", "A = 2"), ("+= 1", "+= 2"), ("= 3", "= 4"), ("= 4", "= 5"), ("tomllib", "tomli")):
+        assert hashed(text.format(True, 7).replace(one, other)) != plain, one
+    assert hashed(text.format(False, 7)) != plain and hashed(text.format(True, 8)) != plain
+    assert hashed(text.format(True, 7).replace("B = 5", "B = 6").replace("+= 6", "+= 7")) == plain, "nothing uses B"
+    assert hashed(text.format(True, 7).replace("B = 5", "'A docstring of B.'\nB = 5")) == plain
+
+
+def test_a_function_inside_another_is_of_its_whole_file(hashed):
+    text = "A = 1\ndef make(n):\n    def f(x):\n        return n * x\n    return f\n"
+    assert hashed(text) != hashed(text.replace("n * x", "n + x"))
+
+
+@pytest.fixture
+def neighbours(tmp_path):
+    """An experiment's folder: writes files of it, and says the hash of its function f."""
+
+    def hashed(text, **files):
+        folder = tmp_path / "experiments"
+        folder.mkdir(exist_ok=True)
+        for name, said in {"x": text, **files}.items():
+            (folder / f"{name}.py").write_text(said)
+        return code.code_of_function(str(folder / "x.py"), "f")
+
+    return hashed
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "from experiments.common import score\ndef f():\n    return score()\n",
+        "def f():\n    from experiments.common import score\n    return score()\n",
+        "from experiments import common as c\ndef f():\n    return c.score()\n",
+        "import experiments.common\ndef f():\n    return experiments.common.score()\n",
+        "from experiments.common import *\ndef f():\n    return score()\n",
+    ],
+)
+def test_what_a_function_takes_from_the_files_beside_its_own_counts(neighbours, taken):
+    common = "from .deeper import SIZE\ndef score():\n    return SIZE\n"
+    plain = neighbours(taken, common=common, deeper="SIZE = 1\n")
+    assert neighbours(taken, deeper="SIZE = 1  # one\nWHAT = 'else'\n") == plain
+    assert neighbours(taken, deeper="SIZE = 2\n") != plain
+    assert neighbours(taken, common=common + "score = score\n", deeper="SIZE = 1\n") != plain
+    unused = taken + "from experiments.other import other\n"
+    plain = neighbours(unused, common=common, other="other = 1\n")
+    assert neighbours(unused, other="other = 2\n") == plain, "f does not use it"
+
+
+def test_what_files_beside_it_take_of_this_package_counts(neighbours, monkeypatch):
+    text = "from experiments.common import score\ndef f():\n    return score()\n"
+    common = "from diffjax.metrics import energy_distance\ndef score():\n    return energy_distance(1, 2)\n"
+    plain, content = neighbours(text, common=common), code._content
+    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "energy.py" else content(p))
+    assert neighbours(text) != plain
+
+
+def test_what_does_not_say_what_is_used_of_this_package_is_refused(hashed):
+    uses = "\ndef f():\n    return {}\n"
+    for taken, used in (
+        ("import diffjax", "diffjax.load"), ("import diffjax.metrics", "diffjax.metrics.kid"),
+        ("import diffjax.metrics as m", "m.kid"), ("from diffjax.metrics import *", "kid"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="grid: .* takes all of diffjax.*; write `from diffjax.* import` and"):
+            hashed(taken + uses.format(used))
+    assert hashed("from diffjax.ablation import *" + uses.format(1)), "it makes no number"
+    assert hashed("import diffjax.metrics as m" + uses.format(1)), "nothing of it is used"
+
+
 def test_a_name_that_a_package_hands_on_is_of_the_module_that_defines_it(file):
     """What else the package holds changes nothing, however the name is taken; of a table a config says what counts."""
 
@@ -106,7 +183,7 @@ def test_no_file_takes_anything_in_a_way_that_would_be_overlooked():
     """`import diffjax.x`, `from . import x`, and a package as a value, not for one of its names."""
     for path in code.ROOT.rglob("*.py"):
         tree = ast.parse(path.read_text())
-        taken = [t for t in code._taken(tree) if code._is_door(f"{t.module}.{t.name}")]
+        taken = [t for t in syntax.taken(tree) if code._is_door(f"{t.module}.{t.name}")]
         used = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         for node in ast.walk(tree):
             assert not (isinstance(node, ast.ImportFrom) and node.level), path
@@ -114,6 +191,80 @@ def test_no_file_takes_anything_in_a_way_that_would_be_overlooked():
                 assert not any(alias.name.startswith("diffjax") for alias in node.names), path
             if isinstance(node, ast.Name) and node.id in {t.known_as for t in taken}:
                 assert id(node) in used, (path, node.id)
+
+
+@pytest.fixture
+def changed(tmp_path, monkeypatch):
+    """Has code say that this file of the package has one text for another."""
+
+    def change(module, one, other):
+        path, of = code._file(module), code._file
+        assert (text := path.read_text()).count(one) == 1, one
+        (copy := tmp_path / path.name).write_text(text.replace(one, other))
+        monkeypatch.setattr(code, "_file", lambda asked: copy if asked == module else of(asked))
+
+    return change
+
+
+TRAINING = (  # how a run begins, goes on, and is given up
+    ("diffjax.run", "state = jax.jit(self.init, out_shardings=at)(self.key(Role.INIT))", "state = None"),
+    ("diffjax.run", 'return dict.fromkeys(networks, build("optim", node))', "return {}"),
+    ("diffjax.train", "compiled(carry, next(stream), key)", "compiled(carry, next(stream), key + 1)"),
+    ("diffjax.train", "return every > 0 and step % every == 0", "return False"),
+    ("diffjax.health", "if not (before and self.complaint):", "if not before:"),
+)
+
+
+@pytest.mark.parametrize("change", TRAINING, ids=lambda change: change[0])
+def test_how_a_run_begins_goes_on_and_is_given_up_counts(changed, change):
+    config, oracle = configs.load("configs/digits.py"), ("experiments/samplers_on_oracle.py", "measure")
+    before = code.code_of(config), code.code_of(config, ("nfe",)), code.code_of_function(*oracle)
+    changed(*change)
+    assert code.code_of(config) != before[0] and code.code_of(config, ("nfe",)) != before[1]
+    assert code.code_of_function(*oracle) == before[2], "no run is in it"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("diffjax.run", "step = checkpoints.latest() if step is None else step", "step = 0"),
+        ("diffjax.ablation.work", "config.eval.num, config.seed, choice", "config.eval.num, 0, choice"),
+    ],
+    ids=lambda change: change[0],
+)
+def test_how_a_run_is_opened_to_be_measured_counts_for_that_alone(changed, change):
+    config = configs.load("configs/digits.py")
+    before = code.code_of(config), code.code_of(config, ("nfe",))
+    changed(*change)
+    assert code.code_of(config) == before[0] and code.code_of(config, ("nfe",)) != before[1]
+
+
+def test_a_function_that_opens_a_run_depends_on_how_it_is_opened(hashed, changed):
+    texts = [f"from {of} import load\ndef f():\n    return load('x')\n" for of in ("diffjax.run", "diffjax")]
+    before = [hashed(text) for text in texts]
+    changed("diffjax.run", "step = checkpoints.latest() if step is None else step", "step = 0")
+    assert all(hashed(text) != plain for text, plain in zip(texts, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("diffjax.train", "stop.pass_on()", "stop.pass_on(1)"),
+        ("diffjax.train", "no good checkpoint was saved", "none was saved"),
+        ("diffjax.run", "ema of sigma_rel", "an average of"),
+    ],
+)
+def test_what_is_said_and_done_beside_a_training_changes_nothing_of_it(changed, change):
+    config = configs.load("configs/digits.py")
+    before = code.code_of(config)
+    changed(*change)
+    assert code.code_of(config) == before
+
+
+def test_every_part_that_is_named_is_there():
+    for part in (*code.LOOP, *code.MEASURING):
+        module, _, name = part.partition(":")
+        assert not name or syntax.definition(code._file(module).read_text(), name), part
 
 
 def test_how_a_run_is_drawn_from_and_measured_changes_nothing_of_its_training(monkeypatch):

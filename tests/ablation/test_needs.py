@@ -1,6 +1,7 @@
 """Tables of functions that need no training, and of runs that need other runs, such as a judge."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -43,6 +44,107 @@ def test_a_function_may_need_a_run_whose_directory_it_is_given(tmp_path):
     path.write_text(text.replace("train__steps=2", "train__steps=3"))
     _, *another = tasks(read(path).budget("hour"), tmp_path / "runs")
     assert not {e.id for e in another[0].evaluations} & {e.id for e in computing[0].evaluations}
+
+
+JUDGE = """from diffjax.config import load
+def get_config():
+    c = load("configs/classifier.py:digits").unlock()
+    c.train.update(steps=2, log_every=1, batch_size=64)
+    return c
+"""
+
+
+@pytest.fixture
+def own_judge(tmp_path):
+    """A config file of a judge, in a folder of its own."""
+    path = tmp_path / "configs" / "judge.py"
+    path.parent.mkdir()
+    path.write_text(JUDGE)
+    return path
+
+
+def test_a_run_that_is_trained_in_another_way_makes_another_of_all_that_need_it(own_judge, tmp_path):
+    """Its config is a file's name in the grid, and what that file says is what it is: of what measures, and trains."""
+    path = tmp_path / "squares.py"
+    judge = f'Run.of("{own_judge}")'
+    drawn = f'trained("configs/digits.py", 1, eval__classifier={judge}, eval__metrics=("classifier",))'
+    begun = f'trained("configs/classifier.py:digits", 1, train__init_from={judge}, eval__metrics=("classifier",))'
+    computing = f"computed(square, 1) * setting(judge={judge})"
+    grid = " + ".join(f'{what} * vary("x", {{{n}: {{}}}})' for n, what in enumerate((computing, drawn, begun), 1))
+    budget = f'BUDGETS = {{"hour": Budget("", {grid}, {{"square": "value"}}, 1)}}\n'
+    text = COMPUTED.partition("BUDGETS")[0].replace("(seed, x)", "(seed, judge)")
+    path.write_text(text.replace("(1, 2)", "(1, 2, 3)").replace("(1, 4)", "(1, 4, 9)") + budget)
+
+    def plan():
+        of, computing, drawing, beginning = tasks(read(path).budget("hour"), tmp_path / "runs")
+        assert [task.needs for task in (computing, drawing, beginning)] == [(of,)] * 3
+        return [of.id, *(task.evaluations[0].id for task in (computing, drawing)), drawing.id, beginning.id]
+
+    before = plan()
+    for old, new, changed in (
+        ("log_every=1", "log_every=2", (False, False, False, False, False)),
+        ("steps=2", "steps=3", (True, True, True, False, True)),
+    ):
+        own_judge.write_text(JUDGE.replace(old, new))
+        assert tuple(one != other for one, other in zip(before, plan(), strict=True)) == changed, new
+
+
+def test_what_another_judge_measured_is_stale(own_judge, tmp_path):
+    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
+    path.parent.mkdir()
+    judge = f'computed(square, 3) * setting(judge=Run.of("{own_judge}"))'
+    path.write_text(COMPUTED.replace("(seed, x)", "(seed, x, judge)").replace("computed(square, 3)", judge))
+    of, *others = plan = tasks(read(path).budget("hour"), root)
+    write_json(of.workdir(root) / "result.json", {"status": "finished"})
+    for task in others:
+        work(task, root, quiet)
+    finish(read(path), "hour", plan, root)
+    kept = ledger.cells_of(read(path), "hour")
+    assert not any(ledger.stale(cell, plan) for cell in kept.cells)
+    own_judge.write_text(JUDGE.replace("steps=2", "steps=3"))
+    again = tasks(read(path).budget("hour"), root)
+    assert all(ledger.stale(cell, again) for cell in kept.cells)
+    assert {state_of(task, root).status for task in again} == {"not run", "trained"}, "measured once more"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('{"g": square}', "x={'g': <function squ.*>}: function has no place in JSON"),
+        ("float('inf')", "x=inf: Out of range float values are not JSON compliant"),
+        ("{1, 2}", "x={1, 2}: set has no place in JSON"),
+        ('Run.of("configs/classifier.py:digits"), 1', "x=.*Run.*: Run has no place in JSON"),
+    ],
+)
+def test_a_value_that_no_other_process_would_know_again_is_refused_in_a_line(tmp_path, capsys, value, said):
+    path = tmp_path / "squares.py"
+    path.write_text(COMPUTED.replace('{1: {"x": 1}', f'{{1: {{"x": ({value})}}'))
+    assert launch.main(["ablate", str(path), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]) == 2
+    err = capsys.readouterr().err
+    assert re.search(f"grid: a run cannot be known by {said}", err) and err.count("\n") == 1, err
+
+
+def test_arrays_are_told_apart_by_all_that_they_hold_and_kept(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
+    text = COMPUTED.replace("'Squares.'\n", "'Squares.'\nimport numpy as np\n").replace(
+        "x * x + 0.1 * x", "float(np.sum(x)) + 0.1"
+    )
+    text = text.replace('{"x": 1}', '{"x": np.arange(5_000)}').replace('{"x": 2}', '{"x": np.float32(3)}')
+    path.write_text(text)
+    plan = tasks(read(path).budget("hour"), root)
+    one, other = plan[0].evaluations
+    path.write_text(text.replace("np.arange(5_000)", "np.where(np.arange(5_000) == 2_500, 0, np.arange(5_000))"))
+    changed, same = tasks(read(path).budget("hour"), root)[0].evaluations
+    assert one.id != changed.id and other.id == same.id
+    path.write_text(text.replace("np.float32(3)", "3.0"))
+    assert tasks(read(path).budget("hour"), root)[0].evaluations[1].id == other.id, "the same number"
+    path.write_text(text)
+    for task in plan:
+        work(task, root, quiet)
+    finish(read(path), "hour", plan, root)
+    kept = ledger.cells_of(read(path), "hour").cells
+    assert [cell.provenance[0]["measured with"]["x"] for cell in kept] == [list(range(5_000)), 3.0]
 
 
 @pytest.fixture
