@@ -13,6 +13,7 @@ from diffjax import pictures
 from diffjax.ablation import ledger, local
 from diffjax.ablation import work as module
 from diffjax.ablation.ablate import finish, redo
+from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import FILM, FORWARD, UNDRAWN, is_over, state_of, work
@@ -269,6 +270,10 @@ def test_the_good_checkpoints_of_a_run_that_fails_are_measured(moons, tmp_path, 
         assert state_of(task, tmp_path)[:2] == ("failed", "not finite")
     there = {evaluation.checkpoint: evaluation.path(workdir).is_file() for evaluation in task.evaluations}
     assert there == {7: True, 14: False} and not (workdir / FILM).exists() and not (workdir / UNDRAWN).exists()
+    experiment = read(moons)
+    budget = experiment.budget("minute")
+    cells = collect(experiment, budget, tasks(budget, tmp_path), tmp_path).cells
+    assert [(cell.status, len(cell.values)) for cell in cells] == [("done", 1), ("failed", 0)] * 2
 
 
 def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):

@@ -249,7 +249,7 @@ def test_a_function_that_opens_a_run_depends_on_how_it_is_opened(hashed, changed
 @pytest.mark.parametrize(
     "change",
     [
-        ("diffjax.train", "stop.pass_on()", "stop.pass_on(1)"),
+        ("diffjax.train", "stop.pass_on(result", "stop.pass_on(not result"),
         ("diffjax.train", "no good checkpoint was saved", "none was saved"),
         ("diffjax.run", "ema of sigma_rel", "an average of"),
     ],
