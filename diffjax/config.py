@@ -55,10 +55,7 @@ FREE = (  # keys that change nothing that is trained, drawn or measured: interva
     "train.log_every", "train.sample_every", "train.checkpoint_every", "train.keep", "train.profile", "eval.every",
     "eval.batch_size", "ema.snapshot_every",
 )  # fmt: skip
-PLACES = {
-    "data.data_dir": "data.name",
-    ".text.encoder": ".text.identity",
-}  # by the end of the key: what identifies them
+PLACES = {"data.data_dir": "data.name", ".text.encoder": ".text.identity"}  # by the ends of keys: what identifies them
 FLAX_FIELDS = ("parent", "name", "outputs", "hints")  # Flax's own two, and what a method says: no hyper-parameters
 
 

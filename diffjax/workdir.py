@@ -112,7 +112,8 @@ def enter(workdir: Path, config: ConfigDict, done: int) -> None:
         if changed:
             raise UserError(
                 f"--workdir: {workdir} holds a run of another config ({'; '.join(changed)}); take another directory, "
-                "or change back (only train.steps, the *every keys and parallel.* may change)"
+                "or change back (train.steps may change, and what changes no number: the *every keys, parallel.*, "
+                "eval.batch_size, data.data_dir)"
             )
     if done < config.train.steps:
         (workdir / "result.json").unlink(missing_ok=True)  # it was of a shorter run
