@@ -10,9 +10,8 @@ whatever was measured once.
 Where there is no interval an exact test decides, at the same level. A run that failed counts: it is worse than any that
 did not, whatever the quantity, and ranks (of the same networks: signs) tell two places apart; so does one that gave no
 finite number of a quantity, in that quantity. Ranks and signs also decide where all seeds of a place give the same
-number, whose spread then is not known. Whether such a place lies within
-bounds, which then is said of its median, and whether a place fails, is decided by the exact interval of the share of
-its runs that do, against one half.
+number, whose spread then is not known. Whether such a place lies within bounds, which then is said of its median, and
+whether a place fails, is decided by the exact interval of the share of its runs that do, against one half.
 """
 
 import math

@@ -18,9 +18,9 @@ from diffjax.ablation.work import state_of
 from diffjax.errors import UserError
 from diffjax.metrics import Metric
 from diffjax.metrics.protocol import differences
+from diffjax.workdir import PLACE
 from diffjax.writer import read_json
 
-PLACE = ("commit", "device", "processor", "cores")  # by which code and where
 KEPT = (*PLACE, "nfe", "weights", "step")  # of the provenance that a measurement has written down
 
 

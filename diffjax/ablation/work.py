@@ -40,11 +40,13 @@ ENDED = ("done", "failed", "blocked")  # what is never begun again
 
 
 class State(NamedTuple):
-    """How far a task has come, by what its run directory holds; "blocked" by a run that it needs, which went wrong."""
+    """How far a task has come, by what its run directory holds.
 
-    status: (
-        str  # "not run", "begun", "done", "failed" or "blocked"; but not all measured or drawn: "trained", "failing"
-    )
+    "not run", "begun", "done", "failed", or "blocked" by a run that it needs, which went wrong. "trained" and "failing"
+    are to be done and to have failed once what is still to be measured, or drawn, of them is.
+    """
+
+    status: str
     reason: str = ""  # why it failed or is blocked; of others what was raised when they were last tried
     code: str = ""
 
