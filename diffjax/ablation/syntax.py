@@ -3,7 +3,9 @@
 import ast
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from diffjax.ablation.canonical import canonical
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)  # what is named inside stays there
@@ -35,7 +37,7 @@ def read(text: str, name: str = "") -> Source:
     if name in bound(tree):
         tree = _used_by(name, tree)
     attributes = {(n.value.id, n.attr) for n in ast.walk(tree) if isinstance(n, ast.Attribute) and _is_name(n.value)}
-    return Source(tuple(taken(tree)), frozenset(attributes), _told(tree))
+    return Source(tuple(taken(tree)), frozenset(attributes), canonical(tree))
 
 
 @cache
@@ -43,7 +45,7 @@ def definition(text: str, name: str) -> str:
     """The content of what alone gives a name of a file its meaning; "" where nothing does."""
     tree = ast.parse(text)
     own = [statement for statement in tree.body if name in bound(statement)]
-    return _told(ast.Module(own, [])) if own else ""
+    return canonical(ast.Module(own, [])) if own else ""
 
 
 def taken(tree: ast.Module) -> list[Taken]:
@@ -56,57 +58,6 @@ def taken(tree: ast.Module) -> list[Taken]:
         elif isinstance(node, ast.Import):
             found += [Taken(alias.name, "", _name(alias)) for alias in node.names]
     return found
-
-
-def _told(tree: ast.Module) -> str:
-    """What a syntax tree says, without docstrings and checks."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return _said(_Checkless().visit(tree))
-
-
-class _Checkless(ast.NodeTransformer):
-    """A tree without what only refuses: each `if` of which nothing is left but what it raises, and loops of such."""
-
-    def visit_If(self, node):
-        self.generic_visit(node)
-        named = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.test))  # what it names may be used
-        return node if node.orelse or named or not all(isinstance(part, ast.Raise) for part in node.body) else None
-
-    def visit_For(self, node):
-        self.generic_visit(node)
-        return node if node.body or node.orelse else None
-
-    def visit_ImportFrom(self, node):
-        return None if node.module == "diffjax.errors" else node
-
-
-def _said(node: Any) -> str:
-    """A syntax tree as text, the same in every version of Python, which `ast.unparse` and `ast.dump` are not.
-
-    Versions differ in fields that are empty here, and in how the constants of an f-string are cut.
-    """
-    if isinstance(node, list):
-        return f"[{', '.join(map(_said, node))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
-    if isinstance(node, ast.JoinedStr):
-        fields["values"] = _joined(node.values)
-    return f"{type(node).__name__}({', '.join(f'{name}={_said(value)}' for name, value in sorted(fields.items()))})"
-
-
-def _joined(values: list[ast.expr]) -> list[ast.expr | str]:
-    """The parts of an f-string, neighbouring constants as one."""
-    parts = []
-    for value in values:
-        value = value.value if isinstance(value, ast.Constant) else value
-        if isinstance(value, str) and parts and isinstance(parts[-1], str):
-            parts[-1] += value
-        elif value != "":
-            parts.append(value)
-    return parts
 
 
 def _used_by(name: str, tree: ast.Module) -> ast.Module:

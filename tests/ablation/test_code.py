@@ -1,6 +1,7 @@
 """The identity of code: what changes it, and what does not."""
 
 import ast
+import re
 
 import pytest
 
@@ -31,6 +32,24 @@ def test_comments_docstrings_and_layout_change_nothing_and_code_does(hashed):
     assert hashed("def f(x):\n    return x + 2\n") != plain
 
 
+FUNCTION = """
+def f(x, *, scale=1):
+    total, pairs = 0, [(a, b) for a, b in x]
+    def add(value):
+        nonlocal total
+        total += value * scale
+    for first, second in pairs:
+        try:
+            add(first)
+        except ValueError as error:
+            print(error)
+        match second:
+            case [one, *others] | {"one": one, **others}:
+                total += (size := len(others)) + one + size
+    return total + G
+"""
+
+
 def test_the_hash_is_the_same_in_every_version_of_python(hashed):
     """A run of one machine is no older code on another. 3.10 to 3.13 give these digits, not so of `ast.unparse`."""
     text = (
@@ -39,6 +58,7 @@ def test_the_hash_is_the_same_in_every_version_of_python(hashed):
         "    return [b'', 1.5, 2j, -1e-9, ()]\n"
     )
     assert hashed(text) == "4739af75ac85"
+    assert hashed(FUNCTION) == "7d31af89afc0"
 
 
 def test_an_f_string_is_what_it_says_however_it_is_cut(hashed):
@@ -58,6 +78,43 @@ def test_a_check_that_only_raises_changes_nothing(hashed):
         "y may be used"
     )
     assert hashed("def f(x):\n    raise ValueError(x)\n") != hashed("def f(x):\n    raise TypeError(x)\n")
+
+
+VARIABLES = ("total", "pairs", "a", "b", "add", "first", "second", "error", "one", "others", "size")
+FIXED = ("f", "x", "scale", "value", "print", "ValueError", "len", "G")  # parameters, and what is not the function's
+
+
+def renamed(text, name, other="renamed"):
+    return re.sub(rf"\b{name}\b(?!\")", other, text)
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_local_variable_may_have_any_name(name):
+    assert syntax.read(renamed(FUNCTION, name)).content == syntax.read(FUNCTION).content
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_others_may_call_by_its_name_may_not(name):
+    assert syntax.read(renamed(FUNCTION, name)).content != syntax.read(FUNCTION).content
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("def f(x):\n    y = x\n    z = 1\n    return y", "def f(x):\n    y = x\n    z = 1\n    return z"),
+        ("def f(x):\n    y, z = x\n    return y - z", "def f(x):\n    y, z = x\n    return z - y"),
+        ("def f(x):\n    return [y for y in x] + y", "def f(x):\n    return [z for z in x] + z"),  # the file's y, its z
+        ("def f(x):\n    global y\n    y = x", "def f(x):\n    global z\n    z = x"),
+        ("def f():\n    from m import y\n    return y", "def f():\n    from m import z\n    return z"),
+        ("def f():\n    class A:\n        y = 1\n    return A", "def f():\n    class A:\n        z = 1\n    return A"),
+        ("def f():\n    class A: pass\n    return A", "def f():\n    class B: pass\n    return B"),
+        ("def f(x=y):\n    y = x\n    return y", "def f(x=z):\n    z = x\n    return z"),
+        ("class A:\n    y = 1", "class A:\n    z = 1"),
+        ("y = 1", "z = 1"),
+    ],
+)  # fmt: skip
+def test_functions_that_do_not_mean_the_same_are_told_apart(text, other):
+    assert syntax.read(text).content != syntax.read(other).content
 
 
 def test_what_is_imported_counts(hashed):
