@@ -97,7 +97,9 @@ def table(*, betas: tuple[float, ...] = (0.02, 0.1, 0.3, 0.6, 0.9)) -> Table:
     """A chain with given betas, in order, each in (0, 1): the share of variance that each step replaces by noise."""
     invalid = [beta for beta in betas if not 0 < beta < 1]
     if invalid or not betas:
-        raise UserError(f"method.process.betas: {invalid[0] if wrong else betas} must lie between 0 and 1")
+        raise UserError(
+            f"method.process.betas: {invalid[0] if invalid else betas} must lie between 0 and 1, for at least 1 step"
+        )
     return Table(tuple(betas))
 
 

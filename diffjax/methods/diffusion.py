@@ -90,9 +90,9 @@ class Diffusion(Method):
     clock: Callable = clock.log_noise  # maps t to the network's time input
     network: Callable[..., nn.Module] = models.UNet
     conditional: bool = False  # condition the network on labels, or on captions if the data have any
-    label_dropout: float = 0.1  # share of labels or captions hidden in training, for classifier-free guidance
+    label_dropout: float = 0.1  # share of labels, captions or small images hidden in training, for guidance
     augment: NoAugment | EdmAugment = NoAugment()  # of training images; the network is told the augmentation
-    super_resolution: int = 0  # condition on images reduced by this factor, with the same dropout (SR3); 0: off
+    super_resolution: int = 0  # condition on the image reduced by this factor (SR3, Saharia et al. 2021); 0: off
 
     networks: ClassVar = ("denoiser",)
     samplers: ClassVar = SAMPLERS

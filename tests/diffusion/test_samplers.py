@@ -133,7 +133,7 @@ def test_the_learned_variance_is_the_noise_of_the_ancestral_step():
     learned = Denoiser(lambda x_t, t, label=None: Prediction(known(x_t, t).x0, lambda s: log_var))
     one = Ancestral(variance="learned").step(process, learned, x, t, s, KEY).x_s
     np.testing.assert_allclose(one, Ancestral(variance="large").step(process, known, x, t, s, KEY).x_s, rtol=1e-12)
-    with pytest.raises(UserError, match="knows no variance"):
+    with pytest.raises(UserError, match="needs a denoiser with a learned variance"):
         Ancestral(variance="learned").step(process, known, x, t, s, KEY)
 
 
