@@ -199,6 +199,7 @@ def chain_bound(
             num_steps / num_strata
         )
 
+    # The divergences: none, all, or one from each stratum.
     num_strata = min(draws, num_steps) or num_steps
     if not num_steps:
         each = jnp.zeros((0, len(x0)), x0.dtype)
@@ -206,6 +207,8 @@ def chain_bound(
         each = lax.map(lambda i: term_at(i, fold_in(keys, i)), jnp.arange(num_steps))
     else:
         each = lax.map(stratum_term, jnp.arange(num_strata))
+
+    # The clean end: the last step of a table, or the noise that a continuous process has there.
     if process.steps:
         decoder_term = term_at(jnp.asarray(num_steps), fold_in(keys, num_steps))
     else:

@@ -92,6 +92,7 @@ def ode_likelihood(
         return jnp.hypot(process.alpha(t), process.sigma(t))
 
     def likelihood(x, key, label):
+        # The directions of the trace: random probes, or all axes.
         dims = x.size
         if probes:
             directions = PROBES[probe](key, (probes, *x.shape), x.dtype)
@@ -99,6 +100,7 @@ def ode_likelihood(
             directions = jnp.eye(dims, dtype=x.dtype).reshape(dims, *x.shape)
 
         def vector_field(log_snr, state, _):
+            """(dy / dlog_snr, its divergence) at y = state[0]."""
             t = jnp.clip(process.time_of(log_snr), t_min, 1.0)
             scale = scale_at(t)
             a = process.alpha(t) / scale
@@ -110,6 +112,7 @@ def ode_likelihood(
             trace = jnp.sum(vmap_in_chunks(lambda v: jnp.vdot(v, jvp(v)), directions)) / (probes or 1)
             return 0.5 * a * (x0_y - a * state[0]), 0.5 * a * (trace - a * dims)
 
+        # The flow from data to noise.
         scale_start, scale_end = (
             scale_at(jnp.asarray(t_min, x.dtype)),
             scale_at(jnp.clip(process.time_of(low), t_min, 1.0)),
@@ -124,6 +127,8 @@ def ode_likelihood(
             stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
             throw=False,
         )
+
+        # The density of the noise at its end, and the change of variables from y to x.
         y, volume = (leaf[0] for leaf in solution.ys)
         variance = jax.nn.sigmoid(-low)  # of y, for x ~ N(0, sigma^2)
         prior = -0.5 * (jnp.sum(y**2) / variance + dims * jnp.log(2 * jnp.pi * variance * scale_end**2))
