@@ -231,8 +231,8 @@ def test_an_adaptive_solve_that_does_not_arrive_is_not_passed_off_as_a_sample():
     [
         ("ddim", {"steps": 0}, "sampler.steps: 0"),
         ("ancestral", {"variance": "big"}, "sampler.variance: 'big'"),
-        ("ddim", {"eta": -0.1}, "sampler.eta: -0.1 is negative"),
-        ("heun", {"churn": -1.0}, "sampler.churn: -1.0 is negative"),
+        ("ddim", {"eta": -0.1}, "sampler.eta: -0.1 must not be negative"),
+        ("heun", {"churn": -1.0}, "sampler.churn: -1.0 must not be negative"),
         ("heun", {"churn_min": 2.0, "churn_max": 1.0}, "sampler.churn_min: 2.0"),
         ("predictor_corrector", {"predictor": "heun"}, "sampler.predictor: 'heun'"),
         ("predictor_corrector", {"corrector_steps": -1}, "sampler.corrector_steps: -1"),
