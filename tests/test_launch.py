@@ -144,7 +144,7 @@ def test_what_is_nobodys_mistake_is_no_line():
         (["--num=-3", "--out=x.npz"], "--num: -3"),
         (["--out=x.jpg"], "use .png, .gif, .npz"),
         (["--label=1", "--out=x.png"], "trained without labels"),
-        (["--guidance=2", "--out=x.png"], "trained without labels"),
+        (["--guidance=2", "--out=x.png"], "needs a model trained with labels"),
         (["--out=x.png", "--config.train.steps=3"], "only sampler.*, eval.* and parallel.*"),
         (["--out=x.png", "--config.sampler.name=hein"], "did you mean 'heun'"),
         (["--out=x.png", "--step=3"], "no checkpoint at step 3; it has 7"),
@@ -333,21 +333,21 @@ def test_a_small_photo_is_enlarged_and_a_noisy_one_cleaned(digits, photo, capsys
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--image={}", "--strength=-0.1"], "--strength: -0.1 is not a share"),
-        (["--image={}", "--strength=nan"], "--strength: nan is not a share"),
+        (["--image={}", "--strength=-0.1"], "--strength: -0.1 must be in [0, 1]"),
+        (["--image={}", "--strength=nan"], "--strength: nan must be in [0, 1]"),
         (["--image={}", "--mask={}/../small.png"], "is 8x8, the photo 24x24; a mask has the photo's size"),
         (["--image={}", "--mask={}/../nowhere.png"], "--mask: no such file"),
         (["--image={}/../nowhere.png", "--strength=0.5"], "--image: no such file"),
         (["--image={}/..", "--strength=0.5"], "is a folder; give a picture"),
-        (["--image={}", "--strength=1.5"], "--strength: 1.5 is not a share"),
+        (["--image={}", "--strength=1.5"], "--strength: 1.5 must be in [0, 1]"),
         (["--image={}/../text.png", "--strength=0.5"], "cannot be read as an image"),
         (["--image={}"], "not what to do with it; add --strength"),
         (["--strength=0.5"], "--strength: says what to do with a photo"),
         (["--image={}", "--strength=0.5", "--mask={}"], "one of --strength, --mask, --noise and --upscale"),
         (["--image={}", "--strength=0.5", "--inpaint=repaint"], "--inpaint: says how to paint"),
         (["--image={}", "--mask={}", "--inpaint=posterior", "--jump=1"], "--jump: belongs to --inpaint=repaint"),
-        (["--image={}", "--mask={}", "--resamples=0"], "resamples: 0 is not a number of times"),
-        (["--image={}", "--mask={}", "--jump=2"], "jump: 2 is not a part of the 2 steps"),
+        (["--image={}", "--mask={}", "--resamples=0"], "resamples: 0 must be at least 1"),
+        (["--image={}", "--mask={}", "--jump=2"], "jump: 2 must be at least 0 and less than the 2 steps"),
         (["--image={}", "--mask={}", "--inpaint=crop"], "invalid choice: 'crop'"),
         (["--image={}", "--upscale=3"], "--upscale: 3 is not a factor of the model's 8x8"),
         (["--image={}", "--upscale=0"], "--upscale: 0 is not a factor"),
@@ -381,6 +381,9 @@ def test_a_super_resolution_model_sees_the_small_photo_and_draws_without_one_too
 
 
 def test_a_super_resolution_that_cannot_be_is_one_line(capsys):
-    for word, said in (("super_resolution=3", "3 is not a factor"), ("label_dropout=0.0", "draws nothing alone")):
+    for word, said in (
+        ("super_resolution=3", "3 must be at least 2 and"),
+        ("label_dropout=0.0", "0 must be above 0 for"),
+    ):
         words = ["--config=configs/digits.py:super_resolution", f"--config.method.{word}", "--dry-run"]
         assert said in one_line(capsys, "train", *words)

@@ -68,7 +68,7 @@ WEIGHTINGS = {
     "vlb": weighting.VLB,
     "sigmoid": weighting.Sigmoid,
     "uncertainty": weighting.Uncertainty,
-    # Two of them were published under a second name.
+    # Second names under which two of the above were also published.
     "snr": weighting.Simple,
     "likelihood": weighting.VLB,
 }

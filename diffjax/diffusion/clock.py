@@ -1,4 +1,4 @@
-"""Clocks: the number by which a network is told the time."""
+"""Clocks: the scalar that a network receives as its time conditioning."""
 
 import math
 
@@ -8,7 +8,7 @@ from diffjax.diffusion.process import Process, Time
 
 
 def index(process: Process, t: Time) -> Time:
-    """T t - 1: a table's index counted from 0 (Ho et al. 2020); in continuous time, of T = 1000."""
+    """T t - 1: a table's step index, counted from 0 (Ho et al. 2020); T = 1000 in continuous time."""
     return (process.steps or 1000) * t - 1
 
 
@@ -23,10 +23,10 @@ def log_noise(process: Process, t: Time) -> Time:
 
 
 def log_sigma(process: Process, t: Time) -> Time:
-    """ln(sigma / alpha / 2): NCSN++'s, whose noise is stated for data in [0, 1] (Karras et al. 2022, table 1, VE)."""
+    """ln(sigma / alpha / 2), NCSN++'s clock: its sigma is that of data in [0, 1] (Karras et al. 2022, table 1, VE)."""
     return -process.log_snr(t) / 2 - math.log(2)
 
 
 def log_snr(process: Process, t: Time) -> Time:
-    """log-SNR itself, held to +-20 (Kingma et al. 2021)."""
+    """log-SNR, clipped to [-20, 20] (Kingma et al. 2021)."""
     return jnp.clip(process.log_snr(t), -20, 20)

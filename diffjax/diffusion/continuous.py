@@ -1,4 +1,4 @@
-"""Processes in continuous time, each with the closed form of its paper."""
+"""Processes in continuous time, each in the closed form of its paper."""
 
 import math
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class SubVP(VPLinear):
 class VPCosine(Process):
     """Variance preserving, alpha = cos of an angle linear in t (Nichol & Dhariwal 2021, eq. 17, in continuous time).
 
-    The angle stops short of 90 degrees where log-SNR reaches `log_snr_min`, so that eps still determines x0 at t = 1.
+    The angle stops short of 90 degrees, where log-SNR reaches `log_snr_min`, so that eps still determines x0 at t = 1.
     """
 
     log_snr_min: float = -15.0
@@ -86,7 +86,7 @@ class EDM(Process):
 class VE(Process):
     """Variance exploding: alpha = 1 and sigma geometric in t, for t > 0 (Song et al. 2021, eq. 30-31 and appendix C).
 
-    At t = 0 there is no noise, and sigma jumps from 0 to sigma_min: the paper's own discontinuity.
+    sigma is 0 at t = 0 and jumps to sigma_min right after it: the discontinuity is the paper's own.
     """
 
     sigma_min: float = 0.01  # in model units; the paper's data lie in [0, 1]
@@ -99,9 +99,9 @@ class VE(Process):
         return jnp.where(t > 0, self.sigma_min * (self.sigma_max / self.sigma_min) ** t, 0.0)
 
     def log_snr(self, t: Time) -> Time:
-        # Written out, for its derivative: that of log(sigma) would be 0/0 at t = 0.
-        inside = -2 * (math.log(self.sigma_min) + t * math.log(self.sigma_max / self.sigma_min))
-        return jnp.where(t > 0, inside, jnp.inf)
+        # In closed form, because the derivative of log(sigma) would be 0/0 at t = 0.
+        value = -2 * (math.log(self.sigma_min) + t * math.log(self.sigma_max / self.sigma_min))
+        return jnp.where(t > 0, value, jnp.inf)
 
     def time_of(self, log_snr: Time) -> Time:
         return (-0.5 * log_snr - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)

@@ -1,7 +1,7 @@
 """Processes whose schedule is learned together with the network.
 
-What a config chooses is a description with hyper-parameters; `bind(init(key))` is a process like any other, built from
-its parameters inside the step, so that gradients reach them.
+A config chooses a description with hyper-parameters. `bind(params)` turns it into an ordinary `Process`, inside the
+training step, so that gradients reach the parameters; `init(key)` makes the initial ones.
 """
 
 import math
@@ -22,8 +22,8 @@ from diffjax.errors import UserError
 class LearnedLogSNR:
     """Variance preserving, log_snr = -gamma(t) with gamma learned and increasing (Kingma et al. 2021, appendix H).
 
-    gamma runs from one learned scalar to another along a monotone network, l_1(t) + l_3(sigmoid(l_2(l_1(t)))) with
-    positive weights, scaled to the ends. `width` 0 leaves the network out: a line between two learned ends.
+    gamma is a monotone network, l_1(t) + l_3(sigmoid(l_2(l_1(t)))) with positive weights, rescaled to run between two
+    learned scalars. `width` = 0 leaves out the network: gamma is a line between them.
     """
 
     log_snr_max: float = 13.3  # at t = 0, before training (the paper's CIFAR-10: gamma_0 = -13.3)
@@ -31,7 +31,8 @@ class LearnedLogSNR:
     width: int = 1024  # hidden units of the monotone network; 0: linear in t
 
     steps: ClassVar[int] = 0
-    # The parameters between the ends. The bound does not depend on them; they are to make its estimate less noisy.
+    # Parameters of gamma between its ends. The bound does not depend on them; they are trained to lower the variance of
+    # its estimate.
     inner: ClassVar[tuple[str, ...]] = ("slopes", "offsets", "mix", "line")
 
     def __post_init__(self):
@@ -40,7 +41,7 @@ class LearnedLogSNR:
                 f"method.process.log_snr_max: {self.log_snr_max} must be above log_snr_min={self.log_snr_min}"
             )
         if self.width < 0:
-            raise UserError(f"method.process.width: {self.width} is no number of units; 0 means linear in t")
+            raise UserError(f"method.process.width: {self.width} must be at least 0; 0 means linear in t")
 
     def init(self, key):
         ends = {"gamma_0": jnp.asarray(-self.log_snr_max), "gamma_1": jnp.asarray(-self.log_snr_min)}
@@ -55,7 +56,7 @@ class LearnedLogSNR:
 
 @dataclass(frozen=True)
 class MonotoneLogSNR(Process):
-    """What `LearnedLogSNR` says, for given parameters."""
+    """`LearnedLogSNR` with given parameters."""
 
     params: dict[str, Array]
 
@@ -63,11 +64,11 @@ class MonotoneLogSNR(Process):
         """Increasing from 0 at t = 0 to 1 at t = 1."""
         if "mix" not in self.params:
             return t
-        p = jax.tree.map(jnp.abs, {name: self.params[name] for name in ("slopes", "mix", "line")})
+        weights = jax.tree.map(jnp.abs, {name: self.params[name] for name in ("slopes", "mix", "line")})
 
         def monotone(t):
-            hidden = jax.nn.sigmoid(p["slopes"] * t[..., None] + self.params["offsets"])
-            return p["line"] * t + hidden @ p["mix"] / len(p["mix"])
+            hidden = jax.nn.sigmoid(weights["slopes"] * t[..., None] + self.params["offsets"])
+            return weights["line"] * t + hidden @ weights["mix"] / len(weights["mix"])
 
         low, high = monotone(jnp.asarray([0.0, 1.0]))
         return (monotone(jnp.asarray(t)) - low) / (high - low)
@@ -83,13 +84,13 @@ class MonotoneLogSNR(Process):
         return jnp.sqrt(jax.nn.sigmoid(-self.log_snr(t)))
 
     def time_of(self, log_snr: Time) -> Time:
-        """By bisection, to the last bit; 0 or 1 for what is out of reach."""
+        """By bisection to the last bit; 0 or 1 where log-SNR is out of range."""
 
         def halve(_, ends):
             low, high = ends
             middle = (low + high) / 2
-            before = self.log_snr(middle) > log_snr
-            return jnp.where(before, middle, low), jnp.where(before, high, middle)
+            is_early = self.log_snr(middle) > log_snr
+            return jnp.where(is_early, middle, low), jnp.where(is_early, high, middle)
 
         ends = (jnp.zeros_like(log_snr), jnp.ones_like(log_snr))
         return lax.fori_loop(0, jnp.finfo(log_snr.dtype).nmant + 2, halve, ends)[1]
@@ -97,24 +98,26 @@ class MonotoneLogSNR(Process):
 
 @dataclass(frozen=True)
 class LearnedTable:
-    """A chain of T steps whose betas are learned, but for the first (Sohl-Dickstein et al. 2015, section 2.4.1).
+    """A chain of T steps whose betas are learned, except the first (Sohl-Dickstein et al. 2015, section 2.4.1).
 
-    Before training log-SNR falls evenly from that of the first step, so that no step has much more to undo than others.
+    Before training, log-SNR falls linearly from that of the first step, so that all steps remove a similar amount.
     """
 
-    timesteps: int = 40  # the paper's swiss roll
-    beta_first: float = 1e-3  # fixed, as the paper fixes it against overfitting; it states no value
+    timesteps: int = 40  # as for the paper's swiss roll
+    beta_first: float = 1e-3  # fixed to avoid overfitting, as in the paper, which gives no value
     log_snr_min: float = -7.0  # at t = 1, before training
 
     def __post_init__(self):
         if self.timesteps < 2:
-            raise UserError(f"method.process.timesteps: {self.timesteps} leaves nothing to learn; at least 2")
+            raise UserError(
+                f"method.process.timesteps: {self.timesteps} must be at least 2; the first beta is not learned"
+            )
         if not 0 < self.beta_first < 1:
-            raise UserError(f"method.process.beta_first: {self.beta_first} does not lie between 0 and 1")
+            raise UserError(f"method.process.beta_first: {self.beta_first} must lie between 0 and 1")
         if self.log_snr_min >= self._log_snr_first:
             raise UserError(
-                f"method.process.log_snr_min: {self.log_snr_min} must be below {self._log_snr_first:.4g}, that of the"
-                f" first step, whose beta is {self.beta_first}"
+                f"method.process.log_snr_min: {self.log_snr_min} must be below {self._log_snr_first:.4g}, the"
+                f" log-SNR of the first step, for beta_first={self.beta_first}"
             )
 
     @property
@@ -128,7 +131,7 @@ class LearnedTable:
     def init(self, key):
         log_snr = jnp.linspace(self._log_snr_first, self.log_snr_min, self.timesteps)
         log_alpha_bar = -jax.nn.softplus(-log_snr)
-        # -log(1 - sigmoid(x)) = softplus(x) = y, and so x = log(e^y - 1)
+        # The inverse of softplus: -log(1 - sigmoid(x)) = softplus(x) = y gives x = log(e^y - 1).
         return {"logits": jnp.log(jnp.expm1(log_alpha_bar[:-1] - log_alpha_bar[1:]))}
 
     def bind(self, params):
@@ -137,7 +140,7 @@ class LearnedTable:
 
 @dataclass(frozen=True)
 class LearnedChain(Process):
-    """What `LearnedTable` says, for given parameters."""
+    """`LearnedTable` with given parameters."""
 
     beta_first: float
     params: dict[str, Array]
@@ -146,11 +149,13 @@ class LearnedChain(Process):
     def steps(self) -> int:
         return len(self.params["logits"]) + 1
 
-    @property  # not cached: what is computed inside a scan must not be seen outside it
+    @property  # not cached: a tracer made inside a scan must not leak out of it
     def _log_alpha_bar(self):
         # log(1 - sigmoid(x)) = -softplus(x)
-        logs = jnp.concatenate([jnp.log1p(-jnp.asarray([self.beta_first])), -jax.nn.softplus(self.params["logits"])])
-        return jnp.concatenate([jnp.zeros(1), jnp.cumsum(logs)])
+        log_alphas = jnp.concatenate(
+            [jnp.log1p(-jnp.asarray([self.beta_first])), -jax.nn.softplus(self.params["logits"])]
+        )
+        return jnp.concatenate([jnp.zeros(1), jnp.cumsum(log_alphas)])
 
     def alpha(self, t: Time) -> Time:
         return jnp.exp(0.5 * look_up(self._log_alpha_bar, t))

@@ -1,4 +1,4 @@
-"""The loss that trains a denoiser, and how a network's output becomes one's prediction."""
+"""The loss that trains a denoiser, and the conversion of a network's output into a prediction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from diffjax.errors import UserError
 
 @dataclass(frozen=True)
 class Parametrisation:
-    """How a network's output becomes a prediction: the target is its mean, the variance perhaps its second half."""
+    """Converts a network's output into a prediction: x0 by the target, the variance perhaps from a second half."""
 
     process: Process
     target: Target
     variance: Variance
 
     def prediction(self, output: Array, x_t: Batch, t: Float[Array, "b"]) -> Prediction:
-        """`output` [b, ..., outputs * c] for x_t [b, ..., c]."""
+        """The prediction for the output [b, ..., outputs * c] at x_t [b, ..., c]."""
         predicted, raw = jnp.split(output, 2, axis=-1) if self.variance.outputs == 2 else (output, None)
 
         def log_var(s: Time) -> Array:
@@ -36,24 +36,26 @@ class Parametrisation:
 
 
 def denoising_loss(parts: Parametrisation, weighting: Weighting, decoder: Any, variance_scale: float = 0.001):
-    """What is minimised at a time t, per example, in units of one dimension: a function of x0, t, eps -> [b].
+    """Returns the loss per example and dimension, loss(predict, x0 [b, ...], t [b], eps [b, ...], params) -> [b].
 
-    Most weightings: w(log_snr) |x0_hat - x0|^2, a mean over the dimensions (Kingma & Gao 2023, eq. 5); those that
-    integrate over log-SNR times -d log_snr / dt, so that the mean over uniform t is the integral. `VLB` on a chain of T
-    steps is T times the exact term of the discrete bound, in nats, the reverse variance and the decoder included.
+    `predict(input [b, ...], t [b])` is the network's output; `params` are the parameters of the weighting.
 
-    A learned reverse variance under any other weighting is trained by the bound alone, with the mean held fixed:
-    L_hybrid (Nichol & Dhariwal 2021, eq. 16), `variance_scale` times the bound in bits, as in the released code.
+    For most weightings the loss is w(log_snr) |x0_hat - x0|^2, a mean over the dimensions (Kingma & Gao 2023, eq. 5).
+    Weightings per log-SNR are multiplied by -d log_snr / dt, so that the mean over uniform t is the integral over
+    log-SNR. `VLB` on a chain of T steps is T times the exact term of the discrete bound, in nats, including the reverse
+    variance and the decoder.
 
-    Returns `loss(predict, x0 [b, ...], t [b], eps [b, ...], params) -> [b]`: `predict(input [b, ...], t [b])` is the
-    network's output, `params` are the weighting's own. Raises UserError for any other integral over a chain.
+    Under all other weightings a learned reverse variance is trained by the bound, with the mean held fixed: L_hybrid
+    (Nichol & Dhariwal 2021, eq. 16) adds `variance_scale` times the bound in bits, as in the released code.
+
+    Raises UserError for weightings per log-SNR, other than `VLB`, on a chain.
     """
     process, target = parts.process, parts.target
-    by_bound = bool(process.steps) and isinstance(weighting, VLB)
-    if weighting.per_log_snr and process.steps and not by_bound:
+    is_vlb = bool(process.steps) and isinstance(weighting, VLB)
+    if weighting.per_log_snr and process.steps and not is_vlb:
         raise UserError(
-            "method.weighting: this one is an integral over log-SNR, which needs continuous time; on a table of steps"
-            " take vlb, or a continuous process"
+            "method.weighting: an integral over log-SNR needs continuous time; on a table of steps use vlb, or use a"
+            " continuous process"
         )
 
     def vlb(prediction: Prediction, x0, x_t, t):
@@ -65,7 +67,7 @@ def denoising_loss(parts: Parametrisation, weighting: Weighting, decoder: Any, v
     ) -> Float[Array, "b"]:
         x_t = process.corrupt(x0, eps, t)
         output = predict(target.input(x_t, t, process), t)
-        if by_bound:
+        if is_vlb:
             return vlb(parts.prediction(output, x_t, t), x0, x_t, t)
         predicted = output[..., : x0.shape[-1]]
         error = predicted - target.of(x0, eps, t, process)
@@ -76,18 +78,18 @@ def denoising_loss(parts: Parametrisation, weighting: Weighting, decoder: Any, v
         losses = weight * jnp.mean(error**2, axis=tuple(range(1, error.ndim)))
         losses = weighting.balance(params, log_snr, losses)
         if parts.variance.outputs == 2:
-            held = jnp.concatenate([jax.lax.stop_gradient(predicted), output[..., x0.shape[-1] :]], axis=-1)
-            losses += variance_scale * vlb(parts.prediction(held, x_t, t), x0, x_t, t) / jnp.log(2.0)
+            fixed_mean = jnp.concatenate([jax.lax.stop_gradient(predicted), output[..., x0.shape[-1] :]], axis=-1)
+            losses += variance_scale * vlb(parts.prediction(fixed_mean, x_t, t), x0, x_t, t) / jnp.log(2.0)
         return losses
 
     return loss
 
 
 def end_terms(process: Process, x0: Batch, eps: Batch, decoder: Any) -> Float[Array, "b"]:
-    """What the schedule's ends cost, per dimension in nats: L_T, and in continuous time -log p(x0 | z_0) as well.
+    """The bound's terms at the schedule's ends, in nats per dimension: L_T, and -log p(x0 | z_0) in continuous time.
 
-    With z_0 = alpha_0 x0 + sigma_0 eps and p(x0 | z_0) centred at z_0 / alpha_0 (Kingma et al. 2021, eq. 12 and 15).
-    Constant, and left out of the loss, where the schedule is given; the only terms that hold a learned one's ends.
+    z_0 = alpha_0 x0 + sigma_0 eps, and p(x0 | z_0) is centred at z_0 / alpha_0 (Kingma et al. 2021, eq. 12 and 15).
+    For a fixed schedule they are constant and left out of the loss; for a learned one they alone determine its ends.
     """
     terms = bound.prior_term(process, x0)
     if not process.steps:

@@ -1,4 +1,4 @@
-"""Guidances that wrap one another: found by what is outside or inside, and the same again with one thing changed."""
+"""Nested guidance: finds the outermost or innermost one, and rebuilds the nest with one setting changed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,57 +25,58 @@ def outermost(guidance: Guidance) -> Callable:
 
 def innermost(guidance: Guidance) -> Callable:
     """The guidance that all others wrap."""
-    func, fields = _parts(guidance)
-    inner = _wrapped(func, fields)
+    func, kwargs = _parts(guidance)
+    inner = _wrapped(func, kwargs)
     return innermost(inner) if inner is not None else func
 
 
 def with_scale(guidance: Guidance, scale: float) -> Guidance:
-    """The same guidance at another scale; classifier-free where there is none."""
-    func, fields = _parts(guidance)
+    """The same guidance with another scale for the innermost one; classifier-free where there is none."""
+    func, kwargs = _parts(guidance)
     if func is none:
         return partial(classifier_free, scale=scale)
-    inner = _wrapped(func, fields)
-    return partial(func, **fields | ({"scale": scale} if inner is None else {"guidance": with_scale(inner, scale)}))
+    inner = _wrapped(func, kwargs)
+    return partial(func, **kwargs | ({"scale": scale} if inner is None else {"guidance": with_scale(inner, scale)}))
 
 
 def scale_of(guidance: Guidance) -> float:
-    """The scale of the innermost guidance; 1 where there is none."""
-    func, fields = _parts(guidance)
-    inner = _wrapped(func, fields)
-    default = getattr(func, "__kwdefaults__", None) or {}
-    return scale_of(inner) if inner is not None else fields.get("scale", default.get("scale", 1.0))
+    """The scale of the innermost guidance; 1 if it has none."""
+    func, kwargs = _parts(guidance)
+    inner = _wrapped(func, kwargs)
+    defaults = getattr(func, "__kwdefaults__", None) or {}
+    return scale_of(inner) if inner is not None else kwargs.get("scale", defaults.get("scale", 1.0))
 
 
 def with_null(guidance: Guidance, null: Null) -> Guidance:
-    """The same guidance with another label in place of "no label", next to the denoiser whatever wraps it."""
-    func, fields = _parts(guidance)
-    inner = _wrapped(func, fields)
+    """The same guidance with `null` in place of "no label": wraps the innermost guidance in `negative`."""
+    func, kwargs = _parts(guidance)
+    inner = _wrapped(func, kwargs)
     if inner is None:
         return partial(negative, guidance=guidance, instead=null)
-    return partial(func, **fields | {"guidance": with_null(inner, null)})
+    return partial(func, **kwargs | {"guidance": with_null(inner, null)})
 
 
 def with_other(guidance: Guidance, opened: Callable[[Callable, str], Any]) -> Guidance:
-    """The same guidance with the second model it needs, `opened(guidance's function, its run)`; as it is if none."""
-    func, fields = _parts(guidance)
-    inner = _wrapped(func, fields)
+    """The same guidance with its second model, `opened(function, run)`; unchanged if it needs none."""
+    func, kwargs = _parts(guidance)
+    inner = _wrapped(func, kwargs)
     if inner is not None:
-        return partial(func, **fields | {"guidance": with_other(inner, opened)})
-    return partial(func, **fields | {"other": opened(func, fields.get("run", ""))}) if func in NEED_OTHER else guidance
+        return partial(func, **kwargs | {"guidance": with_other(inner, opened)})
+    return partial(func, **kwargs | {"other": opened(func, kwargs.get("run", ""))}) if func in NEED_OTHER else guidance
 
 
 def _parts(guidance: Guidance) -> tuple[Callable, dict[str, Any]]:
+    """The function of a guidance, and the keywords bound to it."""
     return (guidance.func, guidance.keywords) if isinstance(guidance, partial) else (guidance, {})
 
 
 def _wrapped(func: Callable, fields: dict[str, Any]) -> Guidance | None:
-    """The guidance in a guidance's own field `guidance`, if it has one."""
+    """The value of the keyword `guidance`, given or by default; None for guidance that wraps no other."""
     return fields.get("guidance", WRAP[func]) if func in WRAP else None
 
 
 NEED_OTHER = (autoguidance, classifier)
-WRAP = {  # and what by default
+WRAP = {  # guidance that wraps another: its default
     interval: classifier_free,
     dynamic_threshold: classifier_free,
     negative: classifier_free,

@@ -1,4 +1,4 @@
-"""Chains of T steps with a table of betas."""
+"""Forward processes that are chains of T steps, given by a table of betas."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from diffjax.errors import UserError
 class Chain(Process):
     """A chain of T steps with betas: alpha(n/T)^2 = prod_{i <= n} (1 - beta_i), alpha(0) = 1 (Ho et al. 2020).
 
-    A process of its own, not a sampled continuous one: t is rounded to the nearest of 0, 1/T, 2/T .. 1.
+    Defined only on its steps, not by sampling a continuous process: t is rounded to the nearest of 0, 1/T, 2/T .. 1.
     """
 
     betas: tuple[float, ...]
@@ -36,7 +36,7 @@ class Chain(Process):
         return look_up(self._tables[1], t)
 
     def time_of(self, log_snr: Time) -> Time:
-        """The nearest step in log-SNR; 0 is never chosen, its log-SNR being infinite."""
+        """The nearest step in log-SNR; never 0, where log-SNR is infinite."""
         alpha, sigma = self._tables
         levels = jnp.asarray(2 * (np.log(alpha[1:]) - np.log(sigma[1:])), jnp.result_type(float))
         return (jnp.argmin(jnp.abs(log_snr[..., None] - levels), axis=-1) + 1.0) / self.steps
@@ -44,16 +44,16 @@ class Chain(Process):
 
 @dataclass(frozen=True)
 class Table(Chain):
-    """Any betas, in order: the shares of variance that the steps replace by noise."""
+    """A chain with given betas, in order: the share of variance that each step replaces by noise."""
 
     betas: tuple[float, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class VPSteps(Chain):
-    """The chain that meets a VP process with linear betas at even times from t_min to 1 (Xiao et al. 2021, B.1).
+    """A VP process with linear betas at evenly spaced times from t_min to 1 (Xiao et al. 2021, appendix B.1).
 
-    beta_n = 1 - alpha^2(t_n) / alpha^2(t_{n-1}), t_n = t_min + (1 - t_min) n / T: as much noise for any number T.
+    beta_n = 1 - alpha^2(t_n) / alpha^2(t_{n-1}), t_n = t_min + (1 - t_min) n / T: every T has the same total noise.
     """
 
     timesteps: int = 4  # T
@@ -78,29 +78,31 @@ def look_up(values: np.ndarray | Array, t: Time) -> Time:
 
 
 def ddpm_linear(*, timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Table:
-    """Betas linear in n (Ho et al. 2020, section 4). For other T Improved DDPM scales both ends by 1000 / T."""
+    """Betas linear in n (Ho et al. 2020, section 4). For other T, Improved DDPM scales both ends by 1000 / T."""
     _check(timesteps)
     for name, beta in (("beta_start", beta_start), ("beta_end", beta_end)):
         if not 0 < beta < 1:
-            raise UserError(f"method.process.{name}: {beta:g} does not lie between 0 and 1")
+            raise UserError(f"method.process.{name}: {beta:g} must lie between 0 and 1")
     return Table(tuple(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64).tolist()))
 
 
 def ddpm_cosine(*, timesteps: int = 1000, offset: float = 0.008, beta_max: float = 0.999) -> Table:
-    """alpha^2 = cos^2 of (n/T + s)/(1 + s) quarter turns, betas clipped (Nichol & Dhariwal 2021, eq. 17)."""
+    """alpha^2 = cos^2((n/T + s) / (1 + s) pi/2), s = `offset`, with clipped betas (Nichol & Dhariwal 2021, eq. 17)."""
     _check(timesteps)
     alpha_bar = np.cos((np.arange(timesteps + 1) / timesteps + offset) / (1 + offset) * np.pi / 2) ** 2
     return Table(tuple(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], beta_max).tolist()))
 
 
 def table(*, betas: tuple[float, ...] = (0.02, 0.1, 0.3, 0.6, 0.9)) -> Table:
-    """Any betas, in order: the shares of variance that a step replaces by noise. Raises UserError outside (0, 1)."""
-    wrong = [beta for beta in betas if not 0 < beta < 1]
-    if wrong or not betas:
-        raise UserError(f"method.process.betas: {wrong[0] if wrong else betas} does not lie between 0 and 1")
+    """A chain with given betas, in order, each in (0, 1): the share of variance that each step replaces by noise."""
+    invalid = [beta for beta in betas if not 0 < beta < 1]
+    if invalid or not betas:
+        raise UserError(
+            f"method.process.betas: {invalid[0] if invalid else betas} must lie between 0 and 1, for at least 1 step"
+        )
     return Table(tuple(betas))
 
 
 def _check(timesteps: int) -> None:
     if timesteps < 1:
-        raise UserError(f"method.process.timesteps: {timesteps} is not a number of steps; at least 1")
+        raise UserError(f"method.process.timesteps: {timesteps} must be at least 1")

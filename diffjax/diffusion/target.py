@@ -1,12 +1,12 @@
-"""Targets: what the network's output means, and how it becomes an estimate of x0.
+"""Targets: what the network predicts, and how its output becomes an estimate of x0.
 
-Every target is a x0 + b eps with (a, b) known at each t. Together with x_t = alpha x0 + sigma eps that is two equations
-for two unknowns, so each conversion is exact:
+Every target is a x0 + b eps with (a, b) known at each t. Together with x_t = alpha x0 + sigma eps these are two linear
+equations in x0 and eps, so every conversion is exact:
 
     x0 = (sigma output - b x_t) / d,   d = sigma a - alpha b,
 
-and the error of x0 is `gain` = |sigma / d| times the error of the output. The training loss uses that identity, and
-never divides by a small alpha.
+and the error of x0 is `gain` = |sigma / d| times the error of the output. The training loss uses this identity, so that
+it never divides by a small alpha.
 """
 
 import abc
@@ -19,23 +19,23 @@ from diffjax.errors import UserError
 
 
 class Target(abc.ABC):
-    """What the network should say, what its words mean, and how much they weigh."""
+    """What the network predicts, how its output becomes x0, and how the errors of the two are related."""
 
     @abc.abstractmethod
     def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
-        """(a, b) of the right answer a x0 + b eps."""
+        """(a, b) of the target a x0 + b eps."""
 
     def input(self, x_t: Batch, t: Time, process: Process) -> Batch:
-        """What the network is shown."""
+        """The network's input at x_t."""
         return x_t
 
     def of(self, x0: Batch, eps: Batch, t: Time, process: Process) -> Batch:
-        """The right answer."""
+        """The target a x0 + b eps itself."""
         a, b = self.coefficients(t, process)
         return along(a, x0) * x0 + along(b, x0) * eps
 
     def to_x0(self, output: Batch, x_t: Batch, t: Time, process: Process) -> Batch:
-        """The estimate of x0 that an output stands for. Singular where d = 0."""
+        """The estimate of x0 for a network output. Singular where d = 0."""
         _, b = self.coefficients(t, process)
         d = self._determinant(t, process)
         return along(process.sigma(t) / d, x_t) * output - along(b / d, x_t) * x_t
@@ -50,7 +50,7 @@ class Target(abc.ABC):
 
 
 def convert(output: Batch, x_t: Batch, t: Time, process: Process, given: Target, wanted: Target) -> Batch:
-    """What says in the words of `wanted` what `output` says in those of `given`. Singular at sigma = 0 and d = 0."""
+    """Converts an output of the target `given` to the target `wanted`. Singular at sigma = 0 and d = 0."""
     x0 = given.to_x0(output, x_t, t, process)
     return wanted.of(x0, process.eps(x0, x_t, t), t, process)
 
@@ -65,7 +65,7 @@ class Eps(Target):
 
 @dataclass(frozen=True)
 class X0(Target):
-    """The clean example itself. Nowhere singular."""
+    """The clean example. Nowhere singular."""
 
     def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
         return jnp.ones_like(t), jnp.zeros_like(t)
@@ -97,7 +97,7 @@ class Score(Target):
 class Velocity(Target):
     """dx_t/dt = alpha' x0 + sigma' eps (Lipman et al. 2023, eq. 14); eps - x0 for the straight flow.
 
-    d = sigma alpha' - alpha sigma', which is zero only where log-SNR stands still. Continuous time only.
+    d = sigma alpha' - alpha sigma' is zero only where log-SNR is stationary. Continuous time only.
     """
 
     def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
@@ -108,17 +108,17 @@ class Velocity(Target):
 class Mean(Target):
     """mu~, the mean of q(x_s | x_t, x0) one step back, s = t - 1 / T (Ho et al. 2020, eq. 7-8).
 
-    T is the table's; in continuous time it is `steps`. Singular only where alpha_s = 0.
+    T is the number of steps of a table, and `steps` in continuous time. Singular only where alpha_s = 0.
     """
 
-    steps: int = 1000  # of the chain, where the process is continuous
+    steps: int = 1000  # T, where the process is continuous
 
     def __post_init__(self):
         if self.steps < 1:
-            raise UserError(f"method.target.steps: {self.steps} is not a number of steps; at least 1")
+            raise UserError(f"method.target.steps: {self.steps} must be at least 1")
 
     def _weights(self, t: Time, process: Process) -> tuple[Time, Time]:
-        """(of x_t, of x0) in mu~."""
+        """The factors of x_t and x0 in mu~."""
         s = jnp.maximum(t - 1 / (process.steps or self.steps), 0.0)
         return process.posterior_weights(s, t)
 
@@ -138,7 +138,7 @@ class Mean(Target):
 class F(Target):
     """EDM's preconditioned output: x0 = c_skip x_t + c_out F(c_in x_t) (Karras et al. 2022, eq. 7, for any alpha).
 
-    With variance v = alpha^2 sigma_data^2 + sigma^2 of x_t: c_in = v^-1/2, c_skip = alpha sigma_data^2 / v and
+    With the variance v = alpha^2 sigma_data^2 + sigma^2 of x_t: c_in = v^-1/2, c_skip = alpha sigma_data^2 / v and
     c_out = sigma sigma_data v^-1/2, so that input and target have unit variance at every t. Nowhere singular; at
     sigma = 0 the output has no effect.
     """
@@ -146,14 +146,14 @@ class F(Target):
     sigma_data: float = 0.5  # standard deviation of the data, in model units
 
     def _std(self, t: Time, process: Process) -> Time:
-        """That of x_t."""
+        """The standard deviation of x_t."""
         return jnp.sqrt(process.alpha(t) ** 2 * self.sigma_data**2 + process.sigma(t) ** 2)
 
     def input(self, x_t: Batch, t: Time, process: Process) -> Batch:
         return x_t / along(self._std(t, process), x_t)
 
     def coefficients(self, t: Time, process: Process) -> tuple[Time, Time]:
-        # (x0 - c_skip x_t) / c_out with the cancellation done by hand: exact also where sigma is small.
+        # (x0 - c_skip x_t) / c_out, simplified by hand: no cancellation where sigma is small.
         std = self._std(t, process)
         return process.sigma(t) / (self.sigma_data * std), -process.alpha(t) * self.sigma_data / std
 

@@ -1,8 +1,8 @@
 """Times: the density p(t) from which training draws, one t for each example.
 
-A density is known by its quantile function, which turns u, uniform in (0, 1), into t: how the u of a batch are drawn,
-each on its own or evenly spread, is another matter. The density is part of the objective, unless an objective is an
-integral over t of its own, or the times are a mere importance sampling: then it is divided out.
+A density is defined by its quantile function, which maps u, uniform in (0, 1), to t. How the u of a batch are drawn,
+independently or evenly spread, is a separate choice. The density is part of the objective, except where the objective
+is itself an integral over t, or where the density only serves importance sampling: there it is divided out.
 """
 
 import abc
@@ -17,53 +17,53 @@ from diffjax.diffusion.process import Process, Time
 from diffjax.errors import UserError
 
 Keys = Key[Array, "b"]
-SMALLEST = 2.0**-24  # of u: half a step of float32 below 1, so that no quantile is infinite
+SMALLEST = 2.0**-24  # of u: 1 - 2^-24 is the largest float32 below 1, so that no quantile is infinite
 
 
 class Times(abc.ABC):
-    """A density over t. Those that adapt keep a history in the state; `bind` gives the density it stands for."""
+    """A density over t. An adaptive one keeps a history in the train state, from which `bind` makes the density."""
 
-    importance: ClassVar[bool] = False  # whether the objective is meant at uniform t, whatever is drawn
+    importance: ClassVar[bool] = False  # whether the objective is that of uniform t, whatever the density
 
     @abc.abstractmethod
     def quantile(self, u: Float[Array, "b"], process: Process) -> Float[Array, "b"]:
-        """The t below which lies the share u of all draws."""
+        """The inverse of the cumulative distribution function of t."""
 
     @abc.abstractmethod
     def density(self, t: Time, process: Process) -> Time:
-        """p(t); for a table, the probability of each step times T."""
+        """p(t); on a table, T times the probability of the step."""
 
     def init(self, steps: int) -> Any:
-        """The history before the first step, for a chain of so many steps (0: continuous time); none for most."""
+        """The history before training, for a chain of `steps` steps (0: continuous time); empty for most densities."""
         return {}
 
     def bind(self, history: Any) -> "Times":
-        """The times as this history makes them."""
+        """The density that this history stands for."""
         return self
 
     def update(self, history: Any, t: Float[Array, "b"], losses: Float[Array, "b"]) -> Any:
-        """The history after the global batch's losses, as they were before p(t) was divided out."""
+        """The history with the losses of a global batch added, from before p(t) is divided out."""
         return history
 
 
 def independent(keys: Keys) -> Float[Array, "b"]:
-    """u in (0, 1), each from its own key."""
+    """u in (0, 1), one from each key."""
     return jax.vmap(lambda key: jax.random.uniform(key, minval=SMALLEST, maxval=1 - SMALLEST))(keys)
 
 
 def evenly_spread(key: Key[Array, ""], share: Float[Array, "b"]) -> Float[Array, "b"]:
-    """u = one draw shared by the batch, plus each example's `share` i / b of the way round (Kingma et al. 2021, I.1).
+    """u = one draw shared by the batch plus each example's `share` i / b, modulo 1 (Kingma et al. 2021, I.1).
 
-    Each u is uniform by itself; together they are low-discrepancy, and a mean over them has less variance.
+    Each u is uniform; together they have low discrepancy, which lowers the variance of a mean over them.
     """
     return jnp.clip((jax.random.uniform(key) + share) % 1.0, SMALLEST, 1 - SMALLEST)
 
 
 @dataclass(frozen=True)
 class Uniform(Times):
-    """t uniform in [t_min, 1] (Song et al. 2021, eq. 7), or over the T steps of a table (Ho et al. 2020, alg. 1)."""
+    """t uniform in [t_min, 1] (Song et al. 2021, eq. 7), or over a table's T steps (Ho et al. 2020, algorithm 1)."""
 
-    t_min: float = 1e-5  # a fraction of the process, for continuous time only: SNR is infinite at t = 0
+    t_min: float = 1e-5  # in continuous time only: SNR is infinite at t = 0
 
     def quantile(self, u: Float[Array, "b"], process: Process) -> Float[Array, "b"]:
         if process.steps:
@@ -77,17 +77,19 @@ class Uniform(Times):
 
 @dataclass(frozen=True)
 class Discrete(Times):
-    """t uniform over 1/n, 2/n .. 1, in continuous time: as a chain of n steps is trained."""
+    """t uniform over 1/n, 2/n .. 1 in continuous time, as in the training of a chain of n steps."""
 
     steps: int = 1000
 
     def __post_init__(self):
         if self.steps < 1:
-            raise UserError(f"method.times.steps: {self.steps} is not a number of steps; at least 1")
+            raise UserError(f"method.times.steps: {self.steps} must be at least 1")
 
     def init(self, steps: int) -> Any:
         if steps not in (0, self.steps):
-            raise UserError(f"method.times.steps: {self.steps} is not the {steps} of the process's table; take uniform")
+            raise UserError(
+                f"method.times.steps: {self.steps} must be {steps}, as in the process's table; or use uniform"
+            )
         return {}
 
     def quantile(self, u: Float[Array, "b"], process: Process) -> Float[Array, "b"]:
@@ -103,14 +105,14 @@ def step_of(u: Float[Array, "b"], steps: int) -> Float[Array, "b"]:
 
 
 class LogSNRTimes(Times):
-    """A density over log-SNR, carried to t by the process and cut off at the process's two ends.
+    """A density over log-SNR, mapped to t by the process and truncated to the process's range.
 
-    In continuous time; on a table the nearest step is taken.
+    For continuous time; a table takes the nearest step.
     """
 
     @abc.abstractmethod
     def log_snr(self, u: Float[Array, "b"]) -> Float[Array, "b"]:
-        """The log-SNR above which lies the share u of all draws."""
+        """The log-SNR above which a share u of the draws lies: the quantile function of -log_snr, negated."""
 
     @abc.abstractmethod
     def share(self, log_snr: Time) -> Time:
@@ -129,7 +131,7 @@ class LogSNRTimes(Times):
         return self.log_snr_density(process.log_snr(t)) * -process.rate(process.log_snr, t) / (last - first)
 
     def _within(self, process: Process) -> tuple[Time, Time]:
-        """The shares above the process's highest log-SNR and above its lowest."""
+        """The shares of draws above the process's highest and above its lowest log-SNR."""
         ends = self.share(process.log_snr(jnp.asarray([0.0, 1.0])))
         return ends[0], ends[1]
 
@@ -153,9 +155,9 @@ class LogNormal(LogSNRTimes):
 
 @dataclass(frozen=True)
 class Cosine(LogSNRTimes):
-    """log_snr = -2 log tan(pi u / 2), as uniform t under the cosine schedule (Nichol & Dhariwal 2021).
+    """log_snr = -2 log tan(pi u / 2), as for uniform t under the cosine schedule (Nichol & Dhariwal 2021).
 
-    On a straight flow it is the "CosMap" of Esser et al. 2024 (section 3.1).
+    On a straight flow this is the "CosMap" of Esser et al. 2024 (section 3.1).
     """
 
     def log_snr(self, u: Float[Array, "b"]) -> Float[Array, "b"]:
@@ -170,14 +172,14 @@ class Cosine(LogSNRTimes):
 
 @dataclass(frozen=True)
 class LogitNormal(Times):
-    """logit(t) ~ N(mean, std^2): the middle of the process more often than its ends (Esser et al. 2024, eq. 19)."""
+    """logit(t) ~ N(mean, std^2), which favours the middle of the process (Esser et al. 2024, eq. 19)."""
 
     mean: float = 0.0
     std: float = 1.0
 
     def init(self, steps: int) -> Any:
         if steps:
-            raise UserError("method.times: logit_normal is a density in continuous time; this process is a table")
+            raise UserError("method.times: logit_normal needs continuous time; this process is a table of steps")
         return {}
 
     def quantile(self, u: Float[Array, "b"], process: Process) -> Float[Array, "b"]:
@@ -190,47 +192,47 @@ class LogitNormal(Times):
 
 @dataclass(frozen=True)
 class LossSecondMoment:
-    """Importance sampling of a table's steps: p_n ~ sqrt(E[L_n^2]) of late (Nichol & Dhariwal 2021, eq. 18).
+    """Importance sampling of a table's steps, p_n ~ sqrt(E[L_n^2]) (Nichol & Dhariwal 2021, eq. 18).
 
-    Uniform until every step has a full history.
+    The expectation is over the last `history` losses of each step; sampling is uniform until every step has as many.
     """
 
-    history: int = 10  # losses remembered for each step
-    uniform: float = 0.001  # share of draws that stay uniform, so that no step is forgotten
+    history: int = 10  # losses kept for each step
+    uniform: float = 0.001  # share of draws that stay uniform, so that every step keeps being drawn
 
     def __post_init__(self):
         if self.history < 1:
-            raise UserError(f"method.times.history: {self.history} remembers nothing; at least 1")
+            raise UserError(f"method.times.history: {self.history} must be at least 1")
         if not 0 < self.uniform <= 1:
             raise UserError(f"method.times.uniform: {self.uniform} must be above 0 and at most 1")
 
     def init(self, steps: int) -> Any:
         if not steps:
-            raise UserError("method.times: loss_second_moment remembers the steps of a table; this process has none")
+            raise UserError("method.times: loss_second_moment needs a table of steps; this process is continuous")
         return {"losses": jnp.zeros((steps, self.history)), "count": jnp.zeros(steps, jnp.int32)}
 
     def bind(self, history: Any) -> Times:
         moment = jnp.sqrt(jnp.mean(history["losses"] ** 2, axis=1))
-        share = (1 - self.uniform) * moment / jnp.sum(moment) + self.uniform / len(moment)
-        full = jnp.all(history["count"] >= self.history)
-        return Weighted(jnp.where(full, share, 1 / len(moment)))
+        probs = (1 - self.uniform) * moment / jnp.sum(moment) + self.uniform / len(moment)
+        is_full = jnp.all(history["count"] >= self.history)
+        return Weighted(jnp.where(is_full, probs, 1 / len(moment)))
 
     def update(self, history: Any, t: Float[Array, "b"], losses: Float[Array, "b"]) -> Any:
-        """Each loss takes the place of its step's oldest one, in the order of the batch."""
-        total, length = history["losses"].shape
-        step = jnp.round(t * total).astype(jnp.int32) - 1
-        same = step[:, None] == step[None, :]
-        earlier = jnp.sum(jnp.tril(same, -1), axis=1)  # draws of the same step before this one in the batch
-        kept = earlier >= jnp.sum(same, axis=1) - length  # more than fit: the last ones stay
-        slot = (history["count"][step] + earlier) % length
-        places = (jnp.where(kept, step, total), slot)  # beyond the end: dropped
-        new = history["losses"].at[places].set(losses.astype(history["losses"].dtype), mode="drop")
-        return {"losses": new, "count": history["count"].at[step].add(1)}
+        """Replaces the oldest losses of each drawn step, in the order of the batch."""
+        steps, length = history["losses"].shape
+        index = jnp.round(t * steps).astype(jnp.int32) - 1
+        same_step = index[:, None] == index[None, :]
+        rank = jnp.sum(jnp.tril(same_step, -1), axis=1)  # earlier draws of the same step in this batch
+        is_recent = rank >= jnp.sum(same_step, axis=1) - length  # of more draws than slots, the last ones win
+        slot = (history["count"][index] + rank) % length
+        position = (jnp.where(is_recent, index, steps), slot)  # out of bounds: dropped
+        updated = history["losses"].at[position].set(losses.astype(history["losses"].dtype), mode="drop")
+        return {"losses": updated, "count": history["count"].at[index].add(1)}
 
 
 @dataclass(frozen=True)
 class Weighted(Times):
-    """The steps of a table with given probabilities [T]."""
+    """The steps of a table, drawn with given probabilities [T]."""
 
     share: Float[Array, "steps"]
 

@@ -1,7 +1,7 @@
 """The variance of a reverse step p(x_s | x_t): two fixed choices, and two that the network learns.
 
-With s = t - 1 / T, `small` is beta~ and `large` beta. A step to sigma = 0 has a posterior without variance; there both
-are the posterior's one step earlier in the chain, as in the released code of Ho et al. 2020.
+For s = t - 1 / T, `small` is beta~ and `large` is beta. The posterior of a step to sigma = 0 has no variance; there
+both use the posterior variance of the reverse step before it, as in the released code of Ho et al. 2020.
 """
 
 import abc
@@ -16,31 +16,31 @@ from diffjax.diffusion.process import Batch, Process, Time, along
 def log_small(process: Process, s: Time, t: Time) -> Time:
     """The log-variance of q(x_s | x_t, x0), finite also at sigma_s = 0 (Ho et al. 2020, eq. 7)."""
     at_data = process.sigma(s) == 0
-    after = jnp.where(at_data, jnp.minimum(2 * t - s, 1.0), t)
-    before = jnp.where(at_data, t, s)
-    _, step = process.transition(before, after)
-    return jnp.log(step) + 2 * (jnp.log(process.sigma(before)) - jnp.log(process.sigma(after)))
+    start = jnp.where(at_data, jnp.minimum(2 * t - s, 1.0), t)
+    end = jnp.where(at_data, t, s)
+    _, beta = process.transition(end, start)
+    return jnp.log(beta) + 2 * (jnp.log(process.sigma(end)) - jnp.log(process.sigma(start)))
 
 
 def log_large(process: Process, s: Time, t: Time) -> Time:
     """The log-variance of q(x_t | x_s), beta (Ho et al. 2020, section 3.2); `log_small` at sigma_s = 0."""
-    _, step = process.transition(s, t)
-    return jnp.where(process.sigma(s) == 0, log_small(process, s, t), jnp.log(step))
+    _, beta = process.transition(s, t)
+    return jnp.where(process.sigma(s) == 0, log_small(process, s, t), jnp.log(beta))
 
 
 class Variance(abc.ABC):
-    """What the reverse variance is made of."""
+    """How the reverse variance is computed, perhaps from the network's output."""
 
-    outputs: ClassVar[int] = 1  # numbers the network gives per dimension: the mean's, and perhaps the variance's
+    outputs: ClassVar[int] = 1  # network outputs per dimension: one for the mean, perhaps one for the variance
 
     @abc.abstractmethod
     def log_var(self, raw: Batch | None, process: Process, s: Time, t: Time) -> Batch | Time:
-        """[b, ...] from the network's second half `raw`, or a number per time."""
+        """The log-variance: [b, ...] from the second half `raw` of the network's output, or one number per time."""
 
 
 @dataclass(frozen=True)
 class Small(Variance):
-    """beta~: right for data that are a single point."""
+    """beta~: optimal where the data are a single point (Ho et al. 2020, section 3.2)."""
 
     def log_var(self, raw: Batch | None, process: Process, s: Time, t: Time) -> Batch | Time:
         return log_small(process, s, t)
@@ -48,7 +48,7 @@ class Small(Variance):
 
 @dataclass(frozen=True)
 class Large(Variance):
-    """beta: right for data from N(0, I)."""
+    """beta: optimal where the data are N(0, I) (Ho et al. 2020, section 3.2)."""
 
     def log_var(self, raw: Batch | None, process: Process, s: Time, t: Time) -> Batch | Time:
         return log_large(process, s, t)
@@ -56,7 +56,7 @@ class Large(Variance):
 
 @dataclass(frozen=True)
 class Learned(Variance):
-    """A learned diagonal (Ho et al. 2020, table 2): log beta~ + raw, so that a fresh network says beta~."""
+    """A learned diagonal, log beta~ + raw (Ho et al. 2020, table 2); beta~ where the network outputs 0."""
 
     outputs: ClassVar[int] = 2
 
@@ -66,9 +66,9 @@ class Learned(Variance):
 
 @dataclass(frozen=True)
 class LearnedRange(Variance):
-    """Between the two, in the logarithm: v log beta + (1 - v) log beta~ (Nichol & Dhariwal 2021, eq. 15).
+    """Learned between the two: the log-variance is v log beta + (1 - v) log beta~ (Nichol & Dhariwal 2021, eq. 15).
 
-    v = (raw + 1) / 2, as in the released code: halfway for a fresh network, and not held to [0, 1].
+    v = (raw + 1) / 2 as in the released code: 1/2 where the network outputs 0, and not clipped to [0, 1].
     """
 
     outputs: ClassVar[int] = 2

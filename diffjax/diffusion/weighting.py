@@ -1,8 +1,8 @@
-"""Weightings w of the denoising error |x0_hat - x0|^2: functions of log-SNR, all but `Plain` (Kingma & Gao 2023).
+"""Weightings w of the denoising error |x0_hat - x0|^2: functions of log-SNR, except `Plain` (Kingma & Gao 2023).
 
-Two kinds. Most weigh the error at each t that training draws, so that the density of t is part of the objective. Those
-`per_log_snr` weigh it per unit of log-SNR: the objective is the integral of w over log-SNR, and the density from which
-t is drawn is divided out; it only changes the variance. They need continuous time.
+There are two kinds. Most weight the error at the t that training draws, so that the density of t is part of the
+objective. Those with `per_log_snr` define the objective as an integral over log-SNR, for which the density of t is
+divided out and affects only the variance. These need continuous time.
 """
 
 import abc
@@ -19,30 +19,30 @@ LogSNR = Float[Array, "..."]
 
 
 class Weighting(abc.ABC):
-    """w(log_snr). Some have parameters of their own, which are trained with the network."""
+    """w(log_snr). A weighting may have parameters, which are trained together with the network."""
 
     per_log_snr: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, log_snr: LogSNR) -> LogSNR:
-        """w, of the squared error in x0."""
+        """The weight w of the squared error in x0."""
 
     def of_output(self, log_snr: LogSNR, gain: LogSNR) -> LogSNR:
-        """The weight of the squared error in a network's output, of which x0's error is `gain` times as large."""
+        """The weight of the squared error in the network's output, if the error in x0 is `gain` times as large."""
         return self(log_snr) * gain**2
 
     def init(self, key: Key[Array, ""]) -> Any:
-        """Its parameters; none for most."""
+        """Initial parameters; an empty dictionary for most weightings."""
         return {}
 
     def balance(self, params: Any, log_snr: LogSNR, losses: LogSNR) -> LogSNR:
-        """The weighted losses as they are minimised."""
+        """The objective made of the weighted losses; unchanged for most weightings."""
         return losses
 
 
 @dataclass(frozen=True)
 class Simple(Weighting):
-    """w = SNR, which makes it the plain error in eps: L_simple (Ho et al. 2020, eq. 14); also called SNR weighting."""
+    """w = SNR, the plain error in eps: L_simple (Ho et al. 2020, eq. 14), also called SNR weighting."""
 
     def __call__(self, log_snr: LogSNR) -> LogSNR:
         return jnp.exp(log_snr)
@@ -58,9 +58,9 @@ class Uniform(Weighting):
 
 @dataclass(frozen=True)
 class Plain(Weighting):
-    """The plain error of whatever the target is: of mu~ in Ho et al. 2020's table 2, of the velocity in flow matching.
+    """The plain error in the target: in mu~ for table 2 of Ho et al. 2020, in the velocity for flow matching.
 
-    The one weighting that is no function of log-SNR: it depends on the target.
+    The only weighting that is not a function of log-SNR, because it depends on the target.
     """
 
     def __call__(self, log_snr: LogSNR) -> LogSNR:
@@ -88,7 +88,7 @@ class TruncatedSNR(Weighting):
 
 @dataclass(frozen=True)
 class MinSNR(Weighting):
-    """w = min(SNR, gamma): easy, almost clean examples count no more than gamma (Hang et al. 2023, eq. 8)."""
+    """w = min(SNR, gamma), which limits the weight of almost clean, easy examples (Hang et al. 2023, eq. 8)."""
 
     gamma: float = 5.0
 
@@ -98,10 +98,10 @@ class MinSNR(Weighting):
 
 @dataclass(frozen=True)
 class P2(Weighting):
-    """w = SNR / (k + SNR)^gamma: less for imperceptible noise (Choi et al. 2022, eq. 8)."""
+    """w = SNR / (k + SNR)^gamma, a lower weight for imperceptible noise (Choi et al. 2022, eq. 8)."""
 
     k: float = 1.0
-    gamma: float = 1.0  # 0: L_simple
+    gamma: float = 1.0  # 0 is L_simple
 
     def __call__(self, log_snr: LogSNR) -> LogSNR:
         return jnp.exp(log_snr) / (self.k + jnp.exp(log_snr)) ** self.gamma
@@ -129,7 +129,7 @@ class FlowMatching(Weighting):
 class VLB(Weighting):
     """w = SNR / 2 per unit of log-SNR: the continuous variational bound in nats (Kingma et al. 2021, eq. 17).
 
-    The same as likelihood weighting, g(t)^2 / 2 of the score's error at uniform t (Song et al. 2021b, theorem 1).
+    Equal to likelihood weighting, g(t)^2 / 2 times the error in the score at uniform t (Song et al. 2021b, theorem 1).
     """
 
     per_log_snr: ClassVar[bool] = True
@@ -142,7 +142,7 @@ class VLB(Weighting):
 class Sigmoid(Weighting):
     """w = SNR sigmoid(bias - log_snr) / 2 per unit of log-SNR (Kingma & Gao 2023, section 4; Hoogeboom et al. 2024)."""
 
-    bias: float = 0.0  # in units of log-SNR; above it, where noise is imperceptible, errors count little
+    bias: float = 0.0  # in units of log-SNR; above it, where noise is imperceptible, the weight falls off
 
     per_log_snr: ClassVar[bool] = True
 
@@ -152,10 +152,10 @@ class Sigmoid(Weighting):
 
 @dataclass(frozen=True)
 class Uncertainty(Weighting):
-    """`weighting` / exp(u) plus u, with u(log_snr) learned: at its best u = log E[loss] (Karras et al. 2024, eq. 14).
+    """loss / exp(u) + u with a learned u(log_snr), whose optimum is u = log E[loss] (Karras et al. 2024, eq. 14).
 
-    Every noise level then has a loss of one, and gradients of the same size. u is linear in random Fourier features of
-    ln(sigma / alpha) / 4, and 0 before training.
+    `loss` is weighted by `weighting`. At the optimum the scaled loss is 1 at every noise level, so that the gradients
+    are of similar size. u is linear in random Fourier features of ln(sigma / alpha) / 4, and 0 before training.
     """
 
     weighting: Weighting = EDM()
@@ -163,7 +163,9 @@ class Uncertainty(Weighting):
 
     def __post_init__(self):
         if self.weighting.per_log_snr or isinstance(self.weighting, Uncertainty):
-            raise UserError("method.weighting.weighting: uncertainty balances losses at a t, not an integral or itself")
+            raise UserError(
+                "method.weighting.weighting: must weight the loss at each t, not an integral over t; nor be uncertainty"
+            )
 
     def __call__(self, log_snr: LogSNR) -> LogSNR:
         return self.weighting(log_snr)
@@ -177,6 +179,6 @@ class Uncertainty(Weighting):
     def balance(self, params: Any, log_snr: LogSNR, losses: LogSNR) -> LogSNR:
         frequency, phase = jax.random.normal(jax.random.key(0), (2, self.features)) * jnp.asarray([[1.0], [0.5]])
         clock = jnp.clip(-log_snr / 8, -10, 10)
-        waves = jnp.sqrt(2.0) * jnp.cos(2 * jnp.pi * (clock[..., None] * frequency + phase))
-        u = waves @ params["mix"] / jnp.sqrt(self.features)
+        features = jnp.sqrt(2.0) * jnp.cos(2 * jnp.pi * (clock[..., None] * frequency + phase))
+        u = features @ params["mix"] / jnp.sqrt(self.features)
         return losses * jnp.exp(-u) + u

@@ -1,4 +1,4 @@
-"""Methods: how to train. Each is one dataclass with `init`, `step` and `sample`, and no loop of its own."""
+"""Training methods: each is a dataclass with `init`, `step` and `sample`; the loop is shared (`diffjax.train`)."""
 
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.denoising_gan import DenoisingGAN

@@ -1,4 +1,4 @@
-"""Classifiers, trained by the same loop. The one of clean images is the judge of labelled samples."""
+"""Classifiers, trained by the same loop. The classifier of clean images evaluates labelled samples."""
 
 import abc
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from diffjax.state import TrainState, Tree, update
 
 @dataclass(frozen=True)
 class NoSampler:
-    """A method that draws nothing."""
+    """The sampler of methods that draw no samples."""
 
     steps: int = 1  # unused
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Method):
-    """A network that learns the labels of its examples; what it is shown of them is up to its kind."""
+    """Trains a network to predict labels; subclasses define the network's input."""
 
     network: Callable[..., nn.Module] = models.CNNClassifier
 
@@ -37,14 +37,14 @@ class CrossEntropy(Method):
 
     def __post_init__(self):
         if self.space.num_classes < 2:
-            raise UserError("method.name: a classifier needs labelled data, and this data set has none")
+            raise UserError("method.name: a classifier needs labelled data, and this data set has no labels")
 
     @abc.abstractmethod
     def training_input(self, x0: Array, keys: Key[Array, "b"]) -> Array:
-        """What the network is shown of the examples x0 [b, ...] in model units, in training."""
+        """The network's input in training for the examples x0 [b, ...], which are in model units."""
 
     def make(self, network, axis=Axis()):  # noqa: B008
-        """The network, which answers with a logit for each class."""
+        """The network, with one logit per class."""
         return super().make(network, axis, num_classes=self.space.num_classes)
 
     def init(self, key, batch):
@@ -56,16 +56,16 @@ class CrossEntropy(Method):
         network = self.make(self.network, axis)
 
         def loss(variables, batch):
-            change, dropout = jax.vmap(jax.random.split, out_axes=1)(example_keys(key, state.step, batch))
-            shown = self.training_input(self.space.to_model(batch["x"]), change)
-            logits = network.apply(variables, shown, dropout)
-            right = jnp.argmax(logits, axis=-1) == batch["label"]
+            key_input, key_dropout = jax.vmap(jax.random.split, out_axes=1)(example_keys(key, state.step, batch))
+            inputs = self.training_input(self.space.to_model(batch["x"]), key_input)
+            logits = network.apply(variables, inputs, key_dropout)
+            is_correct = jnp.argmax(logits, axis=-1) == batch["label"]
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-            return jnp.mean(losses), {"metrics": {"accuracy": jnp.mean(right, dtype=losses.dtype)}, "stats": {}}
+            return jnp.mean(losses), {"metrics": {"accuracy": jnp.mean(is_correct, dtype=losses.dtype)}, "stats": {}}
 
-        only = jax.tree.map(lambda x: x[0], batch)
+        single_batch = jax.tree.map(lambda x: x[0], batch)
         state, metrics, norm = update(
-            state, "classifier", loss, only, self.optimizers["classifier"], axis, self.accumulate
+            state, "classifier", loss, single_batch, self.optimizers["classifier"], axis, self.accumulate
         )
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
@@ -75,20 +75,20 @@ class CrossEntropy(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier(CrossEntropy):
-    """Of clean images, with random shifts as the only augmentation."""
+    """A classifier of clean images, with random shifts as the only augmentation."""
 
-    max_shift: int = 1  # pixels by which a training image may move, each way
+    max_shift: int = 1  # in pixels, in each direction
 
     def training_input(self, x0, keys):
         return jax.vmap(self._shifted)(x0, keys)
 
     def _shifted(self, x: Float[Array, "h w c"], key: Array) -> Float[Array, "h w c"]:
-        """The image moved by up to `max_shift` pixels; what comes in at the edge repeats it."""
+        """The image shifted by up to `max_shift` pixels, with the edge pixels repeated."""
         margin = self.max_shift
         padded = jnp.pad(x, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
         down, right = jax.random.randint(key, (2,), 0, 2 * margin + 1)
         return jax.lax.dynamic_slice(padded, (down, right, 0), x.shape)
 
     def logits(self, variables: dict[str, Tree], images: Array) -> Float[Array, "n k"]:
-        """What the classifier says of stored images [n, h, w, c] uint8."""
+        """The logits for stored images [n, h, w, c] uint8."""
         return self.make(self.network).apply(variables["classifier"], self.space.to_model(images))

@@ -1,4 +1,4 @@
-"""What a diffusion model, or its sampler, cannot be: every mistake is one line, before anything is computed."""
+"""Checks of a diffusion model and its sampler: each mistake is a one-line UserError before anything is computed."""
 
 import inspect
 from typing import TYPE_CHECKING
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def check(method: "Diffusion") -> None:
-    """Raises UserError for settings of a `Diffusion` that make no sense, alone or together."""
+    """Raises UserError for settings of a `Diffusion` that are invalid, alone or in combination."""
     method.check_conditional()
     if not 0 <= method.label_dropout <= 1:
-        raise UserError(f"method.label_dropout: {method.label_dropout} is not a probability; from 0 to 1")
+        raise UserError(f"method.label_dropout: {method.label_dropout} must be in [0, 1]; it is a probability")
     if method.reverse_variance.outputs == 2 and not method.process.steps:
-        raise UserError("method.reverse_variance: learning it needs the steps of a table; this process has none")
+        raise UserError("method.reverse_variance: needs the steps of a table to be learned; this process is continuous")
     if not isinstance(method.process, Process) and not isinstance(method.weighting, VLB):
         raise UserError(
-            "method.weighting: a learned schedule would move to wherever another loss is small; it must be vlb"
+            "method.weighting: must be vlb, as a learned schedule would move to wherever another loss is small"
         )
-    method.times.init(method.process.steps)  # its own checks
+    method.times.init(method.process.steps)  # checks the number of steps
     method.check_text("network")
     _check_augment(method)
     _check_super_resolution(method)
@@ -37,11 +37,15 @@ def _check_augment(method: "Diffusion") -> None:
     if isinstance(method.augment, NoAugment):
         return
     if not isinstance(method.augment, EdmAugment):
-        raise UserError("method.augment: a diffusion model would learn what is done to its images; edm, or none")
+        raise UserError(
+            "method.augment: must be edm or none; a diffusion model would learn other augmentations as part of the data"
+        )
     if method.space.kind != "images":
-        raise UserError(f"method.augment: {method.space.kind} cannot be augmented, only images; use 'none'")
+        raise UserError(f"method.augment: must be none for {method.space.kind}; only images can be augmented")
     if "hints" not in inspect.signature(method.network).parameters:
-        raise UserError("method.network: cannot be told of augmentation; use a UNet, or method.augment.name=none")
+        raise UserError(
+            "method.network: must take the hints of the augmentation; use unet, or method.augment.name=none"
+        )
 
 
 def _check_super_resolution(method: "Diffusion") -> None:
@@ -49,38 +53,46 @@ def _check_super_resolution(method: "Diffusion") -> None:
     if not factor:
         return
     if method.space.kind != "images" or factor < 2 or any(side % factor for side in shape[:2]):
-        raise UserError(f"method.super_resolution: {factor} is not a factor of both sides of {shape}")
+        raise UserError(
+            f"method.super_resolution: {factor} must be at least 2 and divide both sides of images, here {shape}"
+        )
     if not method.label_dropout:
-        raise UserError("method.label_dropout: 0, but a model that always sees a small image draws nothing alone")
+        raise UserError("method.label_dropout: 0 must be above 0 for super-resolution, to learn to draw alone as well")
 
 
 def check_sampler(method: "Diffusion", spec: Sampler) -> None:
     """Raises UserError for a sampler that cannot draw from this model."""
     kind = nested.innermost(spec.guidance)
     if kind is guidance.classifier and not method.space.num_classes:
-        raise UserError("sampler.guidance.name: the data set has no labels for a classifier to tell")
+        raise UserError("sampler.guidance.name: classifier guidance needs labels, and this data set has none")
     if kind is guidance.classifier and method.reads_captions:
-        raise UserError("sampler.guidance.name: a classifier tells labels, and this model is asked by captions")
+        raise UserError(
+            "sampler.guidance.name: classifier guidance needs labels, and this model is conditioned on captions"
+        )
     if kind is guidance.classifier_free or (kind is guidance.classifier and method.conditional):
         check_guidance(method, "sampler.guidance.name")
     if spec.clip and method.space.kind != "images":
-        raise UserError(f"sampler.clip: holds x0 to [-1, 1], the range of images; these are {method.space.kind}")
+        raise UserError(
+            f"sampler.clip: must be false for {method.space.kind}; it clips x0 to [-1, 1], the range of images"
+        )
     if getattr(spec, "variance", "") == "learned":
         _check_learned_variance(method, spec)
     _check_grid(method, spec)
 
 
 def check_guidance(method: "Diffusion", field: str) -> None:
-    """Raises UserError, about `field`, for a model that has not learned with and without labels."""
+    """Raises UserError, naming `field`, unless the model was trained both with and without labels."""
     if not method.conditional:
-        raise UserError(f"{field}: this model is trained without labels (method.conditional=false)")
+        raise UserError(f"{field}: needs a model trained with labels; method.conditional must be true")
     if not method.label_dropout:
-        raise UserError(f"{field}: this model never sees a hidden label (method.label_dropout=0)")
+        raise UserError(f"{field}: needs a model trained with hidden labels; method.label_dropout must be above 0")
 
 
 def _check_learned_variance(method: "Diffusion", spec: Sampler) -> None:
     if method.reverse_variance.outputs == 1:
-        raise UserError("sampler.variance: this model has learned none (method.reverse_variance); small or large")
+        raise UserError(
+            "sampler.variance: must be small or large; this model has no learned variance (method.reverse_variance)"
+        )
     if nested.outermost(spec.guidance) in (guidance.interval, guidance.rounded):
         name = nested.outermost(spec.guidance).__name__
         raise UserError(f"sampler.variance: 'learned' is not known under guidance by {name}; small or large")
@@ -88,9 +100,11 @@ def _check_learned_variance(method: "Diffusion", spec: Sampler) -> None:
 
 def _check_grid(method: "Diffusion", spec: Sampler) -> None:
     if isinstance(method.process, LearnedTable) and getattr(spec.grid, "func", spec.grid) in (karras, log_snr):
-        raise UserError("sampler.grid: a learned table has no known noise levels; take linear, quadratic or explicit")
+        raise UserError(
+            "sampler.grid: must be linear, quadratic or explicit; the noise levels of a learned table are not fixed"
+        )
     process = method.process.bind(method.process.init(jax.random.key(0)))
     if np.any(np.diff(spec.grid(process, spec.steps)) >= 0):
         raise UserError(
-            f"sampler.grid: its {spec.steps} steps do not fall strictly on this process; take fewer, or the grid linear"
+            f"sampler.grid: its {spec.steps} steps must fall strictly on this process; use fewer, or the grid linear"
         )

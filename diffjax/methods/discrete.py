@@ -1,4 +1,4 @@
-"""Diffusion of categories: one network learns which values were replaced by noise."""
+"""Discrete diffusion: a network is trained to predict the categories that noise has replaced."""
 
 import inspect
 from collections.abc import Callable
@@ -21,15 +21,15 @@ from diffjax.state import TrainState, Tree, update
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteDiffusion(Method):
-    """The bound, one random step of the chain per example, and a share of cross-entropy (Austin et al. 2021, eq. 5).
+    """The bound at one random step per example, plus weighted cross-entropy (Austin et al. 2021, eq. 5).
 
     loss = T KL(q(x_s | x_t, x0) | p(x_s | x_t)) - cross_entropy log p(x0 | x_t) in nats, s = t - 1/T, a mean over an
-    example's entries; both are least for the true p(x0 | x_t). Raises UserError for data that are not categories.
+    example's entries. Both terms are minimal at the true p(x0 | x_t). Raises UserError unless the data are categories.
     """
 
     kernel: Callable[..., discrete.DiscreteProcess] = discrete.binomial
     network: Callable[..., nn.Module] = models.MLP
-    cross_entropy: float = 0.001  # weight beside the bound's 1 (lambda; Austin et al. 2021: 0.001 for images)
+    cross_entropy: float = 0.001  # weight relative to the bound (lambda; Austin et al. 2021: 0.001 for images)
 
     networks: ClassVar = ("denoiser",)
     samplers: ClassVar = {"discrete_ancestral": discrete.DiscreteAncestral}
@@ -41,21 +41,23 @@ class DiscreteDiffusion(Method):
                 "use 'diffusion', or data such as heartbeat"
             )
         if not self.cross_entropy >= 0:
-            raise UserError(f"method.cross_entropy: {self.cross_entropy} is negative; 0 trains on the bound alone")
-        _ = self.process  # its own checks, before anything runs
+            raise UserError(
+                f"method.cross_entropy: {self.cross_entropy} must be at least 0; 0 trains on the bound alone"
+            )
+        _ = self.process  # builds the kernel, whose checks should fail before anything runs
 
     @cached_property
     def process(self) -> discrete.DiscreteProcess:
         return self.kernel(self.space.values)
 
     def make(self, network, axis=Axis()):  # noqa: B008
-        """The network, with as many outputs an entry as there are free logits."""
+        """The network, with one output per entry and free logit."""
         if self.space.values == 2:
             return super().make(network, axis)
-        fields = getattr(network, "func", network)
-        if "outputs" not in inspect.signature(fields).parameters:
+        component = getattr(network, "func", network)
+        if "outputs" not in inspect.signature(component).parameters:
             raise UserError(
-                f"method.network: {fields.__name__} answers one number an entry, which is enough for 2 values; "
+                f"method.network: {component.__name__} has one output per entry, which suffices for 2 values only; "
                 f"these data have {self.space.values}"
             )
         return super().make(partial(network, outputs=self.space.values - 1), axis)
@@ -69,32 +71,34 @@ class DiscreteDiffusion(Method):
         network, process = self.make(self.network, axis), self.process
 
         def loss(variables, batch):
-            key_t, key_x, dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(
+            key_t, key_x, key_dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(
                 example_keys(key, state.step, batch)
             )
             x0 = self.space.to_model(batch["x"])
             t = jax.vmap(lambda key: jax.random.randint(key, (), 1, process.steps + 1))(key_t) / process.steps
             x_t = process.corrupt(x0, t, key_x)
-            log_x0 = self._log_x0(network.apply(variables, self.network_input(x_t), 999 * t, None, dropout))
+            log_x0 = self._log_x0(network.apply(variables, self.network_input(x_t), 999 * t, None, key_dropout))
             entries = x0[0].size
             bound = process.steps * discrete.step_divergence(process, jnp.exp(log_x0), x0, x_t, t) / entries
-            right = jnp.take_along_axis(log_x0, x0[..., None], axis=-1)
-            surprise = -jnp.sum(right, axis=tuple(range(1, right.ndim))) / entries
-            metrics = {"bound": jnp.mean(bound), "cross_entropy": jnp.mean(surprise)}
-            return jnp.mean(bound + self.cross_entropy * surprise), {"metrics": metrics, "stats": {}}
+            log_probs = jnp.take_along_axis(log_x0, x0[..., None], axis=-1)
+            nll = -jnp.sum(log_probs, axis=tuple(range(1, log_probs.ndim))) / entries
+            metrics = {"bound": jnp.mean(bound), "cross_entropy": jnp.mean(nll)}
+            return jnp.mean(bound + self.cross_entropy * nll), {"metrics": metrics, "stats": {}}
 
-        only = jax.tree.map(lambda x: x[0], batch)
-        state, metrics, norm = update(state, "denoiser", loss, only, self.optimizers["denoiser"], axis, self.accumulate)
+        single_batch = jax.tree.map(lambda x: x[0], batch)
+        state, metrics, norm = update(
+            state, "denoiser", loss, single_batch, self.optimizers["denoiser"], axis, self.accumulate
+        )
         return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
     def network_input(self, x_t: Int[Array, "b ... d"]) -> Float[Array, "b ... _"]:
-        """What the network sees: -1 and 1 for two values, otherwise one of as many channels an entry as states."""
+        """The network's input: -1 and 1 for two states; otherwise one-hot over the states, in the channels."""
         if self.process.states == 2:
             return 2.0 * x_t - 1
         return jax.nn.one_hot(x_t, self.process.states).reshape(*x_t.shape[:-1], -1)
 
     def _log_x0(self, output: Float[Array, "b ... _"]) -> Float[Array, "b ... _ k"]:
-        """log p(x0 | x_t): the outputs are the logits of all values but the first, whose own is 0."""
+        """log p(x0 | x_t): the outputs are the logits of all values but the first, whose logit is 0."""
         logits = output.reshape(len(output), *self.space.shape, self.space.values - 1)
         return jax.nn.log_softmax(jnp.pad(logits, [(0, 0)] * (logits.ndim - 1) + [(1, 0)]))
 
@@ -108,7 +112,7 @@ class DiscreteDiffusion(Method):
         return denoise
 
     def bound(self, variables: dict[str, Tree], x: Array, keys: Key[Array, "b"], draws: int) -> discrete.Bound:
-        """The terms of the bound on -log p of stored examples x [b, ...], nats; see `diffjax.diffusion.discrete`."""
+        """The terms of the bound on -log p of stored examples x [b, ...], in nats; see `diffjax.diffusion.discrete`."""
         return discrete.bound(self.process, self.denoiser(variables), self.space.to_model(x), keys, draws)
 
     def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:

@@ -1,4 +1,4 @@
-"""A classifier of noisy examples, p(label | x_t): what classifier guidance follows."""
+"""A classifier of noisy examples, p(label | x_t), for classifier guidance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from diffjax.state import Tree
 class NoisyClassifier(CrossEntropy):
     """Cross-entropy on the labels of x_t, with t drawn as in diffusion (Dhariwal & Nichol 2021, section 4.1).
 
-    Any classifier of images will do: it is shown x_t at unit variance and, as one more channel, its clock.
+    Works with any image classifier, whose input is x_t at unit variance with the clock as an additional channel.
     """
 
     process: Process = EDM()
@@ -32,10 +32,10 @@ class NoisyClassifier(CrossEntropy):
     def __post_init__(self):
         super().__post_init__()
         if not isinstance(self.process, Process):
-            raise UserError("method.process: a classifier learns no schedule; take the one the denoiser was trained on")
+            raise UserError("method.process: must not be learned; use the process that the denoiser was trained with")
         if not isinstance(self.times, Times):
-            raise UserError("method.times: a classifier keeps no history of its losses; take another density of t")
-        self.times.init(self.process.steps)  # its own checks
+            raise UserError("method.times: must not keep a history of losses; use another density of t")
+        self.times.init(self.process.steps)  # checks the number of steps
 
     def training_input(self, x0, keys):
         key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(keys)

@@ -358,9 +358,9 @@ def test_what_has_no_bound_says_so_in_a_line():
     cases = {
         "with_variance": lambda: bound.chain_bound(table_, oracle, x0, keys(1), DENSITY, times),
         "fall strictly": lambda: bound.chain_bound(table_, oracle, x0, keys(1), DENSITY, times[::-1]),
-        "-1 is not a number of draws": lambda: bound.chain_bound(table_, oracle, x0, keys(1), DENSITY, times, -1),
+        "draws=-1 must be at least 0": lambda: bound.chain_bound(table_, oracle, x0, keys(1), DENSITY, times, -1),
         "4 steps": lambda: bound.continuous_bound(table_, oracle, x0, keys(1), DENSITY),
-        "0 is not a number of draws": lambda: bound.continuous_bound(EDM(), oracle, x0, keys(1), DENSITY, 0),
+        "draws=0 must be at least 1": lambda: bound.continuous_bound(EDM(), oracle, x0, keys(1), DENSITY, 0),
         "t_min: 1.5": lambda: bound.continuous_bound(EDM(), oracle, x0, keys(1), DENSITY, t_min=1.5),
         "second half": lambda: bound.with_variance(oracle, table_, variance.Learned()),
         "K: is defined": lambda: bound.edge_entropy(EDM(), 2),

@@ -316,9 +316,12 @@ def test_a_step_over_several_draws_from_their_composition(x64):
     [
         (lambda: discrete.binomial(2, steps=0), "method.kernel.steps: 0"),
         (lambda: discrete.uniform(2, schedule="sine"), "method.kernel.schedule: 'sine'"),
-        (lambda: discrete.binomial(3), "method.kernel.name: 'binomial' is for 2 values"),
+        (lambda: discrete.binomial(3), "method.kernel.name: 'binomial' needs data with 2 values"),
         (lambda: discrete.DiscreteAncestral(steps=0), "sampler.steps: 0"),
-        (lambda: discrete.DiscreteAncestral(steps=9).check(discrete.binomial(2, steps=8)), "sampler.steps: 9 is more"),
+        (
+            lambda: discrete.DiscreteAncestral(steps=9).check(discrete.binomial(2, steps=8)),
+            "sampler.steps: 9 must be at most the 8 steps",
+        ),
     ],
 )
 def test_a_wrong_hyper_parameter_is_named(make, field):

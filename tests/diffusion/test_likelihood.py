@@ -195,9 +195,9 @@ def test_a_dequantised_bound_is_above_the_entropy_and_equal_for_a_density_flat_i
     ("message", "process", "options"),
     [
         ("4 steps has no flow", ddpm_linear(timesteps=4), {}),
-        ("no probes 'cauchy'; they are rademacher or gaussian", EDM(), {"probe": "cauchy"}),
+        ("probe 'cauchy' must be rademacher or gaussian", EDM(), {"probe": "cauchy"}),
         ("-1 probes", EDM(), {"probes": -1}),
-        ("2 probes; .* a key for each example", EDM(), {"probes": 2}),
+        ("2 probes; must be 0 .* or positive with a key for each example", EDM(), {"probes": 2}),
         ("rtol=0", EDM(), {"rtol": 0.0}),
         ("t_min: 1.0", EDM(), {"t_min": 1.0}),
         ("t_min: 0.0", EDM(), {"t_min": 0.0}),

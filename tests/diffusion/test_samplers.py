@@ -133,7 +133,7 @@ def test_the_learned_variance_is_the_noise_of_the_ancestral_step():
     learned = Denoiser(lambda x_t, t, label=None: Prediction(known(x_t, t).x0, lambda s: log_var))
     one = Ancestral(variance="learned").step(process, learned, x, t, s, KEY).x_s
     np.testing.assert_allclose(one, Ancestral(variance="large").step(process, known, x, t, s, KEY).x_s, rtol=1e-12)
-    with pytest.raises(UserError, match="knows no variance"):
+    with pytest.raises(UserError, match="needs a denoiser with a learned variance"):
         Ancestral(variance="learned").step(process, known, x, t, s, KEY)
 
 
@@ -231,8 +231,8 @@ def test_an_adaptive_solve_that_does_not_arrive_is_not_passed_off_as_a_sample():
     [
         ("ddim", {"steps": 0}, "sampler.steps: 0"),
         ("ancestral", {"variance": "big"}, "sampler.variance: 'big'"),
-        ("ddim", {"eta": -0.1}, "sampler.eta: -0.1 is negative"),
-        ("heun", {"churn": -1.0}, "sampler.churn: -1.0 is negative"),
+        ("ddim", {"eta": -0.1}, "sampler.eta: -0.1 must not be negative"),
+        ("heun", {"churn": -1.0}, "sampler.churn: -1.0 must not be negative"),
         ("heun", {"churn_min": 2.0, "churn_max": 1.0}, "sampler.churn_min: 2.0"),
         ("predictor_corrector", {"predictor": "heun"}, "sampler.predictor: 'heun'"),
         ("predictor_corrector", {"corrector_steps": -1}, "sampler.corrector_steps: -1"),

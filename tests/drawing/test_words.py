@@ -251,15 +251,15 @@ def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, photo, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--guidance=-1"], "--guidance: -1.0 is no scale; 0 is no label"),
-        (["--guidance=nan"], "--guidance: nan is no scale; 0 is no label"),
-        (["--negative=red"], "--negative: nothing is guided away from it; give a --guidance above 1, such as 3"),
-        (["--negative=red", "--guidance=1"], "--negative: nothing is guided away from it; give a --guidance above 1"),
-        (["--negative=red", "--guidance=0.5"], "--negative: guidance 0.5 would draw towards it; give a --guidance"),
-        (["--negative=red", "--guidance=0"], "--negative: guidance 0 would draw towards it; give a --guidance above"),
+        (["--guidance=-1"], "--guidance: -1.0 must be finite and at least 0"),
+        (["--guidance=nan"], "--guidance: nan must be finite and at least 0"),
+        (["--negative=red"], "--negative: needs classifier-free guidance above 1; give --guidance above 1, such as 3"),
+        (["--negative=red", "--guidance=1"], "--negative: needs classifier-free guidance above 1; give --guidance"),
+        (["--negative=red", "--guidance=0.5"], "--negative: guidance 0.5 leads towards the prompt; it must be above 1"),
+        (["--negative=red", "--guidance=0"], "--negative: guidance 0 leads towards the prompt; it must be above 1,"),
         (
             ["--negative=red", "--config.sampler.guidance.name=classifier_free", "--config.sampler.guidance.scale=0.5"],
-            "--negative: guidance 0.5 would draw towards it",
+            "--negative: guidance 0.5 leads towards the prompt",
         ),
         (["--num=2", *(f"--prompt={word}" for word in ("a", "b", "c"))], "--num: 2 is too few for 3 prompts, which"),
         (["--attention"], "--attention: is a film, and"),
@@ -279,15 +279,18 @@ def test_what_cannot_be_said_is_one_line(options, said, run, tmp_path, capsys):
         (["--config=configs/shapes.py:17_two"], "shapes.py:17_two: no variant '17_two'; it is one of 16_one, 16_"),
         (["--config=configs/shapes.py", "--config.data.size=20"], "data.size: 20 is not one of 16, 32, 64"),
         (["--config=configs/shapes.py", "--config.data.objects=4"], "data.objects: (4,) must be numbers from 1 to 3"),
-        (["--config=configs/shapes.py", "--config.method.network.text.name=none"], "method.network.text: none, but"),
+        (
+            ["--config=configs/shapes.py", "--config.method.network.text.name=none"],
+            "method.network.text: must not be none",
+        ),
         (
             ["--config=configs/shapes.py", "--config.method.conditional=false"],
-            "method.network.text: there is nothing to read, as method.conditional is false; make it true, on data with",
+            "method.network.text: must be none, as method.conditional is false; or make that true, on data with",
         ),
         (
             ["--config=configs/digits.py:conditional", "--config.method.network.text.name=transformer"],
-            "method.network.text: there is nothing to read, as these data have no captions; give them some, where "
-            "there is a data.caption, as in --config.data.caption='a handwritten {}', or take none",
+            "method.network.text: must be none, as these data have no captions; or set data.caption where there is "
+            "one, as in --config.data.caption='a handwritten {}'",
         ),
     ],
 )

@@ -178,7 +178,7 @@ def test_both_players_of_a_game_read(encoder):
     assert jax.tree.map(jnp.shape, after.params) == jax.tree.map(jnp.shape, before.params)
     assert "text" in after.params["discriminator"]["params"]["logit"]
     mixed = players | {"discriminator": partial(DcganDiscriminator, width=4, text=TextTransformer)}
-    with pytest.raises(UserError, match=r"method.discriminator.text: all networks read by the same means; take"):
+    with pytest.raises(UserError, match=r"method.discriminator.text: must be frozen for all networks or for none"):
         games.gan(space, conditional=True, **mixed)
 
 

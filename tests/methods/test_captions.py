@@ -116,22 +116,24 @@ def test_what_cannot_be_read_or_guided_is_one_line():
     images = Space("images", (8, 8, 1), caption=8)
     for fields, said in (
         ({"network": MLP}, "method.network: MLP reads no captions; unet does"),
-        ({"space": images, "network": UNet}, "method.network.text: none, but there are captions to read"),
-        ({"conditional": False}, "method.network.text: there is nothing to read, as method.conditional is false"),
-        ({"space": Space("points", (2,), num_classes=2)}, "there is nothing to read, as these data have no captions"),
+        ({"space": images, "network": UNet}, "method.network.text: must not be none, as the network receives captions"),
+        ({"conditional": False}, "method.network.text: must be none, as method.conditional is false"),
+        ({"space": Space("points", (2,), num_classes=2)}, "must be none, as these data have no captions"),
     ):
         with pytest.raises(UserError, match=said):
             method(**fields)
     made = method()
     for spec in (DDIM(), made.with_guidance(DDIM(), 1.0)):
-        with pytest.raises(UserError, match="--negative: nothing is guided away from it; give a --guidance above 1"):
+        with pytest.raises(
+            UserError, match="--negative: needs classifier-free guidance above 1; give --guidance above 1"
+        ):
             made.with_negative(spec, "green")
     for scale in (0.0, 0.5):  # at 0 it would be drawn itself
         wrapped = partial(guidance.interval, guidance=partial(guidance.classifier_free, scale=scale))
         for spec in (made.with_guidance(DDIM(), scale), DDIM(guidance=wrapped)):
-            with pytest.raises(UserError, match=f"--negative: guidance {scale:g} would draw towards it; give a"):
+            with pytest.raises(UserError, match=f"--negative: guidance {scale:g} leads towards the prompt; it must be"):
                 made.with_negative(spec, "green")
-    with pytest.raises(UserError, match="a classifier tells labels"):
+    with pytest.raises(UserError, match="classifier guidance needs labels, and this model is conditioned on captions"):
         labelled = Space("points", (2,), num_classes=2, caption=8)
         method(labelled).check_sampler(DDIM(guidance=partial(guidance.classifier, other=None)))
 
@@ -170,9 +172,12 @@ def test_both_players_read_and_learn_to_read():
     ("fields", "said"),
     [
         ({"generator": MlpGenerator}, "method.generator: MlpGenerator reads no captions"),
-        ({"discriminator": DcganDiscriminator}, "method.discriminator.text: none, but there are captions to read"),
+        (
+            {"discriminator": DcganDiscriminator},
+            "method.discriminator.text: must not be none, as the network receives captions",
+        ),
         ({"auxiliary": 1.0}, "method.auxiliary: 1.0 asks for classes, and captions are shown here"),
-        ({"conditional": False}, "method.generator.text: there is nothing to read"),
+        ({"conditional": False}, "method.generator.text: must be none, as method.conditional is false"),
     ],
 )
 def test_a_game_that_cannot_read_is_one_line(fields, said):

@@ -104,9 +104,9 @@ def test_augmentation_is_told_to_the_network_in_training_and_nothing_at_sampling
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"augment": Ada()}, "method.augment: a diffusion model would learn what is done to its images"),
-        ({"augment": EdmAugment(), "space": LABELLED}, "method.augment: points cannot be augmented"),
-        ({"augment": EdmAugment(), "network": Table}, "method.network: cannot be told of augmentation"),
+        ({"augment": Ada()}, "method.augment: must be edm or none; a diffusion model would learn other augmentations"),
+        ({"augment": EdmAugment(), "space": LABELLED}, "method.augment: must be none for points"),
+        ({"augment": EdmAugment(), "network": Table}, "method.network: must take the hints of the augmentation"),
     ],
 )
 def test_augmentation_that_cannot_be_is_one_line(fields, message):
@@ -165,7 +165,7 @@ def test_clipping_is_a_switch_of_the_sampler():
 
 
 def test_guidance_of_a_model_without_labels_is_an_error():
-    with pytest.raises(UserError, match="trained without labels"):
+    with pytest.raises(UserError, match="needs a model trained with labels"):
         method(conditional=False).with_guidance(DDIM(), 2.0)
     with pytest.raises(UserError, match="method.conditional: true, but the data have neither labels nor captions"):
         method(space=replace(LABELLED, num_classes=0))
@@ -324,7 +324,7 @@ def test_a_learned_uncertainty_is_trained_with_the_network():
         ({"times": times.LossSecondMoment()}, "method.times: loss_second_moment"),
         ({"process": ddpm_linear(), "weighting": weighting.Sigmoid()}, "method.weighting"),
         ({"label_dropout": 1.5}, "method.label_dropout"),
-        ({"process": LearnedLogSNR(width=0)}, "method.weighting: a learned schedule .* vlb"),
+        ({"process": LearnedLogSNR(width=0)}, "method.weighting: must be vlb, as a learned schedule"),
         ({"process": ddpm_linear(), "times": times.Discrete(steps=10)}, "method.times.steps"),
         ({"process": ddpm_linear(), "times": times.LogitNormal()}, "method.times: logit_normal"),
     ],
@@ -335,18 +335,18 @@ def test_switches_that_do_not_fit_together_are_one_line(fields, message):
 
 
 def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_line():
-    with pytest.raises(UserError, match="sampler.variance: this model has learned none"):
+    with pytest.raises(UserError, match="sampler.variance: must be small or large; this model has no learned variance"):
         method().check_sampler(Ancestral(steps=5, variance="learned"))
 
 
 @pytest.mark.parametrize(
     ("fields", "spec", "message"),
     [
-        ({}, DDIM(steps=3, clip=True), "sampler.clip: .* these are points"),
+        ({}, DDIM(steps=3, clip=True), "sampler.clip: must be false for points"),
         (
             {"label_dropout": 0.0},
             DDIM(steps=3, guidance=partial(guidance.classifier, other=None)),
-            "sampler.guidance.name: this model never sees a hidden label",
+            "sampler.guidance.name: needs a model trained with hidden labels",
         ),
         (
             {"process": ddpm_linear(), "reverse_variance": variance.Learned()},
@@ -356,7 +356,7 @@ def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_lin
         (
             {"process": LearnedTable(timesteps=9), "weighting": weighting.VLB(), "times": times.Uniform()},
             DDIM(steps=3, grid=grid.karras),
-            "sampler.grid: a learned table",
+            "sampler.grid: must be linear, quadratic or explicit; .* a learned table",
         ),
     ],
 )

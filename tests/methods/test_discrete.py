@@ -111,7 +111,7 @@ def test_two_values_are_shown_as_signs_and_more_as_channels():
     [
         ({"space": Space("points", (2,))}, "method.name: 'discrete_diffusion' needs categories"),
         ({"kernel": partial(discrete.binomial, steps=0)}, "method.kernel.steps: 0"),
-        ({"space": LETTERS}, "method.kernel.name: 'binomial' is for 2 values, and the data have 4"),
+        ({"space": LETTERS}, "method.kernel.name: 'binomial' needs data with 2 values, and these have 4"),
         ({"cross_entropy": -1.0}, "method.cross_entropy: -1.0"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_network_that_cannot_take_sequences_or_answer_for_enough_values_is_sai
     with pytest.raises(UserError, match="method.network"):
         made = method(network=models.UNet)
         made.init(jax.random.key(0), batch(BITS))
-    with pytest.raises(UserError, match="method.network: OneNumber answers one number an entry"):
+    with pytest.raises(UserError, match="method.network: OneNumber has one output per entry"):
         made = method(LETTERS, network=OneNumber, kernel=discrete.uniform)
         made.init(jax.random.key(0), batch(LETTERS))
 
@@ -160,7 +160,7 @@ def test_the_front_door_trains_measures_and_draws_heartbeats(tmp_path):
             "method.kernel.name=gaussian",
             "kernel.name: 'gaussian' is unknown; it is one of binomial, uniform, absorbing",
         ),
-        ("sampler.steps=3000", "sampler.steps: 3000 is more than the 2000 steps of the kernel"),
+        ("sampler.steps=3000", "sampler.steps: 3000 must be at most the 2000 steps of the kernel"),
         ("sampler.name=ddim", "sampler.name: 'ddim' cannot draw from a discrete_diffusion; use discrete_ancestral"),
         ("data.name=toy2d:ring", "method.name: 'discrete_diffusion' needs categories, and these data are points"),
         ("eval.metrics=energy", "eval.metrics: 'energy' needs points; choose among nfe, bound"),

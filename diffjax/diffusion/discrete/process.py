@@ -1,4 +1,4 @@
-"""A chain that replaces categories by noise: marginals, posteriors and draws between any two of its times."""
+"""The forward process of categories: marginals, posteriors and draws between any two times."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,17 +10,17 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffjax.diffusion.process import Time, along
 
-States = Int[Array, "b ..."]  # 0 .. values - 1; `values` is the mask, where there is one
-Probabilities = Float[Array, "b ... _"]  # of each value, or each state, of each entry: the last axis sums to 1
+States = Int[Array, "b ..."]  # 0 .. values - 1; the mask, if there is one, is `values`
+Probabilities = Float[Array, "b ... _"]  # per entry, over values or states on the last axis, which sums to 1
 
 
 @dataclass(frozen=True)
 class DiscreteProcess:
-    """The chain with these betas, beta_1 .. beta_T, over `values` categories; t is rounded to 0, 1/T, 2/T .. 1."""
+    """A chain over `values` categories with betas beta_1 .. beta_T; t is rounded to 0, 1/T, 2/T .. 1."""
 
     values: int
     betas: tuple[float, ...] = field(repr=False)
-    absorbing: bool = False  # noise is a further value, the mask; otherwise all values are equally likely
+    absorbing: bool = False  # noise is an extra value, the mask; otherwise it is uniform
 
     @property
     def steps(self) -> int:
@@ -28,12 +28,12 @@ class DiscreteProcess:
 
     @property
     def states(self) -> int:
-        """How many values x_t can take: one more than x0 where there is a mask."""
+        """The number of values of x_t: one more than that of x0 if there is a mask."""
         return self.values + self.absorbing
 
     @property
     def noise(self) -> np.ndarray:
-        """[states] the distribution of x_T, and of every entry that is not kept."""
+        """The distribution of x_T and of every entry that is not kept: [states]."""
         return np.eye(self.states)[-1] if self.absorbing else np.full(self.values, 1 / self.values)
 
     @cached_property
@@ -42,40 +42,40 @@ class DiscreteProcess:
         return np.concatenate([[1.0], np.cumprod(1 - np.asarray(self.betas, np.float64))])
 
     def keep(self, t: Time) -> Time:
-        """The probability that an entry was kept from time 0 to t (alpha-bar): 1 at t = 0, 0 or nearly so at t = 1."""
+        """The probability that an entry is kept from time 0 to t (alpha-bar): 1 at t = 0, about 0 at t = 1."""
         index = jnp.clip(jnp.round(t * self.steps), 0, self.steps).astype(jnp.int32)
         return jnp.asarray(self._kept, jnp.result_type(float))[index]
 
     def marginal(self, x0: States, t: Time) -> Probabilities:
         """q(x_t | x0): [b, ..., states] (Austin et al. 2021, eq. 3)."""
-        here = jax.nn.one_hot(x0, self.states, dtype=jnp.result_type(float))
-        keep = along(self.keep(t), here)
-        return keep * here + (1 - keep) * self.noise
+        onehot_0 = jax.nn.one_hot(x0, self.states, dtype=jnp.result_type(float))
+        keep = along(self.keep(t), onehot_0)
+        return keep * onehot_0 + (1 - keep) * self.noise
 
     def corrupt(self, x0: States, t: Time, key: Key[Array, "..."]) -> States:
-        """x_t ~ q(x_t | x0), from one key, or from one for each example."""
+        """Draws x_t ~ q(x_t | x0) from one key [], or from one key per example [b]."""
         return draw(key, self.marginal(x0, t))
 
     def posterior(self, x0: Probabilities, x_t: States, s: Time, t: Time) -> Probabilities:
-        """sum_k q(x_s | x_t, x0 = k) p(x0 = k) for any s < t: [b, ..., states]; exact for an x0 that is one-hot.
+        """sum_k q(x_s | x_t, x0 = k) p(x0 = k) for any s < t: [b, ..., states]; the exact posterior for a one-hot x0.
 
-        q(x_s | x_t, x0) = q(x_t | x_s) q(x_s | x0) / q(x_t | x0). What noise cannot have made is taken for x0 itself,
-        whatever `x0` [b, ..., values] says: a value that is not the mask.
+        q(x_s | x_t, x0) = q(x_t | x_s) q(x_s | x0) / q(x_t | x0). An x_t that noise cannot produce, such as any value
+        but the mask of an absorbing chain, must be x0 itself, whatever the prediction `x0` [b, ..., values].
         """
-        here = jax.nn.one_hot(x_t, self.states, dtype=x0.dtype)
+        onehot_t = jax.nn.one_hot(x_t, self.states, dtype=x0.dtype)
         noise = jnp.asarray(self.noise, x0.dtype)
-        kept_s, kept_t = along(self.keep(s), x0), along(self.keep(t), x0)
-        made = noise[x_t][..., None]  # how likely noise makes x_t
-        likelihood = kept_t * here[..., : self.values] + (1 - kept_t) * made  # q(x_t | x0), of each x0
-        x0 = jnp.where((1 - kept_t) * made > 0, x0, here[..., : self.values])
-        weight = x0 / jnp.where(likelihood > 0, likelihood, 1)
-        whole = jnp.sum(weight, axis=-1, keepdims=True)
-        weight = jnp.pad(weight, [(0, 0)] * (weight.ndim - 1) + [(0, self.states - self.values)])
-        from_s = (kept_t * here + (kept_s - kept_t) * made) / kept_s  # q(x_t | x_s), of each x_s
-        return from_s * (kept_s * weight + (1 - kept_s) * noise * whole)
+        keep_s, keep_t = along(self.keep(s), x0), along(self.keep(t), x0)
+        noise_prob = noise[x_t][..., None]  # noise(x_t)
+        q_t_given_0 = keep_t * onehot_t[..., : self.values] + (1 - keep_t) * noise_prob  # for each x0
+        x0 = jnp.where((1 - keep_t) * noise_prob > 0, x0, onehot_t[..., : self.values])
+        ratio = x0 / jnp.where(q_t_given_0 > 0, q_t_given_0, 1)
+        normaliser = jnp.sum(ratio, axis=-1, keepdims=True)
+        ratio = jnp.pad(ratio, [(0, 0)] * (ratio.ndim - 1) + [(0, self.states - self.values)])
+        q_t_given_s = (keep_t * onehot_t + (keep_s - keep_t) * noise_prob) / keep_s  # for each x_s
+        return q_t_given_s * (keep_s * ratio + (1 - keep_s) * noise * normaliser)
 
 
 def draw(key: Key[Array, "..."], probabilities: Probabilities) -> States:
-    """One draw of every entry, [b, ..., k] -> [b, ...], from one key, or from one for each example."""
+    """Draws every entry, [b, ..., k] -> [b, ...], from one key [] or from one key per example [b]."""
     logits = jnp.log(probabilities)
     return jax.random.categorical(key, logits) if key.ndim == 0 else jax.vmap(jax.random.categorical)(key, logits)

@@ -1,4 +1,4 @@
-"""Drawing categories: the reverse chain, from noise to data."""
+"""The sampler of categories: the reverse chain, from noise to data."""
 
 from dataclasses import dataclass
 
@@ -16,17 +16,17 @@ from diffjax.errors import UserError
 
 @dataclass(frozen=True)
 class DiscreteAncestral:
-    """x_s ~ p(x_s | x_t) from t = 1 down to 0, on evenly spaced steps of the chain. One network call a step."""
+    """Draws x_s ~ p(x_s | x_t) from t = 1 down to 0, on evenly spaced steps of the chain. One network call per step."""
 
-    steps: int = 1000  # at most the chain's; fewer draw more entries at a time, independently of each other
+    steps: int = 1000  # at most those of the chain; the fewer, the more entries are drawn independently at once
 
     def __post_init__(self):
         if self.steps < 1:
-            raise UserError(f"sampler.steps: {self.steps} is not a number of steps; at least 1")
+            raise UserError(f"sampler.steps: {self.steps} must be at least 1")
 
     def check(self, process: DiscreteProcess) -> None:
         if self.steps > process.steps:
-            raise UserError(f"sampler.steps: {self.steps} is more than the {process.steps} steps of the kernel")
+            raise UserError(f"sampler.steps: {self.steps} must be at most the {process.steps} steps of the kernel")
 
     def times(self, process: DiscreteProcess) -> np.ndarray:
         """1 = t_0 > t_1 > ... > t_N = 0, each a step of the chain."""
@@ -40,7 +40,7 @@ class DiscreteAncestral:
         keys: Key[Array, "b"],
         trajectory: bool = False,
     ) -> Samples:
-        """One x0 of `shape` for each key, int32 [b, *shape]; on request x_t and argmax p(x0 | x_t) along its way."""
+        """Draws one x0 per key, int32 [b, *shape]; `trajectory` adds x_t and argmax p(x0 | x_t) of every step."""
         self.check(process)
         times = jnp.asarray(self.times(process), jnp.result_type(float))
 
@@ -51,6 +51,6 @@ class DiscreteAncestral:
             return x_s, (x_t, jnp.argmax(x0_hat, axis=-1)) if trajectory else (None, None)
 
         noise = jnp.broadcast_to(jnp.asarray(process.noise, times.dtype), (len(keys), *shape, process.states))
-        start = draw(fold_in(keys, self.steps), noise)
-        x0, (x_t, x0_hat) = lax.scan(body, start, (times[:-1], times[1:], jnp.arange(self.steps)))
+        x_T = draw(fold_in(keys, self.steps), noise)
+        x0, (x_t, x0_hat) = lax.scan(body, x_T, (times[:-1], times[1:], jnp.arange(self.steps)))
         return Samples(x0, jnp.full(len(x0), self.steps), x_t, x0_hat)

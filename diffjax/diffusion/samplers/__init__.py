@@ -1,6 +1,6 @@
-"""Samplers: from noise to data with a process and a denoiser, one family a file, each one `lax.scan`.
+"""Samplers: from noise to data with a process and a denoiser. One family per file, each one `lax.scan`.
 
-    name                  order   calls a step        noise          where it is singular, and what it does there
+    name                  order   calls per step      noise          singularities, and the step taken there
     ancestral             1       1                   yes
     ddim                  1       1                   with eta
     euler                 1       1                   no             tables: an error
@@ -11,9 +11,10 @@
     dpm_solver_pp         2       1, singlestep 2     with eta       alpha = 0, sigma = 0: ddim's step
     unipc                 p + 1   1                   no             alpha = 0, sigma = 0: ddim's step
     adams_bashforth       2       1                   no             alpha = 0: ddim's step
-    adaptive              5       6, as many as need  no             tables: an error
+    adaptive              5       6                   no             tables: an error
 
-Orders are those measured, in float64, down to a noise level above 0 (tests/diffusion/test_samplers_orders.py).
+Orders are measured in float64, down to a noise level above 0 (tests/diffusion/test_samplers_orders.py). The number of
+steps is given, except for adaptive, which takes as many as its tolerance needs.
 """
 
 from diffjax.diffusion.samplers.adams_bashforth import AdamsBashforth

@@ -1,4 +1,4 @@
-"""Adams-Bashforth: the slope eps as a polynomial through the last network calls. PLMS, PNDM and LMS."""
+"""Adams-Bashforth methods, which extrapolate the slope eps from past network calls: PLMS, PNDM and LMS."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,35 +12,35 @@ from diffjax.diffusion.samplers.sampler import Sampler, Step
 from diffjax.diffusion.samplers.transfer import History, slope_weight, transfer
 from diffjax.errors import UserError
 
-EXTRA = {"euler": 0, "heun": 1, "runge_kutta": 3}  # network calls beyond one, of a starting step
+EXTRA = {"euler": 0, "heun": 1, "runge_kutta": 3}  # additional network calls of a starting step
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamsBashforth(Sampler):
-    """x_s is DDIM's step with eps replaced by its mean over the step, extrapolated from the last `order` of them.
+    """DDIM's step with eps replaced by its mean over the step, extrapolated from the last `order` evaluations.
 
-    variable "t": PNDM (Liu et al. 2022, algorithm 2), on an even grid with weights (55, -59, 37, -9) / 24. It starts
-    with "runge_kutta"; with "heun" it is the PLMS of latent diffusion. A mean over t is not the one over sigma / alpha,
-    by which x moves: second order, whatever `order`.
-    variable "level": a polynomial in sigma / alpha. With "euler" it is k-diffusion's LMS, which its first step keeps to
+    variable "t": PNDM (Liu et al. 2022, algorithm 2), which has weights (55, -59, 37, -9) / 24 on an even grid and
+    starts with "runge_kutta"; with "heun" it is the PLMS of latent diffusion. The mean over t differs from the mean
+    over sigma / alpha, by which x moves, so that it is of second order for any `order` above 1.
+    variable "level": a polynomial in sigma / alpha. With "euler" it is k-diffusion's LMS, whose first step limits it to
     second order; with "runge_kutta" the order is `order`.
-    One call a step, and at the start 1 more with "heun", 3 (order - 1) more with "runge_kutta". A step from alpha = 0,
-    or a starting one to sigma = 0, is DDIM's.
+    One network call per step, plus 1 at the start with "heun", or 3 (order - 1) with "runge_kutta". A step from
+    alpha = 0, or a starting step to sigma = 0, is DDIM's.
     """
 
     steps: int = 50
     order: int = 4
     variable: str = "t"  # or "level", sigma / alpha
-    start: str = "heun"  # or "runge_kutta", "euler": none
+    start: str = "heun"  # the first steps; or "runge_kutta", or "euler", which makes no additional calls
 
     def __post_init__(self):
         super().__post_init__()
         if self.order not in (1, 2, 3, 4):
-            raise UserError(f"sampler.order: {self.order} is none of 1, 2, 3 and 4")
+            raise UserError(f"sampler.order: {self.order} must be 1, 2, 3 or 4")
         if self.variable not in ("t", "level"):
-            raise UserError(f"sampler.variable: {self.variable!r} is unknown; 't' or 'level'")
+            raise UserError(f"sampler.variable: {self.variable!r} must be 't' or 'level'")
         if self.start not in EXTRA:
-            raise UserError(f"sampler.start: {self.start!r} is unknown; one of {', '.join(EXTRA)}")
+            raise UserError(f"sampler.start: {self.start!r} must be one of {', '.join(EXTRA)}")
 
     def memory(self, x: Batch) -> Any:
         return History.empty(x, self.order)
@@ -48,16 +48,16 @@ class AdamsBashforth(Sampler):
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x0_hat = denoise(x_t, t).x0
         eps = process.eps(x0_hat, x_t, t)
-        some = process.alpha(t) > 0
-        here, there = self._place(process, t), self._place(process, s)
-        history = memory.add(eps, jnp.where(some, here, 0.0), some)
+        has_signal = process.alpha(t) > 0
+        u_t, u_s = self._place(process, t), self._place(process, s)
+        history = memory.add(eps, jnp.where(has_signal, u_t, 0.0), has_signal)
 
         def move(slope, to):
             change = along(slope_weight(process, t, to), x_t) * (slope - eps)
             return transfer(process, x0_hat, x_t, t, to) + change
 
         def slope_at(slope, to):
-            """eps where a given slope leads."""
+            """eps at the time `to`, after a step with this slope."""
             x = move(slope, to)
             return process.eps(denoise(x, to).x0, x, to)
 
@@ -65,46 +65,47 @@ class AdamsBashforth(Sampler):
             return (eps + slope_at(eps, s)) / 2, denoise.cost(t) + denoise.cost(s)
 
         def runge_kutta():
-            middle = self._middle(process, t, s)
-            second = slope_at(eps, middle)
-            third = slope_at(second, middle)
-            fourth = slope_at(third, s)
-            calls = denoise.cost(t) + 2 * denoise.cost(middle) + denoise.cost(s)
-            return (eps + 2 * second + 2 * third + fourth) / 6, calls
+            t_mid = self._middle(process, t, s)
+            slope_2 = slope_at(eps, t_mid)
+            slope_3 = slope_at(slope_2, t_mid)
+            slope_4 = slope_at(slope_3, s)
+            calls = denoise.cost(t) + 2 * denoise.cost(t_mid) + denoise.cost(s)
+            return (eps + 2 * slope_2 + 2 * slope_3 + slope_4) / 6, calls
 
         def multistep():
-            weights = mean_weights((history.at - here) / (there - here), history.count)
+            weights = mean_weights((history.at - u_t) / (u_s - u_t), history.count)
             return jnp.tensordot(weights, history.values, 1), denoise.cost(t)
 
-        starting = {"euler": 0, "heun": min(1, self.order - 1), "runge_kutta": self.order - 1}[self.start]
-        first = some & (process.sigma(s) > 0) & (history.count <= starting)
-        if starting:
-            slope, calls = lax.cond(first, heun if self.start == "heun" else runge_kutta, multistep)
+        start_steps = {"euler": 0, "heun": min(1, self.order - 1), "runge_kutta": self.order - 1}[self.start]
+        is_start = has_signal & (process.sigma(s) > 0) & (history.count <= start_steps)
+        if start_steps:
+            slope, calls = lax.cond(is_start, heun if self.start == "heun" else runge_kutta, multistep)
         else:
             slope, calls = multistep()
         return Step(move(slope, s), x0_hat, calls, history)
 
     def _place(self, process: Process, t: Time) -> Time:
+        """The polynomial's variable at t."""
         return t if self.variable == "t" else process.sigma(t) / process.alpha(t)
 
     def _middle(self, process: Process, t: Time, s: Time) -> Time:
-        """Halfway, in the variable of the polynomial; on a table, the nearest of its steps."""
+        """Halfway in the polynomial's variable; on a table, rounded to the nearest step."""
         if self.variable == "level":
             return process.time_of(-2 * jnp.log((self._place(process, t) + self._place(process, s)) / 2))
-        middle = (t + s) / 2
-        return jnp.round(middle * process.steps) / process.steps if process.steps else middle
+        t_mid = (t + s) / 2
+        return jnp.round(t_mid * process.steps) / process.steps if process.steps else t_mid
 
 
 def mean_weights(places: Float[Array, "k"], count: Int[Array, ""]) -> Float[Array, "k"]:
     """w with sum_j w_j f(u_j) = the integral over [0, 1] of the polynomial through the first `count` of (u_j, f(u_j)).
 
-    Lagrange's polynomials at Gauss's two points, which is exact up to third degree. Evenly spaced u = 0, -1, -2 .. give
-    Adams and Bashforth's weights.
+    Integrates the Lagrange polynomials by two-point Gauss quadrature, which is exact up to degree 3. Evenly spaced
+    u = 0, -1, -2 .. give the Adams-Bashforth weights.
     """
     index = jnp.arange(len(places))
-    there = index < count
-    used = there[None, :] & (index[:, None] != index[None, :])
-    apart = jnp.where(used, places[:, None] - places[None, :], 1.0)
+    is_node = index < count
+    is_factor = is_node[None, :] & (index[:, None] != index[None, :])
+    distance = jnp.where(is_factor, places[:, None] - places[None, :], 1.0)
     points = 0.5 + jnp.asarray([-0.5, 0.5]) / jnp.sqrt(3.0)
-    factors = jnp.where(used, (points[:, None, None] - places[None, None, :]) / apart, 1.0)
-    return jnp.where(there, jnp.mean(jnp.prod(factors, axis=-1), axis=0), 0.0)
+    factors = jnp.where(is_factor, (points[:, None, None] - places[None, None, :]) / distance, 1.0)
+    return jnp.where(is_node, jnp.mean(jnp.prod(factors, axis=-1), axis=0), 0.0)

@@ -12,22 +12,24 @@ from diffjax.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Ancestral(Sampler):
-    """Ho et al. 2020, algorithm 2, for any s < t: x_s = posterior mean + std * noise. First order; none at s = 0."""
+    """Ho et al. 2020, algorithm 2, for any s < t: x_s = posterior mean + std noise. First order; no noise at s = 0."""
 
     steps: int = 1000
-    variance: str = "small"  # the posterior's (beta~); "large": that of q(x_t | x_s) (beta); "learned"
+    variance: str = "small"  # that of the posterior (beta~); "large": that of q(x_t | x_s) (beta); or "learned"
 
     def __post_init__(self):
         super().__post_init__()
         if self.variance not in ("small", "large", "learned"):
-            raise UserError(f"sampler.variance: {self.variance!r} is unknown; it is 'small', 'large' or 'learned'")
+            raise UserError(f"sampler.variance: {self.variance!r} must be 'small', 'large' or 'learned'")
 
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         prediction = denoise(x_t, t)
         mean, small = process.posterior(prediction.x0, x_t, s, t)
         if self.variance == "learned":
             if prediction.log_var is None:
-                raise UserError("sampler.variance: 'learned', but this denoiser knows no variance; 'small' or 'large'")
+                raise UserError(
+                    "sampler.variance: 'learned' needs a denoiser with a learned variance; use 'small' or 'large'"
+                )
             variance = jnp.exp(prediction.log_var(s))
         else:
             variance = small if self.variance == "small" else process.transition(s, t)[1]

@@ -1,4 +1,4 @@
-"""DDIM: the deterministic sampler, and the family between it and the ancestral one."""
+"""DDIM: the deterministic sampler, and the family that connects it to the ancestral sampler."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ class DDIM(Sampler):
     """Song et al. 2020, eq. 12: x_s = alpha_s x0 + sqrt(sigma_s^2 - n^2) eps + n noise, n = eta * posterior std.
 
     eta = 0 is Euler's method on the probability-flow ODE in sigma / alpha, eta = 1 the ancestral sampler. First order.
-    On EDM it is k-diffusion's `euler`, and with eta its `euler_ancestral`.
+    On the EDM process this is k-diffusion's `euler`, and with eta > 0 its `euler_ancestral`.
     """
 
     steps: int = 50
-    eta: float = 0.0  # share of the posterior's standard deviation that is fresh noise
+    eta: float = 0.0  # noise added per step, as a share of the posterior's standard deviation
 
     def __post_init__(self):
         super().__post_init__()
@@ -25,8 +25,8 @@ class DDIM(Sampler):
 
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x0_hat = denoise(x_t, t).x0
-        kept, fresh = noise_split(process, s, t, self.eta)
-        x_s = transfer(process, x0_hat, x_t, t, s, kept)
+        direction, noise = noise_split(process, s, t, self.eta)
+        x_s = transfer(process, x0_hat, x_t, t, s, direction)
         if self.eta:
-            x_s += along(fresh, x_t) * normal(key, x_t)
+            x_s += along(noise, x_t) * normal(key, x_t)
         return Step(x_s, x0_hat, denoise.cost(t))

@@ -1,4 +1,4 @@
-"""Euler's method in the process's own time t: on the probability-flow ODE, and on the reverse SDE."""
+"""Euler's method in the time t of the process, on the probability-flow ODE and on the reverse SDE."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from diffjax.diffusion.samplers.sampler import Sampler, Step
 class Euler(Sampler):
     """x_s = x_t + (s - t) dx/dt, with dx/dt = alpha' x0 + sigma' eps (Song et al. 2021, eq. 13). First order.
 
-    Where alpha and sigma are linear in t, as in a flow and in EDM, it is DDIM. The step to sigma = 0 is x0 itself.
+    Equals DDIM where alpha and sigma are linear in t, as for flow and EDM. The step to sigma = 0 is x0 itself.
     Raises UserError for a table, which has no derivative in t.
     """
 
@@ -29,7 +29,7 @@ class Euler(Sampler):
 class EulerMaruyama(Sampler):
     """x_s = x_t + (s - t) (f x_t - g^2 score) + g sqrt(t - s) noise (Song et al. 2021, eq. 6, appendix D).
 
-    Weak order one. The step to sigma = 0 is x0 itself; at alpha_t = 0, where f is infinite, x_s is drawn from
+    Weak order 1. The step to sigma = 0 is x0 itself; at alpha_t = 0, where f is infinite, x_s is drawn from
     q(x_s | x0). Raises UserError for a table.
     """
 
@@ -41,7 +41,7 @@ class EulerMaruyama(Sampler):
         score = -process.eps(x0_hat, x_t, t) / along(process.sigma(t), x_t)
         mean = x_t + (s - t) * (along(f, x_t) * x_t - along(g2, x_t) * score)
         std = jnp.sqrt(g2 * (t - s))
-        some = process.alpha(t) > 0
-        mean = jnp.where(some, mean, along(process.alpha(s), x_t) * x0_hat)
-        x_s = mean + along(jnp.where(some, std, process.sigma(s)), x_t) * normal(key, x_t)
+        has_signal = process.alpha(t) > 0
+        mean = jnp.where(has_signal, mean, along(process.alpha(s), x_t) * x0_hat)
+        x_s = mean + along(jnp.where(has_signal, std, process.sigma(s)), x_t) * normal(key, x_t)
         return Step(jnp.where(process.sigma(s) > 0, x_s, x0_hat), x0_hat, denoise.cost(t))

@@ -17,18 +17,18 @@ from diffjax.errors import UserError
 class Heun(Sampler):
     """Karras et al. 2022, algorithms 1 and 2, in y = x / alpha and its noise level l = sigma / alpha: dy/dl = eps.
 
-    Second order; two network calls a step, one in a step to sigma = 0 or from alpha = 0, where eps or l has no value.
-    With churn each step first goes back along the forward process, to 1 + churn / steps times its noise level (and to
-    t = 1 at most), so that old errors are forgotten; `steps` are those that are run, in an edit too. Levels are
-    sigma / alpha, in model units.
+    Second order, with two network calls per step. A step to sigma = 0 or from alpha = 0, where eps or l is undefined,
+    is an Euler step with one call. Churn adds noise before each step, by the forward process, up to 1 + churn / steps
+    times the noise level (and at most to t = 1), which corrects earlier errors; `steps` are those that are run, also
+    within an edit. Levels are sigma / alpha, in model units.
     """
 
     steps: int = 18
     grid: object = grid.karras
-    churn: float = 0.0  # the paper's S_churn: 0 deterministic; 40 for ImageNet-64
+    churn: float = 0.0  # the paper's S_churn: 0 is deterministic; 40 for ImageNet-64
     churn_min: float = 0.0  # S_tmin: no churn below this level; 0.05 for ImageNet-64
-    churn_max: float = 1e9  # S_tmax: nor above this one; 50 for ImageNet-64
-    churn_noise: float = 1.0  # S_noise: the deviation of the noise added; 1.003 for ImageNet-64
+    churn_max: float = 1e9  # S_tmax: no churn above this level; 50 for ImageNet-64
+    churn_noise: float = 1.0  # S_noise: standard deviation of the added noise; 1.003 for ImageNet-64
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,18 +49,18 @@ class Heun(Sampler):
             change = process.eps(denoise(euler, s).x0, euler, s) - process.eps(x0_hat, x_t, t)
             return euler + along(slope_weight(process, t, s), x_t) * change / 2, denoise.cost(t) + denoise.cost(s)
 
-        inside = (process.sigma(s) > 0) & (process.alpha(t) > 0)
-        x_s, calls = lax.cond(inside, corrected, lambda: (euler, denoise.cost(t)))
+        is_regular = (process.sigma(s) > 0) & (process.alpha(t) > 0)
+        x_s, calls = lax.cond(is_regular, corrected, lambda: (euler, denoise.cost(t)))
         return Step(x_s, x0_hat, calls)
 
     def _churned(self, process, x_t, t, key):
-        """x_t with more noise, and the later time at which it is as noisy; on a table, the nearest of its steps."""
+        """x_t with added noise, and the later time with that noise level; on a table, rounded to the nearest step."""
         gamma = min(self.churn / self.steps, 2**0.5 - 1)
         level = process.sigma(t) / process.alpha(t)
-        inside = (level >= self.churn_min) & (level <= self.churn_max)
-        later = jnp.minimum(process.time_of(process.log_snr(t) - 2 * jnp.log1p(gamma)), 1.0)
-        later = jnp.where(inside, jnp.maximum(later, t), t)
-        factor, variance = process.transition(t, later)
+        in_interval = (level >= self.churn_min) & (level <= self.churn_max)
+        t_hat = jnp.minimum(process.time_of(process.log_snr(t) - 2 * jnp.log1p(gamma)), 1.0)
+        t_hat = jnp.where(in_interval, jnp.maximum(t_hat, t), t)
+        factor, variance = process.transition(t, t_hat)
         std = self.churn_noise * jnp.sqrt(jnp.maximum(variance, 0.0))
-        churned = along(factor, x_t) * x_t + along(std, x_t) * normal(key, x_t)
-        return jnp.where(later > t, churned, x_t), later
+        x_hat = along(factor, x_t) * x_t + along(std, x_t) * normal(key, x_t)
+        return jnp.where(t_hat > t, x_hat, x_t), t_hat

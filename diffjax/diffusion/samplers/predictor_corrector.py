@@ -1,4 +1,4 @@
-"""Score-based generative modelling's own samplers: reverse diffusion, and a predictor with Langevin correction."""
+"""The samplers of score-based generative modelling: reverse diffusion, and predictors with Langevin correction."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from diffjax.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class ReverseDiffusion(Sampler):
-    """x_s = (2 - a) x_t + v score + sqrt(v) noise, the forward step x_t = a x_s + sqrt(v) noise turned round.
+    """x_s = (2 - a) x_t + v score + sqrt(v) noise, which reverses the forward step x_t = a x_s + sqrt(v) noise.
 
-    Song et al. 2021, eq. 46 (algorithm 2 for VE, 3 for VP), with the exact a and v of q(x_t | x_s). Weak order one;
-    the last step adds no noise. At alpha_t = 0, where x_t holds nothing of x_s, x_s is drawn from q(x_s | x0).
+    Song et al. 2021, eq. 46 (algorithm 2 for VE, 3 for VP), with the exact a and v of q(x_t | x_s). Weak order 1;
+    the last step adds no noise. At alpha_t = 0, where x_t is independent of x_s, x_s is drawn from q(x_s | x0).
     """
 
     steps: int = 1000
@@ -58,28 +58,28 @@ PREDICTORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorCorrector(Sampler):
-    """A predictor from t to s, then at s some steps of Langevin dynamics (Song et al. 2021, algorithms 1, 4 and 5).
+    """A predictor step from t to s, then Langevin dynamics at s (Song et al. 2021, algorithms 1, 4 and 5).
 
-    x += e score + sqrt(2 e) noise with e = 2 (alpha_t / alpha_s)^2 (snr |noise| / |score|)^2. The paper's code takes
-    the norms' mean over the batch; here they are each example's own, so that a sample does not depend on its
-    neighbours. In few dimensions |score| comes near 0 and such steps are wild: there take step_size "level". No
-    correction at sigma = 0, which has no score. Network calls: steps + corrector_steps (steps - 1).
+    x += e score + sqrt(2 e) noise with e = 2 (alpha_t / alpha_s)^2 (snr |noise| / |score|)^2. The paper's code averages
+    the norms over the batch; here they are per example, so that a sample does not depend on its neighbours. In few
+    dimensions |score| can be near 0, which makes these steps unstable: use step_size "level" there. There is no
+    correction at sigma = 0, where the score is undefined. Network calls: steps + corrector_steps (steps - 1).
     """
 
     steps: int = 1000
-    predictor: str = "reverse_diffusion"  # one of PREDICTORS; "none": annealed Langevin dynamics alone
+    predictor: str = "reverse_diffusion"  # one of PREDICTORS; "none" is pure annealed Langevin dynamics
     corrector_steps: int = 1
     snr: float = 0.16  # the paper's r, table 5: 0.16 or 0.17 for VE on CIFAR-10; 0.01 for VP
-    step_size: str = "norms"  # or "level": sigma in place of |noise| / |score|, which it is about in many dimensions
+    step_size: str = "norms"  # or "level": sigma replaces |noise| / |score|, to which it is close in many dimensions
 
     def __post_init__(self):
         super().__post_init__()
         if self.predictor not in (*PREDICTORS, "none"):
-            raise UserError(f"sampler.predictor: {self.predictor!r} is unknown; one of {', '.join(PREDICTORS)}, none")
+            raise UserError(f"sampler.predictor: {self.predictor!r} must be one of {', '.join(PREDICTORS)}, none")
         if self.corrector_steps < 0:
-            raise UserError(f"sampler.corrector_steps: {self.corrector_steps} is not a number of steps; at least 0")
+            raise UserError(f"sampler.corrector_steps: {self.corrector_steps} must be at least 0")
         if self.step_size not in ("norms", "level"):
-            raise UserError(f"sampler.step_size: {self.step_size!r} is unknown; 'norms' or 'level'")
+            raise UserError(f"sampler.step_size: {self.step_size!r} must be 'norms' or 'level'")
         not_negative("snr", self.snr, "the paper's is 0.16")
 
     def step(self, process, denoise, x_t, t, s, key, memory=()):
@@ -90,8 +90,8 @@ class PredictorCorrector(Sampler):
             sigma = process.sigma(s)
             score = -process.eps(denoise(x, s).x0, x, s) / along(sigma, x)
             ratio = self.snr * along(sigma if self.step_size == "level" else _norm(noise) / _norm(score), x)
-            size = 2 * process.transition(s, t)[0] ** 2 * ratio**2
-            return x + size * score + jnp.sqrt(2 * size) * noise
+            e = 2 * process.transition(s, t)[0] ** 2 * ratio**2
+            return x + e * score + jnp.sqrt(2 * e) * noise
 
         def corrected():
             x = lax.fori_loop(0, self.corrector_steps, correct, x_s)
@@ -104,14 +104,14 @@ class PredictorCorrector(Sampler):
         if self.predictor != "none":
             return PREDICTORS[self.predictor].step(process, denoise, x_t, t, s, fold_in(key, 0))
 
-        def last():
+        def final_step():
             x0_hat = denoise(x_t, t).x0
             return Step(x0_hat, x0_hat, denoise.cost(t))
 
-        # Langevin dynamics stays where it is and lowers the noise level; only the data ask for an estimate.
-        return lax.cond(process.sigma(s) > 0, lambda: Step(x_t, x_t, jnp.int32(0)), last)
+        # Annealed Langevin dynamics keeps x and lowers the noise level; only the step to the data needs an estimate.
+        return lax.cond(process.sigma(s) > 0, lambda: Step(x_t, x_t, jnp.int32(0)), final_step)
 
 
 def _norm(x):
-    """Of each example: [b]."""
+    """The Euclidean norm of each example: [b]."""
     return jnp.sqrt(jnp.sum(x**2, axis=tuple(range(1, x.ndim))))

@@ -1,4 +1,4 @@
-"""What every sampler has in common: its settings, its walk along the time grid, and the count of network calls."""
+"""The base of all samplers: shared settings, the scan along the time grid, and the count of network calls."""
 
 import abc
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from diffjax.errors import UserError
 
 
 class Samples(NamedTuple):
-    """x0 [b, ...]; `nfe` [b], the network calls each cost; on request x_t and E[x0 | x_t] along it, [n, b, ...]."""
+    """x0 [b, ...]; `nfe` [b], the network calls of each; and with `trajectory` x_t and E[x0 | x_t], [n, b, ...]."""
 
     x0: Batch
     nfe: Int[Array, "b"]
@@ -26,7 +26,7 @@ class Samples(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Where one step went: x_s, the E[x0 | x_t] it went by, the network calls made, for all or each, and its memory."""
+    """The result of one step: x_s, the E[x0 | x_t] used, the network calls (shared or per example) and the memory."""
 
     x_s: Batch
     x0_hat: Batch
@@ -36,19 +36,19 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(abc.ABC):
-    """Settings that all share. A sampler is its `step` from x_t to x_s, 0 <= s < t; the walk is one `lax.scan`."""
+    """Settings shared by all samplers. A subclass defines `step` from x_t to x_s, 0 <= s < t, for one `lax.scan`."""
 
-    steps: int = 50  # intervals of the time grid; the network calls of a first-order sampler
+    steps: int = 50  # intervals of the time grid; equals the network calls of a first-order sampler
     grid: Callable[[Process, int], Array] = grid.linear
     guidance: Callable[[Denoiser, int, Process], Denoiser] = guidance.none
-    clip: bool = False  # hold every estimate of x0 to [-1, 1]; for images
+    clip: bool = False  # clip every estimate of x0 to [-1, 1]; for images
 
     def __post_init__(self):
         if self.steps < 1:
-            raise UserError(f"sampler.steps: {self.steps} is not a number of steps; at least 1")
+            raise UserError(f"sampler.steps: {self.steps} must be at least 1")
 
     def memory(self, x: Batch) -> Any:
-        """What the first step is handed: a pytree of arrays, empty for samplers of one step."""
+        """The memory for the first step: a pytree of arrays, empty for single-step samplers."""
         return ()
 
     @abc.abstractmethod
@@ -62,7 +62,7 @@ class Sampler(abc.ABC):
         key: Key[Array, "..."],
         memory: Any = (),
     ) -> Step:
-        """One interval of the grid. `t` and `s` are scalars; `key` is one key, or one per example."""
+        """Steps from t to s, scalars, over one interval of the grid. `key` is one key [], or one per example [b]."""
 
     def __call__(
         self,
@@ -73,27 +73,26 @@ class Sampler(abc.ABC):
         key: Key[Array, "..."],
         trajectory: bool = False,
     ) -> Samples:
-        """From x [b, ...] at times[0] to times[-1], the last of which is usually 0."""
-
-        walker = replace(self, steps=max(len(times) - 1, 1))  # whatever the grid it was given
+        """Runs from x [b, ...] at times[0] to times[-1], which is usually 0."""
+        sampler = replace(self, steps=max(len(times) - 1, 1))  # as the grid may have another number
 
         def body(carry, interval):
             x_t, memory, nfe = carry
             t, s, index = interval
-            done = walker.step(process, denoise, x_t, t, s, fold_in(key, index), memory)
-            return (done.x_s, done.memory, nfe + done.calls), (x_t, done.x0_hat) if trajectory else (None, None)
+            out = sampler.step(process, denoise, x_t, t, s, fold_in(key, index), memory)
+            return (out.x_s, out.memory, nfe + out.calls), (x_t, out.x0_hat) if trajectory else (None, None)
 
         intervals = (times[:-1], times[1:], jnp.arange(len(times) - 1))
-        (x0, _, nfe), (x_t, x0_hat) = lax.scan(body, (x, walker.memory(x), no_calls(x)), intervals)
+        (x0, _, nfe), (x_t, x0_hat) = lax.scan(body, (x, sampler.memory(x), no_calls(x)), intervals)
         return Samples(x0, nfe, x_t, x0_hat)
 
 
 def no_calls(x: Batch) -> Int[Array, "b"]:
-    """A count of network calls for each example, at its beginning."""
+    """The initial count of network calls: 0 for each example."""
     return jnp.zeros(len(x), jnp.int32)
 
 
 def not_negative(field: str, value: float, advice: str) -> None:
-    """Raises UserError for a hyper-parameter below 0."""
+    """Raises UserError for a negative hyper-parameter."""
     if value < 0:
-        raise UserError(f"sampler.{field}: {value} is negative; {advice}")
+        raise UserError(f"sampler.{field}: {value} must not be negative; {advice}")
