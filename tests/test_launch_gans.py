@@ -40,8 +40,8 @@ WRONG = [
     # Things that do not go together.
     ("ddgan_cifar10.py:digits", ["method.augment.name=ada"], "method.augment: Ada of x_s alone, x_t would have to be"),
     ("gan_cifar10_dcgan.py:digits", ["method.penalty.name=r1"], "method.discriminator.norm: 'batch' makes an image's"),
-    ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm says what it did, which no discriminator"),
-    ("gan_ring.py", ["method.augment.name=ada"], "method.augment: ada is of images, and points cannot be augmented"),
+    ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm returns labels, which no discriminator"),
+    ("gan_ring.py", ["method.augment.name=ada"], "method.augment: ada needs images, and these data are points"),
     ("gan_ring.py", ["optim.name=rmsprop", "optim.b2=1"], "optim.b2: 1.0 must be at least 0 and less than 1"),
 ]  # fmt: skip
 

@@ -171,7 +171,7 @@ def test_both_players_read_and_learn_to_read():
     [
         ({"generator": MlpGenerator}, "method.generator: MlpGenerator reads no captions"),
         ({"discriminator": DcganDiscriminator}, "method.discriminator.text: none, but there are captions to read"),
-        ({"auxiliary": 1.0}, "method.auxiliary: 1.0 asks for classes, and captions are shown here"),
+        ({"auxiliary": 1.0}, "method.auxiliary: 1.0 needs labels, but these data have captions"),
         ({"conditional": False}, "method.generator.text: there is nothing to read"),
     ],
 )
