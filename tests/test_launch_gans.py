@@ -24,7 +24,7 @@ WRONG = [
     ("gan_ring.py", ["method.generator.width=0"], "method.generator.width: 0 must be at least 1"),
     ("gan_ring.py", ["method.discriminator.depth=-1"], "method.discriminator.depth: -1 must be at least 0"),
     ("gan_ring.py", ["method.discriminator.name=dcgan_discriminator"], "method.discriminator.name: DcganDiscriminator "
-     "is for images, and an example of these data has shape (2,); use mlp_discriminator"),
+     "is for images, but these data have examples of shape (2,); use mlp_discriminator"),
     ("gan_digits.py", ["method.discriminator.width=-4"], "method.discriminator.width: -4 must be at least 1"),
     ("gan_cifar10_sngan.py:digits", ["method.generator.latent=-1"], "method.generator.latent: -1 must be at least 1"),
     ("gan_cifar10_sngan.py:digits", ["method.discriminator.halvings=4", "method.discriminator.multipliers=1,1,1,1"],
