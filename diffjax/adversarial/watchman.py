@@ -20,9 +20,7 @@ class Watchman:
     outlier hardly moves.
     """
 
-    patience: float = (
-        100_000.0  # training images for which a sign must persist before the run is stopped; 0: never stop
-    )
+    patience: float = 100_000.0  # images for which a sign must persist before the run is stopped; 0: never stop
     least_diversity: float = 0.01  # below: the generator has collapsed to one sample
     most_diversity: float = 100.0  # above: the samples have diverged
     largest_gap: float = 1e4  # above in absolute value: the logits have diverged

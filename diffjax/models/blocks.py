@@ -14,9 +14,9 @@ MODULATIONS = ("shift", "scale_shift")
 class ResidualBlock(nn.Module):
     """(x' + conv(dropout(swish(norm(conv(swish(norm(x))') + dense(condition)))))) * skip_scale.
 
-    x [b, h, w, c], condition [b, k] after its swish, one dropout key per example or None, style [b, z] or None -> [b,
-    h', w', features]. This is Ho et al. 2020, appendix B, where ' is the identity, except for a 1x1 convolution on x if
-    the number of channels changes.
+    x [b, h, w, c], condition [b, k] after its swish, one dropout key per example or None, style [b, z] or None
+    -> [b, h', w', features]. This is Ho et al. 2020, appendix B, where ' is the identity, except for a 1x1 convolution
+    on x if the number of channels changes.
 
     With `change` "up" or "down", ' doubles or halves the side (Brock et al. 2019; Song et al. 2021, appendix H;
     Dhariwal & Nichol 2021, section 3.1). With `modulation` "scale_shift", the second norm is the last paper's AdaGN,

@@ -26,9 +26,7 @@ from diffjax.models.text import NoText
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-Label = (
-    Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None
-)  # a class, a caption, or a frozen encoder's embedding of one
+Label = Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None  # a class, a caption, or its embedding
 INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4
 
 

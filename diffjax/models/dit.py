@@ -80,11 +80,11 @@ class Block(nn.Module):
 class DiT(nn.Module):
     """The transformer of "Scalable Diffusion Models with Transformers" (Peebles & Xie 2022), a score network.
 
-    x [b, h, w, any], t [b] (any scale), label [b] or None, one dropout key per example or None -> [b, h, w, outputs *
-    c] in the parameters' dtype, exactly 0 before training. Patches with fixed sine and cosine positions, `depth`
-    adaLN-Zero blocks, a modulated linear layer. The paper's sizes (width, depth, heads) are S (384, 12, 6), B (768, 12,
-    12), L (1024, 24, 16), XL (1152, 28, 16); the defaults suit 8x8 digits. One departure from the paper: labels and the
-    layers of t are initialised as in the other networks here, not at 0.02.
+    x [b, h, w, any], t [b] (any scale), label [b] or None, one dropout key per example or None
+    -> [b, h, w, outputs * c] in the parameters' dtype, exactly 0 before training. Patches with fixed sine and cosine
+    positions, `depth` adaLN-Zero blocks, a modulated linear layer. The paper's sizes (width, depth, heads) are
+    S (384, 12, 6), B (768, 12, 12), L (1024, 24, 16), XL (1152, 28, 16); the defaults suit 8x8 digits. One departure
+    from the paper: labels and the layers of t are initialised as in the other networks here, not at 0.02.
 
     With a `text` encoder the label is a caption, uint8 [b, n]: its pooled encoding is added to the time embedding, and
     every block attends to its tokens. x may have more channels than `shape` says, for an image to condition on.

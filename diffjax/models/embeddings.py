@@ -21,8 +21,8 @@ def timestep_embedding(
 ) -> Float[Array, "b {width}"]:
     """Sines and cosines of t (Ho et al. 2020, after Vaswani et al. 2017, section 3.5): [b] -> [b, width].
 
-    [sin(w_0 t), ..., sin(w_{h-1} t), cos(w_0 t), ..., cos(w_{h-1} t)] with h = width // 2 and angular frequencies w_i =
-    max_period^(-i / (h - 1)), from 1 to 1 / max_period inclusive. An odd width is padded with a zero.
+    [sin(w_0 t), ..., sin(w_{h-1} t), cos(w_0 t), ..., cos(w_{h-1} t)] with h = width // 2 and angular frequencies
+    w_i = max_period^(-i / (h - 1)), from 1 to 1 / max_period inclusive. An odd width is padded with a zero.
 
     "open" frequencies are those of Dhariwal & Nichol 2021 and Peebles & Xie 2022: w_i = max_period^(-i / h), which
     stops short of 1 / max_period, and the cosines come first.
@@ -84,9 +84,7 @@ class TimeAndLabel(nn.Module):
         if not self.num_classes:
             return 0.0
         label = jnp.full(t.shape, self.num_classes, jnp.int32) if label is None else label
-        embedding_init = nn.initializers.normal(
-            1.0
-        )  # the default of torch.nn.Embedding, used by Dhariwal & Nichol (2021)
+        embedding_init = nn.initializers.normal(1.0)  # torch.nn.Embedding's default, used by Dhariwal & Nichol (2021)
         width = self.width if self.labels == "late" else self.embedding
         return self.param("label", embedding_init, (self.num_classes + 1, width), self.param_dtype)[label]
 

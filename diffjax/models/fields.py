@@ -9,11 +9,7 @@ from flax import linen as nn
 from diffjax.errors import UserError
 
 SMALLEST = range(4, 8)  # possible sides of the smallest feature maps; at most one fits (8 would halve to 4)
-POINTS = {
-    "network": "mlp",
-    "generator": "mlp_generator",
-    "discriminator": "mlp_discriminator",
-}  # networks for points, by slot
+POINTS = {"network": "mlp", "generator": "mlp_generator", "discriminator": "mlp_discriminator"}  # by slot
 
 
 def check_counts(slot: str, network: nn.Module, **least: int) -> None:

@@ -59,9 +59,9 @@ class GroupNorm(nn.Module):
     E[x] and E[x^2], per channel and then per group, in float32 or better. The rest is x * a + b with a, b [b, c]: two
     sums and one product in each direction, all of which XLA fuses.
 
-    Forward and backward on a CPU, this adds 4 to 8 % to the time of the surrounding convolutions, flax's layer 12 to 14
-    %, and E[(x - E[x])^2] 22 to 44 %. A hand-written gradient, or sums as matrix products (which a TPU would round to
-    bfloat16), came within 5 % of this.
+    Forward and backward on a CPU, this adds 4 to 8 % to the time of the surrounding convolutions, flax's layer
+    12 to 14 %, and E[(x - E[x])^2] 22 to 44 %. A hand-written gradient, or sums as matrix products (which a TPU would
+    round to bfloat16), came within 5 % of this.
     """
 
     groups: int = 0  # 0: as in `groups_for`
@@ -172,9 +172,9 @@ def attend(
 class SelfAttention(nn.Module):
     """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale over all pixels, with q, k, v linear in groupnorm(x).
 
-    [b, h, w, c] -> the same. Ho et al. 2020, appendix B, with one head as wide as the channels (`head_dim` 0); c /
-    head_dim heads as in Dhariwal & Nichol 2021, section 3; skip_scale as in Song et al. 2021, appendix H. The layer is
-    equivariant to permutations of the pixels.
+    [b, h, w, c] -> the same. Ho et al. 2020, appendix B, with one head as wide as the channels (`head_dim` 0);
+    c / head_dim heads as in Dhariwal & Nichol 2021, section 3; skip_scale as in Song et al. 2021, appendix H. The
+    layer is equivariant to permutations of the pixels.
     """
 
     head_dim: int = 0  # channels of a head; 0: all

@@ -121,15 +121,13 @@ class R3GANGenerator(nn.Module):
     def __post_init__(self):
         super().__post_init__()
         check_stages("generator", self)
-        check_counts(
-            "generator", self, latent=1, embedding=1 if self.num_classes else 0
-        )  # with 0 the label would have no effect
+        check_counts("generator", self, latent=1, embedding=1 if self.num_classes else 0)  # 0 would ignore the label
 
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         _, (height, width) = stages_for("generator", self)
         formats = self.precision.formats
-        linear_kwargs = {"use_bias": False, "kernel_init": initial(), **formats}
+        kwargs = {"use_bias": False, "kernel_init": initial(), **formats}
         if label is not None and self.num_classes:
             embedding_init = nn.initializers.normal(self.num_classes**-0.5)
             embed = nn.Embed(self.num_classes, self.embedding, embedding_init=embedding_init, name="embed", **formats)
@@ -137,16 +135,14 @@ class R3GANGenerator(nn.Module):
         basis = self.param(
             "basis", nn.initializers.normal(1.0), (height, width, self.widths[0]), jnp.dtype(self.precision.params)
         )
-        h = nn.Dense(self.widths[0], name="modulate", **linear_kwargs)(z)[:, None, None] * basis.astype(
-            formats["dtype"]
-        )
+        h = nn.Dense(self.widths[0], name="modulate", **kwargs)(z)[:, None, None] * basis.astype(formats["dtype"])
         for i, channels in enumerate(self.widths):
             if i:
                 if channels != h.shape[-1]:
-                    h = nn.Conv(channels, (1, 1), name=f"project_{i}", **linear_kwargs)(h)
+                    h = nn.Conv(channels, (1, 1), name=f"project_{i}", **kwargs)(h)
                 h = upsample(h, TAPS)
             h = stage(h, i, channels, self, formats)
-        return nn.Conv(self.shape[-1], (1, 1), name="image", **linear_kwargs)(h).astype(self.precision.params)
+        return nn.Conv(self.shape[-1], (1, 1), name="image", **kwargs)(h).astype(self.precision.params)
 
 
 class R3GANDiscriminator(nn.Module):
@@ -178,38 +174,34 @@ class R3GANDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = self.precision.formats
-        linear_kwargs = {"use_bias": False, "kernel_init": initial(), **formats}
+        kwargs = {"use_bias": False, "kernel_init": initial(), **formats}
         concat = self.conditioning == "concat"
         x = labels.with_label_planes(x, label if concat else None, self.num_classes)
-        h = nn.Conv(self.widths[-1], (1, 1), name="input", **linear_kwargs)(x)
+        h = nn.Conv(self.widths[-1], (1, 1), name="input", **kwargs)(x)
         for i, channels in reversed(list(enumerate(self.widths))):
             h = stage(h, i, channels, self, formats)
             if i:
                 h = downsample(h, TAPS)
                 if self.widths[i - 1] != channels:
-                    h = nn.Conv(self.widths[i - 1], (1, 1), name=f"project_{i}", **linear_kwargs)(h)
+                    h = nn.Conv(self.widths[i - 1], (1, 1), name=f"project_{i}", **kwargs)(h)
 
         # Logits are computed in the parameters' dtype, because losses take their differences.
         params = jnp.dtype(self.precision.params)
-        linear_kwargs |= {"dtype": params}
+        kwargs |= {"dtype": params}
         h = minibatch_deviation(h.astype(params), self.minibatch_std, self.is_initializing())
         _, height, width, channels = h.shape
         basis_init = nn.initializers.normal((height * width) ** -0.5)
         basis = self.param("basis", basis_init, (height, width, channels), params)
         h = jnp.einsum("bhwc,hwc->bc", h, basis)
         if label is None or not self.num_classes or concat:
-            logits = nn.Dense(self.outputs, name="logit", **linear_kwargs)(h)
+            logits = nn.Dense(self.outputs, name="logit", **kwargs)(h)
         else:
             dimensions = self.widths[0]
             embedding_init = nn.initializers.normal((dimensions * self.num_classes) ** -0.5)
             embed = nn.Embed(
                 self.num_classes, dimensions, embedding_init=embedding_init, name="embed", param_dtype=params
             )
-            logits = jnp.sum(
-                nn.Dense(dimensions, name="logit", **linear_kwargs)(h) * embed(label), axis=-1, keepdims=True
-            )
+            logits = jnp.sum(nn.Dense(dimensions, name="logit", **kwargs)(h) * embed(label), axis=-1, keepdims=True)
             if self.outputs > 1:
-                logits = jnp.concatenate(
-                    [logits, nn.Dense(self.outputs - 1, name="classes", **linear_kwargs)(h)], axis=-1
-                )
+                logits = jnp.concatenate([logits, nn.Dense(self.outputs - 1, name="classes", **kwargs)(h)], axis=-1)
         return logits if self.outputs > 1 else logits[:, 0]

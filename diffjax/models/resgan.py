@@ -139,26 +139,18 @@ class ResGenerator(nn.Module):
             return nn.relu(h)
 
         z, *z_parts = jnp.split(z, doublings + 1, axis=-1) if self.hierarchical else (z, *[None] * doublings)
-        label_embedding = None if concat else label
-        if self.embedding and label_embedding is not None:
+        y = None if concat else label
+        if self.embedding and y is not None:
             embedding_init = (
                 nn.initializers.orthogonal() if self.initial == "orthogonal" else nn.initializers.normal(1.0)
             )
-            label_embedding = nn.Embed(
-                self.num_classes, self.embedding, embedding_init=embedding_init, name="embed", **formats
-            )(label_embedding)
+            y = nn.Embed(self.num_classes, self.embedding, embedding_init=embedding_init, name="embed", **formats)(y)
         h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, label if concat else None)
         h = layers.dense(height * width * channels[0], kernel_init=init, name="project")(h)
         h = h.reshape(-1, height, width, channels[0])
         for i, features in enumerate(channels[1:]):
             z_part = z_parts[i]
-            condition = (
-                label_embedding
-                if z_part is None
-                else z_part
-                if label_embedding is None
-                else jnp.concatenate([label_embedding, z_part], axis=-1)
-            )
+            condition = y if z_part is None else z_part if y is None else jnp.concatenate([y, z_part], axis=-1)
             x = upsample(layers.conv(features, size=1, kernel_init=init, name=f"shortcut_{i}")(h))
             h = upsample(activate(h, f"norm_{i}_1", condition))
             h = layers.conv(features, kernel_init=block_init, name=f"conv_{i}_1")(h)

@@ -141,7 +141,7 @@ class StyleGAN2Generator(nn.Module):
         return self.synthesis(styles, keys)
 
     def _mixed(self, styles: Array, z: Array, label: Array | None, keys: Key[Array, "b"]) -> Array:
-        """With probability `mixing`, replaces an example's styles by another z's from a random later layer on."""
+        """With probability `mixing`, uses another z's styles from a random layer on, uniform but not the first."""
 
         def draw(key):
             z_key, layer_key, coin_key = jax.random.split(key, 3)

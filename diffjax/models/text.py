@@ -26,7 +26,7 @@ CONDITIONING = ("pooled", "cross_attention", "both")
 class Text(NamedTuple):
     """An encoded caption, reduced to the parts that a network is conditioned on."""
 
-    pooled: Float[Array, "b k"] | None = None  # of the whole caption, added to the time embedding
+    pooled: Float[Array, "b k"] | None = None  # of the whole caption
     tokens: Float[Array, "b n k"] | None = None  # for cross-attention from pixels
     mask: Bool[Array, "b n"] | None = None  # true for valid tokens
 

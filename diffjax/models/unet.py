@@ -32,9 +32,10 @@ UNFILTERED = ("conv", "standard", "standard")  # resample, encoder, decoder
 class UNet(nn.Module):
     """The UNet of "Denoising Diffusion Probabilistic Models" (Ho et al. 2020, appendix B), and its successors.
 
-    x [b, h, w, any], t [b] (any scale), label [b] or None, one dropout key per example or None -> [b, h, w, outputs *
-    c] in the parameters' dtype, where the first c channels are the first output of each data channel; exactly 0 before
-    training if `final_scale` is. x may have more channels than `shape` says, for an image to condition on.
+    x [b, h, w, any], t [b] (any scale), label [b] or None, one dropout key per example or None
+    -> [b, h, w, outputs * c] in the parameters' dtype, where the first c channels are the first output of each data
+    channel; exactly 0 before training if `final_scale` is. x may have more channels than `shape` says, for an image to
+    condition on.
 
     A `style` modulates every norm of the residual blocks. `hints` enter like the time. Most networks use neither. With
     a `text` encoder the label is a caption, uint8 [b, n]: its pooled encoding is added to the time embedding, and
@@ -178,7 +179,7 @@ class UNet(nn.Module):
             return conv(h.shape[-1], stride=2, padding=(padding, padding), name=name, **formats)(h)
 
         def inject_input(h, aux, name):
-            """Adds the input to a level's features: as it is ("skip"), or as the last level left it ("residual")."""
+            """Adds to h the downsampled input ("skip"), or the downsampled features of the last level ("residual")."""
             if self.encoder == "skip":
                 aux = downsample(aux, self.resample_filter)
                 return h + conv(h.shape[-1], size=1, name=name, **formats)(aux), aux
