@@ -42,11 +42,11 @@ class Ada(Augment):
     defaults are the paper's choice, "bgc". Its frequency filters and noise are not part of "bgc" and are left out.
     """
 
-    target: float = 0.6  # of r_t, section 3; 0: p does not adapt
+    target: float = 0.6  # target of r_t, section 3; 0: p does not adapt
     every: int = 4  # discriminator updates between adjustments, section 3
     images: float = 500_000.0  # training images in which p can go from 0 to 1, section 3
     p: float = 0.0  # initial probability
-    p_last: float = 0.0  # at the end of the ramp; R3GAN on CIFAR-10: 0.55
+    p_last: float = 0.0  # probability at the end of the ramp; R3GAN on CIFAR-10: 0.55
     ramp_images: float = 0.0  # length of the ramp in images; 0: no ramp; R3GAN on CIFAR-10: 20 million
     xflip: float = 1.0  # shares: relative probabilities, all 1 in the paper
     rotate90: float = 1.0

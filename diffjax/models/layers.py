@@ -180,7 +180,7 @@ class SelfAttention(nn.Module):
     head_dim: int = 0  # channels of a head; 0: all
     normalised: bool = True  # False: without the GroupNorm
     variance: float = 1.0  # initial variance of the weights of q, k, v, relative to Glorot's
-    final_scale: float = 0.0  # size of the initial out, relative to Glorot's
+    final_scale: float = 0.0  # initial size of the weights of out, relative to Glorot's
     skip_scale: float = 1.0
     groups: int = 0
     eps: float = 1e-6
@@ -210,7 +210,7 @@ class CrossAttention(nn.Module):
     """
 
     head_dim: int = 0  # channels of a head; 0: all
-    final_scale: float = 0.0  # size of the initial out, relative to Glorot's
+    final_scale: float = 0.0  # initial size of the weights of out, relative to Glorot's
     skip_scale: float = 1.0
     groups: int = 0
     eps: float = 1e-6

@@ -159,10 +159,10 @@ class R3GANDiscriminator(nn.Module):
     precision: Precision
     axis: Axis
     outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier
-    widths: tuple[int, ...] = (768, 768, 768, 768)  # channels at each side, from the smallest, as the generator's
+    widths: tuple[int, ...] = (768, 768, 768, 768)  # channels at each side, from the smallest, as in the generator
     blocks: tuple[int, ...] = (2, 2, 2, 2)  # at each side
     expansion: int = 2  # channels inside a block, relative to those outside
-    group: int = 16  # channels of a group of the 3x3 convolutions
+    group: int = 16  # channels per group of the 3x3 convolutions
     conditioning: str = "projection"  # how labels enter; or "concat"
     minibatch_std: int = 0  # group size of the deviation shown to the basis; 0: none
 

@@ -82,7 +82,7 @@ class ResGenerator(nn.Module):
     conditioning: str = "batch_norm"  # how labels enter; or "concat"
     embedding: int = 0  # dimensions of a label embedding shared by all norms; 0: each norm has its own row per class
     hierarchical: bool = False  # also condition each block's norms on its own part of z
-    initial: str = "glorot"  # weights at the start, within blocks sqrt(2) times as large; or "orthogonal"
+    initial: str = "glorot"  # initial weights, sqrt(2) times as large within blocks; or "orthogonal"
 
     def __post_init__(self):
         super().__post_init__()
@@ -183,7 +183,7 @@ class ResDiscriminator(nn.Module):
     pooling: str = "sum"  # over the last pixels; or "mean"
     conditioning: str = "projection"  # how labels enter; or "concat"
     minibatch_std: int = 0  # group size of the deviation shown to the last ReLU; 0: none
-    initial: str = "glorot"  # weights at the start, within blocks sqrt(2) times as large; or "orthogonal"
+    initial: str = "glorot"  # initial weights, sqrt(2) times as large within blocks; or "orthogonal"
 
     def __post_init__(self):
         super().__post_init__()
