@@ -24,7 +24,7 @@ WRONG = [
     ("gan_ring.py", ["method.generator.width=0"], "method.generator.width: 0 must be at least 1"),
     ("gan_ring.py", ["method.discriminator.depth=-1"], "method.discriminator.depth: -1 must be at least 0"),
     ("gan_ring.py", ["method.discriminator.name=dcgan_discriminator"], "method.discriminator.name: DcganDiscriminator "
-     "is for images, and an example of these data has shape (2,); use mlp_discriminator"),
+     "is for images, but these data have examples of shape (2,); use mlp_discriminator"),
     ("gan_digits.py", ["method.discriminator.width=-4"], "method.discriminator.width: -4 must be at least 1"),
     ("gan_cifar10_sngan.py:digits", ["method.generator.latent=-1"], "method.generator.latent: -1 must be at least 1"),
     ("gan_cifar10_sngan.py:digits", ["method.discriminator.halvings=4", "method.discriminator.multipliers=1,1,1,1"],
@@ -36,12 +36,12 @@ WRONG = [
     ("ddgan_cifar10.py:digits", ["method.generator.multipliers=(1,2,2,2,2)"], "method.generator.multipliers: (1, 2, "),
     ("ddgan_cifar10.py:digits", ["method.generator.latent=-1"], "method.generator.latent: -1 must be at least 0"),
     ("ddgan_cifar10.py:digits", ["method.discriminator.width=0"], "method.discriminator.width: 0 must be at least 1"),
-    ("gan_ring.py", ["method.loss.name=least_squares", "method.loss.a=1"], "method.loss.a: 1.0 is loss.b too: there"),
+    ("gan_ring.py", ["method.loss.name=least_squares", "method.loss.a=1"], "method.loss.a: 1.0 must differ from loss.b"),
     # Things that do not go together.
     ("ddgan_cifar10.py:digits", ["method.augment.name=ada"], "method.augment: Ada of x_s alone, x_t would have to be"),
     ("gan_cifar10_dcgan.py:digits", ["method.penalty.name=r1"], "method.discriminator.norm: 'batch' makes an image's"),
-    ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm says what it did, which no discriminator"),
-    ("gan_ring.py", ["method.augment.name=ada"], "method.augment: ada is of images, and points cannot be augmented"),
+    ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm returns labels, which no discriminator"),
+    ("gan_ring.py", ["method.augment.name=ada"], "method.augment: ada needs images, and these data are points"),
     ("gan_ring.py", ["optim.name=rmsprop", "optim.b2=1"], "optim.b2: 1.0 must be at least 0 and less than 1"),
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The mathematics of adversarial training: losses of logits, and penalties on the discriminator's gradient."""
+"""The mathematics of adversarial training: losses of the logits, and penalties on the discriminator's gradient."""
 
 from diffjax.adversarial.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
 from diffjax.adversarial.packing import pack, unpack

@@ -1,9 +1,9 @@
-"""What the discriminator and the generator minimise, per example, as functions of the discriminator's logits.
+"""GAN losses: what the discriminator and the generator minimise, per example, as functions of the logits.
 
-A loss is a pair of methods that both see the logits of real and of generated examples, so that a loss that compares
-the two (relativistic GANs) has the same shape as one that judges each alone. "Logit" is the discriminator's output as
-it leaves the network: D = sigmoid(logit) in the games of cross entropy, an unbounded score in the others. `even` is
-the logit of an undecided discriminator; None where the loss does not see a constant added to all logits.
+A loss is a pair of methods. Both take the logits of real and of generated examples, so that losses that compare the two
+(relativistic GANs) have the same signature as those that score each on its own. A logit is the raw output of the
+discriminator network: D = sigmoid(logit) in the cross-entropy games, an unbounded score in the others. `even` is the
+logit of an undecided discriminator; it is None where the loss is invariant to a constant added to all logits.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ def cross_entropy(real: Logits, fake: Logits) -> Logits:
 class Minimax:
     """The original zero-sum game (Goodfellow et al. 2014, eq. 1): the generator minimises what D maximises.
 
-    Its gradient vanishes where the discriminator is certain: it is exp(logit) times the non-saturating one.
+    The generator's gradient is exp(logit) times the non-saturating one: it vanishes where the discriminator is
+    confident.
     """
 
     even: ClassVar[float | None] = 0.0
@@ -36,15 +37,15 @@ class Minimax:
         return cross_entropy(real, fake)
 
     def generator(self, real: Logits, fake: Logits) -> Logits:
-        """log(1 - D(fake)) = -softplus(fake), in nats, never positive; `real` does not matter. Logits [b] -> [b]."""
+        """log(1 - D(fake)) = -softplus(fake), in nats, never positive. `real` is unused. Logits [b] -> [b]."""
         return -softplus(fake)
 
 
 @dataclass(frozen=True)
 class NonSaturating:
-    """The original game, the generator following its non-saturating heuristic (Goodfellow et al. 2014, section 3).
+    """The original game with the generator's non-saturating heuristic (Goodfellow et al. 2014, section 3).
 
-    With D = sigmoid(logit): the discriminator minimises -log D(real) - log(1 - D(fake)), the generator -log D(fake).
+    With D = sigmoid(logit), the discriminator minimises -log D(real) - log(1 - D(fake)), the generator -log D(fake).
     """
 
     even: ClassVar[float | None] = 0.0
@@ -54,25 +55,28 @@ class NonSaturating:
         return cross_entropy(real, fake)
 
     def generator(self, real: Logits, fake: Logits) -> Logits:
-        """softplus(-fake), in nats; `real` does not matter. Logits [b] -> [b]."""
+        """softplus(-fake), in nats. `real` is unused. Logits [b] -> [b]."""
         return softplus(-fake)
 
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """LSGAN (Mao et al. 2017, eq. 2): the logits regress on targets a, b and c.
+    """LSGAN (Mao et al. 2017, eq. 2): regresses the logits on targets a, b and c.
 
-    The defaults are the paper's 0-1 coding (eq. 9). With b - c = 1 and b - a = 2, such as a = -1, b = 1, c = 0 (eq. 8),
-    the generator descends half of Pearson's chi^2 divergence of p + q from 2 q, p the data's density and q its own.
+    The defaults are the paper's 0-1 coding (eq. 9). With b - c = 1 and b - a = 2, as in a = -1, b = 1, c = 0 (eq. 8),
+    the generator minimises half the Pearson chi^2 divergence between p + q and 2 q, where p is the density of the data
+    and q that of the generator.
     """
 
-    a: float = 0.0  # the discriminator's target at generated images
-    b: float = 1.0  # the discriminator's target at real images
-    c: float = 1.0  # the generator's target at generated images
+    a: float = 0.0  # the discriminator's target for generated images
+    b: float = 1.0  # the discriminator's target for real images
+    c: float = 1.0  # the generator's target for generated images
 
     def __post_init__(self):
         if self.a == self.b:
-            raise UserError(f"loss.a: {self.a} is loss.b too: there is nothing to tell apart; the paper has 0 and 1")
+            raise UserError(
+                f"loss.a: {self.a} must differ from loss.b, the target for real images; the paper uses 0 and 1"
+            )
 
     @property
     def even(self) -> float:
@@ -83,7 +87,7 @@ class LeastSquares:
         return 0.5 * (real - self.b) ** 2 + 0.5 * (fake - self.a) ** 2
 
     def generator(self, real: Logits, fake: Logits) -> Logits:
-        """(fake - c)^2 / 2; `real` does not matter. Logits [b] -> [b]."""
+        """(fake - c)^2 / 2. `real` is unused. Logits [b] -> [b]."""
         return 0.5 * (fake - self.c) ** 2
 
 
@@ -91,7 +95,8 @@ class LeastSquares:
 class Wasserstein:
     """WGAN (Arjovsky et al. 2017, eq. 2 and 3): minus the discriminator's loss bounds Wasserstein-1 from below.
 
-    So it is for a critic of Lipschitz constant 1. The loss does not hold it to that; weight clipping or a penalty does.
+    The bound holds for a critic with Lipschitz constant 1. The loss does not enforce that; use weight clipping or a
+    gradient penalty.
     """
 
     even: ClassVar[float | None] = None
@@ -101,13 +106,13 @@ class Wasserstein:
         return fake - real
 
     def generator(self, real: Logits, fake: Logits) -> Logits:
-        """-fake; `real` does not matter. Logits [b] -> [b]."""
+        """-fake. `real` is unused. Logits [b] -> [b]."""
         return -fake
 
 
 @dataclass(frozen=True)
 class Hinge:
-    """The geometric GAN (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17): D has no say beyond its margin."""
+    """The hinge loss (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17): D gains nothing beyond its margin."""
 
     even: ClassVar[float | None] = 0.0
 
@@ -116,17 +121,17 @@ class Hinge:
         return relu(1 - real) + relu(1 + fake)
 
     def generator(self, real: Logits, fake: Logits) -> Logits:
-        """-fake; `real` does not matter. Logits [b] -> [b]."""
+        """-fake. `real` is unused. Logits [b] -> [b]."""
         return -fake
 
 
 @dataclass(frozen=True)
 class Relativistic:
-    """RpGAN: only the difference of the logits of a pair counts (Jolicoeur-Martineau 2018; Huang et al. 2024, eq. 2).
+    """RpGAN: depends only on the difference of a pair's logits (Jolicoeur-Martineau 2018; Huang et al. 2024, eq. 2).
 
-    Each player minimises softplus of how far the other is ahead: minus the f(t) = -softplus(-t) of eq. 2, in the
+    Each player minimises softplus of the other's lead. This is minus the f(t) = -softplus(-t) of eq. 2, in the
     non-saturating form, with the sign that makes high logits mean real. Real example i is paired with generated example
-    i, drawn independently of it but for the label that both have in a conditional game: every pairing has the same
+    i. The two are independent, except that they share a label in a conditional game, so every pairing has the same
     expectation.
     """
 
@@ -137,5 +142,5 @@ class Relativistic:
         return softplus(fake - real)
 
     def generator(self, real: Logits, fake: Logits) -> Logits:
-        """softplus(real - fake), in nats; its gradient in `fake` depends on `real`. Logits [b] -> [b]."""
+        """softplus(real - fake), in nats. Its gradient in `fake` depends on `real`. Logits [b] -> [b]."""
         return softplus(real - fake)

@@ -1,11 +1,11 @@
-"""PacGAN's packing (Lin et al. 2018, section 2): the discriminator judges m examples as one, against mode collapse."""
+"""PacGAN's packing (Lin et al. 2018, section 2): the discriminator judges m examples jointly, against mode collapse."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
 def pack(x: Float[Array, "b ..."], m: int) -> Float[Array, "p ..."]:
-    """m neighbours in the batch become one, their channels side by side: [b, .., c] -> [b / m, .., m c]."""
+    """Concatenates m neighbours in the batch along their channels: [b, .., c] -> [b / m, .., m c]."""
     if m == 1:
         return x
     x = x.reshape(-1, m, *x.shape[1:])

@@ -1,6 +1,6 @@
-"""Images transformed at random: for the discriminator of a GAN, and with labels for diffusion models.
+"""Random image transformations: for the discriminator of a GAN, and with labels for diffusion models.
 
-A library of its own, of pure functions: what happens to an image is decided by its key.
+A self-contained library of pure functions: an image's key decides what happens to it.
 """
 
 from diffjax.augment.ada import Ada

@@ -1,4 +1,4 @@
-"""ADA: transformations whose probability follows how much the discriminator overfits, or a ramp."""
+"""ADA: augmentation whose probability adapts to the discriminator's overfitting, or follows a ramp."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ SHARES = (
     + ("scale", "rotate", "aniso", "xfrac")
     + ("brightness", "contrast", "lumaflip", "hue", "saturation", "cutout")
 )
-DRAWS = (*SHARES, "rotate after")  # "rotate" is the rotation before
+DRAWS = (*SHARES, "rotate after")  # "rotate" is the first of the two rotations
 
-# How far each goes (Karras et al. 2020, appendix B). Lengths are shares of the image's side.
+# Strength of each transformation (Karras et al. 2020, appendix B). Lengths are fractions of the image's side.
 XINT_MAX = 0.125  # uniform
 SCALE_STD = 0.2  # of log2, normal
 ANISO_STD = 0.2  # of log2, normal
@@ -36,26 +36,26 @@ CUTOUT_SIZE = 0.5
 class Ada(Augment):
     """Training Generative Adversarial Networks with Limited Data (Karras et al. 2020, section 3 and appendix B).
 
-    Each transformation happens with probability p times its share. p follows r_t = E[sign D(real)], the discriminator's
-    certainty about the images it trains on: up while r_t is above the target, down while it is below, from 0 to 1 in
-    `images` images at the fastest. With target 0 p goes from `p` to `p_last` instead, as in R3GAN. The defaults are the
-    paper's choice, "bgc"; its frequency filters and noise, which are not part of that, are left out.
+    Each transformation is applied with probability p times its share. p follows r_t = E[sign D(real)], a measure of the
+    discriminator's overfitting: it rises while r_t is above the target and falls while r_t is below, at a rate that
+    takes it from 0 to 1 in `images` images. With target 0, p ramps from `p` to `p_last` instead, as in R3GAN. The
+    defaults are the paper's choice, "bgc". Its frequency filters and noise are not part of "bgc" and are left out.
     """
 
-    target: float = 0.6  # of r_t, section 3; 0: p does not adapt
+    target: float = 0.6  # target of r_t, section 3; 0: p does not adapt
     every: int = 4  # discriminator updates between adjustments, section 3
-    images: float = 500_000.0  # that take p from 0 to 1 at the fastest, section 3
-    p: float = 0.0  # at the start
-    p_last: float = 0.0  # at the end of the ramp; R3GAN on CIFAR-10: 0.55
-    ramp_images: float = 0.0  # over how many images p ramps; 0: no ramp; R3GAN on CIFAR-10: 20 million
-    xflip: float = 1.0  # the shares, all 1 in the paper
+    images: float = 500_000.0  # training images in which p can go from 0 to 1, section 3
+    p: float = 0.0  # initial probability
+    p_last: float = 0.0  # probability at the end of the ramp; R3GAN on CIFAR-10: 0.55
+    ramp_images: float = 0.0  # length of the ramp in images; 0: no ramp; R3GAN on CIFAR-10: 20 million
+    xflip: float = 1.0  # shares: relative probabilities, all 1 in the paper
     rotate90: float = 1.0
     xint: float = 1.0
     scale: float = 1.0
     rotate: float = 1.0
     aniso: float = 1.0
     xfrac: float = 1.0
-    brightness: float = 1.0  # R3GAN on CIFAR-10: 0.5 for all five of colour
+    brightness: float = 1.0  # R3GAN on CIFAR-10: 0.5 for all five colour transformations
     contrast: float = 1.0
     lumaflip: float = 1.0
     hue: float = 1.0
@@ -65,17 +65,21 @@ class Ada(Augment):
     def __post_init__(self):
         for field in ("target", "p", "p_last", *SHARES):
             if not 0 <= getattr(self, field) <= 1:
-                raise UserError(f"augment.{field}: {getattr(self, field)} is not between 0 and 1")
+                raise UserError(f"augment.{field}: {getattr(self, field)} must be between 0 and 1")
         if self.every < 1:
-            raise UserError(f"augment.every: {self.every} is not a number of updates; at least 1")
+            raise UserError(f"augment.every: {self.every} must be at least 1 update")
         if not self.images > 0:
             raise UserError(f"augment.images: {self.images} must be positive")
         if not self.ramp_images >= 0:
-            raise UserError(f"augment.ramp_images: {self.ramp_images} must not be negative; 0 is no ramp")
+            raise UserError(f"augment.ramp_images: {self.ramp_images} must not be negative; 0 means no ramp")
         if self.p_last and not self.ramp_images:
-            raise UserError(f"augment.p_last: {self.p_last} is never reached with augment.ramp_images 0; say when")
+            raise UserError(
+                f"augment.p_last: {self.p_last} is never reached with augment.ramp_images 0; set ramp_images"
+            )
         if self.target and self.ramp_images:
-            raise UserError(f"augment.ramp_images: {self.ramp_images} given, but p adapts; for a ramp set target to 0")
+            raise UserError(
+                f"augment.ramp_images: {self.ramp_images} must be 0 while p adapts; set augment.target to 0 for a ramp"
+            )
 
     def init(self) -> History:
         if not self.target:
@@ -89,26 +93,26 @@ class Ada(Augment):
         if not self.target:
             return history
         total, updates = history["signs"] + jnp.float32(signs), history["updates"] + 1
-        due = updates >= self.every
+        is_due = updates >= self.every
         direction = jnp.sign(total / updates - self.target)
         p = jnp.clip(history["p"] + direction * (batch_size * self.every / self.images), 0, 1)
         return {
-            "p": jnp.where(due, p, history["p"]),
-            "signs": jnp.where(due, 0, total),
-            "updates": jnp.where(due, 0, updates),
+            "p": jnp.where(is_due, p, history["p"]),
+            "signs": jnp.where(is_due, 0, total),
+            "updates": jnp.where(is_due, 0, updates),
         }
 
     def __call__(self, x: Images, keys: Keys, p: ArrayLike) -> Images:
-        def one(x, key):
+        def transform(x, key):
             draws = Draws.of(key, DRAWS)
             for stage in (self.blit, self.move, self.paint, self.cut):
                 x = stage(x, draws, p)
             return x
 
-        return each(one, x, keys).astype(x.dtype)
+        return each(transform, x, keys).astype(x.dtype)
 
     def blit(self, x: Image, draws: Draws, p: ArrayLike) -> Image:
-        """Whole pixels: x-flip, quarter turns, integer translation."""
+        """Whole-pixel transformations: x-flip, quarter turns, integer translation."""
         x = flip(x, draws.integer("xflip", self.xflip * p, 2))
         x = turn(x, draws.integer("rotate90", self.rotate90 * p, 4))
         h, w, _ = x.shape
@@ -116,55 +120,55 @@ class Ada(Augment):
         return shift(x, jnp.round(right * w).astype(jnp.int32), jnp.round(down * h).astype(jnp.int32))
 
     def move(self, x: Image, draws: Draws, p: ArrayLike) -> Image:
-        """Isotropic scale, rotation, anisotropic scale, rotation, fractional translation: one warp for all.
+        """Isotropic scale, rotation, anisotropic scale, rotation, fractional translation: a single warp for all five.
 
-        Rotations before and after each happen with probability 1 - sqrt(1 - p), so that either does with p.
+        Each of the two rotations has probability 1 - sqrt(1 - p), so that at least one happens with probability p.
         """
         if not (self.scale or self.rotate or self.aniso or self.xfrac):
             return x
         h, w, _ = x.shape
-        either = 1 - jnp.sqrt(jnp.maximum(1 - self.rotate * p, 0))
-        drawn = (
+        p_rotation = 1 - jnp.sqrt(jnp.maximum(1 - self.rotate * p, 0))
+        values = (
             draws.normal("scale", self.scale * p)[0],
-            draws.uniform("rotate", either)[0],
+            draws.uniform("rotate", p_rotation)[0],
             draws.normal("aniso", self.aniso * p)[0],
-            draws.uniform("rotate after", either)[0],
+            draws.uniform("rotate after", p_rotation)[0],
             *draws.normal("xfrac", self.xfrac * p)[:2],
         )
-        size, before, aspect, after, right, down = drawn
+        size, angle_1, aspect, angle_2, right, down = values
         size, aspect = 2 ** (SCALE_STD * size), 2 ** (ANISO_STD * aspect)
         inverse = compose(
             scaling(1 / size, 1 / size),
-            rotation(jnp.pi * before),
+            rotation(jnp.pi * angle_1),
             scaling(1 / aspect, aspect),
-            rotation(jnp.pi * after),
+            rotation(jnp.pi * angle_2),
             translation(-XFRAC_STD * w * right, -XFRAC_STD * h * down),
         )
-        return jnp.where(happens(*drawn), warp(x, inverse), x)
+        return jnp.where(happens(*values), warp(x, inverse), x)
 
     def paint(self, x: Image, draws: Draws, p: ArrayLike) -> Image:
-        """Colours. With one channel hue and saturation do nothing."""
+        """Colour transformations. Hue and saturation do nothing to images of one channel."""
         if not (self.brightness or self.contrast or self.lumaflip or self.hue or self.saturation):
             return x
-        drawn = (
+        values = (
             draws.normal("brightness", self.brightness * p)[0],
             draws.normal("contrast", self.contrast * p)[0],
             draws.integer("lumaflip", self.lumaflip * p, 2),
             draws.uniform("hue", self.hue * p)[0],
             draws.normal("saturation", self.saturation * p)[0],
         )
-        brightness, contrast, luma_flip, hue, saturation = drawn
+        brightness, contrast, luma_flip, hue, saturation = values
         contrast, saturation = 2 ** (CONTRAST_STD * contrast), 2 ** (SATURATION_STD * saturation)
-        painted = recolour(x, BRIGHTNESS_STD * brightness, contrast, luma_flip, jnp.pi * hue, saturation)
-        return jnp.where(happens(*drawn), painted, x)
+        recoloured = recolour(x, BRIGHTNESS_STD * brightness, contrast, luma_flip, jnp.pi * hue, saturation)
+        return jnp.where(happens(*values), recoloured, x)
 
     def cut(self, x: Image, draws: Draws, p: ArrayLike) -> Image:
-        """A box of half of each side set to 0, its centre anywhere in the image."""
+        """Sets a box of half of each side, centred anywhere in the image, to 0."""
         if not self.cutout:
             return x
         h, w, _ = x.shape
-        across, along = draws.values("cutout")[:2]
-        column = abs((jnp.arange(w) + 0.5) / w - across) < CUTOUT_SIZE / 2
-        row = abs((jnp.arange(h) + 0.5) / h - along) < CUTOUT_SIZE / 2
-        inside = (row[:, None] & column[None, :])[..., None]
-        return jnp.where(inside & draws.coin("cutout", self.cutout * p), 0, x)
+        x_centre, y_centre = draws.values("cutout")[:2]
+        columns = abs((jnp.arange(w) + 0.5) / w - x_centre) < CUTOUT_SIZE / 2
+        rows = abs((jnp.arange(h) + 0.5) / h - y_centre) < CUTOUT_SIZE / 2
+        box = (rows[:, None] & columns[None, :])[..., None]
+        return jnp.where(box & draws.coin("cutout", self.cutout * p), 0, x)

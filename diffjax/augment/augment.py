@@ -1,4 +1,4 @@
-"""What the discriminator looks at: images transformed at random, the real and the generated ones alike."""
+"""The interface of GAN augmentations: random transformations of what the discriminator sees, real or generated."""
 
 import abc
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
 
-Images = Float[Array, "b ..."]  # [b, h, w, c]; `each` says so to whoever brings anything else
+Images = Float[Array, "b ..."]  # [b, h, w, c]; `each` raises for any other shape
 Keys = Key[Array, "b"]
 History = dict[str, Array]
 
 
 class Augment(abc.ABC):
-    """Transformations of images that can be differentiated, any number of times; and how often they happen.
+    """Differentiable transformations of images, to any order, and the schedule of their probability p.
 
-    What happens to an image depends on its key and on p alone. With p = 0 nothing happens, to the bit. One that adapts
-    keeps a history, arrays that belong into the training state.
+    The result for an image depends on its key and on p alone. With p = 0 it is bit-identical to the image. An adaptive
+    augmentation keeps a history: arrays that belong in the training state.
     """
 
     def init(self) -> History:
@@ -30,23 +30,23 @@ class Augment(abc.ABC):
 
     @abc.abstractmethod
     def strength(self, history: History, seen: ArrayLike) -> Float[Array, ""]:
-        """p: the probability of each transformation after `seen` images of training, in [0, 1]."""
+        """The probability p of each transformation after `seen` training images, in [0, 1]."""
 
     @abc.abstractmethod
     def __call__(self, x: Images, keys: Keys, p: ArrayLike) -> Images:
-        """Images [b, h, w, c] in model units (grey is 0), a key for each; the result has the format of x.
+        """Transforms images [b, h, w, c] in model units (grey is 0) with one key each; keeps the dtype of x.
 
-        Raises UserError for anything but images of at least 4x4 pixels.
+        Raises UserError unless x holds images of at least 4x4 pixels.
         """
 
     def update(self, history: History, signs: ArrayLike, batch_size: float | int) -> History:
-        """The history after an update of D, which took so many images: `signs` is the mean of sign(D(real))."""
+        """The history after a discriminator update on `batch_size` images; `signs` is the mean of sign(D(real))."""
         return history
 
 
 @dataclass(frozen=True)
 class NoAugment(Augment):
-    """Images as they are."""
+    """Returns the images unchanged."""
 
     def strength(self, history: History, seen: ArrayLike) -> Float[Array, ""]:
         return jnp.zeros(())
@@ -56,7 +56,7 @@ class NoAugment(Augment):
 
 
 def each(function: Callable[..., Any], x: Images, keys: Keys) -> Any:
-    """function(image [h, w, c], key) of every image, computed in float32 or better."""
+    """function(image [h, w, c], key) for every image, computed in float32 or better."""
     if x.ndim != 4 or min(x.shape[1:3]) < 4:
         raise UserError(f"augment: examples of shape {x.shape[1:]} are not images of at least 4x4 pixels; use 'none'")
     return jax.vmap(function)(x.astype(jnp.promote_types(x.dtype, jnp.float32)), keys)

@@ -1,4 +1,4 @@
-"""What one image's key decides: whether each transformation happens to it, and by how much."""
+"""The random numbers of an image's augmentation, drawn from its key: whether each transformation happens, and how."""
 
 from dataclasses import dataclass
 
@@ -8,19 +8,19 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
-VALUES = 3  # a transformation is described by at most so many numbers
+VALUES = 3  # the most numbers that any transformation needs
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers by name, in float32 whatever the image's format, so that a key means the same in each.
+    """Named random numbers, in float32 whatever the image's dtype, so that a key means the same in all of them.
 
-    Each is 0, which means "not at all", unless a coin falls on heads with the given probability (above 1 counts as 1).
-    Each name has its place among the numbers: leaving one unused does not touch the others.
+    Each draw is 0, which means "no change", unless a coin with the given probability comes up heads (above 1 counts as
+    1). Each name owns a fixed row of numbers: not using one does not change the others.
     """
 
     names: tuple[str, ...]
-    numbers: Float[Array, "names values"]  # uniform in [0, 1); first the coin
+    numbers: Float[Array, "names values"]  # uniform in [0, 1); the coin comes first
 
     @staticmethod
     def of(key: Key[Array, ""], names: tuple[str, ...]) -> "Draws":
@@ -30,7 +30,7 @@ class Draws:
         return self.numbers[self.names.index(name), 0] < probability
 
     def values(self, name: str) -> Float[Array, "values"]:
-        """The numbers themselves, uniform in [0, 1), whatever the coin says."""
+        """The numbers themselves, uniform in [0, 1), whatever the coin shows."""
         return self.numbers[self.names.index(name), 1:]
 
     def uniform(self, name: str, probability: ArrayLike) -> Float[Array, "values"]:
@@ -39,19 +39,19 @@ class Draws:
 
     def normal(self, name: str, probability: ArrayLike) -> Float[Array, "values"]:
         """Standard normal."""
-        inside = jnp.maximum(2 * self.values(name) - 1, np.nextafter(np.float32(-1), np.float32(0)))
-        return jnp.where(self.coin(name, probability), np.float32(2**0.5) * jax.scipy.special.erfinv(inside), 0)
+        u = jnp.maximum(2 * self.values(name) - 1, np.nextafter(np.float32(-1), np.float32(0)))
+        return jnp.where(self.coin(name, probability), np.float32(2**0.5) * jax.scipy.special.erfinv(u), 0)
 
     def integer(self, name: str, probability: ArrayLike, below: int) -> Int[Array, ""]:
-        """Uniform in 0 .. below - 1: heads can still draw a 0, so of x-flips only half are seen."""
+        """Uniform in 0 .. below - 1. Heads can still draw 0: with probability 1, half of all images are x-flipped."""
         return jnp.where(self.coin(name, probability), integer(self.values(name)[0], 0, below), 0)
 
 
 def integer(unit: Float[Array, ""], first: int, below: int) -> Int[Array, ""]:
-    """A number uniform in [0, 1) as an integer uniform in first .. below - 1."""
+    """Maps a number uniform in [0, 1) to an integer uniform in first .. below - 1."""
     return first + jnp.floor(unit * (below - first)).astype(jnp.int32)
 
 
 def happens(*drawn: Array) -> Bool[Array, ""]:
-    """Whether any of the drawn numbers is other than 0."""
+    """Whether any of the drawn numbers is non-zero."""
     return jnp.any(jnp.stack([number != 0 for number in drawn]))

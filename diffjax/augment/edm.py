@@ -1,4 +1,4 @@
-"""Non-leaky augmentation for diffusion models: the network is told what was done, and asked at sampling for nothing."""
+"""Non-leaky augmentation for diffusion models: the network is told the transformation, and sampling asks for none."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,10 +14,10 @@ from diffjax.errors import UserError
 
 DRAWS = ("xflip", "yflip", "scale", "rotate", "aniso", "axis", "translate")
 
-# How far each goes (Karras et al. 2022, table 6).
+# Strength of each transformation (Karras et al. 2022, table 6).
 SCALE_STD = 0.2  # of log2, normal
 ANISO_STD = 0.2  # of log2, normal
-ANISO_ROTATED = 0.5  # share of anisotropic scalings along axes other than the image's own
+ANISO_ROTATED = 0.5  # fraction of anisotropic scalings along rotated axes
 TRANSLATE_STD = 0.125  # of the image's side, normal
 
 
@@ -25,28 +25,29 @@ TRANSLATE_STD = 0.125  # of the image's side, normal
 class EdmAugment:
     """Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al. 2022, appendix F.2, table 6).
 
-    Images [b, h, w, c] and a key for each -> (images, labels [b, 9] float32). The nine labels of an image are 0 where
-    nothing was done to it; in the order of the published networks
+    Images [b, h, w, c] and one key each -> (images, labels [b, 9] float32). An image's nine labels are all 0 where
+    nothing was done to it. In the order of the published networks they are
 
         x-flip, y-flip, a0, cos a1 - 1, sin a1, a2 cos a3, a2 sin a3, a4, a5,
 
-    with size 2^(0.2 a0), a turn by a1, aspect 2^(0.2 a2) along axes turned by a3, and a shift to the right and down by
-    a4 and a5 eighths of the image's side; angles anticlockwise. Along turned axes the labels leave the sign of a2 open,
-    as the published ones do. x-flips are always drawn (half of all images), the others with probability p. Without
-    `mirror` there are none in x or y: digits and letters are others in a mirror.
+    where 2^(0.2 a0) is the scale, a1 the rotation, 2^(0.2 a2) the aspect along axes rotated by a3, and a4 and a5 the
+    shift to the right and down in eighths of the image's side. Angles are anticlockwise. For rotated axes the labels
+    leave the sign of a2 ambiguous, as in the published code. x-flips are always drawn (half of all images are flipped),
+    the others with probability p. `mirror=False` leaves out flips in x and y, which would turn digits and letters into
+    other symbols.
     """
 
-    p: float = 0.12  # CIFAR-10; FFHQ and AFHQ 0.15, appendix F.2; 0: nothing at all, x-flips included
+    p: float = 0.12  # CIFAR-10; FFHQ and AFHQ 0.15, appendix F.2; 0: no augmentation, not even x-flips
     mirror: bool = True
     labels: ClassVar[int] = 9
 
     def __post_init__(self):
         if not 0 <= self.p <= 1:
-            raise UserError(f"augment.p: {self.p} is not between 0 and 1")
+            raise UserError(f"augment.p: {self.p} must be between 0 and 1")
 
     def __call__(self, x: Images, keys: Keys) -> tuple[Images, Float[Array, "b 9"]]:
-        moved, labels = each(self.one, x, keys)
-        return moved.astype(x.dtype), labels
+        images, labels = each(self.one, x, keys)
+        return images.astype(x.dtype), labels
 
     def one(self, x: Image, key: Key[Array, ""]) -> tuple[Image, Float[Array, "9"]]:
         draws, p = Draws.of(key, DRAWS), self.p
@@ -69,5 +70,5 @@ class EdmAugment:
         )
         x = flip(x, x_flip, y_flip)
         x = jnp.where(happens(size, angle, aspect, right, down), warp(x, inverse), x)
-        turned = (jnp.cos(angle) - 1, jnp.sin(angle), aspect * jnp.cos(axis), aspect * jnp.sin(axis))
-        return x, jnp.stack([x_flip, y_flip, size, *turned, right, down]).astype(jnp.float32)
+        angle_labels = (jnp.cos(angle) - 1, jnp.sin(angle), aspect * jnp.cos(axis), aspect * jnp.sin(axis))
+        return x, jnp.stack([x_flip, y_flip, size, *angle_labels, right, down]).astype(jnp.float32)

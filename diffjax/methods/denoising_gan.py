@@ -1,10 +1,11 @@
-"""Denoising diffusion GANs (Xiao et al. 2021): few steps back, each too wide to be Gaussian, so a GAN learns it.
+"""Denoising diffusion GANs (Xiao et al. 2021): few reverse steps, each too large to be Gaussian and learned by a GAN.
 
-    x_s, x_t ~ q, one step of a chain apart
-    the discriminator is shown x_s, and beside it x_t and t;  the generator forges x_s: x0 = G(x_t, z, t), then
-    x_s ~ q(x_s | x_t, x0), so that it has all of the chain's own noise, and leaves to z what the noise cannot be
+    x_s, x_t ~ q, one step of the chain apart
+    the discriminator sees x_s together with x_t and t
+    the generator fakes x_s: x0 = G(x_t, z, t), then x_s ~ q(x_s | x_t, x0)
 
-With one step, from pure noise, this is a GAN; with a thousand, the posterior is as good as Gaussian and z idle: DDPM.
+The posterior supplies the chain's Gaussian noise, and z only what is not Gaussian. With a single step, from pure noise,
+this is a GAN. With a thousand steps the reverse step is nearly Gaussian, z has no role, and this is DDPM.
 """
 
 from collections.abc import Callable
@@ -28,18 +29,18 @@ from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenera
 
 @dataclass(frozen=True)
 class DenoisingSteps:
-    """How a denoising GAN draws: down its own chain, with a new z at every step."""
+    """The sampler of a denoising GAN: runs its own chain in reverse, with a new z at every step."""
 
-    steps: int = 4  # network calls: as many as the chain has steps
+    steps: int = 4  # network calls; must equal the number of steps in the chain
 
     def __post_init__(self):
         if self.steps < 1:
-            raise UserError(f"sampler.steps: {self.steps} is not a number of steps; at least 1")
+            raise UserError(f"sampler.steps: {self.steps} must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingGAN(GAN):
-    """A GAN whose generator undoes one step of a chain at a time. Everything but the game is a GAN's."""
+    """A GAN whose generator reverses one step of a chain at a time. Only the game differs from `GAN`."""
 
     generator: Callable[..., nn.Module] = DenoisingGenerator
     discriminator: Callable[..., nn.Module] = DenoisingDiscriminator
@@ -54,7 +55,7 @@ class DenoisingGAN(GAN):
             name = type(self.process).__name__
             raise UserError(f"method.process: {name} has no steps to undo; take vp_steps, or a table")
         if self.packing > 1:
-            raise UserError(f"method.packing: {self.packing} examples have no time in common; use 1")
+            raise UserError(f"method.packing: {self.packing} packed examples would differ in time; use 1")
         if not isinstance(self.augment, NoAugment):
             name = type(self.augment).__name__
             raise UserError(f"method.augment: {name} of x_s alone, x_t would have to be augmented alike; use 'none'")
@@ -68,7 +69,7 @@ class DenoisingGAN(GAN):
         return {"x_t": x, "t": jnp.zeros(len(x), x.dtype)}
 
     def play(self, generator, batch, keys, axis) -> Round:
-        """x_s beside G's, both one step of the chain before x_t; the step is drawn uniformly for each example."""
+        """x_s and the generator's fake, both one step of the chain before x_t. Each example's step is uniform."""
         keys = split_into(RoundKeys, keys)
         x0, steps = self.space.to_model(batch["x"]), self.process.steps
         n = jax.vmap(lambda key: jax.random.randint(key, (), 1, steps + 1))(keys.step)
@@ -78,37 +79,39 @@ class DenoisingGAN(GAN):
         factor, variance = self.process.transition(s, t)
         x_t = along(factor, x0) * x_s + along(jnp.sqrt(variance), x0) * normal(keys.x_t, x0)
 
-        own, cond = {"x_t": x_t, "t": self.clock(self.process, t)}, self.cond_of(batch)
-        x0_hat, stats = self.generate(generator, keys.z, axis, **own, **self.inputs_for("generator", cond))
+        step_inputs, cond = {"x_t": x_t, "t": self.clock(self.process, t)}, self.cond_of(batch)
+        x0_hat, stats = self.generate(generator, keys.z, axis, **step_inputs, **self.inputs_for("generator", cond))
         fake = self.step_back(x0_hat, x_t, s, t, keys.fake)
-        return Round(x_s, fake, own | self.inputs_for("discriminator", cond), (x0, x0_hat), batch["label"], stats)
+        return Round(
+            x_s, fake, step_inputs | self.inputs_for("discriminator", cond), (x0, x0_hat), batch["label"], stats
+        )
 
     def step_back(self, x0: Array, x_t: Array, s: Array, t: Array, keys: Key[Array, "b"]) -> Array:
-        """x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""
+        """Draws x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""
         mean, variance = self.process.posterior(x0, x_t, s, t)
         return mean + along(jnp.sqrt(variance), x_t) * normal(keys, x_t)
 
     def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
-        """Down the chain from sigma(1) N(0, I), which is all but N(0, I)."""
+        """Runs the chain in reverse from x_1 ~ sigma(1) N(0, I), where sigma(1) is nearly 1."""
         generator, steps = self.make(self.generator), self.process.steps
-        start, walk, choice = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
-        inputs = self.inputs_for("generator", self._drawn(choice) if cond is None else cond)
-        x = normal(start, jnp.zeros((len(keys), *self.space.shape), jnp.result_type(float)))
+        start_keys, step_keys, label_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
+        inputs = self.inputs_for("generator", self._drawn(label_keys) if cond is None else cond)
+        x = normal(start_keys, jnp.zeros((len(keys), *self.space.shape), jnp.result_type(float)))
 
         def step(x_t, n):
-            z_key, noise = jax.vmap(jax.random.split, out_axes=1)(fold_in(walk, n))
+            z_keys, noise_keys = jax.vmap(jax.random.split, out_axes=1)(fold_in(step_keys, n))
             s, t = (n - 1) / steps, n / steps
             clock_t = jnp.broadcast_to(self.clock(self.process, t), len(x_t))
-            z = Latent()(z_key, generator.latent)
+            z = Latent()(z_keys, generator.latent)
             x0 = generator.apply(variables["generator"], z, x_t=x_t, t=clock_t, **inputs)
-            return self.step_back(x0, x_t, s, t, noise), (x_t, x0) if trajectory else (None, None)
+            return self.step_back(x0, x_t, s, t, noise_keys), (x_t, x0) if trajectory else (None, None)
 
         x, (x_t, x0_hat) = lax.scan(step, self.process.sigma(jnp.ones(())) * x, jnp.arange(steps, 0, -1))
         return Samples(x, jnp.full(len(x), steps), x_t, x0_hat)
 
 
 class RoundKeys(NamedTuple):
-    """An example's keys in one round: its step, the noise of x_s, of x_t and of what is forged, and z."""
+    """One example's keys in one round: for its step, for the noise of x_s, of x_t and of the fake x_s, and for z."""
 
     step: Key[Array, "b"]
     x_s: Key[Array, "b"]

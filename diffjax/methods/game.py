@@ -1,4 +1,4 @@
-"""The pieces of a game of two networks: what a generator draws from, a round, a turn, what was judged."""
+"""Building blocks of a game of two networks: the latent sampler, rounds, turns, and the discriminator's output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ from diffjax.state import Tree
 
 @dataclass(frozen=True)
 class Latent:
-    """How a generator draws: z ~ N(0, I), each component held to |z_i| <= truncation, and one network call.
+    """The sampler of a generator: z ~ N(0, I), truncated to |z_i| <= truncation, and one network call.
 
-    One that makes styles of z first may have them drawn towards their mean.
+    For style-based generators, `psi` pulls styles towards their mean.
     """
 
-    steps: int = 1  # network calls; a generator draws in one
-    truncation: float = 0.0  # 0: none; from 2 down to 0.04 trades variety for fidelity (Brock et al. 2019, section 3.1)
-    psi: float = 1.0  # of a style's distance from the mean style, what is kept; down to 0 does so too (StyleGAN2)
+    steps: int = 1  # network calls; a generator needs exactly one
+    truncation: float = 0.0  # 0: none; lower trades variety for fidelity (Brock et al. 2019, section 3.1: 2 to 0.04)
+    psi: float = 1.0  # scales a style's distance from the mean style; below 1 makes the same trade (StyleGAN2)
 
     def __post_init__(self):
         if self.steps != 1:
-            raise UserError(f"sampler.steps: {self.steps} must be 1, a generator draws in one network call")
+            raise UserError(f"sampler.steps: {self.steps} must be 1: a generator samples in one network call")
         if not self.truncation >= 0:
-            raise UserError(f"sampler.truncation: {self.truncation} must not be negative; 0 truncates nothing")
+            raise UserError(f"sampler.truncation: {self.truncation} must not be negative; 0 means no truncation")
         if not self.psi >= 0:
-            raise UserError(f"sampler.psi: {self.psi} must not be negative; 1 leaves styles as they are")
+            raise UserError(f"sampler.psi: {self.psi} must not be negative; 1 leaves styles unchanged")
 
     def __call__(self, keys: Key[Array, "b"], size: int) -> Float[Array, "b {size}"]:
         """z [b, size], each row from its own key."""
@@ -44,33 +44,33 @@ class Latent:
 
 
 class Round(NamedTuple):
-    """What the discriminator is shown in one turn, and what it is told besides."""
+    """What the discriminator sees in one turn."""
 
     real: Array
     fake: Array
-    inputs: dict[str, Array]  # further arguments of the discriminator, the same for both sorts
-    compared: tuple[Array, Array]  # a real and a generated batch whose spreads tell of collapse
-    label: Array  # 0 where there is none
-    stats: Tree  # the generator's statistics after it has made `fake`
+    inputs: dict[str, Array]  # further arguments of the discriminator, the same for real and fake
+    compared: tuple[Array, Array]  # a real and a generated batch; comparing their spreads reveals mode collapse
+    label: Array  # 0 for data without labels
+    stats: Tree  # the generator's statistics after generating `fake`
 
 
 class Keys(NamedTuple):
-    """An example's randomness in one turn: a key for each thing that is random."""
+    """One example's randomness in one turn: a key for each random operation."""
 
-    play: Key[Array, "b"]  # of the round: latents, and whatever else a method draws
+    play: Key[Array, "b"]  # for the round: latents, and whatever else a method draws
     penalty: Key[Array, "b"]
-    real: Key[Array, "b"]  # its augmentations
-    fake: Key[Array, "b"]
+    real: Key[Array, "b"]  # for augmenting the real example
+    fake: Key[Array, "b"]  # for augmenting the generated example
 
 
 @dataclass(frozen=True)
 class Turn:
-    """When and where an update happens: what its loss depends on, besides networks and examples."""
+    """The context of one update: everything its loss depends on besides networks and examples."""
 
-    key: Key[Array, ""]  # of the player's turn
+    key: Key[Array, ""]  # the turn's own
     step: Array
-    seen: Array  # images of training so far
-    p: Array  # of the augmentations, now
+    seen: Array  # training images so far
+    p: Array  # current probability of the augmentations
     axis: Axis
 
     def keys(self, batch: Batch) -> Keys:
@@ -78,11 +78,11 @@ class Turn:
 
 
 class Turns(NamedTuple):
-    """The numbers of a step's turns, by which their randomness differs. The discriminator's are counted from 0."""
+    """Indices of a step's turns, which select their keys. The discriminator's turns count from 0, these follow."""
 
     generator: int
-    penalty: int  # of a lazy penalty alone
-    paths: int  # of path lengths alone
+    penalty: int  # the update on a lazy penalty
+    paths: int  # the update on path lengths
 
     @classmethod
     def starting(cls, first: int) -> "Turns":
@@ -90,41 +90,43 @@ class Turns(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a discriminator says of a batch: logits [b], and class logits [b, k] if it names classes."""
+    """A discriminator's output for a batch: logits [b], and class logits [b, k] if it is an auxiliary classifier."""
 
     logit: Array
     classes: Array | None
 
 
 def kind_of(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """A network's class, whatever is filled in."""
+    """The class of a network, which may be wrapped in `functools.partial`."""
     return getattr(network, "func", network)
 
 
 def statistics(variables: Tree) -> list[str]:
-    """The collections that training keeps without descending on them, such as BatchNorm's."""
+    """The collections that training updates without gradients, such as BatchNorm's."""
     return [name for name in variables if name != "params"]
 
 
 def moments_of(x: Array, label: Array, num_classes: int) -> dict[str, Array]:
-    """Of each label its share and its share of the mean example, and the mean squared entry; x [b, ...], label [b].
+    """Each label's share of the batch and contribution to the mean example, and the mean square. x [b, ...], label [b].
 
-    All are means, which add up over devices and parts of a batch as a spread does not. `num_classes` 0 pools labels.
+    All three are means over the batch, which average over devices and microbatches, as a spread does not. With
+    `num_classes` 0 all examples are pooled.
     """
     x = x.reshape(len(x), -1)
-    of_label = nn.one_hot(label, num_classes, dtype=x.dtype) if num_classes else jnp.ones((len(x), 1), x.dtype)
-    means = jnp.matmul(of_label.T, x, precision=lax.Precision.HIGHEST) / len(x)
-    return {"share": jnp.mean(of_label, axis=0), "mean": means, "square": jnp.mean(x**2)}
+    onehot = nn.one_hot(label, num_classes, dtype=x.dtype) if num_classes else jnp.ones((len(x), 1), x.dtype)
+    means = jnp.matmul(onehot.T, x, precision=lax.Precision.HIGHEST) / len(x)
+    return {"share": jnp.mean(onehot, axis=0), "mean": means, "square": jnp.mean(x**2)}
 
 
 def spread(moments: dict[str, Array]) -> Array:
-    """The variance of an entry among the examples of a label, its mean over entries and examples; for `moments_of`.
+    """The within-label variance, averaged over entries and examples, from `moments_of`.
 
-    A generator of one image for each label has none. Never quite 0, so that it can be divided by: where no label has
-    two examples, which leaves nothing to be seen, the ratio of two spreads is near 1.
+    A generator that makes a single image per label has none. The result is clamped to stay positive, so that it can be
+    a divisor. Where no label has two examples, the variance cannot be estimated, and the ratio of two spreads is near
+    1.
     """
     share, mean, square = moments["share"], moments["mean"], moments["square"]
-    present = jnp.where(share > 0, share, 1)
-    between = jnp.sum(jnp.mean(mean**2, axis=1) / present)
-    least = jnp.maximum(jnp.finfo(square.dtype).eps * square, jnp.finfo(square.dtype).tiny)
-    return jnp.maximum(square - between, least)
+    divisor = jnp.where(share > 0, share, 1)
+    between_labels = jnp.sum(jnp.mean(mean**2, axis=1) / divisor)
+    floor = jnp.maximum(jnp.finfo(square.dtype).eps * square, jnp.finfo(square.dtype).tiny)
+    return jnp.maximum(square - between_labels, floor)

@@ -1,4 +1,4 @@
-"""Networks by name. The method gives each its (shape, num_classes, precision, axis), the config its other fields."""
+"""Networks by name. The method supplies shape, num_classes, precision and axis; the config sets the other fields."""
 
 from diffjax.models.classifier import CNNClassifier
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
@@ -36,7 +36,7 @@ NETWORKS = {
     "stylegan2_generator": StyleGAN2Generator,
     "unet": UNet,
 }
-TEXTS = {  # readers of captions, in a network's field `text`
+TEXTS = {  # caption encoders, for a network's field `text`
     "none": NoText,
     "transformer": TextTransformer,
     "frozen": FrozenText,

@@ -1,4 +1,4 @@
-"""The residual block of every UNet here: DDPM's, DDPM++'s, NCSN++'s and ADM's differ in a few switches."""
+"""The residual block of every UNet here. DDPM's, DDPM++'s, NCSN++'s and ADM's differ in a few switches."""
 
 from typing import Any
 
@@ -14,21 +14,23 @@ MODULATIONS = ("shift", "scale_shift")
 class ResidualBlock(nn.Module):
     """(x' + conv(dropout(swish(norm(conv(swish(norm(x))') + dense(condition)))))) * skip_scale.
 
-    x [b, h, w, c], condition [b, k] already through a swish, one dropout key per example or None, style [b, z] or None
-    -> [b, h', w', features]. Ho et al. 2020, appendix B, where ' does nothing but, on x, a 1x1 convolution if the
-    number of channels changes. With `change` "up" or "down", ' doubles or halves the side (Brock et al. 2019; Song et
-    al. 2021, appendix H; Dhariwal & Nichol 2021, section 3.1). Modulation "scale_shift" is the latter's AdaGN,
-    norm(h) * (1 + scale) + shift with both dense in the condition, instead of norm(h + dense(condition)). A style does
-    the same to both norms, in place of a scale and bias of their own (Xiao et al. 2021, appendix C).
+    x [b, h, w, c], condition [b, k] after its swish, one dropout key per example or None, style [b, z] or None
+    -> [b, h', w', features]. This is Ho et al. 2020, appendix B, where ' is the identity, except for a 1x1 convolution
+    on x if the number of channels changes.
+
+    With `change` "up" or "down", ' doubles or halves the side (Brock et al. 2019; Song et al. 2021, appendix H;
+    Dhariwal & Nichol 2021, section 3.1). With `modulation` "scale_shift", the second norm is the last paper's AdaGN,
+    norm(h) * (1 + scale) + shift with scale and shift dense in the condition, instead of norm(h + dense(condition)). A
+    style modulates both norms in the same way, in place of their own scale and bias (Xiao et al. 2021, appendix C).
     """
 
     features: int
     dropout: float = 0.0
     modulation: str = "shift"
-    change: str = ""  # of the resolution: "up", "down" or none
-    taps: tuple[int, ...] = (1, 1)  # the filter of that change
-    project: bool = False  # a 1x1 convolution on x even where its channels stay
-    final_scale: float = 0.0  # size of the initial last convolution, relative to Glorot's
+    change: str = ""  # of the resolution: "up", "down" or "" for none
+    taps: tuple[int, ...] = (1, 1)  # the resampling filter
+    project: bool = False  # a 1x1 convolution on x even if the number of channels is unchanged
+    final_scale: float = 0.0  # initial size of the last convolution's weights, relative to Glorot's
     skip_scale: float = 1.0
     groups: int = 0
     eps: float = 1e-6
@@ -46,20 +48,20 @@ class ResidualBlock(nn.Module):
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         change = {"up": upsample, "down": downsample, "": lambda x, taps: x}[self.change]
 
-        def modulated(h, by, name):
+        def modulate(h, by, name):
             scale, shift = jnp.split(dense(2 * h.shape[-1], name=name, **kwargs)(by), 2, axis=-1)
             return h * (1 + scale[:, None, None]) + shift[:, None, None]
 
         def norm(h, name):
             h = GroupNorm(self.groups, self.eps, affine=style is None, name=name, **kwargs)(h)
-            return h if style is None else modulated(h, style, f"{name}_style")
+            return h if style is None else modulate(h, style, f"{name}_style")
 
         h = change(nn.silu(norm(x, "norm_1")), self.taps)
         h = conv(self.features, name="conv_1", **kwargs)(h)
         if self.modulation == "shift":
             h = norm(h + dense(self.features, name="condition", **kwargs)(condition)[:, None, None], "norm_2")
         else:
-            h = modulated(norm(h, "norm_2"), condition, "condition")
+            h = modulate(norm(h, "norm_2"), condition, "condition")
         h = Dropout(self.dropout, name="dropout")(nn.silu(h), keys)
         h = conv(self.features, variance=self.final_scale**2, name="conv_2", **kwargs)(h)
 

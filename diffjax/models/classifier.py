@@ -1,4 +1,4 @@
-"""A small convolutional classifier: it judges generated digits, and its features measure how far two sets are apart."""
+"""A small convolutional classifier. It grades generated digits; its features measure distances between image sets."""
 
 from functools import partial
 
@@ -14,21 +14,22 @@ from diffjax.precision import Precision
 
 
 class CNNClassifier(nn.Module):
-    """Logits of an image's class: x [b, h, w, c] in model units -> [b, num_classes] in the parameters' format.
+    """Class logits of images: x [b, h, w, c] in model units -> [b, num_classes] in the parameters' dtype.
 
-    Three times conv 3x3, GroupNorm, swish, the first two followed by 2x2 max pooling; then dense, swish, dropout,
-    dense. No batch statistics: an image's logits depend on nothing else. `keys` is one dropout key per example, None
-    when not training. `features=True` gives the last hidden layer [b, width] instead, without dropout.
+    Three layers of conv 3x3, GroupNorm and swish, the first two followed by 2x2 max pooling; then dense, swish,
+    dropout, dense. There are no batch statistics: an image's logits depend on nothing else. `keys` is one dropout key
+    per example, or None outside training. `features=True` returns the last hidden layer [b, width] instead, without
+    dropout.
 
-    0.99 of unseen digits in 600 steps of 128, AdamW at 2e-3 falling to 0 as a cosine, weight decay 0.01, shifts by a
-    pixel. Raises UserError for data it cannot take.
+    Reaches 0.99 accuracy on unseen digits in 600 steps of 128 images, with AdamW at 2e-3 on a cosine to 0, weight decay
+    0.01 and shifts by one pixel. Raises UserError for data it cannot take.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
-    channels: int = 32  # of the first convolution; the others have twice as many
+    channels: int = 32  # of the first convolution, doubled in the others
     width: int = 128  # of the hidden dense layer, the `features`
     dropout: float = 0.3  # fraction of the features dropped in training
 
@@ -36,9 +37,11 @@ class CNNClassifier(nn.Module):
         super().__post_init__()
         kind = type(self).__name__
         if len(self.shape) != 3 or min(self.shape[:2]) < 4:
-            raise UserError(f"method.network.name: {kind} needs images of 4x4 or more; an example is of {self.shape}")
+            raise UserError(f"method.network.name: {kind} needs images of at least 4x4; these have shape {self.shape}")
         if self.num_classes < 2:
-            raise UserError(f"method.network.name: {kind} needs labelled data; these have {self.num_classes} classes")
+            raise UserError(
+                f"method.network.name: {kind} needs labelled data, at least 2 classes; these have {self.num_classes}"
+            )
         check_counts("network", self, channels=1, width=1)
         check_dropout("network", self)
 

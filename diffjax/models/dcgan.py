@@ -1,12 +1,14 @@
 """DCGAN (Radford et al. 2015) for images whose sides halve down to 4, 5, 6 or 7 pixels: 8 = 4 * 2, 28 = 7 * 4, 32, 64.
 
-One 3x3 convolution at each resolution, and two departures. The generator enlarges by nearest neighbour where the
-paper's convolutions are transposed, against checkerboards (Odena et al. 2016); the discriminator halves by the mean of
-2x2 pixels where the paper's have strides: R1 differentiates twice, and XLA on a CPU takes ten times as long for the
-second derivative of a strided convolution. The discriminator has the paper's BatchNorm with `norm="batch"` alone: an
-image's logit then depends on the other images, and R1, the gradient of one image's logit, is ill-posed. Without it, and
-so with nothing to rescale its features, its weights start at He et al.'s (2015) size: at the paper's 0.02 a narrow one
-starts nearly deaf.
+One 3x3 convolution at each resolution, with two departures from the paper. The generator upsamples by nearest neighbour
+where the paper has transposed convolutions, to avoid checkerboards (Odena et al. 2016). The discriminator downsamples
+by the mean of 2x2 pixels where the paper has strides: R1 needs second derivatives, and XLA on a CPU takes ten times as
+long for those of a strided convolution.
+
+The discriminator has the paper's BatchNorm only with `norm="batch"`: an image's logit then depends on the other images,
+which makes R1, the gradient of one image's logit, ill-posed. Without BatchNorm nothing rescales its features, so its
+weights start at the size of He et al. (2015): with the paper's 0.02, a narrow discriminator starts with nearly no
+signal.
 """
 
 from functools import partial
@@ -24,26 +26,26 @@ from diffjax.models.text import NoText
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-Label = Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None  # a class, or a caption, read or not
+Label = Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None  # a class, a caption, or its embedding
 INITIAL = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4
 
 
 def around_one(*args):
-    """What a scale of BatchNorm starts at, in the code of Radford et al. 2015."""
+    """The initial scale of BatchNorm in the code of Radford et al. 2015: N(1, 0.02^2)."""
     return 1.0 + INITIAL(*args)
 
 
 class DcganGenerator(nn.Module):
-    """z [b, latent] -> images [b, *shape] in (-1, 1). Raises UserError for sizes that it cannot build."""
+    """z [b, latent] -> images [b, *shape] in (-1, 1). Raises UserError for unsupported sizes."""
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
-    latent: int = 64  # dimensions of z; the paper has 100
+    latent: int = 64  # dimensions of z; 100 in the paper
     width: int = 32  # channels of the largest feature maps, twice as many at each halving; the paper has 128
-    conditioning: str = "concat"  # where labels are shown; or "batch_norm"
-    text: Any = NoText()  # the encoder of captions, for data and methods that show any
+    conditioning: str = "concat"  # how labels enter; or "batch_norm"
+    text: Any = NoText()  # caption encoder, for data with captions
 
     def __post_init__(self):
         super().__post_init__()
@@ -65,40 +67,40 @@ class DcganGenerator(nn.Module):
             **formats,
         )
         concat = self.conditioning == "concat" or not self.num_classes
-        beside, condition = (label, None) if concat else (None, label)
+        input_label, norm_label = (label, None) if concat else (None, label)
         stages, (height, width) = stages_for("generator", self)
         channels = [self.width * 2**i for i in reversed(range(stages + 1))]
 
-        h = LabelledLatent(self.num_classes, self.precision, self.text, name="labelled")(z, beside)
+        h = LabelledLatent(self.num_classes, self.precision, self.text, name="labelled")(z, input_label)
         h = nn.Dense(height * width * channels[0], use_bias=False, kernel_init=INITIAL, name="project", **formats)(h)
         h = h.reshape(-1, height, width, channels[0])
-        h = nn.relu(norm(name="norm_0")(h, condition))
+        h = nn.relu(norm(name="norm_0")(h, norm_label))
         for i, features in enumerate(channels[1:], 1):
             h = conv(features, use_bias=False, name=f"conv_{i}")(upsample(h))
-            h = nn.relu(norm(name=f"norm_{i}")(h, condition))
+            h = nn.relu(norm(name=f"norm_{i}")(h, norm_label))
         x = conv(self.shape[-1], name="image")(h)
         return nn.tanh(x.astype(self.precision.params))
 
 
 class DcganDiscriminator(nn.Module):
-    """Images [b, *shape] in model units -> logits [b]. Raises UserError for sizes that it cannot build.
+    """Images [b, *shape] in model units -> logits [b]. Raises UserError for unsupported sizes.
 
-    With `norm` "batch", every convolution but the first is normalised over the batch it is given (real and generated
-    images are two batches), that of all devices.
+    With `norm` "batch", every convolution but the first is normalised over its batch on all devices. Real and generated
+    images are separate batches.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
-    outputs: int = 1  # logits: 1 + the number of classes where the method has an auxiliary classifier
+    outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier
     width: int = 32  # channels of the largest feature maps, twice as many at each halving; the paper has 128
     slope: float = 0.2  # of the leaky ReLU below zero
-    norm: str = "none"  # before each leaky ReLU but the first; or "batch", the paper's, which no penalty goes with
+    norm: str = "none"  # before each leaky ReLU but the first; or "batch" (the paper), incompatible with penalties
     spectral_norm: bool = False  # of every layer (Miyato et al. 2018)
-    conditioning: str = "projection"  # where labels are shown; or "concat"
-    text: Any = NoText()  # the encoder of captions, one of its own
-    minibatch_std: int = 0  # images whose differences are shown to the last convolution; 0: none
+    conditioning: str = "projection"  # how labels enter; or "concat"
+    text: Any = NoText()  # caption encoder, separate from the generator's
+    minibatch_std: int = 0  # group size of the deviation shown to the last convolution; 0: none
 
     def __post_init__(self):
         super().__post_init__()

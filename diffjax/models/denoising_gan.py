@@ -1,4 +1,4 @@
-"""The networks of denoising diffusion GANs (Xiao et al. 2021, appendix C): both are told x_t and t."""
+"""The networks of denoising diffusion GANs (Xiao et al. 2021, appendix C). Both take x_t and t."""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -23,8 +23,8 @@ FILTER = (1, 3, 3, 1)
 class DenoisingGenerator(NCSNpp):
     """z [b, latent], x_t [b, h, w, c], t [b], label [b] or None -> x0 [b, h, w, c] in (-1, 1).
 
-    NCSN++, of whose residual blocks a network of z modulates every norm. With `latent` 0 there is no z, and one x0 for
-    each x_t: the paper's ablation. On 32x32x3 the defaults are the paper's network.
+    NCSN++ with every norm of its residual blocks modulated by a mapping of z. With `latent` 0 there is no z, and a
+    single x0 for each x_t: the paper's ablation. For 32x32x3 the defaults are the paper's network.
     """
 
     multipliers: tuple[int, ...] = (1, 2, 2, 2)
@@ -34,8 +34,8 @@ class DenoisingGenerator(NCSNpp):
     final_scale: float = 0.0
     dropout: float = 0.0
     latent: int = 100  # dimensions of z
-    mapping: int = 4  # dense layers that z goes through after its first
-    style: int = 256  # their width
+    mapping: int = 4  # dense layers of the mapping after its first
+    style: int = 256  # width of the mapping
 
     slot: ClassVar = "generator"
 
@@ -65,26 +65,26 @@ class DenoisingGenerator(NCSNpp):
 class DenoisingDiscriminator(nn.Module):
     """x_s [b, h, w, c], x_t [b, h, w, c], t [b], label [b] or None -> logits [b].
 
-    Residual blocks of two convolutions, the time added between them, each but the first halving the sides; a channel of
-    the minibatch's spread; the sum over all pixels.
+    Residual blocks of two convolutions with the time added between them, each but the first halving the sides; then a
+    minibatch deviation channel, a convolution, and the sum over all pixels.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
-    outputs: int = 1  # logits: 1 + the number of classes where the method has an auxiliary classifier
+    outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier
     width: int = 128  # channels of the first block
     multipliers: tuple[int, ...] = (1, 2, 4, 4)  # channels / width of each block
-    embedding: int = 256  # of the time
-    minibatch_std: int = 4  # neighbours in the batch whose differences are shown to the last layers; 0: none
+    embedding: int = 256  # features of the time embedding
+    minibatch_std: int = 4  # group size of the deviation shown to the last layers; 0: none
     slope: float = 0.2  # of the leaky ReLU below zero
 
     def __post_init__(self):
         super().__post_init__()
         check_counts("discriminator", self, width=1, multipliers=1, embedding=2)
         if not self.multipliers:
-            raise UserError("method.discriminator.multipliers: () must have a number for each block, at least one")
+            raise UserError("method.discriminator.multipliers: () must have at least one number, one for each block")
         check_halvings("discriminator", self, "multipliers", len(self.multipliers) - 1)
 
     @nn.compact
@@ -108,7 +108,7 @@ class DenoisingDiscriminator(nn.Module):
             h = DownBlock(m * self.width, halve=i > 0, act=act, name=f"block_{i}", **formats)(h, time)
         h = minibatch_deviation(h, self.minibatch_std, self.is_initializing())
         h = act(conv(self.width * self.multipliers[-1], variance=0.0, name="last", **formats)(h))
-        # As large as other layers' weights: of two that begin near zero, one after the other, neither would ever grow.
+        # Full-size initial weights: of two consecutive layers that both start near zero, neither would ever grow.
         logit = LabelledLogit(
             self.num_classes, self.precision, outputs=self.outputs, initial=initial(1.0), name="logit"
         )
@@ -116,7 +116,7 @@ class DenoisingDiscriminator(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """(shortcut(x)' + conv((act(conv(act(x)) + dense(time)))')) / sqrt(2), where ' may halve the sides."""
+    """(shortcut(x)' + conv((act(conv(act(x)) + dense(time)))')) / sqrt(2), where ' halves the sides if `halve`."""
 
     features: int
     halve: bool

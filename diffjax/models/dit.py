@@ -1,4 +1,4 @@
-"""The diffusion transformer."""
+"""The diffusion transformer (DiT)."""
 
 from typing import Any
 
@@ -16,31 +16,31 @@ from diffjax.precision import Precision
 
 
 def to_patches(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b n k"]:
-    """Squares of side x side pixels, row by row, each as one vector: [b, h w / side^2, side^2 c]."""
+    """Splits images into side x side patches, row by row, each as one vector: [b, h w / side^2, side^2 c]."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // side, side, w // side, side, c).swapaxes(2, 3)
     return x.reshape(b, -1, side * side * c)
 
 
 def from_patches(x: Float[Array, "b n k"], side: int, height: int, width: int) -> Float[Array, "b h w c"]:
-    """The image whose patches these are: the inverse of `to_patches`."""
+    """Reassembles the image from its patches: the inverse of `to_patches`."""
     x = x.reshape(len(x), height // side, width // side, side, side, -1).swapaxes(2, 3)
     return x.reshape(len(x), height, width, -1)
 
 
 def norm(x: Float[Array, "... c"]) -> Float[Array, "... c"]:
-    """Layer normalisation without parameters, in float32 or better (Peebles & Xie 2022: eps 1e-6)."""
+    """Layer normalisation without parameters, in float32 or better (Peebles & Xie 2022, eps 1e-6)."""
     y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     y = y - y.mean(axis=-1, keepdims=True)
     return (y / jnp.sqrt((y * y).mean(axis=-1, keepdims=True) + 1e-6)).astype(x.dtype)
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron, each as x + gate * f(norm(x) * (1 + scale) + shift): adaLN-Zero.
+    """Attention, then an MLP, each as x + gate * f(norm(x) * (1 + scale) + shift): adaLN-Zero.
 
-    x [b, n, width], condition [b, width] already through its swish -> [b, n, width]. The six shifts, scales and gates
-    are dense in the condition and start at 0, so that a fresh block is the identity (Peebles & Xie 2022, section 3.2).
-    Between the two, with a text, x + out(attention from x to its tokens), out 0 at first (Chen et al. 2024, PixArt).
+    x [b, n, width], condition [b, width] after its swish -> [b, n, width]. The six shifts, scales and gates are dense
+    in the condition and start at 0, so that a new block is the identity (Peebles & Xie 2022, section 3.2). With a text,
+    x + out(attention from x to its tokens) comes between the two, with out 0 at first (Chen et al. 2024, PixArt).
     """
 
     heads: int
@@ -68,8 +68,8 @@ class Block(nn.Module):
             )
             weights = attention(q, k, text.mask)
             self.sow("intermediates", "attention", weights)
-            read = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(b, n, width)
-            x = x + dense(width, variance=0.0, name="text_out", **formats)(read)
+            context = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(b, n, width)
+            x = x + dense(width, variance=0.0, name="text_out", **formats)(context)
 
         h = norm(x) * (1 + scale_2) + shift_2
         h = nn.gelu(dense(int(width * self.mlp_ratio), name="mlp_1", **formats)(h), approximate=True)
@@ -81,30 +81,31 @@ class DiT(nn.Module):
     """The transformer of "Scalable Diffusion Models with Transformers" (Peebles & Xie 2022), a score network.
 
     x [b, h, w, any], t [b] (any scale), label [b] or None, one dropout key per example or None
-    -> [b, h, w, outputs * c] in the parameters' format, exactly 0 before training. Patches with fixed sine and cosine
+    -> [b, h, w, outputs * c] in the parameters' dtype, exactly 0 before training. Patches with fixed sine and cosine
     positions, `depth` adaLN-Zero blocks, a modulated linear layer. The paper's sizes (width, depth, heads) are
-    S (384, 12, 6), B (768, 12, 12), L (1024, 24, 16), XL (1152, 28, 16); the defaults suit 8x8 digits. It departs from
-    the paper in that labels and the layers of t start at the size they have in the other networks here, not at 0.02.
-    With a `text` encoder the label is a caption, uint8 [b, n]: what is pooled of it joins the time, and every block
-    attends to its tokens.
+    S (384, 12, 6), B (768, 12, 12), L (1024, 24, 16), XL (1152, 28, 16); the defaults suit 8x8 digits. One departure
+    from the paper: labels and the layers of t are initialised as in the other networks here, not at 0.02.
 
-    Raises UserError when patches do not tile the image, or a field makes no sense.
+    With a `text` encoder the label is a caption, uint8 [b, n]: its pooled encoding is added to the time embedding, and
+    every block attends to its tokens. x may have more channels than `shape` says, for an image to condition on.
+
+    Raises UserError when patches do not tile the image, or a field is invalid.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
-    outputs: int = 1  # numbers for each of the data's: 2 where the method learns a variance too, as further channels
+    outputs: int = 1  # outputs per data channel, as further channels; 2 if the method also learns a variance
     patch: int = 2  # side of a patch, pixels
     width: int = 128  # features of a patch
     depth: int = 4  # blocks
     heads: int = 4  # of attention
-    mlp_ratio: float = 4.0  # hidden features of a block's perceptron / width
+    mlp_ratio: float = 4.0  # hidden features of a block's MLP / width
     embedding: int = 256  # sines and cosines of t
-    dropout: float = 0.0  # fraction of activations dropped at the end of each branch; none in the paper
-    text: Any = NoText()  # the encoder of captions, for data and methods that show any
-    remat: bool = False  # recompute each block in the backward pass: memory of one block, a third more time
+    dropout: float = 0.0  # fraction of activations dropped at the end of each branch; 0 in the paper
+    text: Any = NoText()  # caption encoder, for data with captions
+    remat: bool = False  # recompute blocks in the backward pass: the memory of one block, a third more time
 
     def __post_init__(self):
         super().__post_init__()
@@ -114,11 +115,13 @@ class DiT(nn.Module):
         if height % self.patch or width % self.patch:
             raise UserError(f"method.network.patch: {self.patch} does not divide the sides of a {height}x{width} image")
         if self.width < 4 or self.width % 4:
-            raise UserError(f"method.network.width: {self.width} must be a multiple of 4, for sines of two coordinates")
+            raise UserError(
+                f"method.network.width: {self.width} must be a multiple of 4, for sine and cosine positions"
+            )
         if self.width % self.heads:
             raise UserError(f"method.network.heads: {self.heads} does not divide the width {self.width}")
         if self.mlp_ratio * self.width < 1:
-            raise UserError(f"method.network.mlp_ratio: {self.mlp_ratio} must be positive")
+            raise UserError(f"method.network.mlp_ratio: {self.mlp_ratio} must be at least 1 / width")
         check_dropout("network", self)
 
     @nn.compact
@@ -138,16 +141,16 @@ class DiT(nn.Module):
         text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
         condition = embedding(t, label)
         if text.pooled is not None:
-            told = dense(self.width, dtype=params, param_dtype=params, name="text_pooled")
-            condition = condition + told(text.pooled)
-        condition = nn.silu(condition).astype(compute)  # every block begins with it: once is enough
+            text_projection = dense(self.width, dtype=params, param_dtype=params, name="text_pooled")
+            condition = condition + text_projection(text.pooled)
+        condition = nn.silu(condition).astype(compute)  # shared by all blocks, each of which would begin with it
         h = dense(self.width, name="input", **formats)(to_patches(x.astype(compute), self.patch))
         h = h + positions_2d(height // self.patch, width // self.patch, self.width).astype(compute)
         for i in range(self.depth):
             block = Transform(self.heads, self.mlp_ratio, self.dropout, name=f"block_{i}", **formats)
             h = block(h, condition, keys, text)
 
-        # The end runs in the parameters' format: a loss is a small difference, and one thin layer costs little.
+        # The last layers run in the parameters' dtype: losses are small differences, and a thin layer costs little.
         formats = {"dtype": params, "param_dtype": params}
         modulation = dense(2 * self.width, variance=0.0, name="output_condition", **formats)(condition)[:, None]
         shift, scale = jnp.split(modulation, 2, axis=-1)

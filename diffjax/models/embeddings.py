@@ -1,4 +1,4 @@
-"""How a network is told the time and the label, and how it is shown fine detail: numbers as sines and cosines."""
+"""Embeddings of time, label, position and fine detail: numbers as sines and cosines, and learned rows."""
 
 import math
 from functools import partial
@@ -22,14 +22,14 @@ def timestep_embedding(
     """Sines and cosines of t (Ho et al. 2020, after Vaswani et al. 2017, section 3.5): [b] -> [b, width].
 
     [sin(w_0 t), ..., sin(w_{h-1} t), cos(w_0 t), ..., cos(w_{h-1} t)] with h = width // 2 and angular frequencies
-    w_i = max_period^(-i / (h - 1)), from 1 down to 1 / max_period, ends included. An odd width ends with a zero.
+    w_i = max_period^(-i / (h - 1)), from 1 to 1 / max_period inclusive. An odd width is padded with a zero.
 
     "open" frequencies are those of Dhariwal & Nichol 2021 and Peebles & Xie 2022: w_i = max_period^(-i / h), which
     stops short of 1 / max_period, and the cosines come first.
     """
     half = width // 2
-    last = max(half - 1, 1) if frequencies == "closed" else half
-    angles = t[:, None] * jnp.exp(-math.log(max_period) / last * jnp.arange(half, dtype=t.dtype))
+    intervals = max(half - 1, 1) if frequencies == "closed" else half
+    angles = t[:, None] * jnp.exp(-math.log(max_period) / intervals * jnp.arange(half, dtype=t.dtype))
     waves = [jnp.sin(angles), jnp.cos(angles)]
     return jnp.pad(
         jnp.concatenate(waves if frequencies == "closed" else waves[::-1], axis=-1), ((0, 0), (0, width % 2))
@@ -39,20 +39,21 @@ def timestep_embedding(
 class TimeAndLabel(nn.Module):
     """What the blocks are conditioned on: dense(swish(dense(embedding of t))) + a row for the label, [b] -> [b, width].
 
-    Label `num_classes` is the null token of classifier-free guidance; no label at all (None) means the null token for
-    everyone. With `num_classes` 0 labels are ignored. Runs in the parameters' format: t = 999 has no neighbour in
-    bfloat16, and the cost is nothing beside the network's. Hints [b, k] are one linear map more; of zeros nothing.
+    Label `num_classes` is the null token of classifier-free guidance; None means the null token for every example. With
+    `num_classes` 0 labels are ignored. Hints [b, k] enter through one more linear map without bias, so that hints of 0
+    change nothing. Everything runs in the parameters' dtype: t = 999 has no neighbour in bfloat16, and the cost is
+    negligible.
 
-    "random" frequencies are drawn once and never trained (Song et al. 2021): they stand in the collection "constants",
-    which checkpoints hold and optimisers do not see.
+    "random" frequencies are drawn once and never trained (Song et al. 2021). They live in the collection "constants",
+    which checkpoints store and optimisers do not see.
     """
 
-    embedding: int  # sines and cosines
+    embedding: int  # number of sines and cosines
     width: int
     num_classes: int
     param_dtype: Any = jnp.float32
-    frequencies: str = "closed"  # as of `timestep_embedding`, or "random"
-    labels: str = "late"  # added after the two dense layers, or before them ("early", DDPM++ of Karras et al. 2022)
+    frequencies: str = "closed"  # as in `timestep_embedding`, or "random"
+    labels: str = "late"  # added after the two dense layers; "early": before them (DDPM++ of Karras et al. 2022)
 
     @nn.compact
     def __call__(
@@ -79,27 +80,28 @@ class TimeAndLabel(nn.Module):
         return h + row if self.labels == "late" else h
 
     def _row(self, t, label):
-        """The label's row of the table, [b, width]; 0 where there are no classes."""
+        """The label's row of the table, [b, width]; 0 without classes."""
         if not self.num_classes:
             return 0.0
         label = jnp.full(t.shape, self.num_classes, jnp.int32) if label is None else label
-        rows = nn.initializers.normal(1.0)  # as torch.nn.Embedding, hence Dhariwal & Nichol (2021)
+        embedding_init = nn.initializers.normal(1.0)  # torch.nn.Embedding's default, used by Dhariwal & Nichol (2021)
         width = self.width if self.labels == "late" else self.embedding
-        return self.param("label", rows, (self.num_classes + 1, width), self.param_dtype)[label]
+        return self.param("label", embedding_init, (self.num_classes + 1, width), self.param_dtype)[label]
 
 
 def with_fourier_features(x: Float[Array, "b h w c"], exponents: tuple[int, ...]) -> Float[Array, "b h w k"]:
-    """x beside sin(2^n pi x) and cos(2^n pi x) for each exponent n (Kingma et al. 2021, appendix C).
+    """Concatenates x, sin(2^n pi x) and cos(2^n pi x) for each exponent n (Kingma et al. 2021, appendix C).
 
     [b, h, w, c] -> [b, h, w, c * (1 + 2 len(exponents))]. With 8-bit pixels in [-1, 1], n = 7 changes sign from one
-    level to the next: the detail a likelihood pays for. x must not be rounded before: bfloat16 leaves nothing of it.
+    level to the next, the level of detail that a likelihood rewards. x must not be rounded before: in bfloat16 nothing
+    of that detail is left.
     """
     angles = [2.0**n * jnp.pi * x for n in exponents]
     return jnp.concatenate([x, *map(jnp.sin, angles), *map(jnp.cos, angles)], axis=-1)
 
 
 def positions_2d(height: int, width: int, channels: int) -> Float[Array, "{height*width} {channels}"]:
-    """Sines and cosines of the row, then of the column, of each cell of a grid, row by row (Peebles & Xie 2022).
+    """Sines and cosines of the row, then of the column, of each grid cell, in row-major order (Peebles & Xie 2022).
 
     [height * width, channels]; `channels` must be a multiple of 4.
     """

@@ -1,11 +1,12 @@
-"""How the two networks of a GAN hear of class labels. Without any (label None, or `num_classes` 0) nothing is added.
+"""How class labels enter the two networks of a GAN. Without labels (label None, or `num_classes` 0) nothing is added.
 
-A generator has the label's embedding beside z ("concat", Mirza & Osindero 2014), or a scale and a shift for each class
-after its batch normalisations ("batch_norm", `norms.ConditionalBatchNorm`). A discriminator has an inner product of its
-features with the label's embedding in its logit ("projection", Miyato & Koyama 2018), or the label beside the image,
-one-hot ("concat"). As an auxiliary classifier (Odena et al. 2017) it says the label instead: `outputs`.
+A generator sees the label's embedding concatenated to z ("concat", Mirza & Osindero 2014), or as a scale and a shift
+per class after its batch normalisations ("batch_norm", `norms.ConditionalBatchNorm`). A discriminator sees it as an
+inner product of its features with the label's embedding, added to the logit ("projection", Miyato & Koyama 2018), or as
+one-hot channels of the image ("concat"). An auxiliary classifier (Odena et al. 2017) predicts the label instead: see
+`outputs`.
 
-With an encoder of captions the label is a caption, and a linear map of what is pooled of it stands for its embedding.
+With a caption encoder the label is a caption, and a linear map of its pooled encoding replaces the embedding.
 """
 
 from typing import Any
@@ -25,17 +26,15 @@ DISCRIMINATOR = ("projection", "concat")
 
 
 def check_reading(player: str, text: Any, conditioning: str, needed: str) -> None:
-    """Raises UserError where captions would be shown in a way that is for labels only."""
+    """Raises UserError where captions would enter in a way that only labels support."""
     if not isinstance(text, NoText) and conditioning != needed:
-        raise UserError(
-            f"method.{player}.conditioning: {conditioning!r} is for labels; captions are shown by {needed!r}"
-        )
+        raise UserError(f"method.{player}.conditioning: {conditioning!r} is for labels; captions need {needed!r}")
     if getattr(text, "keywords", {}).get("conditioning") == "cross_attention":
-        raise UserError(f"method.{player}.text.conditioning: 'cross_attention' is for diffusion; 'pooled' here")
+        raise UserError(f"method.{player}.text.conditioning: 'cross_attention' is for diffusion models; use 'pooled'")
 
 
 def with_label_planes(x: Float[Array, "b *space c"], label: Int[Array, "b"] | None, num_classes: int) -> Array:
-    """The label beside each pixel's channels, or a point's coordinates, one-hot: [b, ..., c + num_classes]."""
+    """Appends the one-hot label to each pixel's channels, or to a point's coordinates: [b, ..., c + num_classes]."""
     if label is None or not num_classes:
         return x
     planes = jnp.expand_dims(functions.one_hot(label, num_classes, dtype=x.dtype), range(1, x.ndim - 1))
@@ -43,11 +42,11 @@ def with_label_planes(x: Float[Array, "b *space c"], label: Int[Array, "b"] | No
 
 
 class LabelledLatent(nn.Module):
-    """z [b, latent] -> [b, 2 latent]: the label's embedding stands beside z.
+    """z [b, latent] -> [b, 2 latent]: concatenates the label's embedding to z.
 
-    Embeddings start at length 1, as one-hot labels have (Mirza & Osindero 2014), where z's is sqrt(latent). At z's own
-    length the label, the same for many examples, is learned so much faster that z is ignored: after 500 steps on MNIST
-    a tenth of the variance within a class was left, instead of nine tenths.
+    Embeddings start with norm 1, like one-hot labels (Mirza & Osindero 2014), where z has norm sqrt(latent). At the
+    norm of z, the label, which many examples share, is learned so much faster that the generator ignores z: after 500
+    steps on MNIST a tenth of the variance within a class was left, instead of nine tenths.
     """
 
     num_classes: int
@@ -59,10 +58,10 @@ class LabelledLatent(nn.Module):
         if label is not None and not isinstance(self.text, NoText):
             params = self.precision.params
             pooled = self.text(self.precision, name="text")(label).pooled
-            embedded = nn.Dense(z.shape[-1], dtype=self.precision.compute, param_dtype=params, name="embed_text")(
+            embedding = nn.Dense(z.shape[-1], dtype=self.precision.compute, param_dtype=params, name="embed_text")(
                 pooled
             )
-            return jnp.concatenate([z, embedded], axis=-1)
+            return jnp.concatenate([z, embedding], axis=-1)
         if label is None or not self.num_classes:
             return z
         embed = nn.Embed(
@@ -79,8 +78,8 @@ class LabelledLatent(nn.Module):
 class LabelledLogit(nn.Module):
     """Features h [b, n] -> logits [b]: w . h + b, plus embed(label) . h (projection, Miyato & Koyama 2018, eq. 3).
 
-    With `outputs` above 1, [b, outputs]: the logit, and the logits of an auxiliary classifier, linear in h as well. All
-    in the parameters' format: losses see differences of logits, of which bfloat16's 8 bits would leave little.
+    With `outputs` above 1, returns [b, outputs]: the logit, and the logits of an auxiliary classifier, also linear in
+    h. All are in the parameters' dtype: losses take differences of logits, which bfloat16's 8 bits would mostly erase.
     """
 
     num_classes: int
@@ -88,7 +87,7 @@ class LabelledLogit(nn.Module):
     scale: float = 0.02  # standard deviation of the initial weights
     outputs: int = 1
     spectral_norm: bool = False
-    initial: nn.initializers.Initializer | None = None  # of the weights; None: normal, of size `scale`
+    initial: nn.initializers.Initializer | None = None  # of the weights; None: normal with deviation `scale`
     text: Any = NoText()
 
     @nn.compact
@@ -101,8 +100,8 @@ class LabelledLogit(nn.Module):
         logits = layers.dense(1, kernel_init=initial, name="logit")(h)[:, 0]
         if label is not None and not isinstance(self.text, NoText):
             pooled = self.text(self.precision, name="text")(label).pooled.astype(params)
-            embedded = layers.dense(h.shape[-1], kernel_init=initial, name="embed_text")(pooled)
-            logits += jnp.sum(embedded * h, axis=-1)
+            embedding = layers.dense(h.shape[-1], kernel_init=initial, name="embed_text")(pooled)
+            logits += jnp.sum(embedding * h, axis=-1)
         elif label is not None and self.num_classes:
             embed = layers.embed(self.num_classes, h.shape[-1], embedding_init=initial, name="embed")
             logits += jnp.sum(embed(label) * h, axis=-1)

@@ -1,7 +1,7 @@
-"""The small pieces that several networks share: dropout, normalisation, linear maps, changes of resolution, attention.
+"""Layers shared by several networks: dropout, normalisation, linear maps, resampling, attention.
 
-Every piece computes in `dtype` and keeps its parameters in `param_dtype`; statistics and softmax are never computed in
-fewer bits than float32. Images are [batch, height, width, channels].
+Every layer computes in `dtype` and keeps its parameters in `param_dtype`; statistics and softmax always have at least
+float32 precision. Images are [batch, height, width, channels].
 """
 
 import zlib
@@ -19,17 +19,17 @@ ZERO = nn.initializers.zeros_init()
 def initial(variance: float = 1.0) -> nn.initializers.Initializer:
     """Glorot's uniform distribution, DDPM's `default_init`, with `variance` times its variance.
 
-    DDPM scales the layers that end a branch by 1e-10; at 0 they are exactly zero here, so that a fresh network is
-    exactly the identity on its residual path and outputs exactly 0.
+    DDPM scales the layers that end a branch by 1e-10. Here `variance` 0 makes them exactly zero, so that a new network
+    is exactly the identity on its residual path and outputs exactly 0.
     """
     return nn.initializers.variance_scaling(variance, "fan_avg", "uniform") if variance else ZERO
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask belongs to the example: x [b, ...], keys [b] -> [b, ...]. The identity when keys is None.
+    """Dropout with one mask per example: x [b, ...], keys [b] -> [b, ...]. The identity when keys is None.
 
-    Every example brings its own key, into which the place of the layer in the network is folded. The mask therefore
-    does not depend on how the batch is divided over devices or in time, as one drawn for the whole batch would.
+    Every example has its own key, into which the layer's path in the network is folded. A mask therefore does not
+    depend on how the batch is divided over devices or in time, as one mask drawn for the whole batch would.
     """
 
     rate: float  # the fraction of activations set to 0
@@ -38,33 +38,35 @@ class Dropout(nn.Module):
     def __call__(self, x: Float[Array, "b ..."], keys: Key[Array, "b"] | None) -> Float[Array, "b ..."]:
         if keys is None or self.rate == 0:
             return x
-        place = zlib.crc32("/".join(self.path).encode())  # Python's hash() differs from process to process
+        layer_id = zlib.crc32("/".join(self.path).encode())  # Python's hash() differs from process to process
 
-        def keep(key):
-            return jax.random.bernoulli(jax.random.fold_in(key, place), 1 - self.rate, x.shape[1:])
+        def keep_mask(key):
+            return jax.random.bernoulli(jax.random.fold_in(key, layer_id), 1 - self.rate, x.shape[1:])
 
-        return jnp.where(jax.vmap(keep)(keys), x / (1 - self.rate), 0)
+        return jnp.where(jax.vmap(keep_mask)(keys), x / (1 - self.rate), 0)
 
 
 def groups_for(channels: int) -> int:
-    """How many groups to normalise: DDPM's 32, but with 4 channels or more in each, and a divisor of the channels."""
-    most = max(1, min(32, channels // 4))
-    return next(groups for groups in range(most, 0, -1) if channels % groups == 0)
+    """The number of groups to normalise in: DDPM's 32, or fewer for at least 4 channels each; divides `channels`."""
+    max_groups = max(1, min(32, channels // 4))
+    return next(groups for groups in range(max_groups, 0, -1) if channels % groups == 0)
 
 
 class GroupNorm(nn.Module):
     """(x - mean) / sqrt(var + eps) * scale + bias, over space and the channels of a group (Wu & He 2018, eq. 1-3).
 
-    x [b, ..., c] -> [b, ..., c] in `dtype`, with the numbers and the parameters of `flax.linen.GroupNorm`. The moments
-    are E[x] and E[x^2], per channel and then per group, in float32 or better; the rest is x * a + b with a, b [b, c]:
-    two sums and one product each way, all of which XLA fuses. On CPU, forward and backward, it adds 4 to 8 % to the
-    convolutions it stands between, flax's layer 12 to 14 %, E[(x - E[x])^2] 22 to 44 %. A gradient written by hand, or
-    sums as matrix products (which a TPU would round to bfloat16), came within 5 % of this, either way.
+    x [b, ..., c] -> [b, ..., c] in `dtype`, with the values and parameters of `flax.linen.GroupNorm`. The moments are
+    E[x] and E[x^2], per channel and then per group, in float32 or better. The rest is x * a + b with a, b [b, c]: two
+    sums and one product in each direction, all of which XLA fuses.
+
+    Forward and backward on a CPU, this adds 4 to 8 % to the time of the surrounding convolutions, flax's layer
+    12 to 14 %, and E[(x - E[x])^2] 22 to 44 %. A hand-written gradient, or sums as matrix products (which a TPU would
+    round to bfloat16), came within 5 % of this.
     """
 
-    groups: int = 0  # 0: as many as `groups_for` says
+    groups: int = 0  # 0: as in `groups_for`
     eps: float = 1e-6
-    affine: bool = True  # False: scale 1 and bias 0, for something else to modulate
+    affine: bool = True  # False: scale 1 and bias 0, for a caller that modulates the result
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -78,47 +80,47 @@ class GroupNorm(nn.Module):
         groups, space = self.groups or groups_for(channels), tuple(range(1, x.ndim - 1))
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
-        def of_group(moment):  # [b, c] -> the mean over each group, repeated for its channels
+        def group_mean(moment):  # [b, c] -> the mean over each group, repeated over its channels
             moment = moment.reshape(-1, groups, channels // groups).mean(axis=-1, keepdims=True)
             return jnp.broadcast_to(moment, (*moment.shape[:2], channels // groups)).reshape(-1, channels)
 
-        mean, square = of_group(x.mean(space)), of_group((x * x).mean(space))
+        mean, square = group_mean(x.mean(space)), group_mean((x * x).mean(space))
         a = scale * lax.rsqrt(jnp.maximum(square - mean * mean, 0) + self.eps)
         b = bias - mean * a
         return (x * jnp.expand_dims(a, space) + jnp.expand_dims(b, space)).astype(self.dtype)
 
 
 def dense(features: int, variance: float = 1.0, **kwargs) -> nn.Dense:
-    """A linear map of the last axis with the initialisation above."""
+    """A linear map of the last axis, initialised by `initial`."""
     return nn.Dense(features, kernel_init=initial(variance), **kwargs)
 
 
 def conv(features: int, size: int = 3, stride: int = 1, variance: float = 1.0, padding="SAME", **kwargs) -> nn.Conv:
-    """A convolution with the initialisation above; the output's side is the input's over `stride`."""
+    """A convolution initialised by `initial`; the output's side is the input's divided by `stride`."""
     kernel_init = initial(variance)
     return nn.Conv(features, (size, size), strides=stride, padding=padding, kernel_init=kernel_init, **kwargs)
 
 
 def upsample(x: Float[Array, "b h w c"], taps: tuple[int, ...] = (1, 1)) -> Float[Array, "b 2*h 2*w c"]:
-    """Twice the side: zeros between the pixels, then the filter `taps` twice as strong, rows and columns alike.
+    """Doubles the side: zeros between the pixels, then the filter `taps` at twice its gain, along rows and columns.
 
-    With (1, 1) each pixel is repeated (nearest neighbour): a broadcast, which needs no gather.
+    With (1, 1) each pixel is repeated (nearest neighbour), as a broadcast without a gather.
     """
     if taps == (1, 1):
         b, h, w, c = x.shape
         return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
     half = len(taps) // 2
-    even, odd = taps[half % 2 :: 2], taps[(half + 1) % 2 :: 2]  # those that meet a pixel, and not a zero between
-    more, less = half // 2, half - 1 - half // 2
+    even, odd = taps[half % 2 :: 2], taps[(half + 1) % 2 :: 2]  # the taps that meet pixels, not the zeros between them
+    wide, narrow = half // 2, half - 1 - half // 2
     for axis in (1, 2):
-        phases = _filter(x, axis, even, (more, less)), _filter(x, axis, odd, (less, more))
+        phases = _filter(x, axis, even, (wide, narrow)), _filter(x, axis, odd, (narrow, wide))
         shape = [2 * side if i == axis else side for i, side in enumerate(x.shape)]
         x = jnp.stack(phases, axis=axis + 1).reshape(shape)
     return x
 
 
 def downsample(x: Float[Array, "b h w c"], taps: tuple[int, ...] = (1, 1)) -> Float[Array, "b h/2 w/2 c"]:
-    """Half the side: the filter `taps` at every second pixel, rows and columns alike; with (1, 1) the mean of 2x2."""
+    """Halves the side: the filter `taps` at every second pixel, along rows and columns. (1, 1) averages 2x2 pixels."""
     edge = len(taps) // 2 - 1
     for axis in (1, 2):
         x = _filter(x, axis, taps, (edge, edge), stride=2)
@@ -126,9 +128,10 @@ def downsample(x: Float[Array, "b h w c"], taps: tuple[int, ...] = (1, 1)) -> Fl
 
 
 def blur(x: Float[Array, "b h w c"], taps: tuple[int, ...]) -> Float[Array, "b h+1 w+1 c"]:
-    """The filter `taps` at every corner of a pixel; a 3x3 convolution of stride 2 without padding then halves x's side.
+    """Applies the filter `taps` at every corner of a pixel, before a 3x3 convolution of stride 2 without padding.
 
-    The two are a 3x3 convolution followed by `downsample`, at a quarter of the cost (Karras et al. 2020, StyleGAN2).
+    That convolution halves x's side. The two equal a 3x3 convolution followed by `downsample`, at a quarter of the cost
+    (Karras et al. 2020, StyleGAN2).
     """
     edge = len(taps) // 2
     for axis in (1, 2):
@@ -137,9 +140,10 @@ def blur(x: Float[Array, "b h w c"], taps: tuple[int, ...]) -> Float[Array, "b h
 
 
 def _filter(x, axis, taps, edges, stride=1):
-    """sum_j taps_j x[stride i + j - edges[0]] / sum(taps) along an axis, after so many zeros at either edge.
+    """sum_j taps_j x[stride i + j - edges[0]] / sum(taps) along an axis, with edges = (before, after) zeros padded.
 
-    As a sum of slices: as a convolution with one channel per group XLA takes 18 to 100 times as long on a CPU.
+    Computed as a sum of slices: as a convolution with one channel per group, XLA takes 18 to 100 times as long on a
+    CPU.
     """
     x = jnp.pad(x, [edges if i == axis else (0, 0) for i in range(x.ndim)])
     end = x.shape[axis] - len(taps) + 1
@@ -149,9 +153,9 @@ def _filter(x, axis, taps, edges, stride=1):
 def attention(
     q: Float[Array, "b q h d"], k: Float[Array, "b k h d"], mask: Bool[Array, "b k"] | None = None
 ) -> Float[Array, "b h q k"]:
-    """softmax(q k^T / sqrt(d)) for each head h, over the keys that `mask` leaves; there must be one."""
-    at_least = jnp.promote_types(k.dtype, jnp.float32)
-    logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k, preferred_element_type=at_least)
+    """softmax(q k^T / sqrt(d)) for each head h, over the keys where `mask` is true; at least one must be."""
+    dtype = jnp.promote_types(k.dtype, jnp.float32)
+    logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k, preferred_element_type=dtype)
     return nn.softmax(logits if mask is None else jnp.where(mask[:, None, None], logits, -jnp.inf))
 
 
@@ -161,22 +165,22 @@ def attend(
     v: Float[Array, "b k h d"],
     mask: Bool[Array, "b k"] | None = None,
 ) -> Float[Array, "b q h d"]:
-    """softmax(q k^T / sqrt(d)) v for each head h: [b, q, h, d], in the format of v (Vaswani et al. 2017, eq. 1)."""
+    """softmax(q k^T / sqrt(d)) v for each head h: [b, q, h, d], in the dtype of v (Vaswani et al. 2017, eq. 1)."""
     return jnp.einsum("bhqk,bkhd->bqhd", attention(q, k, mask).astype(v.dtype), v)
 
 
 class SelfAttention(nn.Module):
-    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale over all pixels, q, k, v linear in groupnorm(x).
+    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale over all pixels, with q, k, v linear in groupnorm(x).
 
     [b, h, w, c] -> the same. Ho et al. 2020, appendix B, with one head as wide as the channels (`head_dim` 0);
-    c / head_dim heads as Dhariwal & Nichol 2021, section 3; skip_scale as Song et al. 2021, appendix H. Nothing but the
-    order of the pixels would change if they were shuffled.
+    c / head_dim heads as in Dhariwal & Nichol 2021, section 3; skip_scale as in Song et al. 2021, appendix H. The
+    layer is equivariant to permutations of the pixels.
     """
 
     head_dim: int = 0  # channels of a head; 0: all
-    normalised: bool = True  # False: q, k, v are linear in x itself
-    variance: float = 1.0  # of the initial q, k, v, relative to Glorot's
-    final_scale: float = 0.0  # size of the initial out, relative to Glorot's
+    normalised: bool = True  # False: without the GroupNorm
+    variance: float = 1.0  # initial variance of the weights of q, k, v, relative to Glorot's
+    final_scale: float = 0.0  # initial size of the weights of out, relative to Glorot's
     skip_scale: float = 1.0
     groups: int = 0
     eps: float = 1e-6
@@ -193,20 +197,20 @@ class SelfAttention(nn.Module):
         q, k, v = (
             dense(c, self.variance, name=name, **kwargs)(pixels).reshape(b, -1, c // d, d) for name in ("q", "k", "v")
         )
-        seen = attend(q, k, v).reshape(x.shape)
-        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(seen)) * self.skip_scale
+        context = attend(q, k, v).reshape(x.shape)
+        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(context)) * self.skip_scale
 
 
 class CrossAttention(nn.Module):
-    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale, q linear in groupnorm(x), k and v in tokens of a text.
+    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale, with q linear in groupnorm(x), k and v in a text's tokens.
 
-    x [b, h, w, c], tokens [b, n, k], of which `mask` [b, n] says which there are -> [b, h, w, c]. As `SelfAttention`,
-    with another's tokens in place of the pixels' own (Rombach et al. 2022, eq. 3). Where the collection "intermediates"
-    is asked for, it holds the weights [b, heads, h w, n].
+    x [b, h, w, c], tokens [b, n, k] and `mask` [b, n], true for valid tokens -> [b, h, w, c]. Like `SelfAttention`,
+    with a text's tokens in place of the pixels (Rombach et al. 2022, eq. 3). If the collection "intermediates" is
+    mutable, the weights [b, heads, h w, n] are stored in it.
     """
 
     head_dim: int = 0  # channels of a head; 0: all
-    final_scale: float = 0.0  # size of the initial out, relative to Glorot's
+    final_scale: float = 0.0  # initial size of the weights of out, relative to Glorot's
     skip_scale: float = 1.0
     groups: int = 0
     eps: float = 1e-6
@@ -226,5 +230,5 @@ class CrossAttention(nn.Module):
         )
         weights = attention(q, k, mask)
         self.sow("intermediates", "attention", weights)
-        seen = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(x.shape)
-        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(seen)) * self.skip_scale
+        context = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(x.shape)
+        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(context)) * self.skip_scale

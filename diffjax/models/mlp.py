@@ -1,4 +1,4 @@
-"""A score network for points."""
+"""A score network for points: a residual MLP."""
 
 from functools import partial
 
@@ -14,21 +14,21 @@ from diffjax.precision import Precision
 
 
 class MLP(nn.Module):
-    """A residual perceptron conditioned on time and label, for points: x [b, d], t [b] -> [b, outputs * d].
+    """A residual MLP for points, conditioned on time and label: x [b, d], t [b] -> [b, outputs * d].
 
-    h <- h + W_2 dropout(swish(W_1 swish(h) + W_c condition)), the UNet's residual block without its space: no
-    normalisation, because the length of a point's features is information. Exactly 0 before training; the output is in
-    the parameters' format. Raises UserError when an example is not a point, or a field makes no sense.
+    h <- h + W_2 dropout(swish(W_1 swish(h) + W_c condition)). This is the UNet's residual block without space and
+    without normalisation, because the norm of a point's features is information. Exactly 0 before training; the output
+    is in the parameters' dtype. Raises UserError when examples are not points, or a field is invalid.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
-    outputs: int = 1  # numbers for each coordinate: 2 where the method learns a variance too
+    outputs: int = 1  # outputs per coordinate; 2 if the method also learns a variance
     width: int = 256  # features of a hidden layer
     depth: int = 4  # residual blocks, two layers each
-    embedding: int = 64  # sines and cosines of t, as DDPM: right for t in 0..999 and for ln(sigma) / 4 alike
+    embedding: int = 64  # sines and cosines of t, as in DDPM: suits t in 0..999 and ln(sigma) / 4
     dropout: float = 0.0  # fraction of activations dropped in each block
 
     def __post_init__(self):
@@ -51,11 +51,11 @@ class MLP(nn.Module):
         condition = nn.silu(condition).astype(compute)
         h = linear(self.width, name="input")(x.astype(compute))
         for i in range(self.depth):
-            inner = linear(self.width, name=f"block_{i}_1")(nn.silu(h)) + linear(
+            branch = linear(self.width, name=f"block_{i}_1")(nn.silu(h)) + linear(
                 self.width, name=f"block_{i}_condition"
             )(condition)
-            inner = Dropout(self.dropout, name=f"block_{i}_dropout")(nn.silu(inner), keys)
-            h = h + linear(self.width, variance=0.0, name=f"block_{i}_2")(inner)
+            branch = Dropout(self.dropout, name=f"block_{i}_dropout")(nn.silu(branch), keys)
+            h = h + linear(self.width, variance=0.0, name=f"block_{i}_2")(branch)
         return dense(self.outputs * self.shape[0], variance=0.0, dtype=params, param_dtype=params, name="output")(
             nn.silu(h)
         )

@@ -1,6 +1,6 @@
-"""Fully connected generator and discriminator: for points, and for small tests.
+"""Fully connected generator and discriminator, for points and for small tests.
 
-In a denoising diffusion GAN both are given x_t and t besides, which then stand beside what they see anyway.
+In a denoising diffusion GAN both also take x_t and t, which are concatenated to their other input.
 """
 
 import math
@@ -18,13 +18,13 @@ from diffjax.models.norms import ConditionalBatchNorm, minibatch_deviation
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-INITIAL = nn.initializers.he_normal()  # He et al. 2015, for ReLU and its leaky kin
+INITIAL = nn.initializers.he_normal()  # He et al. 2015, for ReLU and leaky ReLU
 MOMENTUM, EPSILON = 0.95, 1e-4  # of batch normalisation, as in PacGAN's code
 TIME = 16  # sines and cosines of t
 
 
 def with_step(h: Float[Array, "b n"], x_t: Float[Array, "b ..."] | None, t: Float[Array, "b"] | None) -> Array:
-    """h beside x_t and sines and cosines of t; h alone where there are none."""
+    """Concatenates h, x_t and sines and cosines of t; returns h alone where x_t is None."""
     if x_t is None:
         return h
     return jnp.concatenate([h, x_t.reshape(len(x_t), -1), timestep_embedding(t, TIME)], axis=-1)
@@ -33,8 +33,8 @@ def with_step(h: Float[Array, "b n"], x_t: Float[Array, "b ..."] | None, t: Floa
 class MlpGenerator(nn.Module):
     """z [b, latent] -> x [b, *shape] in model units, unbounded: hidden layers of ReLU, then a linear one.
 
-    That of PacGAN's mixtures of Gaussians (Lin et al. 2018, in their code) has width 400, depth 4, norm "batch" and
-    initial 0.02. Raises UserError for fields that make no sense.
+    PacGAN's generator for mixtures of Gaussians (Lin et al. 2018, in their code) has width 400, depth 4, norm "batch"
+    and initial 0.02. Raises UserError for invalid fields.
     """
 
     shape: tuple[int, ...]
@@ -45,8 +45,8 @@ class MlpGenerator(nn.Module):
     width: int = 128  # of the hidden layers
     depth: int = 3  # hidden layers
     norm: str = "none"  # before each ReLU; or "batch"
-    conditioning: str = "concat"  # where labels are shown; or "batch_norm"
-    initial: float = 0.0  # standard deviation of the initial weights; 0: He et al.'s 2015, and LeCun's for the output
+    conditioning: str = "concat"  # how labels enter; or "batch_norm"
+    initial: float = 0.0  # standard deviation of initial weights; 0: He et al. 2015, and LeCun for the output layer
 
     def __post_init__(self):
         super().__post_init__()
@@ -75,8 +75,8 @@ class MlpGenerator(nn.Module):
             kernel_init = normal if self.initial else INITIAL
             h = nn.Dense(self.width, use_bias=plain, kernel_init=kernel_init, name=f"hidden_{i}", **formats)(h)
             if not plain:
-                known = {"num_classes": self.num_classes, "momentum": MOMENTUM, "eps": EPSILON}
-                norm = ConditionalBatchNorm(train, self.axis.name, **known, name=f"norm_{i}", **formats)
+                norm_fields = {"num_classes": self.num_classes, "momentum": MOMENTUM, "eps": EPSILON}
+                norm = ConditionalBatchNorm(train, self.axis.name, **norm_fields, name=f"norm_{i}", **formats)
                 h = norm(h, None if concat else label)
             h = nn.relu(h)
         kernel_init = normal if self.initial else nn.initializers.lecun_normal()
@@ -85,25 +85,25 @@ class MlpGenerator(nn.Module):
 
 
 class MlpDiscriminator(nn.Module):
-    """x [b, *shape] in model units -> logits [b]: hidden layers of leaky ReLU, or of maxout, and a linear one.
+    """x [b, *shape] in model units -> logits [b]: hidden layers of leaky ReLU or maxout, then a linear one.
 
-    A maxout unit is the largest of `maxout` linear maps (Goodfellow et al. 2013). PacGAN's for mixtures of Gaussians
-    has width 200, depth 3, maxout 5 and initial 0.02 (see above). Each example is judged alone, unless there is
-    `minibatch_std`. Raises UserError for fields that make no sense.
+    A maxout unit is the largest of `maxout` linear maps (Goodfellow et al. 2013). PacGAN's discriminator for mixtures
+    of Gaussians has width 200, depth 3, maxout 5 and initial 0.02 (see above). Each example is scored independently,
+    unless `minibatch_std` is set. Raises UserError for invalid fields.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
-    outputs: int = 1  # logits: 1 + the number of classes where the method has an auxiliary classifier
+    outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier
     width: int = 128  # of the hidden layers
     depth: int = 3  # hidden layers
     slope: float = 0.2  # of the leaky ReLU below zero
     maxout: int = 0  # linear pieces of a hidden unit, instead of the leaky ReLU; 0: none
-    conditioning: str = "projection"  # where labels are shown; or "concat"
-    minibatch_std: int = 0  # images whose differences are shown to the last layer; 0: none
-    initial: float = 0.0  # standard deviation of initial weights; 0: He et al.'s 2015, 1 / sqrt(width) for the logit
+    conditioning: str = "projection"  # how labels enter; or "concat"
+    minibatch_std: int = 0  # group size of the deviation shown to the last layer; 0: none
+    initial: float = 0.0  # standard deviation of initial weights; 0: He et al. 2015, and 1 / sqrt(width) for the logit
 
     def __post_init__(self):
         super().__post_init__()

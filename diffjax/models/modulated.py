@@ -1,8 +1,8 @@
-"""What StyleGAN2's networks are made of: equalised layers, and convolutions that a style modulates.
+"""The building blocks of StyleGAN2: equalised layers, and convolutions that a style modulates.
 
-An equalised layer's weights start at N(0, 1), and are multiplied by their He factor whenever they are used, so that an
-optimiser which forgets the size of a gradient, as Adam does, moves all layers at one pace (Karras et al. 2018, section
-4.1). A layer's own `multiplier` slows it down.
+An equalised layer's weights start at N(0, 1) and are multiplied by their He factor in every forward pass. Under an
+optimiser that is invariant to the scale of gradients, such as Adam, all layers then learn at one speed (Karras et al.
+2018, section 4.1). A layer's `multiplier` slows it down.
 """
 
 import zlib
@@ -19,52 +19,52 @@ from jaxtyping import Array, Float, Int, Key
 from diffjax.models.layers import ZERO, blur, downsample
 from diffjax.precision import Precision
 
-TAPS = (1, 3, 3, 1)  # the filter of every change of resolution
-EPS = 1e-8  # beneath every root of a mean square, or of a sum of squares
+TAPS = (1, 3, 3, 1)  # the resampling filter
+EPS = 1e-8  # added to a mean or sum of squares under a root
 UNIT = nn.initializers.normal(1.0)
 convolve = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 same = partial(convolve, window_strides=(1, 1), padding="SAME")
 
 
 def activate(x: Array) -> Array:
-    """sqrt(2) times a leaky ReLU of slope 0.2: about as large as what it is given."""
+    """sqrt(2) times a leaky ReLU of slope 0.2, which roughly preserves the magnitude of its input."""
     return 2**0.5 * nn.leaky_relu(x, 0.2)
 
 
 def normalised(x: Float[Array, "b n"]) -> Float[Array, "b n"]:
-    """x at a mean square of 1."""
+    """x scaled to a mean square of 1."""
     return x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + EPS)
 
 
 def folded(keys: Key[Array, "b"], name: str) -> Key[Array, "b"]:
-    """Keys for one of the things that are random in an example, by its name."""
-    place = zlib.crc32(name.encode())  # Python's hash() differs from process to process
-    return jax.vmap(lambda key: jax.random.fold_in(key, place))(keys)
+    """Keys for one of an example's random operations, selected by its name."""
+    name_hash = zlib.crc32(name.encode())  # Python's hash() differs from process to process
+    return jax.vmap(lambda key: jax.random.fold_in(key, name_hash))(keys)
 
 
 # --------------------------------------------------------------------------------------------------- equalised layers
 
 
 class EqualizedDense(nn.Module):
-    """m (W x / sqrt(n) + b) of the last axis, n long; W starts at N(0, 1) / m and b at `bias`, m the multiplier."""
+    """m (W x / sqrt(n) + b) over the last axis of length n, with multiplier m. W starts at N(0, 1) / m, b at `bias`."""
 
     features: int
-    multiplier: float = 1.0  # of the learning rate, in effect
+    multiplier: float = 1.0  # effective multiplier of the learning rate
     bias: float = 0.0
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n"]) -> Float[Array, "b features"]:
-        size = nn.initializers.normal(1 / self.multiplier)
-        kernel = self.param("kernel", size, (x.shape[-1], self.features), self.param_dtype)
+        kernel_init = nn.initializers.normal(1 / self.multiplier)
+        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), self.param_dtype)
         bias = self.param("bias", nn.initializers.constant(self.bias), (self.features,), self.param_dtype)
         x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
         return x @ (kernel * (self.multiplier * x.shape[-1] ** -0.5)) + bias * self.multiplier
 
 
 class EqualizedConv(nn.Module):
-    """A convolution of `size` x `size` pixels, W / sqrt(size^2 c), that halves the side if it is to: filtered first."""
+    """A `size` x `size` convolution with weights W / sqrt(size^2 c); with `halve`, it filters and halves the side."""
 
     features: int
     size: int = 3
@@ -90,9 +90,10 @@ class EqualizedConv(nn.Module):
 
 
 class Mapping(nn.Module):
-    """z, at a mean square of 1, and beside it the label's embedding, likewise -> w [b, features] (either may be None).
+    """z and the label's embedding, each scaled to a mean square of 1 and concatenated -> w [b, features].
 
-    `layers` equalised linear maps, each followed by a leaky ReLU, that learn a hundred times as slowly as the rest.
+    z or the label may be None. `layers` equalised linear maps, each followed by a leaky ReLU, that learn at a hundredth
+    of the others' speed.
     """
 
     features: int
@@ -116,11 +117,12 @@ class Mapping(nn.Module):
 
 
 def transposed(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b 2*h+1 2*w+1 o"]:
-    """A convolution of x with zeros between its pixels, wherever it is not zero.
+    """A transposed 3x3 convolution of stride 2: convolves x with zeros between its pixels; full padding.
 
-    On a CPU as four convolutions of the pixels alone, one for each parity of row and column, nine weights in all. XLA's
-    own is as fast forward and in its second derivative, but takes many times as long in the first, and so do these four
-    if it is they that pad x: measured on one core, 8x8x64 in batches of 16, 80, 70 and 3 to 5 ms.
+    On a CPU it runs as four convolutions of the pixels alone, one per parity of row and column, with nine weights in
+    all. XLA's own is as fast forward and in the second derivative, but many times slower in the first, and so are the
+    four convolutions if they pad x themselves. Measured on one core with 8x8x64 in batches of 16, the first derivative
+    takes XLA 80 ms, the padding variant 70 ms and this one 3 to 5 ms.
     """
 
     def native(x, kernel):
@@ -131,8 +133,8 @@ def transposed(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> F
         _, height, width, _ = x.shape
 
         def part(row, column):
-            within = x[:, row : height - row, column : width - column]
-            y = convolve(within, kernel[row::2, column::2], (1, 1), "VALID")
+            crop = x[:, row : height - row, column : width - column]
+            y = convolve(crop, kernel[row::2, column::2], (1, 1), "VALID")
             return lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), (row, row, 1), (column, column, 1), (0, 0, 0)))
 
         return part(0, 0) + part(0, 1) + part(1, 0) + part(1, 1)
@@ -141,7 +143,7 @@ def transposed(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> F
 
 
 def enlarged(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b 2*h 2*w o"]:
-    """`upsample` and a 3x3 convolution, at a quarter of the cost: the filter comes last."""
+    """`upsample` followed by a 3x3 convolution, at a quarter of the cost because the filter comes last."""
     return 4 * blur(transposed(x, kernel), TAPS)[:, 1:-1, 1:-1]
 
 
@@ -152,11 +154,11 @@ def modulated(
     demodulate: bool = True,
     convolution: Callable[[Array, Array], Array] = same,
 ) -> Float[Array, "b h2 w2 o"]:
-    """A convolution whose weights are w'_io = s_i w_io for each example, demodulated w'_io / sqrt(sum w'_io^2 + eps).
+    """A convolution with per-example weights w'_io = s_i w_io, demodulated to w'_io / sqrt(sum w'_io^2 + eps).
 
-    The sum is over what an output is made of; Karras et al. 2020 ("StyleGAN2"), eq. 1 and 3. It is x that is multiplied
-    by s, and the outcome that is divided: the same, with one kernel for all examples, where weights of their own would
-    be a convolution in as many groups, which XLA's CPU differentiates slowly. In the format of x; the divisor in that
+    The sum runs over the inputs of an output (Karras et al. 2020, "StyleGAN2", eq. 1 and 3). Here x is multiplied by s
+    and the output divided by the root. This is equivalent, and uses one kernel for all examples; separate weights would
+    be a grouped convolution, which XLA differentiates slowly on a CPU. Computed in the dtype of x, the divisor in that
     of the style.
     """
     y = convolution(x * style[:, None, None].astype(x.dtype), kernel.astype(x.dtype))
@@ -167,10 +169,10 @@ def modulated(
 
 
 class StyledConv(nn.Module):
-    """A modulated 3x3 convolution, noise, a bias and a leaky ReLU; x [b, h, w, c] at twice its side if it is to grow.
+    """A modulated 3x3 convolution, noise, a bias and a leaky ReLU. With `grow` it doubles the side of x [b, h, w, c].
 
-    The noise, one number a pixel from the example's own key, is as strong as is learned, 0 at first. There is none
-    without keys.
+    The noise is one number per pixel from the example's own key, with a learned strength that is 0 at first. There is
+    no noise without keys.
     """
 
     features: int
@@ -192,7 +194,7 @@ class StyledConv(nn.Module):
 
 
 class StyledImage(nn.Module):
-    """Features [b, h, w, c] -> channels of an image: a modulated 1x1 convolution, not demodulated, and a bias."""
+    """Features [b, h, w, c] -> image channels: a modulated 1x1 convolution without demodulation, and a bias."""
 
     features: int
     precision: Precision

@@ -1,12 +1,12 @@
-"""The UNets of later papers: `UNet` with other defaults, and nothing else."""
+"""The UNets of later papers: `UNet` with other defaults."""
 
 from diffjax.models.unet import UNet
 
 
 class DDPMpp(UNet):
-    """DDPM++ (Song et al. 2021, appendix H), sized and started as by Karras et al. 2022 for CIFAR-10: 55.7M parameters.
+    """DDPM++ (Song et al. 2021, appendix H), configured as in Karras et al. 2022 for CIFAR-10: 55.7M parameters.
 
-    Theirs learns no row for "no label": it is 0.
+    The original has no learned row for "no label"; it uses 0.
     """
 
     multipliers: tuple[int, ...] = (2, 2, 2)
@@ -21,7 +21,7 @@ class DDPMpp(UNet):
 
 
 class NCSNpp(DDPMpp):
-    """NCSN++, as above: 56.4M parameters. Its frequencies suit t = ln(sigma) or ln(sigma) / 4, not 0..999."""
+    """NCSN++, configured as above: 56.4M parameters. Its frequencies suit t = ln(sigma) or ln(sigma) / 4 only."""
 
     resample_filter: tuple[int, ...] = (1, 3, 3, 1)
     encoder: str = "residual"
@@ -29,9 +29,10 @@ class NCSNpp(DDPMpp):
 
 
 class ADM(UNet):
-    """The "ablated diffusion model" (Dhariwal & Nichol 2021, section 3), sized as on ImageNet-64: 296M parameters.
+    """The "ablated diffusion model" (Dhariwal & Nichol 2021, section 3), sized as for ImageNet-64: 296M parameters.
 
-    Theirs starts with weights and biases uniform within 1 / sqrt(fan_in); here it starts as the other UNets do.
+    The original initialises weights and biases uniformly within 1 / sqrt(fan_in); here they start as in the other
+    UNets.
     """
 
     channels: int = 192

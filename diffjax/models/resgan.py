@@ -1,11 +1,11 @@
-"""Residual generator and discriminator: SNGAN's, WGAN-GP's and BigGAN's for CIFAR-10 differ in a few switches.
+"""Residual GAN networks: SNGAN's, WGAN-GP's and BigGAN's for CIFAR-10, which differ in a few switches.
 
-As they stand they are SNGAN's (Miyato et al. 2018, table 4): 4.3M and 1.1M parameters. WGAN-GP's (Gulrajani et al.
-2017, appendix F) are 128 wide, average where SNGAN's discriminator sums, and have no spectral normalisation. For
-BigGAN's (Brock et al. 2019) see the end of this file. Sides are 4, 5, 6 or 7 times a power of two, as DCGAN's.
+The defaults are SNGAN's (Miyato et al. 2018, table 4): 4.3M and 1.1M parameters. WGAN-GP's (Gulrajani et al. 2017,
+appendix F) are 128 wide, average where SNGAN's discriminator sums, and have no spectral normalisation. BigGAN's (Brock
+et al. 2019) are the subclasses at the end of this file. Sides are 4, 5, 6 or 7 times a power of two, as for DCGAN.
 
-Two things are done in another order, with the same outcome: a shortcut's 1x1 convolution comes before its enlarging and
-after its averaging, where it has a quarter of the pixels.
+Two operations are reordered without changing the result: a shortcut's 1x1 convolution comes before its upsampling and
+after its downsampling, where it has a quarter of the pixels.
 """
 
 from functools import partial
@@ -28,15 +28,15 @@ INITIAL = ("glorot", "orthogonal")
 
 
 def kernel_init(name: str, variance: float = 1.0) -> nn.initializers.Initializer:
-    """Glorot's uniform distribution with so many times its variance, or an orthogonal matrix, one column an output."""
+    """Glorot's uniform distribution with `variance` times its variance, or an orthogonal matrix (column per output)."""
     return initial(variance) if name == "glorot" else nn.initializers.orthogonal()
 
 
 class PixelAttention(nn.Module):
-    """x + gamma W_o softmax(q k^T) v over all pixels, gamma = 0 at first (Zhang et al. 2019, SAGAN, eq. 1-3).
+    """x + gamma W_o softmax(q k^T) v over all pixels, with gamma = 0 at first (Zhang et al. 2019, SAGAN, eq. 1-3).
 
-    Queries and keys have an eighth of the channels, values half; keys and values are the largest of each 2x2 pixels.
-    All maps are 1x1 convolutions without a bias. [b, h, w, c] -> the same, h and w even.
+    Queries and keys have an eighth of the channels, values half. Keys and values are max-pooled over 2x2 pixels. All
+    maps are 1x1 convolutions without bias. [b, h, w, c] -> the same, h and w even.
     """
 
     layers: Layers
@@ -48,25 +48,25 @@ class PixelAttention(nn.Module):
         b, height, width, c = x.shape
         conv = partial(self.layers.conv, size=1, use_bias=False, kernel_init=kernel_init(self.initial))
 
-        def pooled(h):  # as a maximum over an axis, whose derivatives of every order XLA has
+        def pool(h):  # as a maximum over axes, for which XLA has derivatives of every order
             h = h.reshape(b, height // 2, 2, width // 2, 2, -1).max((2, 4))
             return h.reshape(b, height * width // 4, 1, -1)
 
-        narrow = max(1, c // 8)
-        q = conv(narrow, name="q")(x).reshape(b, height * width, 1, narrow)
-        k = pooled(conv(narrow, name="k")(x))
-        v = pooled(conv(max(1, c // 2), name="v")(x))
-        seen = attend(q * narrow**0.5, k, v)  # SAGAN does not divide by sqrt(d) as `attend` does
+        qk_channels = max(1, c // 8)
+        q = conv(qk_channels, name="q")(x).reshape(b, height * width, 1, qk_channels)
+        k = pool(conv(qk_channels, name="k")(x))
+        v = pool(conv(max(1, c // 2), name="v")(x))
+        context = attend(q * qk_channels**0.5, k, v)  # SAGAN does not divide by sqrt(d) as `attend` does
         gamma = self.param("gamma", nn.initializers.zeros_init(), (), jnp.dtype(self.param_dtype))
-        out = conv(c, name="out")(seen.reshape(b, height, width, -1))
+        out = conv(c, name="out")(context.reshape(b, height, width, -1))
         return x + gamma.astype(x.dtype) * out
 
 
 class ResGenerator(nn.Module):
     """z [b, latent] -> images [b, *shape] in (-1, 1): one residual block for each doubling of the side.
 
-    A block is x' + conv(relu(norm(conv(relu(norm(x))')))), with ' the enlarging by nearest neighbour, and on x a 1x1
-    convolution too. Raises UserError for sizes that it cannot build, and fields that do not fit together.
+    A block is x' + conv(relu(norm(conv(relu(norm(x))')))), where ' is nearest-neighbour upsampling, and on x also a 1x1
+    convolution. Raises UserError for unsupported sizes and incompatible fields.
     """
 
     shape: tuple[int, ...]
@@ -75,14 +75,14 @@ class ResGenerator(nn.Module):
     axis: Axis
     latent: int = 128  # dimensions of z
     width: int = 256  # channels
-    multipliers: tuple[int, ...] = ()  # of the width, at the smallest side and after each block; (): 1 everywhere
+    multipliers: tuple[int, ...] = ()  # of the width, at the smallest side and after each block; () means 1 everywhere
     norm: str = "batch"  # before each ReLU; or "none"
     spectral_norm: bool = False  # of all layers but embeddings (Zhang et al. 2019)
-    attention: tuple[int, ...] = ()  # sides at which pixels attend to each other, after their block
-    conditioning: str = "batch_norm"  # where labels are shown; or "concat"
-    embedding: int = 0  # dimensions of a label's, which all norms share; 0: every norm has a scale for each class
-    hierarchical: bool = False  # every block's norms are shown a part of z of their own, beside the label's embedding
-    initial: str = "glorot"  # weights at the start, within blocks sqrt(2) times as large; or "orthogonal"
+    attention: tuple[int, ...] = ()  # sides at which self-attention follows the block
+    conditioning: str = "batch_norm"  # how labels enter; or "concat"
+    embedding: int = 0  # dimensions of a label embedding shared by all norms; 0: each norm has its own row per class
+    hierarchical: bool = False  # also condition each block's norms on its own part of z
+    initial: str = "glorot"  # initial weights, sqrt(2) times as large within blocks; or "orthogonal"
 
     def __post_init__(self):
         super().__post_init__()
@@ -96,11 +96,11 @@ class ResGenerator(nn.Module):
             if self.norm == "none":
                 raise UserError("method.generator.conditioning: 'batch_norm' needs method.generator.norm to be 'batch'")
             if self.hierarchical and not self.embedding:
-                raise UserError("method.generator.embedding: 0 must be at least 1 if method.generator.hierarchical is")
+                raise UserError("method.generator.embedding: 0 must be at least 1 for method.generator.hierarchical")
         self._layout()
 
     def _layout(self) -> tuple[int, tuple[int, int], list[int]]:
-        """Doublings of the side, the smallest sides, and the channels before the first block and after each."""
+        """Number of doublings, smallest sides, and channels before the first block and after each."""
         doublings, smallest = stages_for("generator", self)
         multipliers = self.multipliers or (1,) * (doublings + 1)
         if len(multipliers) != doublings + 1:
@@ -110,7 +110,9 @@ class ResGenerator(nn.Module):
             )
         check_attention("generator", self.attention, [smallest[0] * 2**i for i in range(1, doublings + 1)])
         if self.hierarchical and self.latent % (doublings + 1):
-            raise UserError(f"method.generator.latent: {self.latent} must be a multiple of {doublings + 1} parts")
+            raise UserError(
+                f"method.generator.latent: {self.latent} must be a multiple of {doublings + 1}, the parts of z"
+            )
         return doublings, smallest, [self.width * multiplier for multiplier in multipliers]
 
     @nn.compact
@@ -118,7 +120,7 @@ class ResGenerator(nn.Module):
         doublings, (height, width), channels = self._layout()
         formats = self.precision.formats
         layers = Layers(self.spectral_norm, train, **formats)
-        init, within = kernel_init(self.initial), kernel_init(self.initial, 2.0)
+        init, block_init = kernel_init(self.initial), kernel_init(self.initial, 2.0)
         label = label if self.num_classes else None
         concat = self.conditioning == "concat"
 
@@ -136,22 +138,24 @@ class ResGenerator(nn.Module):
                 h = norm(h, condition)
             return nn.relu(h)
 
-        z, *parts = jnp.split(z, doublings + 1, axis=-1) if self.hierarchical else (z, *[None] * doublings)
-        shown = None if concat else label
-        if self.embedding and shown is not None:
-            rows = nn.initializers.orthogonal() if self.initial == "orthogonal" else nn.initializers.normal(1.0)
-            shown = nn.Embed(self.num_classes, self.embedding, embedding_init=rows, name="embed", **formats)(shown)
+        z, *z_parts = jnp.split(z, doublings + 1, axis=-1) if self.hierarchical else (z, *[None] * doublings)
+        y = None if concat else label
+        if self.embedding and y is not None:
+            embedding_init = (
+                nn.initializers.orthogonal() if self.initial == "orthogonal" else nn.initializers.normal(1.0)
+            )
+            y = nn.Embed(self.num_classes, self.embedding, embedding_init=embedding_init, name="embed", **formats)(y)
         h = LabelledLatent(self.num_classes, self.precision, name="labelled")(z, label if concat else None)
         h = layers.dense(height * width * channels[0], kernel_init=init, name="project")(h)
         h = h.reshape(-1, height, width, channels[0])
         for i, features in enumerate(channels[1:]):
-            part = parts[i]
-            condition = shown if part is None else part if shown is None else jnp.concatenate([shown, part], axis=-1)
+            z_part = z_parts[i]
+            condition = y if z_part is None else z_part if y is None else jnp.concatenate([y, z_part], axis=-1)
             x = upsample(layers.conv(features, size=1, kernel_init=init, name=f"shortcut_{i}")(h))
             h = upsample(activate(h, f"norm_{i}_1", condition))
-            h = layers.conv(features, kernel_init=within, name=f"conv_{i}_1")(h)
+            h = layers.conv(features, kernel_init=block_init, name=f"conv_{i}_1")(h)
             h = activate(h, f"norm_{i}_2", condition)
-            h = x + layers.conv(features, kernel_init=within, name=f"conv_{i}_2")(h)
+            h = x + layers.conv(features, kernel_init=block_init, name=f"conv_{i}_2")(h)
             if h.shape[1] in self.attention:
                 h = PixelAttention(layers, self.initial, self.precision.params, name=f"attention_{i}")(h)
         x = layers.conv(self.shape[-1], kernel_init=init, name="image")(activate(h, "norm"))
@@ -159,27 +163,27 @@ class ResGenerator(nn.Module):
 
 
 class ResDiscriminator(nn.Module):
-    """Images [b, *shape] in model units -> logits [b]: residual blocks, of which the first ones halve the side.
+    """Images [b, *shape] in model units -> logits [b]: residual blocks, the first of which halve the side.
 
-    A block is x' + conv(relu(conv(relu(x))))', with ' the mean of 2x2 pixels, and on x a 1x1 convolution too where it
-    changes; the first block has no ReLU before it. Then ReLU, the sum or mean over the pixels, and a linear map. Raises
-    UserError for sizes that it cannot halve as often, and fields that do not fit together.
+    A block is x' + conv(relu(conv(relu(x))))', where ' is the mean of 2x2 pixels, and on x also a 1x1 convolution if
+    its shape changes; the first block has no initial ReLU. Then follow a ReLU, the sum or mean over the pixels, and a
+    linear map. Raises UserError for sizes that cannot be halved that often, and for incompatible fields.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     precision: Precision
     axis: Axis
-    outputs: int = 1  # logits: 1 + the number of classes where the method has an auxiliary classifier
+    outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier
     width: int = 128  # channels
     multipliers: tuple[int, ...] = (1, 1, 1, 1)  # of the width, one for each block
-    halvings: int = 2  # blocks that halve the side, the first so many
+    halvings: int = 2  # number of blocks, from the first, that halve the side
     spectral_norm: bool = True  # of every layer (Miyato et al. 2018)
-    attention: tuple[int, ...] = ()  # sides at which pixels attend to each other, after the first block of that side
+    attention: tuple[int, ...] = ()  # sides at which self-attention follows the first block of that side
     pooling: str = "sum"  # over the last pixels; or "mean"
-    conditioning: str = "projection"  # where labels are shown; or "concat"
-    minibatch_std: int = 0  # images whose differences are shown to the last ReLU; 0: none
-    initial: str = "glorot"  # weights at the start, within blocks sqrt(2) times as large; or "orthogonal"
+    conditioning: str = "projection"  # how labels enter; or "concat"
+    minibatch_std: int = 0  # group size of the deviation shown to the last ReLU; 0: none
+    initial: str = "glorot"  # initial weights, sqrt(2) times as large within blocks; or "orthogonal"
 
     def __post_init__(self):
         super().__post_init__()
@@ -188,10 +192,10 @@ class ResDiscriminator(nn.Module):
         check_choice("discriminator", self, "initial", INITIAL)
         check_counts("discriminator", self, width=1, multipliers=1)
         if not self.multipliers:
-            raise UserError("method.discriminator.multipliers: () must have a number for each block, at least one")
+            raise UserError("method.discriminator.multipliers: () must have at least one number, one for each block")
         if not 0 <= self.halvings <= len(self.multipliers):
             raise UserError(
-                f"method.discriminator.halvings: {self.halvings} must be 0 to {len(self.multipliers)}, the blocks"
+                f"method.discriminator.halvings: {self.halvings} must be 0 to {len(self.multipliers)}, one per block"
             )
         check_halvings("discriminator", self, "halvings", self.halvings)
         check_attention("discriminator", self.attention, self._sides())
@@ -204,7 +208,7 @@ class ResDiscriminator(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = self.precision.formats
         layers = Layers(self.spectral_norm, train, **formats)
-        init, within = kernel_init(self.initial), kernel_init(self.initial, 2.0)
+        init, block_init = kernel_init(self.initial), kernel_init(self.initial, 2.0)
         concat, sides = self.conditioning == "concat", self._sides()
         h = labels.with_label_planes(x, label if concat else None, self.num_classes)
         for i, multiplier in enumerate(self.multipliers):
@@ -213,8 +217,8 @@ class ResDiscriminator(nn.Module):
             x = change(h)
             if i < self.halvings or features != h.shape[-1]:
                 x = layers.conv(features, size=1, kernel_init=init, name=f"shortcut_{i}")(x)
-            h = layers.conv(features, kernel_init=within, name=f"conv_{i}_1")(nn.relu(h) if i else h)
-            h = layers.conv(features, kernel_init=within, name=f"conv_{i}_2")(nn.relu(h))
+            h = layers.conv(features, kernel_init=block_init, name=f"conv_{i}_1")(nn.relu(h) if i else h)
+            h = layers.conv(features, kernel_init=block_init, name=f"conv_{i}_2")(nn.relu(h))
             h = x + change(h)
             if sides[i] in self.attention and sides[i] not in sides[:i]:
                 h = PixelAttention(layers, self.initial, self.precision.params, name=f"attention_{i}")(h)
@@ -232,17 +236,17 @@ class ResDiscriminator(nn.Module):
 
 
 def check_attention(player: str, asked: tuple[int, ...], sides: list[int]) -> None:
-    """Raises UserError unless every side at which there is to be attention is there, and can be halved."""
+    """Raises UserError unless every requested side occurs in the network and can be halved."""
     for side in asked:
         if side not in sides or side % 2:
-            there = ", ".join(str(side) for side in dict.fromkeys(sides) if side % 2 == 0)
-            raise UserError(f"method.{player}.attention: {side} is no side to attend at; there are {there}")
+            allowed = ", ".join(str(side) for side in dict.fromkeys(sides) if side % 2 == 0)
+            raise UserError(f"method.{player}.attention: {side} is no side to attend at; there are {allowed}")
 
 
 class BigGANGenerator(ResGenerator):
-    """BigGAN's for CIFAR-10 with `ch` 64: 4.3M parameters (Brock et al. 2019, appendix B and C.2).
+    """BigGAN's generator for CIFAR-10 with `ch` 64: 4.3M parameters (Brock et al. 2019, appendix B and C.2).
 
-    z is cut into 4 parts of 20; each norm is linear in the label's embedding and one part.
+    z is split into 4 parts of 20; each norm is linear in the label's embedding and one part.
     """
 
     latent: int = 80
@@ -253,7 +257,7 @@ class BigGANGenerator(ResGenerator):
 
 
 class BigGANDiscriminator(ResDiscriminator):
-    """BigGAN's for CIFAR-10 with `ch` 64: 4.3M parameters."""
+    """BigGAN's discriminator for CIFAR-10 with `ch` 64: 4.3M parameters."""
 
     width: int = 256
     initial: str = "orthogonal"

@@ -1,10 +1,10 @@
-"""How a network reads a caption: bytes become a few numbers for the whole of it, and some for each byte to attend to.
+"""Caption encoders: from bytes to a pooled vector for the whole caption, and tokens for cross-attention.
 
-A caption is uint8 [b, n], zero after its last byte (`diffjax.data.text`). What an encoder gives does not depend on how
-many zeros there are. A token that begins every caption is never hidden, so that the empty one, which means "no
-caption", has something to say too.
+A caption is uint8 [b, n], zero after its last byte (`diffjax.data.text`). An encoding does not depend on the number of
+zeros. A token at the start of every caption is never masked, so that the empty caption, which means "no caption", has
+an encoding too.
 
-Or a caption is what a frozen encoder has said of it (`diffjax.encoders`), and little is left to learn.
+Alternatively a caption is the output of a frozen encoder (`diffjax.encoders`), and only projections are learned.
 """
 
 from dataclasses import dataclass
@@ -24,21 +24,21 @@ CONDITIONING = ("pooled", "cross_attention", "both")
 
 
 class Text(NamedTuple):
-    """A caption as a network has read it, as far as it is told of it."""
+    """An encoded caption, reduced to the parts that a network is conditioned on."""
 
-    pooled: Float[Array, "b k"] | None = None  # of the whole, for what knows the time
-    tokens: Float[Array, "b n k"] | None = None  # for pixels to attend to
-    mask: Bool[Array, "b n"] | None = None  # the tokens that are there
+    pooled: Float[Array, "b k"] | None = None  # of the whole caption
+    tokens: Float[Array, "b n k"] | None = None  # for cross-attention from pixels
+    mask: Bool[Array, "b n"] | None = None  # true for valid tokens
 
 
 def check_conditioning(conditioning: str) -> None:
-    """Raises UserError for a way of telling that there is not."""
+    """Raises UserError for an unknown kind of conditioning."""
     if conditioning not in CONDITIONING:
         raise UserError(f"text.conditioning: {conditioning!r} is not one of {', '.join(CONDITIONING)}")
 
 
 def told_by(conditioning: str, text: Text) -> Text:
-    """Of what was read, what a network is told."""
+    """The parts of an encoded caption that this kind of conditioning uses."""
     if conditioning == "pooled":
         return Text(text.pooled)
     return text._replace(pooled=None) if conditioning == "cross_attention" else text
@@ -46,24 +46,24 @@ def told_by(conditioning: str, text: Text) -> Text:
 
 @dataclass(frozen=True)
 class NoText:
-    """The network is shown no captions."""
+    """The network sees no captions."""
 
 
 class TextTransformer(nn.Module):
-    """Bytes, each beside its neighbours, through a small transformer: caption [b, n] -> `Text` with n + 1 tokens.
+    """A small transformer over bytes: caption [b, n] -> `Text` with n + 1 tokens.
 
-    Byte embeddings and sines of their places, a convolution over `window` bytes, in which words can form, and `depth`
-    blocks x + attention(norm(x)), x + perceptron(norm(x)) (Vaswani et al. 2017; norms before, Xiong et al. 2020). The
-    first token, which is no byte, is what is pooled (Devlin et al. 2019).
+    Byte embeddings plus sines and cosines of their positions, a convolution over `window` bytes, which lets words form,
+    and `depth` blocks x + attention(norm(x)), x + mlp(norm(x)) (Vaswani et al. 2017; pre-norm: Xiong et al. 2020). The
+    first token is a learned start token, whose output is the pooled encoding (Devlin et al. 2019).
     """
 
     precision: Precision
     width: int = 64  # features of a token
     depth: int = 2  # blocks
     heads: int = 4  # of attention
-    mlp_ratio: float = 2.0  # hidden features of a block's perceptron / width
+    mlp_ratio: float = 2.0  # hidden features of a block's MLP / width
     window: int = 7  # bytes
-    conditioning: str = "both"  # what the network is told by: "pooled", "cross_attention" (the tokens) or "both"
+    conditioning: str = "both"  # what the network sees: "pooled", "cross_attention" (the tokens) or "both"
 
     def __post_init__(self):
         super().__post_init__()
@@ -73,7 +73,7 @@ class TextTransformer(nn.Module):
         if self.width % self.heads:
             raise UserError(f"text.heads: {self.heads} does not divide the width {self.width}")
         if self.mlp_ratio * self.width < 1:
-            raise UserError(f"text.mlp_ratio: {self.mlp_ratio} must be positive")
+            raise UserError(f"text.mlp_ratio: {self.mlp_ratio} must be at least 1 / width")
         check_conditioning(self.conditioning)
 
     @nn.compact
@@ -81,15 +81,15 @@ class TextTransformer(nn.Module):
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
         formats = self.precision.formats
         b, n = caption.shape
-        there = caption > 0
-        rows = nn.initializers.normal(1.0)  # as long as sines and cosines, about
-        h = nn.Embed(256, self.width, embedding_init=rows, name="bytes", **formats)(caption.astype(jnp.int32))
-        h = jnp.where(there[..., None], h, 0)
+        is_byte = caption > 0
+        embedding_init = nn.initializers.normal(1.0)  # about the norm of the sines and cosines
+        h = nn.Embed(256, self.width, embedding_init=embedding_init, name="bytes", **formats)(caption.astype(jnp.int32))
+        h = jnp.where(is_byte[..., None], h, 0)
         h = h + nn.Conv(self.width, (self.window,), name="window", **formats)(h)
         h = h + timestep_embedding(jnp.arange(n, dtype=params), self.width, frequencies="open").astype(compute)
-        begin = self.param("begin", rows, (self.width,), params).astype(compute)
-        h = jnp.concatenate([jnp.broadcast_to(begin, (b, 1, self.width)), h], axis=1)
-        mask = jnp.concatenate([jnp.ones((b, 1), bool), there], axis=1)
+        start_token = self.param("begin", embedding_init, (self.width,), params).astype(compute)
+        h = jnp.concatenate([jnp.broadcast_to(start_token, (b, 1, self.width)), h], axis=1)
+        mask = jnp.concatenate([jnp.ones((b, 1), bool), is_byte], axis=1)
         for i in range(self.depth):
             h = _Block(self.heads, self.mlp_ratio, name=f"block_{i}", **formats)(h, mask)
         h = nn.LayerNorm(name="norm", **formats)(h)
@@ -97,20 +97,21 @@ class TextTransformer(nn.Module):
 
 
 class FrozenText(nn.Module):
-    """What a frozen T5 or CLIP said of a caption, packed [b, 1 + n, d + 1], projected -> `Text` with 1 + n tokens.
+    """Projects a frozen T5's or CLIP's encoding of a caption, packed [b, 1 + n, d + 1] -> `Text` with 1 + n tokens.
 
-    Two layers are learned, one for the whole and one for tokens (as in Chen et al. 2024, PixArt, of one layer), after a
-    norm: encoders differ a hundredfold in how large their numbers are. The first token is the whole again, and always
-    there. Which encoder it is stands here, since it decides what the numbers mean; `diffjax.frozen_text` opens it.
+    Two layers are learned, one for the pooled vector and one for the tokens (Chen et al. 2024, PixArt, have one). Each
+    follows a norm, because the magnitudes of encoders' outputs differ a hundredfold. The first token is the pooled
+    vector again, and is always valid. The fields identify the encoder, because it determines what the numbers mean;
+    `diffjax.frozen_text` loads it.
     """
 
     precision: Precision
     kind: str = "t5"  # or "clip"
-    encoder: str = ""  # its directory in Hugging Face's format, or the name it has on their hub
-    tokens: int = 64  # that are read of a caption, special ones among them; CLIP has at most 77
-    identity: str = ""  # hash of the encoder's files: written down by the first run; "": whatever is there
+    encoder: str = ""  # a directory in Hugging Face's format, or a name on their hub
+    tokens: int = 64  # maximum length of a caption, special tokens included; at most 77 for CLIP
+    identity: str = ""  # hash of the encoder's files, recorded by the first run; "": not checked
     width: int = 128  # features of a token
-    conditioning: str = "both"  # as the transformer's
+    conditioning: str = "both"  # as in `TextTransformer`
 
     def __post_init__(self):
         super().__post_init__()
@@ -121,10 +122,10 @@ class FrozenText(nn.Module):
     @nn.compact
     def __call__(self, embedding: Float[Array, "b m k"]) -> Text:
         formats = self.precision.formats
-        pooled, rows, there = unpack(embedding)
+        pooled, vectors, mask = unpack(embedding)
         pooled = dense(self.width, name="pooled", **formats)(nn.LayerNorm(name="norm_pooled", **formats)(pooled))
-        tokens = dense(self.width, name="tokens", **formats)(nn.LayerNorm(name="norm_tokens", **formats)(rows))
-        return told_by(self.conditioning, Text(pooled, tokens, there))
+        tokens = dense(self.width, name="tokens", **formats)(nn.LayerNorm(name="norm_tokens", **formats)(vectors))
+        return told_by(self.conditioning, Text(pooled, tokens, mask))
 
 
 class _Block(nn.Module):

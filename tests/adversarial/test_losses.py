@@ -160,7 +160,7 @@ def test_the_best_least_squares_discriminator_is_the_weighted_mean_of_its_target
 
 
 def test_targets_that_are_alike_are_the_users_mistake():
-    with pytest.raises(UserError, match="loss.a: 1.0 is loss.b too: there is nothing to tell apart"):
+    with pytest.raises(UserError, match="loss.a: 1.0 must differ from loss.b, the target for real images"):
         LeastSquares(a=1.0)
 
 

@@ -280,10 +280,10 @@ def test_diff_augment_applies_the_words_of_its_policy_only():
     ("make", "message"),
     [
         (lambda: DiffAugment(policy=("colour",)), r"augment.policy: 'colour' is not one of color, translation, cutout"),
-        (lambda: Ada(hue=2.0), r"augment.hue: 2.0 is not between 0 and 1"),
-        (lambda: Ada(every=0), r"augment.every: 0 is not a number of updates; at least 1"),
+        (lambda: Ada(hue=2.0), r"augment.hue: 2.0 must be between 0 and 1"),
+        (lambda: Ada(every=0), r"augment.every: 0 must be at least 1 update"),
         (lambda: Ada(images=0.0), r"augment.images: 0.0 must be positive"),
-        (lambda: Ada(ramp_images=1e6), r"augment.ramp_images: 1000000.0 given, but p adapts; for a ramp set target to"),
+        (lambda: Ada(ramp_images=1e6), r"augment.ramp_images: 1000000.0 must be 0 while p adapts; set augment.target"),
         (lambda: Ada()(jnp.zeros((2, 2)), KEYS[:2], 1.0), r"augment: examples of shape \(2,\) are not images"),
         (lambda: Ada()(jnp.zeros((2, 3, 9, 1)), KEYS[:2], 1.0), r"augment: examples of shape \(3, 9, 1\) are not"),
     ],

@@ -43,5 +43,5 @@ def test_one_channel_is_all_luma(x64):
 
 
 def test_colours_of_other_channels_are_an_error():
-    with pytest.raises(UserError, match="colours of 2 channels are not defined; 1 or 3"):
+    with pytest.raises(UserError, match="colour transformations need 1 or 3 channels, not 2"):
         recolour(jnp.zeros((4, 4, 2)))

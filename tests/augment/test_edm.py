@@ -98,5 +98,5 @@ def test_an_images_labels_depend_on_its_key_alone():
 
 
 def test_a_probability_above_one_is_an_error():
-    with pytest.raises(UserError, match="augment.p: 1.2 is not between 0 and 1"):
+    with pytest.raises(UserError, match="augment.p: 1.2 must be between 0 and 1"):
         EdmAugment(p=1.2)

@@ -176,7 +176,7 @@ def test_both_players_read_and_learn_to_read():
             {"discriminator": DcganDiscriminator},
             "method.discriminator.text: must not be none, as the network receives captions",
         ),
-        ({"auxiliary": 1.0}, "method.auxiliary: 1.0 asks for classes, and captions are shown here"),
+        ({"auxiliary": 1.0}, "method.auxiliary: 1.0 needs labels, but these data have captions"),
         ({"conditional": False}, "method.generator.text: must be none, as method.conditional is false"),
     ],
 )

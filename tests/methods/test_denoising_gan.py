@@ -228,7 +228,7 @@ def test_without_a_latent_there_is_one_x0_for_each_x_t():
     ("fields", "message"),
     [
         ({"process": EDM()}, "method.process: EDM has no steps to undo; take vp_steps"),
-        ({"packing": 2}, "method.packing: 2 examples have no time in common"),
+        ({"packing": 2}, "method.packing: 2 packed examples would differ in time"),
         ({"augment": Ada()}, "method.augment: Ada of x_s alone, x_t would have to be augmented"),
     ],
 )

@@ -29,27 +29,27 @@ def test_impossible_settings_are_the_users_mistake():
         gan(d_steps=0)
     with pytest.raises(UserError, match="method.lazy: 0 must be at least 1"):
         gan(lazy=0)
-    with pytest.raises(UserError, match="method.auxiliary: 1.0 asks for classes; method.conditional must be true"):
+    with pytest.raises(UserError, match="method.auxiliary: 1.0 needs labels; method.conditional must be true"):
         gan(LABELLED, auxiliary=1.0)
-    with pytest.raises(UserError, match="method.discriminator.conditioning: 'concat' shows it the classes that"):
+    with pytest.raises(UserError, match="method.discriminator.conditioning: 'concat' shows the discriminator the"):
         gan(LABELLED, conditional=True, auxiliary=1.0, discriminator=partial(MlpDiscriminator, conditioning="concat"))
-    with pytest.raises(UserError, match="method.packing: 2 examples have no label in common"):
+    with pytest.raises(UserError, match="method.packing: 2 packed examples would differ in label"):
         gan(LABELLED, conditional=True, packing=2)
-    with pytest.raises(UserError, match="method.augment: ada is of images, and points cannot be augmented; use none"):
+    with pytest.raises(UserError, match="method.augment: ada needs images, and these data are points; use none"):
         gan(augment=Ada())
-    with pytest.raises(UserError, match="method.augment: edm says what it did, which no discriminator takes"):
+    with pytest.raises(UserError, match="method.augment: edm returns labels, which no discriminator takes"):
         gan(Space("images", (8, 8, 1)), augment=EdmAugment())
     for penalty, name in ((R1(), "r1"), (R1R2(), "r1_r2")):
-        with pytest.raises(UserError, match=f"method.discriminator.norm: 'batch' .* method.penalty is {name}, of the"):
+        with pytest.raises(UserError, match=f"method.discriminator.norm: 'batch' .* method.penalty {name} needs the"):
             gan(Space("images", (8, 8, 1)), penalty=penalty, discriminator=partial(DcganDiscriminator, norm="batch"))
     for loss in (Wasserstein(), Relativistic()):
-        with pytest.raises(UserError, match="method.augment.target: 0.6 is of the signs of logits"):
+        with pytest.raises(UserError, match="method.augment.target: 0.6 follows the signs of logits"):
             gan(Space("images", (8, 8, 1)), loss=loss, augment=Ada())
-    with pytest.raises(UserError, match="method.lazy: 16 updates on a penalty, but method.penalty is none"):
+    with pytest.raises(UserError, match="method.lazy: 16 must be 1, as method.penalty is none"):
         gan(lazy=16, penalty=NoPenalty())
     with pytest.raises(UserError, match="method.generator.name: MlpDiscriminator is no generator"):
         gan(generator=partial(MlpDiscriminator, width=8))
-    with pytest.raises(UserError, match="watchman.most_diversity: 0.001 is not above 0.01"):
+    with pytest.raises(UserError, match="watchman.most_diversity: 0.001 must exceed least_diversity 0.01"):
         Watchman(most_diversity=0.001)
     with pytest.raises(UserError, match="size: 6 is .* groups of 4 .method.packing, .*minibatch_std.; 4 and 8 are"):
         check_batch(6, layout("jit", 1), group=gan(packing=4).group)
@@ -62,7 +62,7 @@ def test_impossible_settings_are_the_users_mistake():
     with pytest.raises(UserError, match="sampler.psi: 0.5 goes .* MlpGenerator has no styles; use 1"):
         gan().check_sampler(Latent(psi=0.5))
     styled().check_sampler(Latent(psi=0.5))
-    with pytest.raises(UserError, match="method.path_length: 2.0 is of .* MlpGenerator has no styles; use 0"):
+    with pytest.raises(UserError, match="method.path_length: 2.0 needs .* MlpGenerator has none; use 0"):
         gan(path_length=2.0)
     with pytest.raises(UserError, match="method.path_length: -1.0 must not be negative"):
         gan(path_length=-1.0)

@@ -48,7 +48,9 @@ def test_other_sides_are_the_users_mistake(make, player, shape):
 
 
 def test_points_are_no_images():
-    with pytest.raises(UserError, match=r"method.generator.name: Simple.* has shape \(2,\); use mlp_generator"):
+    with pytest.raises(
+        UserError, match=r"method.generator.name: Simple.* have examples of shape \(2,\); use mlp_generator"
+    ):
         check_images("generator", network(shape=(2,)))
 
 
@@ -84,8 +86,12 @@ def test_images_are_halved_as_often_as_both_sides_can_be(shape, most):
     ("make", "fields", "said"),
     [
         (DenoisingDiscriminator, {"multipliers": (1, 2, 2, 2, 2)}, r"multipliers: \(1, 2, 2, 2, 2\) halves 8x8 images"),
-        (DenoisingDiscriminator, {"multipliers": ()}, r"multipliers: \(\) must have a number for each block"),
-        (ResDiscriminator, {"multipliers": ()}, r"multipliers: \(\) must have a number for each block"),
+        (
+            DenoisingDiscriminator,
+            {"multipliers": ()},
+            r"multipliers: \(\) must have at least one number, one for each block",
+        ),
+        (ResDiscriminator, {"multipliers": ()}, r"multipliers: \(\) must have at least one number, one for each block"),
         (DenoisingDiscriminator, {"multipliers": (1, 0)}, r"multipliers: \(1, 0\) must be at least 1"),
         (DenoisingDiscriminator, {"width": -4}, "width: -4 must be at least 1"),
         (DenoisingGenerator, {"multipliers": (1, 2, 2, 2, 2)}, r"multipliers: \(1, 2, 2, 2, 2\) halves 8x8 images"),

@@ -214,7 +214,7 @@ def test_networks_compute_in_bfloat16_and_answer_in_float32(network):
         (ResGenerator, {"multipliers": (4, 2, 1)}, "multipliers: .4, 2, 1. must be .. or 2 numbers"),
         (ResGenerator, {"attention": (16,)}, "generator.attention: 16 is no side to attend at; there are 8"),
         (ResDiscriminator, {"attention": (16,)}, "discriminator.attention: 16 is no side to attend at; there are 4"),
-        (ResGenerator, {"hierarchical": True, "latent": 7}, "latent: 7 must be a multiple of 2 parts"),
+        (ResGenerator, {"hierarchical": True, "latent": 7}, "latent: 7 must be a multiple of 2, the parts of z"),
         (ResGenerator, {"hierarchical": True, "num_classes": 3}, "embedding: 0 must be at least 1"),
         (ResGenerator, {"norm": "none", "num_classes": 3}, "conditioning: 'batch_norm' needs method.generator.norm"),
         (ResGenerator, {"conditioning": "x"}, "method.generator.conditioning: 'x' is not one of concat, batch_norm"),

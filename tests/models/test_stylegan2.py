@@ -318,7 +318,7 @@ def test_networks_compute_in_bfloat16_and_answer_in_float32(make):
         (discriminator, {"shape": (30, 30, 3)}, "StyleGAN2.* cannot have the 30x30x3 of data"),
         (generator, {"channel_base": 7}, "generator.channel_base: 7 must be at least 8"),
         (discriminator, {"channel_max": 0}, "method.discriminator.channel_max: 0 must be at least 1"),
-        (generator, {"mixing": 1.5}, "method.generator.mixing: 1.5 is a probability"),
+        (generator, {"mixing": 1.5}, "method.generator.mixing: 1.5 must be a probability"),
         (generator, {"mapping_layers": 0}, "method.generator.mapping_layers: 0 must be at least 1"),
         (discriminator, {"mapping_layers": 0}, "method.discriminator.mapping_layers: 0 must be at least 1"),
         (discriminator, {"architecture": "skip"}, "discriminator.architecture: 'skip' is not one of orig, resnet"),

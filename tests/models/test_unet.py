@@ -262,14 +262,14 @@ def test_in_float64_nothing_is_rounded_to_fewer_bits(x64):
         ({"head_dim": 3}, "method.network.head_dim: 3 does not divide"),
         ({"dropout": 1.0}, "method.network.dropout: 1.0"),
         ({"resample": "pool"}, "method.network.resample: 'pool' is not one of conv, residual, projected"),
-        ({"resample_filter": (1, 2, 1), "encoder": "skip"}, r"resample_filter: \(1, 2, 1\) must be even"),
+        ({"resample_filter": (1, 2, 1), "encoder": "skip"}, r"resample_filter: \(1, 2, 1\) must be symmetric, of even"),
         ({"resample_filter": (1, 3, 3, 1)}, r"resample_filter: .* nothing to filter"),
         ({"resample": "residual", "downsample_padding": 1}, "downsample_padding: 1"),
         ({"groups": 3}, "method.network.groups: 3 does not divide the 8 channels"),
         ({"skip_scale": 0.0}, "method.network.skip_scale: 0.0 must be positive"),
         ({"final_scale": -1.0}, "method.network.final_scale: -1.0"),
         ({"outputs": 0}, "method.network.outputs: 0"),
-        ({"channels": 6, "positions": True}, "method.network.channels: 6 is no multiple of 4"),
+        ({"channels": 6, "positions": True}, "method.network.channels: 6 must be a multiple of 4"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused_before_anything_is_compiled(hyper, message):
