@@ -36,16 +36,22 @@ def extractor(judge: Run, precision: str = "highest") -> Extractor:
 
 def classifier(e: Evidence) -> list[Score]:
     """Number and balance of the classes that a classifier trained on real data sees in samples; its confidence."""
-    samples, real = (e.choice.judge.experiment.logits(e.choice.judge.ema, x) for x in (e.drawn.x, e.heldout["x"]))
-    accuracy = float((real.argmax(axis=1) == e.heldout["label"]).mean())
-    report = m.class_report(samples, real)
-    protocol = e.drawn_protocol | {"classifier": e.choice.judge.identity, "reference": len(real), "split": "heldout"}
-    expected_kl = m.expected_kl_to_uniform(real.shape[1], len(samples))
+    sample_logits, real_logits = (
+        e.choice.judge.experiment.logits(e.choice.judge.ema, x) for x in (e.drawn.x, e.heldout["x"])
+    )
+    accuracy = float((real_logits.argmax(axis=1) == e.heldout["label"]).mean())
+    report = m.class_report(sample_logits, real_logits)
+    protocol = e.drawn_protocol | {
+        "classifier": e.choice.judge.identity,
+        "reference": len(real_logits),
+        "split": "heldout",
+    }
+    expected_kl = m.expected_kl_to_uniform(real_logits.shape[1], len(sample_logits))
     kl_meaning = "of as many draws of equally likely classes; KL(classes || uniform) in nats"
-    real_images = f"{len(real)} real held-out images"
+    real_images = f"{len(real_logits)} real held-out images"
     return [
         Score("classifier_accuracy", accuracy, 1.0, f"of the judge itself, on {real_images}", protocol),
-        Score("classes", report["classes"], real.shape[1], "all of them", protocol),
+        Score("classes", report["classes"], real_logits.shape[1], "all of them", protocol),
         Score("class_kl", report["class_kl"], expected_kl, kl_meaning, protocol),
         Score("confidence", report["confidence"], report["real_confidence"], real_images, protocol),
         Score("confidence_ratio", report["confidence_ratio"], 1.0, "as sure as on real images", protocol),
@@ -61,15 +67,15 @@ def stacked_modes(e: Evidence, min_hits: int = 0) -> list[Score]:
     """
     source, num, judge = e.experiment.source, len(e.drawn.x), e.choice.judge
     min_hits = min_hits or m.fair_min_hits(num, 1000)
-    real = source.heldout_digits
+    heldout = source.heldout_digits
     sample_labels, real_labels = (
-        judge.experiment.logits(judge.ema, x).argmax(axis=1) for x in (source.channels(e.drawn.x), real["x"])
+        judge.experiment.logits(judge.ema, x).argmax(axis=1) for x in (source.channels(e.drawn.x), heldout["x"])
     )
     report = m.stacked_report(sample_labels.reshape(-1, 3), min_hits)
     oracle = {
         modes: m.stacked_report(real_labels[source.restricted(modes, num)], min_hits) for modes in (1000, 100, 700)
     }
-    accuracy = float((real_labels == real["label"]).mean())
+    accuracy = float((real_labels == heldout["label"]).mean())
     protocol = e.drawn_protocol | {"data.sha256": source.sha256, "classifier": judge.identity}
     protocol |= {"classifier_accuracy": accuracy, "min_hits": min_hits, "reference": num, "split": "heldout"}
     best, real_stacks = oracle[1000], f"{num} stacks of real held-out digits"

@@ -157,8 +157,8 @@ class Evidence(Announcing):
     def _split(self, which: str) -> str:
         """Returns the data split of a set; "others" is the split that is not the reference."""
         reference = self.experiment.config.eval.reference
-        other = {"train": "heldout", "heldout": "train"}[reference]
-        return {"reference": reference, "others": other}.get(which, which)
+        other_split = {"train": "heldout", "heldout": "train"}[reference]
+        return {"reference": reference, "others": other_split}.get(which, which)
 
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
         if which == "samples":

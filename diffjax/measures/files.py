@@ -91,7 +91,9 @@ class Files(Announcing):
     @property
     def alike(self) -> bool:
         """Whether both sets are the same images, by the hashes of those embedded so far."""
-        pairs = [[self._embedded.get((name, which)) for which in ("samples", "reference")] for name in self.extractors]
+        pairs = [
+            [self._embedded.get((name, set_name)) for set_name in ("samples", "reference")] for name in self.extractors
+        ]
         return any(None not in pair and pair[0].content == pair[1].content for pair in pairs)
 
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:

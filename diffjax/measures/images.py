@@ -20,7 +20,7 @@ OTHERS = "real images that are not in the reference"
 
 def frechet(e: Sets, features: str) -> list[Score]:
     """Frechet distance between samples and reference (Heusel et al. 2017), and its ratio to that of real images."""
-    samples, reference, others = (e.embedded(features, which) for which in ("samples", "reference", "others"))
+    samples, reference, others = (e.embedded(features, set_name) for set_name in ("samples", "reference", "others"))
     name, ratio_name = score_names("frechet", features)
     value = m.frechet_distance(samples.moments, reference.moments)
     protocol = e.describe(features)
@@ -47,7 +47,7 @@ def frechet(e: Sets, features: str) -> list[Score]:
 
 def frechet_infinity(e: Sets, features: str) -> list[Score]:
     """Frechet distance extrapolated to infinitely many samples (Chong & Forsyth 2020)."""
-    samples, reference, others = (e.embedded(features, which) for which in ("samples", "reference", "others"))
+    samples, reference, others = (e.embedded(features, set_name) for set_name in ("samples", "reference", "others"))
     smallest = m.smallest_subset(len(samples))
 
     def extrapolate(images: Embedded) -> m.Extrapolation:
@@ -68,7 +68,7 @@ def frechet_infinity(e: Sets, features: str) -> list[Score]:
 
 def kid(e: Sets, features: str) -> list[Score]:
     """Kernel distance over random subsets, as papers report it (Binkowski et al. 2018); unbiased, so it may be < 0."""
-    samples, reference = (e.embedded(features, which) for which in ("samples", "reference"))
+    samples, reference = (e.embedded(features, set_name) for set_name in ("samples", "reference"))
     subset_size = min(1_000, len(samples), len(reference))
     settings = {"subsets": 100, "subset_size": subset_size, "seed": SEED}
     name, error_name = score_names("kid", features)
@@ -91,7 +91,7 @@ def kid(e: Sets, features: str) -> list[Score]:
 
 def kid_all_pairs(e: Sets, features: str) -> list[Score]:
     """Kernel distance over all pairs of images, and its standard error over draws of the images."""
-    samples, reference = (e.embedded(features, which) for which in ("samples", "reference"))
+    samples, reference = (e.embedded(features, set_name) for set_name in ("samples", "reference"))
     name, error_name = score_names("kid_all_pairs", features)
 
     def measure(images: Embedded) -> m.AllPairsKID:
@@ -115,7 +115,7 @@ def _kernel_floor(e: Sets, features: str, least: int, value: Callable[[Embedded]
 
 def inception_score(e: Sets, features: str) -> list[Score]:
     """exp of the mutual information of image and class, by a network with class logits (Salimans et al. 2016)."""
-    samples, others = (e.embedded(features, which) for which in ("samples", "others"))
+    samples, others = (e.embedded(features, set_name) for set_name in ("samples", "others"))
 
     def measure(images: Embedded) -> m.InceptionScore:
         return m.inception_score(images.logits[images.order], SPLITS)

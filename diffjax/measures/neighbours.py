@@ -14,7 +14,7 @@ SHOWN = 16  # samples pictured with their nearest training images
 
 def prdc(e: Sets, features: str) -> list[Score]:
     """Precision and recall by both conventions, density and coverage, against at most as many reference images."""
-    samples, reference, others = (e.embedded(features, which) for which in ("samples", "reference", "others"))
+    samples, reference, others = (e.embedded(features, set_name) for set_name in ("samples", "reference", "others"))
     subset = reference.at_most(len(samples))
     order = BY_HASH if len(subset) < len(reference) else {}
 
@@ -41,7 +41,7 @@ def prdc(e: Sets, features: str) -> list[Score]:
 
 def memorisation(e: Sets, features: str) -> list[Score]:
     """Whether samples copy training images: AuthPct (Alaa et al. 2022), and a picture of the nearest pairs."""
-    samples, train, heldout = (e.embedded(features, which) for which in ("samples", "train", "heldout"))
+    samples, train, heldout = (e.embedded(features, set_name) for set_name in ("samples", "train", "heldout"))
 
     def measure(images: Embedded) -> m.Memorisation:
         return m.memorisation(images.features, train.features, progress=e.progress(f"memorisation:{features}"))

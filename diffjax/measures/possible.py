@@ -30,12 +30,12 @@ def check(metric: str, network: Extractor, counts: Counts) -> None:
         m.check_dimensions(network.dimensions)
     elif counts.statistics and name != "inception_score":
         raise UserError(f"{metric}: {counts.statistics} has only moments, for Frechet distances; must be images")
-    samples, others, reason = _extrapolation(metric, network) if name == "frechet_infinity" else LEAST[name]
+    min_samples, min_compared, reason = _extrapolation(metric, network) if name == "frechet_infinity" else LEAST[name]
     of_training = name == "memorisation" and counts.train is not None
     compared, num_compared = ("train", counts.train) if of_training else ("reference", counts.reference)
-    for set_name, num, least in (("samples", counts.samples, samples), (compared, num_compared, others)):
-        if num < least:
-            raise UserError(f"{set_name}: {num} images; must be at least {least} for {metric}, as {reason}")
+    for set_name, num, minimum in (("samples", counts.samples, min_samples), (compared, num_compared, min_compared)):
+        if num < minimum:
+            raise UserError(f"{set_name}: {num} images; must be at least {minimum} for {metric}, as {reason}")
 
 
 def check_prompts(num: int, prompts: Sequence[str]) -> None:

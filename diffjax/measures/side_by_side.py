@@ -20,7 +20,9 @@ def side_by_side(files: Sequence[Path]) -> str:
     scores_by_file = [_read(path) for path in files]
     shared = [name for name in scores_by_file[0] if all(name in scores for scores in scores_by_file[1:])]
     if not shared:
-        raise UserError(f"--compare: {', '.join(map(str, files))} share no score; must be evaluations of the same metrics")
+        raise UserError(
+            f"--compare: {', '.join(map(str, files))} share no score; must be evaluations of the same metrics"
+        )
     rows = [("metric", *map(str, files), "mean", "sd")]
     for name in shared:
         metrics = [scores[name] for scores in scores_by_file]

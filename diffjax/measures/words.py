@@ -29,12 +29,12 @@ def of_alignment(e: Experiment) -> tuple[str, ...]:
 def alignment(e: Evidence) -> list[Score]:
     """Share of samples that show exactly what their caption says, and accuracy for each attribute."""
     source, captions = e.experiment.source, decode(e.drawn.label)
-    held_out = np.array([source.is_held_out(parse(caption)) for caption in captions])
-    real = source.split("heldout")
-    batch = real.take(np.arange(min(RENDERED, len(real))))
+    unseen = np.array([source.is_held_out(parse(caption)) for caption in captions])
+    heldout = source.split("heldout")
+    batch = heldout.take(np.arange(min(RENDERED, len(heldout))))
     real_result = judged(decode(batch["caption"]), batch["x"])
     scores = []
-    for suffix, mask in (("", ~held_out), ("_heldout", held_out)):
+    for suffix, mask in (("", ~unseen), ("_heldout", unseen)):
         if mask.any():
             result = judged(np.array(captions)[mask], e.drawn.x[mask])
             scores += _scores(

@@ -121,7 +121,7 @@ def judge(scene: Scene, image: UInt8[np.ndarray, "h w 3"]) -> Judgement:
     num_wanted = len(scene.things)
     scene_answers = (Answer("count", str(num_wanted), str(count)), Answer("background", scene.background, background))
     candidates = [*things, *[None] * (num_wanted - len(things))]
-    matchings = (_answers(scene, chosen) for chosen in permutations(candidates, num_wanted))
+    matchings = (_answers(scene, matched) for matched in permutations(candidates, num_wanted))
     return Judgement(
         scene_answers + min(matchings, key=lambda answers: sum(answer.wanted != answer.seen for answer in answers))
     )
@@ -155,14 +155,14 @@ def read(image: UInt8[np.ndarray, "h w 3"]) -> Reading:
     smallest = min(stencil(shape, round(side * unit)).sum() for shape in SHAPES for side in SIZES.values())
     things, is_ground = [], np.ones(nearest.shape, bool)
     for i, colour in enumerate(COLOURS):
-        parts, count = ndimage.label(nearest == i, np.ones((3, 3)))
-        for k, box in enumerate(ndimage.find_objects(parts, count), start=1):
-            part = parts[box] == k
-            if (area := int(part.sum())) >= SPECK * smallest:
-                size, shape, middle = _fitted(part, unit)
+        labels, count = ndimage.label(nearest == i, np.ones((3, 3)))
+        for k, box in enumerate(ndimage.find_objects(labels, count), start=1):
+            component = labels[box] == k
+            if (area := int(component.sum())) >= SPECK * smallest:
+                size, shape, middle = _fitted(component, unit)
                 corner = (box[0].start, box[1].start)
                 things.append((area, Seen(Thing(size, colour, shape), (corner[0] + middle[0], corner[1] + middle[1]))))
-                is_ground[box] &= ~part
+                is_ground[box] &= ~component
     shares = [(nearest[is_ground] == i).mean() if is_ground.any() else 0.0 for i in range(len(COLOURS), len(PALETTE))]
     background = list(BACKGROUNDS)[int(np.argmax(shares))] if max(shares) >= GROUND else NONE
     things.sort(key=lambda of: -of[0])

@@ -71,12 +71,12 @@ def _checked(path: str | Path, n: np.ndarray, mean: np.ndarray, scatter: np.ndar
             shape = "[d]" if dimensions == 1 else f"[d, d] for a mean of {mean.shape}"
             raise UserError(f"statistics: the {name} in {path} is {value.dtype} {value.shape}; it is float64 {shape}")
         if not np.isfinite(value).all():
-            raise UserError(f"statistics: the {name} in {path} must be finite; {MAKE}")
+            raise UserError(f"statistics: the {name} in {path} is not finite; {MAKE}")
     if (
         not np.allclose(scatter, scatter.T, rtol=1e-9, atol=1e-9 * np.abs(scatter).max())
         or (np.diag(scatter) < 0).any()
     ):
-        raise UserError(f"statistics: the scatter in {path} must be symmetric, with a diagonal >= 0; {MAKE}")
+        raise UserError(f"statistics: the scatter in {path} is not symmetric, or its diagonal is negative; {MAKE}")
     return Moments(int(n), mean, scatter)
 
 
@@ -93,5 +93,7 @@ def _checked_protocol(path: str | Path, protocol: Any, n: int, ours: dict[str, A
     if mismatches:
         raise UserError(f"statistics: {path} differs in {', '.join(mismatches)}; measure both alike")
     if stored["reference"] != n:
-        raise UserError(f"statistics: {path} has moments of {n} images, its protocol {stored['reference']}; {MAKE}")
+        raise UserError(
+            f"statistics: {path} has moments of {n} images, its protocol says {stored['reference']}; {MAKE}"
+        )
     return {"reference_hash": ABSENT} | stored

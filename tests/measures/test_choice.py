@@ -97,8 +97,16 @@ def test_a_classifier_s_own_accuracy_is_named(classifier):
     ("names", "num", "said"),
     [
         (["kid:pixels", "prdc:pixels"], 4, "samples: 4 images; must be at least 6 for prdc:pixels"),
-        (["inception_score:pixels"], 64, "inception_score:pixels: 'pixels' has no class logits; must be inception or class"),
-        (["frechet_infinity:pixels"], 100, "samples: 100 images; must be at least 130 for frechet_infinity:pixels, as its"),
+        (
+            ["inception_score:pixels"],
+            64,
+            "inception_score:pixels: 'pixels' has no class logits; must be inception or class",
+        ),
+        (
+            ["frechet_infinity:pixels"],
+            100,
+            "samples: 100 images; must be at least 130 for frechet_infinity:pixels, as its",
+        ),
         (["frechet_pixels"], 1, "samples: 1 images; must be at least 2 for frechet:pixels"),
     ],
 )
@@ -121,7 +129,9 @@ def test_the_front_door_refuses_what_a_run_cannot_measure_and_writes_where_it_is
     train(tiny.gan(train__steps=2, eval__metrics="()"), run)
     words = ["evaluate", f"--workdir={run}"]
     assert "'pixels' has no class logits" in one_line(capsys, *words, "--metrics=inception_score:pixels")
-    assert "samples: 5 images; must be at least 6 for prdc:pixels" in one_line(capsys, *words, "--metrics=prdc:pixels", "--num=5")
+    assert "samples: 5 images; must be at least 6 for prdc:pixels" in one_line(
+        capsys, *words, "--metrics=prdc:pixels", "--num=5"
+    )
     (tmp_path / "file").write_text("")
     assert "--out: " in one_line(capsys, *words, "--metrics=frechet_pixels", f"--out={tmp_path}/file/x.json")
     assert not (run / "evals").exists()

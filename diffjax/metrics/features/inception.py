@@ -175,7 +175,7 @@ def _follow(steps: tuple, x: Array, precision: str) -> Array:
         elif isinstance(step, Conv):
             x = Layer(step, precision, name=step.name)(x)
         else:
-            x = jnp.concatenate([Layer(part, precision, name=part.name)(x) for part in step], axis=-1)
+            x = jnp.concatenate([Layer(conv, precision, name=conv.name)(x) for conv in step], axis=-1)
     return x
 
 

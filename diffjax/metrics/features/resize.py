@@ -64,7 +64,7 @@ def _integer(axes: str, matrix: np.ndarray, x: Array) -> Array:
     weights = np.trunc(matrix * 2**BITS + np.copysign(0.5, matrix))
     high = np.rint(weights / 2**LOW)
     low = weights - high * 2**LOW
-    high, low = (_along(axes, part, x).astype(jnp.int32) for part in (high, low))
+    high, low = (_along(axes, weight, x).astype(jnp.int32) for weight in (high, low))
     total = (high << LOW) + low + (1 << (BITS - 1))
     return jnp.clip(total >> BITS, 0, 255).astype(jnp.float32)
 
