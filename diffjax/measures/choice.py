@@ -175,7 +175,7 @@ def judge(path: str, shape: tuple[int, ...], asking: str, how: str = TRAIN_ONE) 
     if not path:
         raise UserError(f"eval.classifier: the metric {asking!r} needs the run directory of a classifier; {how}")
     if not (Path(path) / "config.json").is_file():
-        raise UserError(f"eval.classifier: {path} must be a run directory, and has no config.json; {how}")
+        raise UserError(f"eval.classifier: {path} is not a run directory; {how}")
     run = load(path)
     if not isinstance(run.experiment.method, Classifier):
         raise UserError(f"eval.classifier: {path} is a {run.experiment.config.method.name}, not a classifier; {how}")

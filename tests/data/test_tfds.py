@@ -195,7 +195,7 @@ def test_a_text_feature_is_the_caption_and_so_is_a_sentence_about_the_class(tmp_
             {"caption": "label"},
             "data.caption: 'label' is no text feature, nor a sentence with {}; 'tfds:tiny' has image, label, said",
         ),
-        ({"caption": "a {}", "label": ""}, "data.caption: 'a {}' names classes, and 'tfds:tiny' has none"),
+        ({"caption": "a {}", "label": ""}, "data.caption: 'a {}' needs class names; 'tfds:tiny' has none"),
         ({"caption": "said", "caption_bytes": 0}, "data.caption_bytes: 0; must be at least 1"),
     ],
 )
