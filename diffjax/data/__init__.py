@@ -1,4 +1,4 @@
-"""Data sources and the one pipeline. A source is chosen by name (`data.name`); its fields are its hyper-parameters."""
+"""Data sources and the input pipeline. `data.name` selects a source; its fields are the other keys of `data`."""
 
 from diffjax.data.dead_leaves import DeadLeaves
 from diffjax.data.digits import Digits
@@ -17,7 +17,7 @@ SOURCES = {
     "digits": Digits, "stacked_mnist": StackedMNIST, "toy2d": Toy2D, "tfds": TFDS, "folder": Folder,
     "heartbeat": Heartbeat, "dead_leaves": DeadLeaves, "shapes": Shapes, "gaussians": Gaussians,
 }  # fmt: skip
-FAMILIES = (Toy2D, Gaussians, TFDS, Folder)  # named with a member: "toy2d:ring", "tfds:mnist", "folder:/path"
+FAMILIES = (Toy2D, Gaussians, TFDS, Folder)  # names that take an argument: "toy2d:ring", "tfds:mnist", "folder:/path"
 
 __all__ = [
     "FAMILIES", "SOURCES", "TFDS", "DeadLeaves", "Digits", "Examples", "Folder", "Gaussians", "Heartbeat", "Order",

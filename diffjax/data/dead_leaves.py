@@ -1,4 +1,4 @@
-"""Dead leaves: discs that fall on each other, the simplest images with objects, edges and occlusion at every scale."""
+"""Dead leaves: random occluding discs, the simplest images with objects, edges and occlusion at every scale."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from diffjax.data.source import Examples, Synthetic, in_memory, random
 from diffjax.data.space import Space
 from diffjax.errors import UserError
 
-TOGETHER = 4096  # patches drawn at a time: what is in memory stays small
+TOGETHER = 4096  # patches drawn at a time, to limit memory
 
 
 @dataclass(frozen=True)
 class DeadLeaves(Synthetic):
-    """Patches [size, size, 1] float32 of occluding discs, uniformly placed, radii with density r^-exponent in bounds.
+    """Patches [size, size, 1] float32 of uniformly placed occluding discs; radii have density r^-exponent in bounds.
 
-    Lee, Mumford & Huang 2001: with exponent 3 the images look the same at every scale between the bounds. A disc's grey
-    is one of 0..255, all equally likely, without regard to its neighbours'; a pixel shows the topmost disc over its
-    centre. Flat discs have no density. So each pixel is spread evenly over its grey's bin, 1/256 of the range, which is
-    what the released code of Sohl-Dickstein et al. 2015 does to images; of their own dead leaves they state neither
-    that, nor the size, the exponent or the bounds. Models see unit variance.
+    Lee, Mumford & Huang 2001: with exponent 3 the images are scale invariant between the bounds. Each disc has an
+    independent grey value, uniform on 0..255; a pixel shows the topmost disc over its centre. Flat discs have no
+    density, so uniform noise spreads each pixel over the bin of its grey value, 1/256 of the range, as the released
+    code of Sohl-Dickstein et al. 2015 does for images. For their dead leaves they state neither this, nor the size, the
+    exponent or the bounds. Models see unit variance.
 
-    Raises UserError for sizes that make no sense.
+    Raises UserError for invalid sizes.
     """
 
     size: int = 8  # pixels, height and width
@@ -30,11 +30,11 @@ class DeadLeaves(Synthetic):
     radius_max: float = 16.0  # pixels
     num_train: int = 50_000
     num_heldout: int = 2_000
-    seed: int = 0  # of the draws; train and held-out patches come from different streams
+    seed: int = 0  # training and held-out patches use different random streams
 
     def __post_init__(self):
         if self.size < 1:
-            raise UserError(f"data.size: {self.size} is not a number of pixels; at least 1")
+            raise UserError(f"data.size: {self.size} pixels; must be at least 1")
         if not 0 < self.radius_min < self.radius_max:
             raise UserError(
                 f"data.radius_min: {self.radius_min} must be above 0 and below data.radius_max={self.radius_max}"
@@ -43,44 +43,44 @@ class DeadLeaves(Synthetic):
 
     @property
     def space(self) -> Space:
-        # The variance of U(-1/2, 255 + 1/2), which every pixel by itself has.
+        # The marginal of every pixel is U(-1/2, 255 + 1/2).
         return Space("points", (self.size, self.size, 1), shift=127.5, scale=256 / 12**0.5)
 
     def _draw(self, n: int, stream: int) -> Examples:
         generator = random(self.seed, stream, field="data.seed")
         x = np.empty((n, self.size, self.size, 1), np.float32)
         for first in range(0, n, TOGETHER):
-            part = x[first : first + TOGETHER, ..., 0]
-            part[...] = self._fallen(generator, len(part))
+            patches = x[first : first + TOGETHER, ..., 0]
+            patches[...] = self._fallen(generator, len(patches))
         return in_memory(x, np.zeros(n))
 
     def _fallen(self, generator: np.random.RandomState, n: int) -> np.ndarray:
-        """[n, size, size] in greys. From the topmost disc down, so that the image is done when it is covered."""
-        place = np.arange(self.size) + 0.5
+        """Draws grey values [n, size, size], from the topmost disc down, until every pixel is covered."""
+        centres = np.arange(self.size) + 0.5
         grey, covered = np.zeros((n, self.size, self.size)), np.zeros((n, self.size, self.size), bool)
-        open_ = np.arange(n)
-        while len(open_):
-            radius = self._radii(generator, len(open_))[:, None, None]
-            # Anywhere that it may touch the image from; `_radii` knows how often that is for each radius.
+        uncovered = np.arange(n)
+        while len(uncovered):
+            radius = self._radii(generator, len(uncovered))[:, None, None]
+            # Uniform over all centres from which a disc may touch the image; `_radii` weights radii accordingly.
             x, y = (generator.uniform(-radius, self.size + radius) for _ in range(2))
-            shade = generator.randint(256, size=len(open_))[:, None, None]
-            under = (place - x) ** 2 + (place[:, None] - y) ** 2 <= radius**2
-            grey[open_] = np.where(under & ~covered[open_], shade, grey[open_])
-            covered[open_] |= under
-            open_ = open_[~covered[open_].all(axis=(1, 2))]
+            disc_grey = generator.randint(256, size=len(uncovered))[:, None, None]
+            inside = (centres - x) ** 2 + (centres[:, None] - y) ** 2 <= radius**2
+            grey[uncovered] = np.where(inside & ~covered[uncovered], disc_grey, grey[uncovered])
+            covered[uncovered] |= inside
+            uncovered = uncovered[~covered[uncovered].all(axis=(1, 2))]
         return grey + generator.uniform(-0.5, 0.5, size=grey.shape)
 
     def _radii(self, generator: np.random.RandomState, n: int) -> np.ndarray:
-        """[n] radii of the discs that may touch the image: density r^-exponent (size + 2 r)^2, a mixture of three."""
+        """Draws radii [n] of discs that may touch the image: density r^-exponent (size + 2 r)^2, a 3-part mixture."""
         powers = -self.exponent + np.arange(3)
         weights = np.array([self.size**2, 4 * self.size, 4]) * [self._integral(power) for power in powers]
         power = powers[np.searchsorted(np.cumsum(weights) / weights.sum(), generator.uniform(size=n), side="right")]
         u, low, high = generator.uniform(size=n), self.radius_min, self.radius_max
-        even = np.abs(power + 1) < 1e-9  # r^-1, whose integral is a logarithm
-        p = np.where(even, 1.0, power + 1)
-        return np.where(even, low * (high / low) ** u, (low**p + u * (high**p - low**p)) ** (1 / p))
+        is_log = np.abs(power + 1) < 1e-9  # the integral of r^-1 is a logarithm
+        p = np.where(is_log, 1.0, power + 1)
+        return np.where(is_log, low * (high / low) ** u, (low**p + u * (high**p - low**p)) ** (1 / p))
 
     def _integral(self, power: float) -> float:
-        """That of r^power between the bounds."""
+        """Returns the integral of r^power between the bounds."""
         low, high, p = self.radius_min, self.radius_max, power + 1
         return float(np.log(high / low)) if abs(p) < 1e-9 else (high**p - low**p) / p

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 handwritten digits: real data that needs no download, for tests and for laptops."""
+"""scikit-learn's 1,797 handwritten digits: real data without a download, for tests and laptops."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +14,11 @@ from diffjax.data.text import DIGIT_NAMES, encode, longest, sentences
 class Digits:
     """8x8 grey digits in ten classes (Alpaydin & Kaynak 1998, UCI's test set); 0..16 is stored as round(255/16 v)."""
 
-    heldout: float = 0.2  # fraction of each class kept out of training
-    split_seed: int = 0  # which ones
-    caption: str = ""  # a sentence for each, {} its name spelled out, such as "a handwritten {}"; "": none
+    heldout: float = 0.2  # fraction of each class held out from training
+    split_seed: int = 0  # selects the held-out examples
+    caption: str = ""  # a sentence with {} for the digit's name, such as "a handwritten {}"; "": no captions
 
-    flip = False  # a mirrored digit is none
+    flip = False  # a mirrored digit is not a digit
 
     def __post_init__(self):
         check_fraction(self.heldout)
@@ -41,15 +41,15 @@ class Digits:
 
         data = load_digits()
         x, label = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None], data.target
-        kept_out = np.zeros(len(x), bool)
+        heldout = np.zeros(len(x), bool)
         for digit in range(10):
             generator = random(self.split_seed, digit, field="data.split_seed")
-            of_class = generator.permutation(np.flatnonzero(label == digit))
-            kept_out[of_class[: round(self.heldout * len(of_class))]] = True
+            class_indices = generator.permutation(np.flatnonzero(label == digit))
+            heldout[class_indices[: round(self.heldout * len(class_indices))]] = True
         captions = encode(self.space.prompts, self.space.caption)[label] if self.caption else None
 
-        def part(chosen):
-            beside = {} if captions is None else {"caption": captions[chosen]}
-            return in_memory(x[chosen], label[chosen], **beside)
+        def examples(chosen):
+            extra = {} if captions is None else {"caption": captions[chosen]}
+            return in_memory(x[chosen], label[chosen], **extra)
 
-        return {"train": part(~kept_out), "heldout": part(kept_out)}
+        return {"train": examples(~heldout), "heldout": examples(heldout)}

@@ -1,4 +1,4 @@
-"""A folder of pictures."""
+"""Images from a folder, with classes from sub-folders and captions from text files."""
 
 import os
 from dataclasses import dataclass
@@ -29,23 +29,21 @@ SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 @dataclass(frozen=True)
 class Folder:
-    """The PNG, JPEG and WebP images under `path`; sub-folders that hold some are the classes, sorted by name.
+    """The PNG, JPEG and WebP images under `path`; sub-folders with images are the classes, sorted by name.
 
-    `read_image` says how a picture of any mode and size is brought to one form. Hidden files and folders do not count.
-    Raises UserError when the folder is missing, unreadable or empty, has images both in and beside sub-folders, when
-    images differ in size and `size` is 0, a caption is missing or not UTF-8, or all of them are empty.
+    `read_image` converts images of any mode and size. Hidden files and folders are ignored. Raises UserError if the
+    folder is missing, unreadable or empty, or has images both in and beside sub-folders; if images differ in size and
+    `size` is 0; if a caption is missing or not UTF-8, or all captions are empty.
     """
 
     path: str
-    size: int = 0  # pixels, height and width after resizing and cropping; 0: as they are, all alike
+    size: int = 0  # pixels, height and width after resizing and cropping; 0: unchanged, for images of one size
     channels: int = 3  # 3: RGB; 1: grey
-    heldout: float = 0.1  # fraction kept out of training
-    split_seed: int = 0  # which ones
-    flip: bool = False  # training sees mirrored twins too
-    caption: str = (
-        ""  # ".txt": the file beside each image, a.txt of a.png; or a sentence with {} for its class; "": none
-    )
-    caption_bytes: int = 128  # of a file's UTF-8 that are read, at most; a longer caption is cut
+    heldout: float = 0.1  # fraction held out from training
+    split_seed: int = 0  # selects the held-out images
+    flip: bool = False  # training also sees mirrored images
+    caption: str = ""  # ".txt": from a.txt for a.png; or a sentence with {} for the class; "": no captions
+    caption_bytes: int = 128  # maximum length of a caption in UTF-8; a longer one is cut
 
     def __post_init__(self):
         check_size(self.size)
@@ -53,9 +51,9 @@ class Folder:
         random(self.split_seed, field="data.split_seed")
         check_template(self.caption, TEXT_FILES)
         if self.caption_bytes < 1:
-            raise UserError(f"data.caption_bytes: {self.caption_bytes} is not a number of bytes; at least 1")
+            raise UserError(f"data.caption_bytes: {self.caption_bytes}; must be at least 1")
         if self.channels not in (1, 3):
-            raise UserError(f"data.channels: {self.channels} is not 1 (grey) or 3 (RGB)")
+            raise UserError(f"data.channels: {self.channels}; must be 1 (grey) or 3 (RGB)")
 
     @cached_property
     def space(self) -> Space:
@@ -66,19 +64,19 @@ class Folder:
 
     def split(self, name: str) -> Examples:
         check_split(name)
-        chosen = self._chosen(name)
-        if not len(chosen):
+        indices = self._chosen(name)
+        if not len(indices):
             raise UserError(f"data.heldout: {self.heldout} of {len(self.files)} images leaves none for {name!r}")
-        return self._read(chosen)
+        return self._read(indices)
 
     def _chosen(self, name: str) -> np.ndarray:
-        """Which files are of a split."""
+        """Returns the indices of the files of a split, in ascending order."""
         shuffled = random(self.split_seed, field="data.split_seed").permutation(len(self.files))
         count = round(self.heldout * len(shuffled))
         return np.sort(shuffled[:count] if name == "heldout" else shuffled[count:])
 
     def everything(self) -> Examples:
-        """All images, of both splits."""
+        """Returns all images, of both splits."""
         return self._read(np.arange(len(self.files)))
 
     def _read(self, chosen: np.ndarray) -> Examples:
@@ -89,8 +87,8 @@ class Folder:
             x = np.empty((len(files), *shape), np.uint8)
             for pixels, file in zip(x, files, strict=True):
                 pixels[...] = read_image(file, self.channels, self.size, str(file))
-            beside = {"caption": self._captions[chosen[indices]]} if self.caption else {}
-            return {"x": x, "label": self._labels[chosen[indices]]} | beside
+            captions = {"caption": self._captions[chosen[indices]]} if self.caption else {}
+            return {"x": x, "label": self._labels[chosen[indices]]} | captions
 
         return Examples(len(chosen), take, self._captions[chosen] if self.caption else None)
 
@@ -101,23 +99,23 @@ class Folder:
         if not root.is_dir():
             raise self._wrong(f": {'not a' if root.exists() else 'no such'} folder")
 
-        def unreadable(error):
+        def on_error(error):
             raise self._wrong(f": cannot read {error.filename}: {error.strerror}")
 
-        found = []
-        for folder, folders, files in os.walk(root, onerror=unreadable, followlinks=True):
+        images = []
+        for folder, folders, files in os.walk(root, onerror=on_error, followlinks=True):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [
+            images += [
                 Path(folder, name).relative_to(root)
                 for name in files
                 if name.lower().endswith(SUFFIXES) and not name.startswith(".")
             ]
-        if not found:
+        if not images:
             raise self._wrong(f" holds no image ({', '.join(SUFFIXES)})")
-        loose = min((file for file in found if len(file.parts) == 1), default=None)
-        if loose and any(len(file.parts) > 1 for file in found):
-            raise self._wrong(f" has sub-folders (the classes), but {loose} is in none")
-        return [root / file for file in sorted(found, key=lambda file: file.as_posix())]
+        top_level = min((file for file in images if len(file.parts) == 1), default=None)
+        if top_level and any(len(file.parts) > 1 for file in images):
+            raise self._wrong(f" has sub-folders (the classes), but {top_level} is in none; must be in one")
+        return [root / file for file in sorted(images, key=lambda file: file.as_posix())]
 
     def _wrong(self, reason: str) -> FieldError:
         return FieldError("data.name", f"'folder:{self.path}'", reason)
@@ -135,36 +133,36 @@ class Folder:
     def _labels(self) -> np.ndarray:
         if not self._classes:
             return np.zeros(len(self.files), np.int32)
-        number = {name: i for i, name in enumerate(self._classes)}
-        return np.array([number[self._class_of(file)] for file in self.files], np.int32)
+        index = {name: i for i, name in enumerate(self._classes)}
+        return np.array([index[self._class_of(file)] for file in self.files], np.int32)
 
     @cached_property
     def _texts(self) -> list[str]:
         """The caption of every file."""
         if self.caption != TEXT_FILES:
             if not self._classes:
-                raise UserError(f"data.caption: {self.caption!r} names classes, and 'folder:{self.path}' has none")
-            of_class = sentences(self.caption, self._classes)
-            return [of_class[label] for label in self._labels]
-        lacking = [file for file in self.files if not file.with_suffix(TEXT_FILES).is_file()]
-        if lacking:
-            where = f"{lacking[0]} has no {lacking[0].stem}{TEXT_FILES} beside it"
-            raise UserError(f"data.caption: {where}; {len(lacking)} of {len(self.files)} images have no caption")
+                raise UserError(f"data.caption: {self.caption!r} needs class names; 'folder:{self.path}' has none")
+            class_captions = sentences(self.caption, self._classes)
+            return [class_captions[label] for label in self._labels]
+        missing = [file for file in self.files if not file.with_suffix(TEXT_FILES).is_file()]
+        if missing:
+            example = f"{missing[0]} has no {missing[0].stem}{TEXT_FILES} beside it"
+            raise UserError(f"data.caption: {example}; {len(missing)} of {len(self.files)} images have no caption")
         texts = [_caption(file.with_suffix(TEXT_FILES)) for file in self.files]
         if not any(texts):
             raise UserError(
-                f"data.caption: all {len(texts)} {TEXT_FILES} files of 'folder:{self.path}' are empty; write into them"
-                " what the images show, or leave data.caption away"
+                f"data.caption: all {len(texts)} {TEXT_FILES} files of 'folder:{self.path}' are empty; must describe"
+                " what the images show, or leave out data.caption"
             )
         return texts
 
     @cached_property
     def _captions(self) -> np.ndarray:
-        """Of every file, as bytes; says how many are cut."""
-        long = sum(not fits(text, self.caption_bytes) for text in self._texts)
-        if long:
-            which = f"{long:,} of {len(self._texts):,} captions are longer than the {self.caption_bytes} bytes"
-            aside(f"data.caption: {which} that are read; what comes after is cut (data.caption_bytes)")
+        """The caption of every file, as bytes; reports how many are cut."""
+        num_cut = sum(not fits(text, self.caption_bytes) for text in self._texts)
+        if num_cut:
+            summary = f"{num_cut:,} of {len(self._texts):,} captions are longer than the {self.caption_bytes} bytes"
+            aside(f"data.caption: {summary} that are read; what comes after is cut (data.caption_bytes)")
         return encode(self._texts, min(longest(self._texts), self.caption_bytes))
 
     @property
@@ -172,13 +170,13 @@ class Folder:
         return distinct(decode(self._captions[self._chosen("heldout")]))
 
     def _common_size(self) -> tuple[int, int]:
-        """(height, width) that all images share, upright; reads their headers only."""
+        """Returns (height, width) of all images after EXIF rotation; reads headers only. Raises UserError."""
         first = _header(self.files[0])
         for file in self.files:
             if (size := _header(file)) != first:
                 (h0, w0), (h, w) = first, size
-                different = f", but {self.files[0]} is {w0}x{h0} and {file} is {w}x{h}"
-                raise FieldError("data.size", "0", different, "give a size")
+                reason = f", but {self.files[0]} is {w0}x{h0} and {file} is {w}x{h}"
+                raise FieldError("data.size", "0", reason, "give a size")
         return first
 
 
@@ -199,8 +197,8 @@ def _header(file: Path) -> tuple[int, int]:
     try:
         with Image.open(file) as image:
             width, height = image.size
-            # Pillow decodes a PNG to look for its EXIF data, which may come last: spare the square ones.
-            sideways = width != height and image.getexif().get(ORIENTATION) in SIDEWAYS
-            return (width, height) if sideways else (height, width)
+            # Pillow decodes a whole PNG to find its EXIF data, which may come last: skip that for square images.
+            rotated = width != height and image.getexif().get(ORIENTATION) in SIDEWAYS
+            return (width, height) if rotated else (height, width)
     except Exception as error:  # as in read_image
         raise FieldError("data.name", str(file), f" cannot be read as an image: {error}") from error

@@ -1,8 +1,8 @@
 """Mixtures of Gaussians for lectures: drops of ink in a bowl, and people as points.
 
-Density, score and entropy are known exactly, and so they are of x_t at every time of a diffusion, which is a mixture
-again. Drops are stored in the units of the bowl, in which the end of all spreading is N(0, I), and models see them as
-they are; people are stored in centimetres and kilograms, and models see each axis standardised, exactly.
+Density, score and entropy are known exactly, also for x_t at every time of a diffusion, which is a mixture again. Drops
+are stored in units of the bowl, in which the stationary distribution is N(0, I), and models see them unchanged; people
+are stored in centimetres and kilograms, and models see each axis standardised, exactly.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from diffjax.data.source import Examples, Synthetic, in_memory, random
 from diffjax.data.space import Space
 from diffjax.errors import UserError
 
-AT_ONCE = 4096  # points whose densities are computed together: memory stays small
+AT_ONCE = 4096  # points whose densities are computed at a time, to limit memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,50 +27,50 @@ class Mixture:
 
     @property
     def mean(self) -> np.ndarray:
-        """[d]"""
+        """The mean, [d]."""
         return self.weights @ self.means
 
     @property
     def covariance(self) -> np.ndarray:
-        """[d, d]"""
-        off = self.means - self.mean
-        return np.einsum("k,kij->ij", self.weights, self.covariances + off[:, :, None] * off[:, None, :])
+        """The covariance, [d, d]."""
+        offsets = self.means - self.mean
+        return np.einsum("k,kij->ij", self.weights, self.covariances + offsets[:, :, None] * offsets[:, None, :])
 
     def noised(self, alpha: float, sigma: float) -> "Mixture":
-        """The distribution of alpha x + sigma eps, eps ~ N(0, I): of x_t, if this is that of x_0."""
+        """Returns the distribution of x_t = alpha x_0 + sigma eps, eps ~ N(0, I), if this is that of x_0."""
         noise = sigma**2 * np.eye(self.means.shape[1])
         return Mixture(self.weights, alpha * self.means, alpha**2 * self.covariances + noise)
 
     def rescaled(self, shift: np.ndarray, scale: np.ndarray) -> "Mixture":
-        """The distribution of (x - shift) / scale, axis by axis."""
+        """Returns the distribution of (x - shift) / scale, with shift and scale per axis."""
         return Mixture(self.weights, (self.means - shift) / scale, self.covariances / np.multiply.outer(scale, scale))
 
     def sample(self, generator: np.random.RandomState, n: int) -> np.ndarray:
-        """n points [n, d]."""
+        """Draws n points, [n, d]."""
         component = generator.choice(len(self.weights), size=n, p=self.weights)
         noise = generator.standard_normal((n, self.means.shape[1]))
         return self.means[component] + np.einsum("nij,nj->ni", np.linalg.cholesky(self.covariances)[component], noise)
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
-        """log p(x) in nats, of points x [n, d]: [n]."""
-        return np.concatenate([_log_sum(self._joint(some)[0]) for some in _parts(x)])
+        """Returns log p(x) [n] in nats, of points x [n, d]."""
+        return np.concatenate([_log_sum(self._joint(block)[0]) for block in _parts(x)])
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        """The gradient of log p at points x [n, d]: [n, d]."""
-        found = []
-        for some in _parts(x):
-            log_joint, pull = self._joint(some)
-            share = np.exp(log_joint - _log_sum(log_joint)[:, None])
-            found.append(np.einsum("nk,nki->ni", share, pull))
-        return np.concatenate(found)
+        """Returns the score, the gradient of log p, [n, d], at points x [n, d]."""
+        scores = []
+        for block in _parts(x):
+            log_joint, pulls = self._joint(block)
+            responsibilities = np.exp(log_joint - _log_sum(log_joint)[:, None])
+            scores.append(np.einsum("nk,nki->ni", responsibilities, pulls))
+        return np.concatenate(scores)
 
     def _joint(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """log w_k + log N(x; mean_k, C_k) [n, k], and C_k^-1 (mean_k - x) [n, k, d]."""
-        off = self.means[:, None] - x
-        pull = off @ np.linalg.inv(self.covariances)
-        norm = np.linalg.slogdet(2 * np.pi * self.covariances)[1]
-        quadratic = sum(off[..., i] * pull[..., i] for i in range(x.shape[1])).T  # NumPy is slow along short axes
-        return np.log(self.weights) - 0.5 * (quadratic + norm), np.moveaxis(pull, 0, 1)
+        """Returns log w_k + log N(x; mean_k, C_k) [n, k], and C_k^-1 (mean_k - x) [n, k, d]."""
+        offsets = self.means[:, None] - x
+        pulls = offsets @ np.linalg.inv(self.covariances)
+        log_norm = np.linalg.slogdet(2 * np.pi * self.covariances)[1]
+        quadratic = sum(offsets[..., i] * pulls[..., i] for i in range(x.shape[1])).T  # NumPy is slow along short axes
+        return np.log(self.weights) - 0.5 * (quadratic + log_norm), np.moveaxis(pulls, 0, 1)
 
 
 def _parts(x: np.ndarray) -> list[np.ndarray]:
@@ -79,19 +79,19 @@ def _parts(x: np.ndarray) -> list[np.ndarray]:
 
 
 def _log_sum(log_joint: np.ndarray) -> np.ndarray:
-    """log sum_k exp, so that points far from everything keep a finite logarithm."""
-    most = log_joint.max(axis=1)
-    return most + np.log(np.sum(np.exp(log_joint - most[:, None]), axis=1))
+    """Returns log sum_k exp(log_joint_k), shifted by the maximum so that it stays finite far from all components."""
+    maximum = log_joint.max(axis=1)
+    return maximum + np.log(np.sum(np.exp(log_joint - maximum[:, None]), axis=1))
 
 
 def _blobs(*blobs: tuple[float, float, float, float]) -> Mixture:
-    """Round blobs of ink: (share of the ink, x, y, standard deviation)."""
-    share, x, y, std = np.array(blobs).T
-    return Mixture(share, np.stack([x, y], -1), std[:, None, None] ** 2 * np.eye(2))
+    """Returns a mixture of isotropic blobs of ink, each given by (share of the ink, x, y, standard deviation)."""
+    weights, x, y, std = np.array(blobs).T
+    return Mixture(weights, np.stack([x, y], -1), std[:, None, None] ** 2 * np.eye(2))
 
 
 def _groups(*groups: tuple[float, tuple[float, ...], tuple[float, ...], float]) -> Mixture:
-    """People: (share, means, standard deviations, correlation of height and weight)."""
+    """Returns a mixture of people, each by (share, means, standard deviations, correlation of height and weight)."""
     covariances = []
     for _, _, stds, correlation in groups:
         correlations = np.eye(len(stds))
@@ -100,7 +100,7 @@ def _groups(*groups: tuple[float, tuple[float, ...], tuple[float, ...], float]) 
     return Mixture(np.array([g[0] for g in groups]), np.array([g[1] for g in groups]), np.array(covariances))
 
 
-# Invented: round numbers, near those of adults. A wing span of 0 has no density, so it is measured to 6 cm.
+# Invented round numbers, close to those of adults. A wing span of exactly 0 has no density, so its sd is 6 cm.
 _women, _men = ((165.0, 68.0), (6.5, 11.0)), ((178.0, 82.0), (7.0, 12.0))
 _winged = ((172.0, 45.0, 480.0), (8.0, 6.0, 40.0))
 DROPS = {
@@ -122,7 +122,7 @@ AXES = ("height (cm)", "weight (kg)", "wing span (cm)")
 
 @dataclass(frozen=True)
 class Gaussians(Synthetic):
-    """Points [2] or [3] float32 of one `kind`: drops "splash", "streak", "pair"; "people", or "winged" and people.
+    """Points [2] or [3] float32 of one `kind`: drops of ink "splash", "streak", "pair"; "people", or "winged" people.
 
     Raises UserError for any other kind.
     """
@@ -130,12 +130,12 @@ class Gaussians(Synthetic):
     kind: str
     num_train: int = 100_000
     num_heldout: int = 10_000
-    seed: int = 0  # of the draws; train and held-out points come from different streams
+    seed: int = 0  # training and held-out points use different random streams
 
     def __post_init__(self):
         if self.kind not in DROPS | PEOPLE:
-            known = ", gaussians:".join(DROPS | PEOPLE)
-            raise UserError(f"data.name: 'gaussians:{self.kind}' is unknown; it is gaussians:{known}")
+            names = ", gaussians:".join(DROPS | PEOPLE)
+            raise UserError(f"data.name: 'gaussians:{self.kind}' is unknown; it is gaussians:{names}")
         self._check_counts()
 
     @property
@@ -145,7 +145,7 @@ class Gaussians(Synthetic):
 
     @cached_property
     def model_mixture(self) -> Mixture:
-        """The distribution in model units: what a diffusion spreads."""
+        """The distribution in model units: the x_0 of a diffusion."""
         return self.mixture.rescaled(np.asarray(self.space.shift), np.broadcast_to(self.space.scale, self.space.shape))
 
     @property
@@ -157,7 +157,7 @@ class Gaussians(Synthetic):
         return Space("points", shape, shift=tuple(mixture.mean), scale=tuple(np.sqrt(np.diag(mixture.covariance))))
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
-        """log p(x) in nats and stored units, of points x [n, d]; minus its mean over held-out points is the entropy."""
+        """Returns log p(x) [n] in nats and stored units; its negative mean over held-out points is the entropy."""
         return self.mixture.log_density(x)
 
     def _draw(self, n: int, stream: int) -> Examples:

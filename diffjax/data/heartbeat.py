@@ -1,4 +1,4 @@
-"""The binary heartbeat of Sohl-Dickstein et al. 2015: a beat every so often, starting anywhere."""
+"""The binary heartbeat of Sohl-Dickstein et al. 2015: a periodic beat with a random phase."""
 
 import math
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from diffjax.errors import UserError
 
 @dataclass(frozen=True)
 class Heartbeat(Synthetic):
-    """Sequences [length] uint8 with a 1 every `period` entries and 0 between, all phases equally likely.
+    """Sequences [length] uint8 with a 1 every `period` entries, 0 elsewhere, and a uniformly random phase.
 
-    Raises UserError for sizes that make no sense.
+    Raises UserError for invalid sizes.
     """
 
     length: int = 20  # entries (Sohl-Dickstein et al. 2015, section 3.1.2)
     period: int = 5  # entries from one beat to the next (ibid.)
     num_train: int = 10_000
     num_heldout: int = 2_000
-    seed: int = 0  # of the phases; train and held-out sequences come from different streams
+    seed: int = 0  # of the phases; training and held-out sequences use different random streams
 
     def __post_init__(self):
         if not 1 <= self.period <= self.length:
-            raise UserError(f"data.period: {self.period} is not between 1 and data.length={self.length}")
+            raise UserError(f"data.period: {self.period}; must be between 1 and data.length={self.length}")
         self._check_counts()
 
     @property
@@ -34,12 +34,12 @@ class Heartbeat(Synthetic):
 
     @property
     def sequences(self) -> np.ndarray:
-        """[period, length] all that there are, one for each phase."""
+        """All possible sequences, one for each phase, [period, length]."""
         return (np.arange(self.length) % self.period == np.arange(self.period)[:, None]).astype(np.uint8)
 
     @property
     def log_likelihood(self) -> float:
-        """log p(x) in nats of every sequence: log(1/5) = -2.3219 bits for the paper's."""
+        """log p(x) of every sequence, in nats; for the paper's sequences it is log(1/5), which is -2.3219 bits."""
         return -math.log(self.period)
 
     def _draw(self, n: int, stream: int) -> Examples:

@@ -1,4 +1,4 @@
-"""What every source of data has in common: random access to examples, seeded draws, and how an image file is read."""
+"""Common parts of data sources: random access to examples, seeded draws, and reading of image files."""
 
 import io
 import os
@@ -14,63 +14,63 @@ import numpy as np
 from diffjax.data.space import Space
 from diffjax.errors import FieldError, UserError
 
-# "x": [n, *shape] uint8 or float32 (stored units), "label": [n] int32, 0 if unlabelled; where the space says so also
-# "caption": [n, bytes] uint8, as `diffjax.data.text` encodes it.
+# "x": [n, *shape] uint8 or float32 (stored units); "label": [n] int32, 0 if unlabelled; if the space has captions also
+# "caption": [n, bytes] uint8, encoded by `diffjax.data.text`.
 Batch = dict[str, np.ndarray]
 ORIENTATION = 0x0112  # the EXIF tag
-ONLY_BY = {"La": "LA", "LAB": "RGB"}  # modes from which Pillow knows a single way
-THREADS = min(8, os.cpu_count() or 1)  # small images spend half their time in Python's lock: more threads slow them
-CHUNK = 256  # examples that one thread decodes at a time: long enough to hide the hand-over, short enough to share out
+ONLY_BY = {"La": "LA", "LAB": "RGB"}  # modes that Pillow converts only to a single other mode
+THREADS = min(8, os.cpu_count() or 1)  # decoding small images holds the GIL half of the time: more is slower
+CHUNK = 256  # examples per task of a thread: large enough to hide overhead, small enough to balance load
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One split, by random access: `take(indices [n] int) -> Batch` reads any of the `count` examples."""
+    """One split with random access: `take(indices [n] int) -> Batch` reads any of the `count` examples."""
 
     count: int
     take: Callable[[np.ndarray], Batch]
-    known: np.ndarray | None = None  # all captions, where they are at hand without reading the examples
+    known: np.ndarray | None = None  # all captions, if available without reading the examples
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> dict:
-        """{"x": [*shape], "label": int32 scalar}; raises IndexError outside 0..count-1, so that iteration ends."""
+        """Returns {"x": [*shape], "label": int32 scalar}. Raises IndexError outside 0..count-1, so iteration ends."""
         if not 0 <= index < self.count:
             raise IndexError(index)
         return {name: value[0] for name, value in self.take(np.array([index])).items()}
 
     def arrays(self) -> Batch:
-        """The whole split in memory, decoded by several threads (image decoders release Python's lock)."""
+        """Returns the whole split in memory, decoded by several threads (image decoders release the GIL)."""
         return self._gathered(tuple(self.take(np.arange(1))))
 
     def captions(self) -> np.ndarray:
-        """All captions, [n, bytes]; a source that does not have them at hand reads everything once."""
+        """Returns all captions, [n, bytes]; unless they are `known`, reads all examples once."""
         return self._gathered(("caption",))["caption"] if self.known is None else self.known
 
     def _gathered(self, names: tuple[str, ...]) -> Batch:
         first = self.take(np.arange(1))
-        whole = {name: np.empty((self.count, *first[name].shape[1:]), first[name].dtype) for name in names}
+        arrays = {name: np.empty((self.count, *first[name].shape[1:]), first[name].dtype) for name in names}
 
         def fill(start):
             indices = np.arange(start, min(start + CHUNK, self.count))
-            part = self.take(indices)
+            batch = self.take(indices)
             for name in names:
-                whole[name][indices] = part[name]
+                arrays[name][indices] = batch[name]
 
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(fill, range(0, self.count, CHUNK)))
-        return whole
+        return arrays
 
 
 def in_memory(x: np.ndarray, label: np.ndarray, **beside: np.ndarray) -> Examples:
-    """Examples that are already arrays; what comes `beside` x and the label, such as captions, by its name."""
+    """Returns examples from arrays; `beside` has further named arrays, such as "caption"."""
     arrays = {"x": x, "label": label.astype(np.int32)} | beside
     return Examples(len(x), lambda indices: {name: a[indices] for name, a in arrays.items()}, beside.get("caption"))
 
 
 class Source(Protocol):
-    """A data set. `flip`: training also sees every image mirrored left to right (the held-out split never is)."""
+    """A data set. With `flip`, training also sees every image mirrored left to right (the held-out split never is)."""
 
     flip: bool
 
@@ -78,12 +78,12 @@ class Source(Protocol):
     def space(self) -> Space: ...
 
     def split(self, name: str) -> Examples:
-        """Stored examples of "train" or "heldout"."""
+        """Returns the examples of "train" or "heldout", in stored units."""
         ...
 
 
 class Synthetic:
-    """What sources drawn from a formula share: both splits in memory, each from a stream of its own.
+    """Base of synthetic sources: both splits are in memory, and drawn from independent random streams.
 
     A subclass has `num_train`, `num_heldout`, `seed` and `_draw(n, stream) -> Examples`.
     """
@@ -93,7 +93,7 @@ class Synthetic:
     def _check_counts(self) -> None:
         for field in ("num_train", "num_heldout"):
             if getattr(self, field) < 1:
-                raise UserError(f"data.{field}: {getattr(self, field)} is not positive")
+                raise UserError(f"data.{field}: {getattr(self, field)}; must be positive")
         random(self.seed, field="data.seed")
 
     def split(self, name: str) -> Examples:
@@ -107,39 +107,39 @@ class Synthetic:
 
 def check_split(name: str) -> None:
     if name not in ("train", "heldout"):
-        raise UserError(f"split: {name!r} is unknown; it is 'train' or 'heldout'")
+        raise UserError(f"split: {name!r} is unknown; must be 'train' or 'heldout'")
 
 
 def check_template(caption: str, *names: str) -> None:
-    """Raises UserError unless a source's field `caption` is a sentence with a place for a class, "", or of `names`."""
+    """Raises UserError unless a source's field `caption` is a sentence with {} for the class, "", or one of `names`."""
     if caption and caption not in names and "{}" not in caption:
-        said = f"has no {{}} for the name of the class, as 'a picture of a {{}}' has{', nor is it ' * bool(names)}"
-        raise UserError(f"data.caption: {caption!r} {said}{', '.join(names)}")
+        problem = f"has no {{}} for the name of the class, as 'a picture of a {{}}' has{', nor is it ' * bool(names)}"
+        raise UserError(f"data.caption: {caption!r} {problem}{', '.join(names)}")
 
 
 def check_fraction(heldout: float) -> None:
     if not 0 < heldout < 1:
-        raise UserError(f"data.heldout: {heldout} is not a fraction between 0 and 1")
+        raise UserError(f"data.heldout: {heldout}; must be a fraction between 0 and 1")
 
 
 def random(*seeds: int, field: str) -> np.random.RandomState:
-    """A generator for one purpose; a RandomState, because NumPy promises that its stream never changes (NEP 19)."""
+    """Returns a generator seeded by `seeds`: a RandomState, whose stream NumPy guarantees never to change (NEP 19)."""
     if not 0 <= seeds[0] < 2**32:
-        raise UserError(f"{field}: {seeds[0]} is not between 0 and 2^32 - 1")
+        raise UserError(f"{field}: {seeds[0]}; must be between 0 and 2^32 - 1")
     return np.random.RandomState(seeds)
 
 
 def check_size(size: int) -> None:
     if size < 0:
-        raise UserError(f"data.size: {size} is not a number of pixels; 0 leaves the images as they are")
+        raise UserError(f"data.size: {size}; must be a number of pixels, or 0 to leave the images unchanged")
 
 
 def read_image(file: Path | bytes, channels: int, size: int, name: str) -> np.ndarray:
-    """An encoded image -> uint8 [height, width, channels], channels 1 (grey, ITU-R 601) or 3 (RGB).
+    """Decodes an image to uint8 [height, width, channels], channels 1 (grey, ITU-R 601) or 3 (RGB).
 
-    `to_8_bits` says how any mode becomes one of the two. With `size` > 0 the shorter side becomes `size` (Pillow's
-    antialiased Lanczos filter), then the centre is cut out. Embedded colour profiles are ignored. Raises
-    UserError with the image's `name` if it is damaged.
+    `to_8_bits` converts the mode. With `size` > 0 the shorter side is resized to `size` (Pillow's antialiased Lanczos
+    filter), then the centre is cropped. Embedded colour profiles are ignored. Raises UserError with the image's `name`
+    if it is damaged.
     """
     from PIL import Image
 
@@ -153,21 +153,21 @@ def read_image(file: Path | bytes, channels: int, size: int, name: str) -> np.nd
 
 
 def to_8_bits(image, mode: str):
-    """A Pillow image of any mode as "L" or "RGB".
+    """Converts a Pillow image of any mode to "L" or "RGB".
 
-    The camera's EXIF orientation is applied, transparency composed on white, 16-bit grey scaled to 8 bits. Floats are
-    greys from 0 to 1, or to 255 if one of them is above 1. Raises ValueError for those that are not finite.
+    The EXIF orientation is applied, transparency is composed on white, 16-bit grey is scaled to 8 bits. Floats are grey
+    values in [0, 1], or in [0, 255] if one is above 1. Raises ValueError for floats that are not finite.
     """
     from PIL import Image, ImageOps
 
-    if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose would copy the upright ones too
+    if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose would also copy upright images
         image = ImageOps.exif_transpose(image)
     if image.mode in ONLY_BY:
         image = image.convert(ONLY_BY[image.mode])
-    if image.mode == "F" or image.mode == "I" or image.mode.startswith("I;16"):  # Pillow would clip at 255, not scale
+    if image.mode == "F" or image.mode == "I" or image.mode.startswith("I;16"):  # Pillow would clip at 255
         grey = np.asarray(image).astype(np.float64)
         if not np.isfinite(grey).all():
-            raise ValueError("some of its greys are not finite")
+            raise ValueError("some of its grey values are not finite")
         white = 65535 if image.mode != "F" else 1 if grey.max(initial=0) <= 1 else 255
         image = Image.fromarray(np.clip(np.round(grey * (255 / white)), 0, 255).astype(np.uint8))
     elif image.has_transparency_data:

@@ -1,4 +1,4 @@
-"""What a data set's examples are, and how they become the numbers a model sees, and back."""
+"""The type of a data set's examples, and the maps between stored and model units."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Space:
-    """Images are stored as uint8 0..255 and modelled in [-1, 1]; points, stored as float32, are modelled standardised.
-    Points may lie on a grid of pixels, as images of continuous greys do.
+    """The type of examples: images, points or categories.
 
-    The map is affine, x_model = (x_stored - shift) / scale, so that a density in one unit is known in the other; of
-    points both may be given axis by axis.
-    Categories, stored as uint8 0..values - 1, are modelled as what they are, integers.
+    Images are stored as uint8 0..255 and modelled in [-1, 1]. Points are stored as float32 and modelled standardised;
+    they may form a pixel grid, as images of continuous grey values do. Categories are stored as uint8 0..values - 1 and
+    modelled as integers.
+
+    The map of images and points is affine, x_model = (x_stored - shift) / scale, so that a density converts from one
+    unit to the other; for points shift and scale may differ between axes.
     """
 
     kind: str  # "images", "points" or "categories"
@@ -23,37 +25,37 @@ class Space:
     shift: float | tuple[float, ...] = 127.5
     scale: float | tuple[float, ...] = 127.5
     class_names: tuple[str, ...] = ()
-    values: int = 0  # of each entry, where they are categories
+    values: int = 0  # number of categories of each entry
     caption: int = 0  # bytes of a caption; 0: no captions
-    prompts: tuple[str, ...] = ()  # captions to draw by where none are asked for
-    encoder: Any = None  # a frozen one (diffjax.encoders), whose embeddings networks read; None: captions' bytes
+    prompts: tuple[str, ...] = ()  # default captions to sample for
+    encoder: Any = None  # frozen text encoder (diffjax.encoders) that networks read; None: the bytes of captions
 
     @property
     def annotations(self) -> dict[str, tuple[tuple[int, ...], type]]:
-        """What comes with every example: the shape and the type of each, by the name it has in a batch."""
+        """The annotations of every example: {name in a batch: (shape, dtype)}."""
         captions = {"caption": ((self.caption,), jnp.uint8)} if self.caption else {}
         embeddings = {"embedding": (self.encoder.shape, jnp.float32)} if self.encoder else {}
         return {"label": ((), jnp.int32)} | captions | embeddings
 
     @property
     def pictured(self) -> bool:
-        """Whether an example is something to look at by itself."""
+        """Whether an example can be shown as a picture."""
         return self.kind != "categories" and len(self.shape) == 3
 
     @property
     def stored(self):
-        """The type in which examples are stored."""
+        """The dtype in which examples are stored."""
         return jnp.float32 if self.kind == "points" else jnp.uint8
 
     def to_model(self, stored):
-        """[..., *shape] in stored units -> float in model units, or int32 categories."""
+        """Maps [..., *shape] from stored units to float model units, or to int32 categories."""
         if self.kind == "categories":
             return stored.astype(jnp.int32)
         shift, scale = self._affine
         return (stored.astype(jnp.result_type(float)) - shift) / scale
 
     def from_model(self, x):
-        """[..., *shape] in model units -> stored units: images are rounded and clipped to uint8 (once, here)."""
+        """Maps [..., *shape] from model units to stored units; images are rounded and clipped to uint8, only here."""
         if self.kind == "categories":
             return x.astype(jnp.uint8)
         shift, scale = self._affine
@@ -69,6 +71,6 @@ class Space:
 
     @property
     def _affine(self):
-        """Shift and scale: numbers, which leave an array's type as it is, or arrays of the type models compute in."""
+        """Shift and scale: Python numbers, which do not change an array's dtype, or arrays in the default float."""
         kind = jnp.result_type(float)
         return (np.asarray(a, kind) if isinstance(a, tuple) else a for a in (self.shift, self.scale))

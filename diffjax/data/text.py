@@ -1,4 +1,4 @@
-"""Captions as arrays: the bytes of their UTF-8, zero after the last. No text has a zero byte: the mask is `> 0`."""
+"""Captions as arrays of UTF-8 bytes, padded with zeros. No text has a zero byte, so the mask is `> 0`."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ DIGIT_NAMES = tuple("0123456789")
 
 
 def encode(texts: Iterable[str], length: int) -> UInt8[np.ndarray, "n {length}"]:
-    """Each text's bytes, in Unicode's composed form (NFC), without spaces around it: [n, length], 0 after the last.
+    """Encodes texts to bytes [n, length], padded with zeros, in Unicode's composed form (NFC), stripped of whitespace.
 
-    A text of more bytes is cut after the last character that fits; `fits` tells. Raises UserError for a zero byte.
+    A longer text is cut after the last character that fits; see `fits`. Raises UserError for a zero byte.
     """
     texts = list(texts)
     captions = np.zeros((len(texts), length), np.uint8)
@@ -26,39 +26,39 @@ def encode(texts: Iterable[str], length: int) -> UInt8[np.ndarray, "n {length}"]
 
 
 def decode(captions: UInt8[np.ndarray, "n length"]) -> list[str]:
-    """The texts that these are the bytes of."""
+    """Decodes bytes [n, length] to texts."""
     return [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in np.asarray(captions, np.uint8)]
 
 
 def cut(text: str, length: int) -> str:
-    """What of a text is read: all of it, or as many characters as `length` bytes hold."""
+    """Returns the part of a text that is read: all of it, or as many characters as `length` bytes hold."""
     return _bytes(text)[:length].decode(errors="ignore").rstrip()
 
 
 def fits(text: str, length: int) -> bool:
-    """Whether all of a text is read."""
+    """Whether a text has at most `length` bytes, so that none of it is cut."""
     return len(_bytes(text)) <= length
 
 
 def longest(texts: Iterable[str]) -> int:
-    """The bytes of the longest of them, at least 1."""
+    """Returns the number of bytes of the longest text, at least 1."""
     return max((len(_bytes(text)) for text in texts), default=1) or 1
 
 
 def sentences(template: str, class_names: Iterable[str]) -> list[str]:
-    """A caption for each class: the template with the class's name in place of {}, spelled out if it is a digit."""
+    """Returns a caption for each class: the template with {} replaced by the class name; digits are spelled out."""
     return [template.replace("{}", DIGITS[int(name)] if name in DIGIT_NAMES else name) for name in class_names]
 
 
 def distinct(texts: Iterable[str], most: int = 64) -> tuple[str, ...]:
-    """The first texts that differ, to draw by where none is asked for; ("",) if there are none."""
+    """Returns the first `most` distinct texts, as default prompts; ("",) if there are none."""
     return tuple(dict.fromkeys(texts))[:most] or ("",)
 
 
 def _bytes(text: str) -> bytes:
     if "\0" in text:
-        raise UserError(f"prompt: {text!r} has a zero byte, which stands for the end of a text; leave it out")
+        raise UserError(f"prompt: {text!r} has a zero byte, which marks the end of a text; must have none")
     try:
         return unicodedata.normalize("NFC", text).strip().encode()
-    except UnicodeEncodeError as error:  # a lone surrogate: what Python makes of a command line that is not UTF-8
+    except UnicodeEncodeError as error:  # a lone surrogate, from a command line that is not UTF-8
         raise UserError(f"prompt: {text!r} is not UTF-8; give it in UTF-8") from error

@@ -1,7 +1,7 @@
-"""Distributions on the plane whose every fact is known: two mixtures with modes to count, and two curves.
+"""Two-dimensional distributions with known properties: two mixtures with modes to count, and two curves.
 
-Each is a set of points plus Gaussian noise, centred by definition; models see it divided by its exact standard
-deviation, unless they are not to.
+Each is a set of points plus Gaussian noise, centred by definition; by default models see it divided by its exact
+standard deviation.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,15 @@ from diffjax.errors import UserError
 @dataclass(frozen=True)
 class _Kind:
     draw: Callable  # (generator, n) -> points [n, 2] before the noise, with mean zero; component [n]
-    variance: float  # of these points: the mean of the two coordinates'
+    variance: float  # of the points before the noise, averaged over both coordinates
     sigma: float  # standard deviation of the noise, in stored units
-    components: int  # what `labelled` tells apart
+    components: int  # number of classes if `labelled`
     modes: tuple[tuple[float, float], ...] = ()
-    curves: tuple[Callable, ...] = ()  # equally likely, each from u uniform in [0, 1] [n] to points [n, 2]
+    curves: tuple[Callable, ...] = ()  # equally likely; each maps u [n], uniform in [0, 1], to points [n, 2]
 
 
 def _mixture(modes: np.ndarray, sigma: float) -> _Kind:
-    """Equally likely Gaussians; `modes` [k, 2] have mean zero."""
+    """Returns a mixture of equally likely Gaussians; `modes` [k, 2] have mean zero."""
 
     def draw(generator, n):
         component = generator.randint(len(modes), size=n)
@@ -40,19 +40,19 @@ def _swiss_roll(generator, n):
 
 
 def _spiral(u):
-    """scikit-learn's, seen from above: (t cos t, t sin t) with t uniform in [3 pi/2, 9 pi/2], less its mean."""
+    """scikit-learn's swiss roll from above: (t cos t, t sin t), t uniform in [3 pi/2, 9 pi/2], minus its mean."""
     t = 1.5 * np.pi * (1 + 2 * u)
     return np.stack([t * np.cos(t) - 2, t * np.sin(t) - 2 / (3 * np.pi)], -1)
 
 
 def _moons(generator, n):
-    """With independent uniform angles."""
+    """Draws both moons with independent uniform angles."""
     u, inner = generator.uniform(size=n), generator.randint(2, size=n)
     return _half_circle(u, inner), inner
 
 
 def _half_circle(u, inner):
-    """scikit-learn's two, the outer (`inner` 0) and the inner (1), less their mean (1/2, 1/4)."""
+    """scikit-learn's two moons, the outer (`inner` 0) and the inner (1), minus their mean (1/2, 1/4)."""
     angle, sign = np.pi * u, 1 - 2 * inner
     return np.stack([sign * np.cos(angle) + inner - 0.5, sign * np.sin(angle) + 0.5 * inner - 0.25], -1)
 
@@ -64,8 +64,8 @@ KINDS = {
     "ring": _mixture(np.stack([np.cos(_angles), np.sin(_angles)], -1), sigma=0.01),
     "grid": _mixture(np.stack(np.meshgrid(_lattice, _lattice, indexing="ij"), -1).reshape(-1, 2), sigma=0.05),
     # Sohl-Dickstein et al. 2015 do not state their noise. With sigma = 0.025 the entropy after scaling to unit variance
-    # is -2.38 bits, just enough for their K of 2.35 bits, but for what K gives away at its first step (0.05 bits in
-    # configs/sohl_dickstein.py); more noise puts it out of reach.
+    # is -2.38 bits, so that their K of 2.35 bits is just attainable, up to the loss of K at its first step (0.05 bits
+    # in configs/sohl_dickstein.py); with more noise it would not be.
     "swiss_roll": _Kind(
         _swiss_roll,
         variance=(9.75 * np.pi**2 - 4 - 4 / (9 * np.pi**2)) / 2,
@@ -88,21 +88,23 @@ class Toy2D(Synthetic):
     """Points [2] float32 of one `kind`: "ring", "grid", "swiss_roll" or "moons". Raises UserError for any other."""
 
     kind: str
-    num_train: int = 100_000  # PacGAN's epoch
+    num_train: int = 100_000  # an epoch in PacGAN
     num_heldout: int = 10_000
-    seed: int = 0  # of the draws; train and held-out points come from different streams
+    seed: int = 0  # training and held-out points use different random streams
     noise: float = 0.0  # standard deviation in stored units; 0: 0.01 ring, 0.05 grid, 0.025 swiss_roll, 0.05 moons
     labelled: bool = False  # the label is the mixture component (8 ring, 25 grid) or the moon (2)
-    standardised: bool = True  # models see unit variance; False: the stored units themselves
+    standardised: bool = True  # models see unit variance; False: stored units
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise UserError(f"data.name: 'toy2d:{self.kind}' is unknown; it is toy2d:{', toy2d:'.join(KINDS)}")
+            raise UserError(f"data.name: 'toy2d:{self.kind}' is unknown; must be one of toy2d:{', toy2d:'.join(KINDS)}")
         self._check_counts()
         if self.noise < 0:
-            raise UserError(f"data.noise: {self.noise} is negative; 0 means the kind's own {KINDS[self.kind].sigma}")
+            raise UserError(
+                f"data.noise: {self.noise}; must be positive, or 0 for the default of {KINDS[self.kind].sigma}"
+            )
         if self.labelled and KINDS[self.kind].components == 1:
-            raise UserError(f"data.labelled: 'toy2d:{self.kind}' has no parts to label; use False")
+            raise UserError(f"data.labelled: 'toy2d:{self.kind}' has a single component; must be False")
 
     @property
     def sigma(self) -> float:
@@ -111,38 +113,38 @@ class Toy2D(Synthetic):
 
     @property
     def modes(self) -> np.ndarray:
-        """[k, 2] means of the mixture, in stored units; label i is mode i. Raises UserError for a curve."""
+        """Means of the mixture, [k, 2], in stored units; label i is mode i. Raises UserError for a curve."""
         modes = KINDS[self.kind].modes
         if not modes:
-            raise UserError(f"data.name: 'toy2d:{self.kind}' has no modes; toy2d:ring and toy2d:grid have")
+            raise UserError(f"data.name: 'toy2d:{self.kind}' has no modes; must be toy2d:ring or toy2d:grid")
         return np.array(modes)
 
     def log_density(self, x: np.ndarray, at_once: int = 64) -> np.ndarray:
-        """log p(x) in nats and stored units, of points x [n, 2]: exact for the mixtures, by quadrature for the curves.
+        """Returns log p(x) [n] in nats and stored units: exact for the mixtures, by quadrature for the curves.
 
-        Minus its mean over held-out points is the entropy.
+        Its negative mean over held-out points is the entropy.
         """
-        centres, parts = self._centres, []
-        for some in np.split(np.asarray(x, np.float64), range(at_once, len(x), at_once)):
-            across, up = ((some[:, None, i] - centres[None, :, i]) / self.sigma for i in (0, 1))
-            exponent = -0.5 * (across**2 + up**2)
-            most = exponent.max(axis=1, keepdims=True)  # so that points far from everything keep a finite logarithm
-            parts.append(most[:, 0] + np.log(np.mean(np.exp(exponent - most), axis=1)))
-        return np.concatenate(parts) - np.log(2 * np.pi * self.sigma**2)
+        centres, log_sums = self._centres, []
+        for block in np.split(np.asarray(x, np.float64), range(at_once, len(x), at_once)):
+            dx, dy = ((block[:, None, i] - centres[None, :, i]) / self.sigma for i in (0, 1))
+            exponent = -0.5 * (dx**2 + dy**2)
+            maximum = exponent.max(axis=1, keepdims=True)  # log-sum-exp, finite far from all centres
+            log_sums.append(maximum[:, 0] + np.log(np.mean(np.exp(exponent - maximum), axis=1)))
+        return np.concatenate(log_sums) - np.log(2 * np.pi * self.sigma**2)
 
     @property
     def _centres(self) -> np.ndarray:
-        """[k, 2] equally likely points that the noise is around: the modes, or a midpoint rule along the curves.
+        """Equally likely centres of the noise, [k, 2]: the modes, or the nodes of a midpoint rule along the curves.
 
-        Half a standard deviation from each to the next: the rule then neglects 1e-6 of the density, and near the ends
-        of a curve, where it has an edge, less than 1e-2.
+        Nodes are at most half a standard deviation apart, so that the relative error of the density is 1e-6, and below
+        1e-2 near the ends of a curve, where the integrand has an edge.
         """
         curves = KINDS[self.kind].curves
         if not curves:
             return self.modes
-        fine = np.linspace(0, 1, 1001)
-        fastest = max(np.linalg.norm(np.diff(curve(fine), axis=0), axis=1).max() for curve in curves) * 1000
-        count = int(np.ceil(2 * fastest / self.sigma))
+        grid = np.linspace(0, 1, 1001)
+        max_speed = max(np.linalg.norm(np.diff(curve(grid), axis=0), axis=1).max() for curve in curves) * 1000
+        count = int(np.ceil(2 * max_speed / self.sigma))
         return np.concatenate([curve((np.arange(count) + 0.5) / count) for curve in curves])
 
     @property

@@ -1,15 +1,15 @@
-"""Frozen text encoders: what a T5 or a CLIP that others have trained says of a caption, computed once and kept.
+"""Frozen text encoders: embeddings of captions by a pretrained T5 or CLIP, computed once and cached.
 
     encoder = Encoder.open("t5", "/models/t5-small", tokens=64)
     encoded = encoder(["a red circle", ""])  # Encoded; encoded[np.array([0, 1])] is float32 [2, 1 + 64, 1 + width]
 
-encoder    which encoder it is, and its embeddings of texts: remembered, read from the cache, or computed
-files      the directory of an encoder: what is in it, and the hash that says which encoder it is
-cache      embeddings in files: read, checked, written
-towers     the PyTorch models themselves; nothing else here imports PyTorch, nor is it imported before it is needed
-packed     one array for what is said of a text: its tokens, the whole, and which tokens there are
+encoder    an encoder's identity, and its embeddings of texts: from memory, from the cache, or computed
+files      the directory of an encoder: checks its contents, and hashes them to an identity
+cache      files of embeddings: reading, checking, writing
+towers     the PyTorch models; the only module that imports PyTorch, and only when needed
+packed     one array for the embedding of a text: token embeddings, the pooled embedding, and the mask
 
-Nothing of an encoder is trained, or stands in a checkpoint: to a network its embeddings are a label that is an array.
+An encoder is never trained, nor stored in a checkpoint: a network sees its embeddings as array-valued labels.
 """
 
 from diffjax.encoders.encoder import Encoded, Encoder

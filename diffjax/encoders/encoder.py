@@ -1,4 +1,4 @@
-"""A frozen encoder, and what it has said of texts: remembered, read from the cache, or computed."""
+"""A frozen text encoder; embeddings come from memory, from the cache, or are computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ from diffjax.progress import Waiting, aside
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder says of k texts, of which some may be the same: encoded[i] is of text i, or of several.
+    """Embeddings of k texts, possibly with duplicates: encoded[i] is the embedding of text i; i may be an array.
 
-    Each distinct text has one row of the `table`, and `rows` says which. The empty text, "no caption", always has one.
+    Each distinct text has one row of `table`; `rows` maps texts to rows. The empty text, "no caption", always has one.
     """
 
-    texts: tuple[str, ...]  # as they were asked for
+    texts: tuple[str, ...]
     rows: Int[np.ndarray, "k"]
-    embeddings: Embeddings  # of the distinct ones
+    embeddings: Embeddings  # of the distinct texts
 
     def __getitem__(self, index) -> Float[np.ndarray, "... 1+n d+1"]:
         return self.table[self.rows[index]]
@@ -36,80 +36,85 @@ class Encoded:
 
     @property
     def empty(self) -> Float[np.ndarray, "1+n d+1"]:
-        """Of the empty text, which comes first in any order of texts."""
+        """The embedding of the empty text, which sorts first."""
         return self.table[0]
 
     @property
     def cut(self) -> Bool[np.ndarray, "k"]:
-        """Which texts have more tokens than are read."""
+        """Which texts were truncated."""
         return self.embeddings.cut[self.rows]
 
     def spans(self, i: int) -> Int[np.ndarray, "n 2"]:
-        """The characters of text i that each token stands for: from, to."""
+        """Returns [start, end) of each token in text i, in characters."""
         return self.embeddings.spans[self.rows[i]]
 
     def read(self, i: int) -> str:
-        """What of text i is read."""
+        """Returns the part of text i that the encoder reads."""
         return self.texts[i][: self.spans(i).max()] if self.cut[i] else self.texts[i]
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A text tower that others have trained. Two are the same if their identities are, wherever they lie."""
+    """A pretrained text encoder; equality is by identity, wherever its files are."""
 
     kind: str  # "t5" or "clip"
-    tokens: int  # that are read of a text, special ones among them
-    width: int  # numbers for each
-    identity: str  # a hash of weights, config, tokenizer and `tokens`
+    tokens: int  # maximum number of tokens of a text, including special ones
+    width: int  # of an embedding
+    identity: str  # hash of weights, config, tokenizer and `tokens`
     directory: Path = field(compare=False)
     _known: dict[tuple[str, ...], Embeddings] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, kind: str, place: str, tokens: int) -> "Encoder":
-        """The encoder at `place`; its weights are hashed, not loaded. Raises UserError as `files.find` does."""
-        found = files.find(kind, place, tokens)
-        return cls(kind, tokens, found.width, found.identity, found.directory)
+        """Opens the encoder at `place`; its weights are hashed, not loaded. Raises UserError as `files.find` does."""
+        files_info = files.find(kind, place, tokens)
+        return cls(kind, tokens, files_info.width, files_info.identity, files_info.directory)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of what is said of a text, packed."""
+        """Shape of the packed embedding of a text."""
         return 1 + self.tokens, self.width + 1
 
     def __call__(self, texts: Sequence[str]) -> Encoded:
-        """What it says of some prompts; it remembers."""
+        """Returns the embeddings of prompts, and keeps them in memory."""
         distinct, rows = _numbered(texts)
         if distinct not in self._known:
             self._known[distinct] = self._embeddings(distinct)
         return Encoded(tuple(texts), rows, self._known[distinct])
 
     def of_data(self, texts: Sequence[str]) -> Encoded:
-        """What it says of the captions of a data set; for once, and the encoder itself is given up afterwards."""
+        """Returns the embeddings of a data set's captions, without keeping them; then frees the encoder's memory."""
         distinct, rows = _numbered(texts)
-        said = Encoded(tuple(texts), rows, self._embeddings(distinct))
+        encoded = Encoded(tuple(texts), rows, self._embeddings(distinct))
         towers.forget()
-        if long := np.flatnonzero(said.embeddings.cut).tolist():
-            such = said.read(texts.index(distinct[long[0]]))
-            aside(f"{len(long):,} of {len(distinct):,} captions have more than {self.tokens} tokens: cut, as {such!r}")
-        return said
+        if truncated := np.flatnonzero(encoded.embeddings.cut).tolist():
+            example = encoded.read(texts.index(distinct[truncated[0]]))
+            aside(
+                f"{len(truncated):,} of {len(distinct):,} captions have more than {self.tokens} tokens: cut,"
+                f" as {example!r}"
+            )
+        return encoded
 
     def _embeddings(self, distinct: tuple[str, ...]) -> Embeddings:
         path, shape = cache.path_of(self.identity, distinct), (len(distinct), *self.shape)
-        found = cache.read(path, shape)
-        if found is None:
+        embeddings = cache.read(path, shape)
+        if embeddings is None:
             tower = towers.opened(self.kind, self.directory, self.identity)
             size = 4 * np.prod(shape, dtype=float) / 1e6
             aside(f"embeddings of {len(distinct):,} texts by the {self.kind} at {self.directory} ({size:,.1f} MB)")
             progress = Waiting("embeddings", aside).at
-            found = towers.embed(tower, list(distinct), self.tokens, progress)
-            if found.packed.shape != shape:
-                is_wide = f"embeddings of {found.packed.shape[-1] - 1} numbers, and its config.json says {self.width}"
-                raise UserError(f"text.encoder: {self.directory} gives {is_wide}")
-            cache.write(path, found)
-        return found
+            embeddings = towers.embed(tower, list(distinct), self.tokens, progress)
+            if embeddings.packed.shape != shape:
+                mismatch = (
+                    f"embeddings of {embeddings.packed.shape[-1] - 1} numbers, and its config.json says {self.width}"
+                )
+                raise UserError(f"text.encoder: {self.directory} gives {mismatch}")
+            cache.write(path, embeddings)
+        return embeddings
 
 
 def _numbered(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """The distinct texts and the empty one, in order, and which of them each text is."""
+    """Returns the sorted distinct texts, including the empty one, and the index of each text among them."""
     distinct = tuple(sorted({"", *texts}))
-    number = {text: i for i, text in enumerate(distinct)}
-    return distinct, np.array([number[text] for text in texts], np.int32)
+    index = {text: i for i, text in enumerate(distinct)}
+    return distinct, np.array([index[text] for text in texts], np.int32)

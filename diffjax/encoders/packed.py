@@ -1,7 +1,7 @@
-"""What an encoder says of a text as one array, so that it travels as labels do: batch first, with nothing beside it.
+"""Packs the embedding of a text into one array, so that it can be handled as a label: batch first, no further arrays.
 
-Of n tokens of d numbers: [1 + n, d + 1]. The first row is of the whole text, the others of its tokens; the last column
-is 1 in rows that are there, and rows that are not are zeros. The row of the whole always is.
+For n tokens of width d its shape is [1 + n, d + 1]. The first row is the pooled embedding, the others are those of
+tokens. The last column is the mask: 1 in valid rows; padding rows are zero. The first row is always valid.
 """
 
 from typing import NamedTuple
@@ -12,17 +12,17 @@ from jaxtyping import Array, Bool, Float
 
 
 class Unpacked(NamedTuple):
-    """Both parts, on the device: of the whole, and of the rows, the whole's first."""
+    """The parts of packed embeddings, on the device."""
 
     pooled: Float[Array, "b d"]
-    rows: Float[Array, "b 1+n d"]
-    there: Bool[Array, "b 1+n"]
+    rows: Float[Array, "b 1+n d"]  # pooled embedding, then tokens
+    there: Bool[Array, "b 1+n"]  # mask of `rows`
 
 
 def pack(
     tokens: Float[np.ndarray, "b n d"], pooled: Float[np.ndarray, "b d"], there: Bool[np.ndarray, "b n"]
 ) -> Float[np.ndarray, "b 1+n d+1"]:
-    """Tokens, the wholes, and which tokens there are, as one float32 array."""
+    """Packs token embeddings, pooled embeddings and the mask of tokens into one float32 array."""
     b, n, d = tokens.shape
     packed = np.zeros((b, 1 + n, d + 1), np.float32)
     packed[:, 0, :d], packed[:, 0, d] = pooled, 1
@@ -31,6 +31,6 @@ def pack(
 
 
 def unpack(packed: Float[Array, "b 1+n d+1"]) -> Unpacked:
-    """The inverse, for networks."""
+    """The inverse of `pack`, for networks."""
     rows = jnp.asarray(packed[..., :-1])
     return Unpacked(rows[:, 0], rows, packed[..., -1] > 0)

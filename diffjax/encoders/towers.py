@@ -1,8 +1,9 @@
-"""The text towers in PyTorch: a directory in Hugging Face's format and texts in, their embeddings out.
+"""The text encoders in PyTorch: embeds texts by a model in Hugging Face's format.
 
-T5 (Raffel et al. 2020) is its encoder alone, and the whole of a text the mean of its tokens; CLIP (Radford et al. 2021)
-its text transformer after the last norm, before any projection, and the whole the token that ends the text. Computed
-in float32 on the CPU, so that the same files give the same numbers wherever training runs; once is enough.
+For T5 (Raffel et al. 2020) only the encoder is used, and the pooled embedding is the mean over tokens. For CLIP
+(Radford et al. 2021) the text transformer is used, after the last norm and before any projection, and the pooled
+embedding is that of the end-of-text token. Embeddings are computed in float32 on the CPU, so that the same files give
+the same numbers wherever training runs.
 """
 
 import contextlib
@@ -19,11 +20,11 @@ from diffjax.encoders.files import INSTALL
 from diffjax.encoders.packed import pack
 from diffjax.errors import UserError
 
-BATCH = 32  # texts, of about the same length
+BATCH = 32  # texts, of similar length
 
 
 class Tower(NamedTuple):
-    """An encoder in memory."""
+    """An encoder loaded into memory."""
 
     kind: str
     tokenizer: Any
@@ -31,35 +32,35 @@ class Tower(NamedTuple):
 
 
 def embed(tower: Tower, texts: list[str], tokens: int, progress: Callable[[int, int], None]) -> Embeddings:
-    """What the encoder says of texts, of at most so many tokens each; `progress(done, total)` is how far it is."""
+    """Returns the embeddings of texts, truncated to `tokens` tokens; calls `progress(done, total)` after each batch."""
     import torch
 
     kind, tokenizer, model = tower
     width, count = model.config.hidden_size, len(texts)
-    said, whole = np.zeros((count, tokens, width), np.float32), np.zeros((count, width), np.float32)
-    there, spans, cut = np.zeros((count, tokens), bool), np.zeros((count, tokens, 2), np.int32), np.zeros(count, bool)
+    token_embeddings, pooled = np.zeros((count, tokens, width), np.float32), np.zeros((count, width), np.float32)
+    masks, spans, cut = np.zeros((count, tokens), bool), np.zeros((count, tokens, 2), np.int32), np.zeros(count, bool)
     order = sorted(range(count), key=lambda i: len(texts[i]))
     for first in range(0, count, BATCH):
         rows = order[first : first + BATCH]
-        read = tokenizer(
+        batch = tokenizer(
             [texts[i] for i in rows], padding=True, truncation=True, max_length=tokens, return_tensors="pt",
             return_offsets_mapping=True,
         )  # fmt: skip
-        ids, mask = read["input_ids"], read["attention_mask"]
+        ids, mask = batch["input_ids"], batch["attention_mask"]
         length = ids.shape[1]
         with torch.inference_mode():
-            out = model(input_ids=ids, attention_mask=mask)
-        of_tokens, present = out.last_hidden_state.numpy(), mask.numpy() > 0
-        said[rows, :length], there[rows, :length] = of_tokens, present
-        whole[rows] = out.pooler_output.numpy() if kind == "clip" else _mean(of_tokens, present)
-        spans[rows, :length] = read["offset_mapping"].numpy()
-        cut[rows] = [bool(encoding.overflowing) for encoding in read.encodings]
+            outputs = model(input_ids=ids, attention_mask=mask)
+        hidden, valid = outputs.last_hidden_state.numpy(), mask.numpy() > 0
+        token_embeddings[rows, :length], masks[rows, :length] = hidden, valid
+        pooled[rows] = outputs.pooler_output.numpy() if kind == "clip" else _mean(hidden, valid)
+        spans[rows, :length] = batch["offset_mapping"].numpy()
+        cut[rows] = [bool(encoding.overflowing) for encoding in batch.encodings]
         progress(min(first + BATCH, count), count)
-    return Embeddings(pack(said, whole, there), spans, cut)
+    return Embeddings(pack(token_embeddings, pooled, masks), spans, cut)
 
 
 def forget() -> None:
-    """Gives up the memory of the last encoder that was used."""
+    """Frees the memory of the last encoder that was used."""
     opened.cache_clear()
 
 
@@ -67,18 +68,18 @@ def _mean(tokens: np.ndarray, there: np.ndarray) -> np.ndarray:
     return (tokens * there[..., None]).sum(axis=1) / np.maximum(there.sum(axis=1), 1)[:, None]
 
 
-@lru_cache(maxsize=1)  # one command may ask twice: for prompts, and for what to be guided away from
+@lru_cache(maxsize=1)  # a command may need it twice: for prompts and for negative prompts
 def opened(kind: str, directory: Path, identity: str) -> Tower:
-    """The tokenizer and the model, ready to be used; files of another `identity` are another encoder.
+    """Loads the tokenizer and the model. `identity` is part of the cache key, for files that change on disk.
 
-    Raises UserError if PyTorch or transformers are missing, or the directory is not what its config.json says.
+    Raises UserError if PyTorch or transformers are missing, or the directory does not match its config.json.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of every process that is forked afterwards
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise it warns about every later fork
     try:
         import torch
         from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
         from transformers.utils import logging
-    except ImportError as error:  # also what a package that it needs lacks
+    except ImportError as error:  # also if a dependency of theirs is missing
         reason = " ".join(str(error).split())
         raise UserError(
             f"text.encoder: a frozen encoder is computed by PyTorch and transformers: {INSTALL} ({reason})"
@@ -86,16 +87,16 @@ def opened(kind: str, directory: Path, identity: str) -> Tower:
     try:
         with _quiet(logging):
             tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-            model, loading = {"t5": T5EncoderModel, "clip": CLIPTextModel}[kind].from_pretrained(
+            model, loading_info = {"t5": T5EncoderModel, "clip": CLIPTextModel}[kind].from_pretrained(
                 directory, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
-    except Exception as error:  # of several libraries, and as many kinds
+    except Exception as error:  # several libraries raise several types
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"text.encoder: {directory} cannot be opened as a {kind}: {reason}") from error
-    if lacking := sorted(loading["missing_keys"]):  # it would be drawn at random
-        raise UserError(f"text.encoder: the weights of {directory} lack {len(lacking)} arrays, such as {lacking[0]}")
+    if missing := sorted(loading_info["missing_keys"]):  # they would be initialised at random
+        raise UserError(f"text.encoder: the weights of {directory} lack {len(missing)} arrays, such as {missing[0]}")
     if not tokenizer.is_fast:
-        raise UserError(f"text.encoder: {directory} has no tokenizer.json, nor can one be made of its tokenizer")
+        raise UserError(f"text.encoder: {directory} must have a tokenizer.json, or a tokenizer convertible to one")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     tokenizer.padding_side = tokenizer.truncation_side = "right"
@@ -104,13 +105,13 @@ def opened(kind: str, directory: Path, identity: str) -> Tower:
 
 @contextlib.contextmanager
 def _quiet(logging: Any):
-    """Without the reports of weights that belong to another tower, and bars of what takes a moment."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    """Silences warnings about unused weights of other towers, and progress bars."""
+    level, show_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        if bars:
+        if show_bars:
             logging.enable_progress_bar()

@@ -1,1 +1,1 @@
-"""Weights from elsewhere."""
+"""Converts weights of other libraries."""

@@ -1,10 +1,10 @@
-"""Hugging Face diffusers' `UNet2DModel` as our UNet: its config as fields, its PyTorch weights as variables.
+"""Converts Hugging Face diffusers' `UNet2DModel` to our UNet: its config to fields, its PyTorch weights to variables.
 
     network, variables = load("path/to/ddpm-cifar10-32")
-    eps = network.apply(variables, x, t)  # x [b, h, w, c], where theirs is [b, c, h, w]; t as theirs, 0..999
+    eps = network.apply(variables, x, t)  # x [b, h, w, c] instead of [b, c, h, w]; t in 0..999 as in diffusers
 
-Nothing here needs PyTorch: a state dict is {key: NumPy array}, and a saved one is read with
-safetensors, if that is installed.
+It does not need PyTorch: a state dict is {key: NumPy array}, and `load` reads a saved one with the package
+safetensors.
 """
 
 import json
@@ -23,7 +23,7 @@ from diffjax.models.unet import UNet
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-DEFAULTS = {  # what diffusers takes where a config of an older version does not say
+DEFAULTS = {  # of diffusers, for keys that configs of older versions lack
     "_class_name": "UNet2DModel",
     "sample_size": None,
     "in_channels": 3,
@@ -72,10 +72,10 @@ BLOCKS = {
 
 
 def unet_fields(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of our UNet, all but precision and axis, that make it compute what `UNet2DModel(**config)` does.
+    """Returns fields of our UNet, except precision and axis, that make it equivalent to `UNet2DModel(**config)`.
 
-    `shape`, `num_classes` and `outputs` are among them: twice as many channels out as in are a learned variance. Raises
-    UserError for a setting that no field of ours stands for.
+    They include `shape`, `num_classes` and `outputs`: twice as many output as input channels are a learned variance.
+    Raises UserError for a setting that our UNet does not support.
     """
     c = DEFAULTS | config
     for name, allowed in SUPPORTED.items():
@@ -91,7 +91,7 @@ def unet_fields(config: dict[str, Any]) -> dict[str, Any]:
     size = c["sample_size"]
     height, width = size if isinstance(size, list | tuple) else (size, size)
     outputs = 2 if c["out_channels"] == 2 * c["in_channels"] else 1
-    attended = _attended(c)
+    attention_levels = _attended(c)
     shift = c["resnet_time_scale_shift"] == "default"
     return {
         "shape": (height, width, c["out_channels"] // outputs),
@@ -100,7 +100,7 @@ def unet_fields(config: dict[str, Any]) -> dict[str, Any]:
         "channels": channels[0],
         "multipliers": tuple(width // channels[0] for width in channels),
         "blocks": c["layers_per_block"],
-        "attention": tuple(height >> level for level, yes in enumerate(attended) if yes),
+        "attention": tuple(height >> level for level, attends in enumerate(attention_levels) if attends),
         "middle_attention": _middle(c),
         "head_dim": c["attention_head_dim"] or 0,
         "modulation": "shift" if shift else "scale_shift",
@@ -114,12 +114,13 @@ def unet_fields(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def unet_variables(state_dict: dict[str, np.ndarray], network: nn.Module, config: dict[str, Any]) -> dict[str, Any]:
-    """The variables of `network`, made with `unet_fields(config)`, from a `UNet2DModel`'s state dict.
+    """Returns the variables of `network`, built with `unet_fields(config)`, from a `UNet2DModel`'s state dict.
 
-    Convolutions turn from [out, in, h, w] to [h, w, in, out], matrices from [out, in] to [in, out]. The row of "no
-    label", which theirs lacks, is 0. Raises UserError naming a key that is missing, superfluous or of another shape.
+    Convolutions are transposed from [out, in, h, w] to [h, w, in, out], matrices from [out, in] to [in, out]. The
+    embedding of "no label", which diffusers lacks, is 0. Raises UserError naming a key that is missing, unexpected or
+    of another shape.
     """
-    flipped = (DEFAULTS | config)["flip_sin_to_cos"]
+    cosines_first = (DEFAULTS | config)["flip_sin_to_cos"]
     levels = len(network.multipliers)
     named = {}
     for key, value in state_dict.items():
@@ -127,7 +128,7 @@ def unet_variables(state_dict: dict[str, np.ndarray], network: nn.Module, config
         value = np.asarray(value)
         if name == "embedding/label":
             value = np.concatenate([value, np.zeros_like(value[:1])])
-        elif name == "embedding/time_1/kernel" and flipped != (network.frequencies == "open"):
+        elif name == "embedding/time_1/kernel" and cosines_first != (network.frequencies == "open"):
             value = np.roll(value, network.channels // 2, axis=1)  # ours: sines first if closed, cosines if open
         named[name] = turned(value) if name.endswith("kernel") else value, key
 
@@ -136,40 +137,43 @@ def unet_variables(state_dict: dict[str, np.ndarray], network: nn.Module, config
 
 
 def load(path: str | Path, precision: Precision = Precision()) -> tuple[UNet, dict[str, Any]]:  # noqa: B008
-    """Network and variables from a folder with config.json and diffusion_pytorch_model.safetensors."""
+    """Loads network and variables from a folder with config.json and diffusion_pytorch_model.safetensors.
+
+    Raises UserError if the package safetensors or a file is missing, and as `unet_fields` and `unet_variables` do.
+    """
     try:
         from safetensors.numpy import load_file
     except ImportError as error:
         raise UserError(
             "interop: reading .safetensors needs the package safetensors; pip install safetensors"
         ) from error
-    config_file, weights = Path(path) / "config.json", Path(path) / "diffusion_pytorch_model.safetensors"
-    for file in (config_file, weights):
+    config_file, weights_file = Path(path) / "config.json", Path(path) / "diffusion_pytorch_model.safetensors"
+    for file in (config_file, weights_file):
         if not file.is_file():
             raise UserError(f"interop: there is no {file}")
     config = json.loads(config_file.read_text())
     network = UNet(**unet_fields(config), precision=precision, axis=Axis())
-    return network, unet_variables(load_file(weights), network, config)
+    return network, unet_variables(load_file(weights_file), network, config)
 
 
 def _require(condition: Any, config: dict, name: str, rule: str) -> None:
     if not condition:
-        raise UserError(f"{name}: {config[name]!r} has no counterpart here; it {rule}")
+        raise UserError(f"{name}: {config[name]!r} is not supported; it {rule}")
 
 
 def _attended(c) -> list[bool]:
-    """Whether each level attends, from the full resolution down."""
+    """Returns whether each level has attention, from the full resolution down."""
     down, up = c["down_block_types"], c["up_block_types"]
-    for name, known in BLOCKS.items():
-        _require(all(block in known for block in c[name]), c, name, f"must be of {', '.join(known)}")
-    attended = [block.startswith("Attn") for block in down]
-    mirrored = attended == [block.startswith("Attn") for block in reversed(up)]
-    _require(mirrored, c, "up_block_types", "must attend where down_block_types do")
-    return attended
+    for name, supported in BLOCKS.items():
+        _require(all(block in supported for block in c[name]), c, name, f"must be of {', '.join(supported)}")
+    down_attention = [block.startswith("Attn") for block in down]
+    symmetric = down_attention == [block.startswith("Attn") for block in reversed(up)]
+    _require(symmetric, c, "up_block_types", "must attend where down_block_types do")
+    return down_attention
 
 
 def _middle(c) -> str:
-    """How the middle attends; beside "scale_shift" diffusers leaves its normalisation out, unless told otherwise."""
+    """Returns the kind of middle attention; with "scale_shift" diffusers by default does not normalise it."""
     if not c["add_attention"]:
         return "none"
     groups = c["attn_norm_num_groups"]
@@ -178,10 +182,10 @@ def _middle(c) -> str:
 
 
 def _resample(c) -> str:
-    """How the resolution changes; ours is the same at all levels, both ways."""
+    """Returns the kind of resampling; our UNet has one kind for all levels, down and up."""
     kinds = set()
     for name, kind in (("down_block_types", c["downsample_type"]), ("up_block_types", c["upsample_type"])):
-        for block in c[name][:-1]:  # the last one, at the bottom or at the top, changes nothing
+        for block in c[name][:-1]:  # the last block does not resample
             kinds.add("resnet" if block.startswith("Resnet") else kind if block.startswith("Attn") else "conv")
     name = "downsample_type" if len(kinds) < 2 else "down_block_types"
     _require(kinds <= {"conv", "resnet"} and len(kinds) < 2, c, name, "must resample all levels alike, both ways")
@@ -193,35 +197,35 @@ PARTS = {
     "time_embedding.linear_1": "embedding/time_1", "time_embedding.linear_2": "embedding/time_2",
     "norm1": "norm_1", "conv1": "conv_1", "time_emb_proj": "condition", "norm2": "norm_2", "conv2": "conv_2",
     "conv_shortcut": "shortcut", "group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "out",
-    "query": "q", "key": "k", "value": "v", "proj_attn": "out",  # as checkpoints of 2022 say
+    "query": "q", "key": "k", "value": "v", "proj_attn": "out",  # in checkpoints of 2022
 }  # fmt: skip
 
 
 def _our_name(key: str, levels: int) -> str:
-    """Such as down_blocks.0.resnets.1.conv1.weight -> down_0_1/conv_1/kernel; a key we do not know stays as it is."""
+    """Maps a key, such as down_blocks.0.resnets.1.conv1.weight -> down_0_1/conv_1/kernel; unknown keys unchanged."""
     if key == "class_embedding.weight":
         return "embedding/label"
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"(?:(down|up|mid)_blocks?\.(?:(\d+)\.)?(resnet|attention|(?:down|up)sampler)s\.(\d+)\.)?(.+)\.(\w+)", key
     )
-    way, number, kind, index, part, leaf = found.groups() if found else (None,) * 4 + ("", "")
+    direction, block_index, kind, index, part, leaf = match.groups() if match else (None,) * 4 + ("", "")
     leaf = "bias" if leaf == "bias" else "scale" if "norm" in part else "kernel"
-    if way is None:
+    if direction is None:
         return f"{PARTS[part]}/{leaf}" if part in PARTS else key
     if part not in PARTS and part not in ("conv", "Conv2d_0"):
         return key
-    level = levels - 1 - int(number) if way == "up" else number
+    level = levels - 1 - int(block_index) if direction == "up" else block_index
     if kind.endswith("sampler"):
-        module = f"{way}_{level}_sample"
-    elif way == "mid":
+        module = f"{direction}_{level}_sample"
+    elif direction == "mid":
         module = f"middle_{int(index) + 1}" if kind == "resnet" else "middle_attention"
     else:
-        module = f"{way}_{level}_{index}" + ("_attention" if kind == "attention" else "")
+        module = f"{direction}_{level}_{index}" + ("_attention" if kind == "attention" else "")
     return f"{module}/{PARTS[part]}/{leaf}" if part in PARTS else f"{module}/{leaf}"
 
 
 def _example(network: nn.Module, named: dict) -> jax.Array:
-    """An input with as many channels as the weights' first convolution takes."""
+    """Returns an example input with as many channels as the first convolution in the weights expects."""
     height, width, channels = network.shape
     if "input/kernel" in named:
         channels = named["input/kernel"][0].shape[2]

@@ -1,19 +1,20 @@
-"""What can be measured of a trained experiment. Each metric is a function of `Evidence`, which draws the samples once.
+"""Metrics of a trained experiment. Each is a function of `Evidence`, which draws the samples once.
 
-It answers with scores: a value, beside the one that a perfect sampler, or real data, would get, and the protocol. Those
-that compare images do it by what a feature network sees, which stands after a colon ("kid:pixels"), or is what
-`eval.features` says; "fid" is "frechet:inception".
+A metric returns scores: a value, the value that a perfect sampler or real data would get, and the protocol. Metrics
+that compare images use the features of a network, named after a colon ("kid:pixels") or by `eval.features`; "fid" is
+short for "frechet:inception".
 
-contract   what a metric is given, and what it answers
+contract      the input and output types of a metric
 images, neighbours, classes, points, words, likelihood, calls   the metrics
-names      what those of images, and their scores, are called
-table      all of them: what they are for, and what their scores are called
-possible   what forbids one before anything is embedded
-choice     metrics chosen by name, with the networks and the judge that they need
-evidence   a trained experiment, judged;   files: anyone's images, compared;   named: these, read
-labels     by which labels samples were drawn, as protocols and folders of samples say it
-report     scores computed, written down, and shown;   side_by_side: those of several evaluations
-beware     what few images do to a score
+names         names of the image metrics and of their scores
+table         all metrics: which experiments they apply to, and the names of their scores
+possible      checks that need no embedding: does a metric work with this network and this many images?
+choice        looks up metrics by name, with the feature networks and the classifier that they need
+evidence      a trained experiment and its samples
+files         two user-supplied sets of images;   named: reads them
+labels        which labels samples were drawn for, as recorded in protocols and in folders of samples
+report        computes, records and prints scores;   side_by_side: compares several evaluations
+beware        warnings about scores of too few images
 """
 
 from diffjax.measures.choice import by_features, choose, extractors, find, judge, judge_of

@@ -1,11 +1,11 @@
-"""What a sample costs: calls of the network, as the sampler counted them."""
+"""The cost of sampling: network calls, as counted by the sampler."""
 
 from diffjax.measures.contract import Score
 from diffjax.measures.evidence import Evidence
 
 
 def nfe(e: Evidence) -> list[Score]:
-    """Network calls for a sample, the mean over all: an adaptive solver's differ."""
+    """Returns the network calls per sample, averaged over samples, as an adaptive solver's count varies."""
     return [
         Score("nfe", float(e.unchecked.nfe.mean()), None, "network calls for a sample, on average", e.drawn_protocol)
     ]

@@ -1,4 +1,4 @@
-"""What a trained classifier says: of generated images, and of itself."""
+"""Metrics by a trained classifier: of generated images, and of the classifier itself."""
 
 import jax
 
@@ -16,9 +16,10 @@ OF_STACKS = (
 
 
 def extractor(judge: Run, precision: str = "highest") -> Extractor:
-    """A trained classifier as a feature network: its last hidden layer, and its logits.
+    """Wraps a trained classifier as a feature network: its last hidden layer, and its logits.
 
-    Its products have this precision, whatever that of the run it judges; its activations the format it was trained in.
+    Matrix products have `precision`, whatever the precision of the judged run; activations have the data type that the
+    classifier was trained in.
     """
     method = judge.experiment.method
     network = method.make(method.network)
@@ -34,64 +35,88 @@ def extractor(judge: Run, precision: str = "highest") -> Extractor:
 
 
 def classifier(e: Evidence) -> list[Score]:
-    """What a classifier trained on real data sees in the samples: classes, their balance, its confidence."""
-    samples, real = (e.choice.judge.experiment.logits(e.choice.judge.ema, x) for x in (e.drawn.x, e.heldout["x"]))
-    accuracy = float((real.argmax(axis=1) == e.heldout["label"]).mean())
-    found = m.class_report(samples, real)
-    protocol = e.drawn_protocol | {"classifier": e.choice.judge.identity, "reference": len(real), "split": "heldout"}
-    balanced = m.expected_kl_to_uniform(real.shape[1], len(samples))
-    balance = "of as many draws of equally likely classes; KL(classes || uniform) in nats"
-    held = f"{len(real)} real held-out images"
+    """Number and balance of the classes that a classifier trained on real data sees in samples; its confidence."""
+    sample_logits, real_logits = (
+        e.choice.judge.experiment.logits(e.choice.judge.ema, x) for x in (e.drawn.x, e.heldout["x"])
+    )
+    accuracy = float((real_logits.argmax(axis=1) == e.heldout["label"]).mean())
+    report = m.class_report(sample_logits, real_logits)
+    protocol = e.drawn_protocol | {
+        "classifier": e.choice.judge.identity,
+        "reference": len(real_logits),
+        "split": "heldout",
+    }
+    expected_kl = m.expected_kl_to_uniform(real_logits.shape[1], len(sample_logits))
+    kl_meaning = "of as many draws of equally likely classes; KL(classes || uniform) in nats"
+    real_images = f"{len(real_logits)} real held-out images"
     return [
-        Score("classifier_accuracy", accuracy, 1.0, f"of the judge itself, on {held}", protocol),
-        Score("classes", found["classes"], real.shape[1], "all of them", protocol),
-        Score("class_kl", found["class_kl"], balanced, balance, protocol),
-        Score("confidence", found["confidence"], found["real_confidence"], held, protocol),
-        Score("confidence_ratio", found["confidence_ratio"], 1.0, "as sure as on real images", protocol),
+        Score("classifier_accuracy", accuracy, 1.0, f"of the judge itself, on {real_images}", protocol),
+        Score("classes", report["classes"], real_logits.shape[1], "all of them", protocol),
+        Score("class_kl", report["class_kl"], expected_kl, kl_meaning, protocol),
+        Score("confidence", report["confidence"], report["real_confidence"], real_images, protocol),
+        Score("confidence_ratio", report["confidence_ratio"], 1.0, "as sure as on real images", protocol),
     ]
 
 
 def stacked_modes(e: Evidence, min_hits: int = 0) -> list[Score]:
-    """How many of stacked MNIST's thousand modes a classifier of single digits finds, and how unequal they are.
+    """Modes of stacked MNIST (of 1000) that samples cover, and the KL of their mode histogram to uniform.
 
-    Each channel goes through the classifier; a mode counts from `min_hits` samples, 0: `metrics.fair_min_hits`. Beside
-    it, by the same classifier and from as many images: real held-out digits of all modes, of 100 and of 700.
+    A classifier of single digits reads each channel; a mode is covered from `min_hits` samples on (0:
+    `metrics.fair_min_hits`). The same classifier also scores as many stacks of real held-out digits, restricted to all
+    1000, to 700 and to 100 modes, as references.
     """
     source, num, judge = e.experiment.source, len(e.drawn.x), e.choice.judge
     min_hits = min_hits or m.fair_min_hits(num, 1000)
-    real = source.heldout_digits
-    read, seen = (judge.experiment.logits(judge.ema, x).argmax(axis=1) for x in (source.channels(e.drawn.x), real["x"]))
-    found = m.stacked_report(read.reshape(-1, 3), min_hits)
-    oracle = {modes: m.stacked_report(seen[source.restricted(modes, num)], min_hits) for modes in (1000, 100, 700)}
-    right = float((seen == real["label"]).mean())
+    heldout = source.heldout_digits
+    sample_labels, real_labels = (
+        judge.experiment.logits(judge.ema, x).argmax(axis=1) for x in (source.channels(e.drawn.x), heldout["x"])
+    )
+    report = m.stacked_report(sample_labels.reshape(-1, 3), min_hits)
+    oracle = {
+        modes: m.stacked_report(real_labels[source.restricted(modes, num)], min_hits) for modes in (1000, 100, 700)
+    }
+    accuracy = float((real_labels == heldout["label"]).mean())
     protocol = e.drawn_protocol | {"data.sha256": source.sha256, "classifier": judge.identity}
-    protocol |= {"classifier_accuracy": right, "min_hits": min_hits, "reference": num, "split": "heldout"}
-    best, held = oracle[1000], f"{num} stacks of real held-out digits"
-    bias, single = m.expected_kl_to_uniform(1000, num), "from 1 hit, as papers count: mistakes of the classifier too"
+    protocol |= {"classifier_accuracy": accuracy, "min_hits": min_hits, "reference": num, "split": "heldout"}
+    best, real_stacks = oracle[1000], f"{num} stacks of real held-out digits"
+    kl_bias, single_hit = (
+        m.expected_kl_to_uniform(1000, num),
+        "from 1 hit, as papers count: mistakes of the classifier too",
+    )
     scores = [
-        ("stacked_modes", found["modes"], best["modes"], f"{held}; counted from {min_hits} hits"),
-        ("stacked_modes_single_hit", found["modes_single_hit"], best["modes_single_hit"], single),
-        ("stacked_kl", found["kl"], best["kl"], f"{held}; KL(modes || uniform) in nats"),
-        ("stacked_kl_bias", bias, None, f"the part of it that a finite number makes: of {num} exactly uniform draws"),
-        *(
-            (f"stacked_{name}_of_{modes}", oracle[modes][name], modes, f"real digits of {modes} modes, by this {how}")
-            for modes in (100, 700)
-            for name, how in (("modes", "count"), ("modes_single_hit", "classifier, from 1 hit"))
+        ("stacked_modes", report["modes"], best["modes"], f"{real_stacks}; counted from {min_hits} hits"),
+        ("stacked_modes_single_hit", report["modes_single_hit"], best["modes_single_hit"], single_hit),
+        ("stacked_kl", report["kl"], best["kl"], f"{real_stacks}; KL(modes || uniform) in nats"),
+        (
+            "stacked_kl_bias",
+            kl_bias,
+            None,
+            f"the part of it that a finite number makes: of {num} exactly uniform draws",
         ),
-        ("classifier_accuracy", right, 1.0, f"of the judge itself, on {len(seen)} real held-out digits"),
+        *(
+            (
+                f"stacked_{name}_of_{modes}",
+                oracle[modes][name],
+                modes,
+                f"real digits of {modes} modes, by this {criterion}",
+            )
+            for modes in (100, 700)
+            for name, criterion in (("modes", "count"), ("modes_single_hit", "classifier, from 1 hit"))
+        ),
+        ("classifier_accuracy", accuracy, 1.0, f"of the judge itself, on {len(real_labels)} real held-out digits"),
     ]
     return [Score(name, value, reference, meaning, protocol) for name, value, reference, meaning in scores]
 
 
 def accuracy(e: Evidence) -> list[Score]:
-    """Share of held-out images that a classifier labels rightly."""
-    right = e.experiment.logits(e.variables, e.heldout["x"]).argmax(axis=1) == e.heldout["label"]
+    """Share of held-out images that a trained classifier labels correctly."""
+    correct = e.experiment.logits(e.variables, e.heldout["x"]).argmax(axis=1) == e.heldout["label"]
     return [
         Score(
             "accuracy",
-            float(right.mean()),
+            float(correct.mean()),
             1.0,
             "no mistake",
-            e.data_protocol | {"reference": len(right), "split": "heldout"},
+            e.data_protocol | {"reference": len(correct), "split": "heldout"},
         )
     ]

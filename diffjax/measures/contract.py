@@ -1,4 +1,4 @@
-"""What a metric is given, and what it answers."""
+"""The input and output types of metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,44 +14,44 @@ from diffjax.run import Run
 
 
 class Score(NamedTuple):
-    """A number, what it would be at best, why, what must agree for it to be compared, and what to beware of."""
+    """One measured number."""
 
     name: str
     value: float
-    at_best: float | None
-    meaning: str
-    protocol: dict[str, Any]
+    at_best: float | None  # what a perfect sampler, or real data, would get; None if unknown
+    meaning: str  # of `at_best`
+    protocol: dict[str, Any]  # what must agree for two values to be comparable
     warning: str = ""
 
 
 class Sets(Protocol):
-    """Sets of images that are compared, by name: "samples" with the "reference".
+    """Named sets of images: "samples", and the "reference" that they are compared with.
 
-    Beside them may be "others", real images that the reference has not, which say what is best; and what was trained
-    on ("train"), with real images that were not ("heldout").
+    There may also be "others", real images outside the reference, which give the best attainable value; the training
+    images ("train"); and real images outside those ("heldout").
     """
 
-    pictures: dict[str, np.ndarray]  # what metrics want to be looked at
+    pictures: dict[str, np.ndarray]  # images that metrics add for a person to look at
 
     def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
-        """The protocol: which images, how many, by which network, and the set they are compared with, if any ("")."""
+        """Returns the protocol: number of samples, feature network, and the set `against` ("": none)."""
         ...
 
     def embedded(self, features: str, which: str) -> Embedded | None:
-        """A set as a feature network sees it; None if there is no such set. Raises UserError if it cannot be seen."""
+        """Returns the features of a set; None if there is no such set. Raises UserError if it cannot be embedded."""
         ...
 
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
-        """Some of the images of a set, uint8 [n, h, w, c]."""
+        """Returns the images of a set at `indices`, uint8 [n, h, w, c]."""
         ...
 
     def progress(self, what: str) -> OnProgress:
-        """For something long that begins now: tells whoever waits how far it is."""
+        """Returns a callback that reports the progress of a long computation starting now."""
         ...
 
 
 class Announcing:
-    """Sets of images that tell whoever waits how far they are, by what `say` does with a line."""
+    """Mixin that reports progress, one line at a time, through `say`."""
 
     say: Callable[[str], None]
 
@@ -60,16 +60,16 @@ class Announcing:
 
 
 class Counts(NamedTuple):
-    """How many images there will be, which is known before any is looked at."""
+    """Numbers of images, known before any is embedded."""
 
     samples: int
     reference: int
-    train: int | None = None  # None: it is the reference
-    statistics: str = ""  # the file that is all there is of the reference, if so
+    train: int | None = None  # None: the reference is the training set
+    statistics: str = ""  # path of the reference's statistics, if its images are not available
 
 
 class Measuring(NamedTuple):
-    """A metric with its features chosen, and the names of all the scores that it may give."""
+    """A metric with its features chosen, and the names of all scores that it may return."""
 
     function: Callable[[Any], list[Score]]
     names: tuple[str, ...]
@@ -80,7 +80,7 @@ class Measuring(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """Metrics that were chosen, and everything that they need, looked up before it is needed."""
+    """The chosen metrics, with the networks that they need already loaded."""
 
     metrics: dict[str, Measuring] = field(default_factory=dict)
     extractors: dict[str, Extractor] = field(default_factory=dict)  # the feature networks
@@ -88,18 +88,18 @@ class Choice:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all the scores that these metrics may give."""
+        """The names of all scores that these metrics may return."""
         return tuple(name for metric in self.metrics.values() for name in metric.names)
 
 
-BY_HASH = {"order": "image hashes"}  # of what depends on which image is the first: it is a function of the sets
+BY_HASH = {"order": "image hashes"}  # for metrics that depend on order: sorted so that they depend on the set alone
 
 
 def of_samples(num: int, labels: str) -> dict[str, Any]:
-    """What it says of samples: how many, and by which labels they were drawn, if by any ("")."""
+    """Returns the protocol of samples: their number, and the labels that they were drawn for ("": none)."""
     return {"generated": num} | ({"labels": labels} if labels else {})
 
 
 def of_images(extractor: Extractor) -> dict[str, Any]:
-    """What the protocol says of how images are looked at: as 8 bits, and none of them mirrored."""
+    """Returns the protocol of embedding: the feature network, 8-bit images, no mirroring."""
     return {"features": extractor.protocol, "quantisation": "uint8", "flip": False}

@@ -1,4 +1,4 @@
-"""Anyone's images, compared: two sets of them, or one with a file of statistics."""
+"""User-supplied images as metrics see them: two sets, or one set and a file of reference statistics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from diffjax.progress import aside
 
 @dataclass(frozen=True)
 class OnlyMoments:
-    """A reference of which only a file of statistics is left."""
+    """A reference known only by a file of statistics."""
 
     path: str
     moments: m.Moments
@@ -31,13 +31,13 @@ class OnlyMoments:
 
 @dataclass
 class Files(Announcing):
-    """Two sets of images, as metrics compare them: no training set but the reference, and no others.
+    """Two sets of images to compare. The reference is also the training set; there are no "others".
 
-    Raises UserError, before anything is embedded, if they cannot be compared by these networks.
+    Raises UserError, before anything is embedded, if these networks cannot compare the two.
     """
 
     samples: Pictures
-    reference: Pictures | str  # images, or a file of statistics
+    reference: Pictures | str  # images, or the path of a file of statistics
     extractors: dict[str, Extractor]
     layout: Layout
     batch_size: int = 256
@@ -49,27 +49,27 @@ class Files(Announcing):
         if isinstance(self.reference, Pictures):
             self._kept = {}
             if self.reference.shape != self.samples.shape:
-                ours, theirs = ("x".join(map(str, images.shape)) for images in (self.samples, self.reference))
-                raise UserError(f"--samples: images of {ours}, those of --reference of {theirs}; bring them to one")
+                size, other_size = ("x".join(map(str, images.shape)) for images in (self.samples, self.reference))
+                raise UserError(f"--samples: images of {size}, those of --reference of {other_size}; bring them to one")
         else:
             self._kept = {name: self._moments(extractor) for name, extractor in self.extractors.items()}
 
     def _moments(self, extractor: Extractor) -> tuple[m.Moments, dict[str, Any]]:
-        """What is kept of the reference, and its protocol."""
+        """Loads the moments of the reference, and their protocol."""
         moments, protocol = statistics.load_statistics(self.reference, of_images(extractor))
         if len(moments.mean) != extractor.dimensions:
-            ours = f"{extractor.name} gives {extractor.dimensions} of images of {self.samples.shape}"
-            raise UserError(f"--reference: {self.reference} is of {len(moments.mean)} features; {ours}")
+            expected = f"{extractor.name} gives {extractor.dimensions} of images of {self.samples.shape}"
+            raise UserError(f"--reference: {self.reference} is of {len(moments.mean)} features; {expected}")
         return moments, protocol
 
     @property
     def counts(self) -> Counts:
-        """How many images each set has."""
+        """The number of images in each set."""
         if isinstance(self.reference, Pictures):
-            there, path = len(self.reference.examples), ""
+            num_reference, path = len(self.reference.examples), ""
         else:
-            there, path = min((moments.n for moments, _ in self._kept.values()), default=0), self.reference
-        return Counts(len(self.samples.examples), there, statistics=path)
+            num_reference, path = min((moments.n for moments, _ in self._kept.values()), default=0), self.reference
+        return Counts(len(self.samples.examples), num_reference, statistics=path)
 
     def embedded(self, features: str, which: str) -> Any:
         which = "reference" if which == "train" else which
@@ -90,8 +90,10 @@ class Files(Announcing):
 
     @property
     def alike(self) -> bool:
-        """Whether both are the same images, as far as they were looked at."""
-        pairs = [[self._embedded.get((name, which)) for which in ("samples", "reference")] for name in self.extractors]
+        """Whether both sets are the same images, by the hashes of those embedded so far."""
+        pairs = [
+            [self._embedded.get((name, set_name)) for set_name in ("samples", "reference")] for name in self.extractors
+        ]
         return any(None not in pair and pair[0].content == pair[1].content for pair in pairs)
 
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
@@ -99,19 +101,19 @@ class Files(Announcing):
 
     def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
         labels = self.samples.note.get("labels", "")
-        ours = of_samples(len(self.samples.examples), labels) | of_images(self.extractors[features])
-        return ours | (self.reference_protocol(features) if against else {})
+        protocol = of_samples(len(self.samples.examples), labels) | of_images(self.extractors[features])
+        return protocol | (self.reference_protocol(features) if against else {})
 
     def reference_protocol(self, features: str) -> dict[str, Any]:
-        """Which images the reference is: by what they are, not by where they lie."""
+        """Returns the protocol of the reference: identified by the hash of its images, not by its path."""
         reference = self.embedded(features, "reference")
         return {"reference": len(reference), "reference_hash": reference.content}
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the images lie, and those of which statistics were kept lay; how the samples were drawn, if noted."""
-        ours = {"samples": self.samples.name} | ({"drawn": self.samples.note} if self.samples.note else {})
+        """Names of both sets and of the images behind a file of statistics; how the samples were drawn, if noted."""
+        names = {"samples": self.samples.name} | ({"drawn": self.samples.note} if self.samples.note else {})
         if isinstance(self.reference, Pictures):
-            return ours | {"reference": self.reference.name}
+            return names | {"reference": self.reference.name}
         images = {protocol["images"] for _, protocol in self._kept.values() if "images" in protocol}
-        return ours | {"reference": self.reference, "images": ", ".join(sorted(images))}
+        return names | {"reference": self.reference, "images": ", ".join(sorted(images))}

@@ -1,7 +1,7 @@
-"""By which labels samples were drawn: a sentence for protocols, and the note of it that `sample` leaves beside images.
+"""Records the labels that samples were drawn for, in protocols and in a note that `sample` writes beside its images.
 
-A conditional model's numbers are of the labels it was asked for: of ten classes evenly, or of one alone. Images do not
-show what they were asked by, so a folder or an archive that `sample` wrote says it; anyone else's says nothing.
+Metrics of a conditional model depend on its labels: ten classes evenly, or a single one. Images do not show their
+labels, so a folder or archive that `sample` wrote records them; one from elsewhere does not.
 """
 
 import json
@@ -18,7 +18,7 @@ NOTE = "samples.json"  # in a folder of samples
 
 
 def labels_of(requested: np.ndarray | None, reads_captions: bool) -> str:
-    """Of samples drawn by `requested`, [k] labels or [k, bytes] captions, each in turn; "" for one without either."""
+    """Describes the labels of samples that cycle through `requested`, [k] labels or [k, bytes] captions; "" if None."""
     if requested is None:
         return ""
     if reads_captions:
@@ -29,20 +29,20 @@ def labels_of(requested: np.ndarray | None, reads_captions: bool) -> str:
 
 
 def write_note(folder: Path, num: int, labels: str, **provenance: Any) -> None:
-    """Written last: a folder that is not whole has none."""
+    """Writes the note. Call it after the images are written, so that an incomplete folder has none."""
     (folder / NOTE).write_text(json.dumps({"images": num, "labels": labels} | provenance, indent=2))
 
 
 def read_note(folder: Path, num: int, flag: str) -> dict[str, Any]:
-    """What `sample` noted of the `num` images that lie there, {} if nothing. Raises UserError if it is not of these."""
+    """Reads the note beside `num` images; {} if there is none. Raises UserError if it is damaged, or not of these."""
     path = folder / NOTE
     if not path.is_file():
         return {}
     try:
         note = json.loads(path.read_text())
-        there, _ = int(note["images"]), str(note["labels"])
+        num_noted, _ = int(note["images"]), str(note["labels"])
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{flag}: {path} is not what `sample` writes of its images; remove it") from error
-    if there != num:
-        raise UserError(f"{flag}: {path} is of {there} images, and {num} lie there; remove it, or draw them anew")
+    if num_noted != num:
+        raise UserError(f"{flag}: {path} records {num_noted} images, the folder has {num}; remove it, or sample again")
     return note

@@ -1,6 +1,6 @@
-"""What metrics of images are called, and what their scores are."""
+"""Names of the image metrics and of their scores."""
 
-SHORT = {  # what everyone calls a metric by certain features, and its score
+SHORT = {  # the usual short name of a metric by certain features, and of its score
     "fid": "frechet:inception",
     "fid_clean": "frechet:inception_clean",
     "fid_torch": "frechet:inception_torch",
@@ -9,7 +9,7 @@ SHORT = {  # what everyone calls a metric by certain features, and its score
     "frechet_pixels": "frechet:pixels",
     "is": "inception_score:inception",
 }
-PRDC = {  # the convention and the number that each score is
+PRDC = {  # score -> (convention, quantity)
     "precision": ("kynkaanniemi", "precision"),
     "recall": ("kynkaanniemi", "recall"),
     "precision_naeem": ("naeem", "precision"),
@@ -20,15 +20,18 @@ PRDC = {  # the convention and the number that each score is
 
 
 def score_names(metric: str, features: str) -> tuple[str, ...]:
-    """What the scores are called that a metric by these features may give."""
-    frechet = next((short for short, full in SHORT.items() if full == f"frechet:{features}"), f"frechet_{features}")
+    """Returns the names of the scores that a metric by these features may return."""
+    frechet = next(
+        (short_name for short_name, full_name in SHORT.items() if full_name == f"frechet:{features}"),
+        f"frechet_{features}",
+    )
     inception_score = "inception_score" if features == "inception" else f"inception_score_{features}"
     return {
         "frechet": (frechet, f"{frechet}_ratio"),
         "frechet_infinity": (f"{frechet}_infinity", f"{frechet}_infinity_standard_error"),
         "kid": (f"kid_{features}", f"kid_{features}_standard_error"),
         "kid_all_pairs": (f"kid_all_pairs_{features}", f"kid_all_pairs_{features}_standard_error"),
-        "prdc": tuple(f"{number}_{features}" for number in PRDC),
+        "prdc": tuple(f"{quantity}_{features}" for quantity in PRDC),
         "inception_score": (inception_score, f"{inception_score}_std"),
-        "memorisation": tuple(f"{number}_{features}" for number in ("auth_pct", "copied_pct", "excess_copies")),
+        "memorisation": tuple(f"{quantity}_{features}" for quantity in ("auth_pct", "copied_pct", "excess_copies")),
     }[metric]

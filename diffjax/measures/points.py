@@ -1,4 +1,4 @@
-"""How good generated points are: modes that are found, and the distance between two sets of points."""
+"""Metrics of generated points: coverage of known modes, and energy distance."""
 
 from diffjax import metrics as m
 from diffjax.measures.contract import Score
@@ -8,20 +8,20 @@ from diffjax.measures.evidence import Evidence
 def modes(e: Evidence) -> list[Score]:
     """Modes covered, high-quality share and reverse KL, for mixtures whose modes are known (PacGAN's protocol).
 
-    Judged by the mixture itself: how many of its points training saw, and from which seed, is provenance.
+    The reference is the mixture itself, so the number and the seed of the training points are provenance.
     """
     source = e.experiment.source
-    found = m.mode_report(e.drawn.x, source.modes, source.sigma)
+    report = m.mode_report(e.drawn.x, source.modes, source.sigma)
     ideal = m.oracle_row(len(source.modes), e.num)
     protocol = e.sample_protocol | {"mixture": e.experiment.config.data.name, "sigma": source.sigma}
     protocol, warning = protocol | {"radius": "3 sigma", "counted": "high_quality"}, ""
     if e.drawn.not_finite:
         warning = f"{e.drawn.not_finite} of {e.num} samples are not finite: they lie nowhere, near no mode"
-    return [Score(name, value, ideal[name], "a perfect sampler", protocol, warning) for name, value in found.items()]
+    return [Score(name, value, ideal[name], "a perfect sampler", protocol, warning) for name, value in report.items()]
 
 
 def energy(e: Evidence) -> list[Score]:
-    """Energy distance of samples and held-out points, in stored units; its floor is train against held-out."""
+    """Energy distance between samples and held-out points, in stored units; `at_best`: training points instead."""
     heldout, train = (split["x"][: e.num] for split in (e.heldout, e.train))
     protocol = e.drawn_protocol | {"reference": len(heldout), "split": "heldout", "statistic": "U"}
     floor = m.energy_distance(train, heldout)

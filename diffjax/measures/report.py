@@ -1,4 +1,4 @@
-"""Scores computed, written down with their protocols, and shown as a table."""
+"""Computes scores, records them with their protocols, and prints them as a table."""
 
 import json
 import tempfile
@@ -12,14 +12,14 @@ from diffjax.metrics.better import is_error
 from diffjax.workdir import surroundings
 from diffjax.writer import write_json
 
-UNMEASURED = "not measured: "  # what a score's meaning begins with that has no value
-NOT_FINITE = "not_finite"  # the score that counts the samples that are no numbers, if there are any
+UNMEASURED = "not measured: "  # prefix of the meaning of a score that could not be computed
+NOT_FINITE = "not_finite"  # name of the score that counts samples that are not finite, if there are any
 
 
 def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
-    """The scores of all these metrics; of one that cannot measure the samples NaN, for each of its names, and why.
+    """Returns the scores of all these metrics; a metric that raises UserError gives NaN, with the reason.
 
-    Raises UserError only where a disk is full, which says nothing of the samples.
+    Raises UserError only if a disk is full, which is not the fault of the samples.
     """
     scores = []
     for metric in metrics.values():
@@ -33,37 +33,41 @@ def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
 
 
 def check_measured(scores: list[Score]) -> None:
-    """Raises, with the reason, if something could not be measured: a table of NaN is no success.
+    """Raises, with the reasons, if some scores could not be measured.
 
-    Diverged where samples are no numbers; UserError for every other reason, as it says nothing of the run.
+    Raises Diverged if samples are not finite; UserError otherwise, as the run itself may be sound.
     """
-    names: dict[str, list[str]] = {}
+    names_by_reason: dict[str, list[str]] = {}
     for score in scores:
         if score.meaning.startswith(UNMEASURED):
-            names.setdefault(score.meaning.removeprefix(UNMEASURED), []).append(score.name)
-    if names:
-        said = "; ".join(f"{', '.join(of)} could not be measured: {reason}" for reason, of in names.items())
-        raise (Diverged if NOT_FINITE in (score.name for score in scores) else UserError)(f"evaluate: {said}")
+            names_by_reason.setdefault(score.meaning.removeprefix(UNMEASURED), []).append(score.name)
+    if not names_by_reason:
+        return
+    message = "; ".join(
+        f"{', '.join(names)} could not be measured: {reason}" for reason, names in names_by_reason.items()
+    )
+    diverged = any(score.name == NOT_FINITE for score in scores)
+    raise (Diverged if diverged else UserError)(f"evaluate: {message}")
 
 
-def check_place(path: Path, flag: str, ending: str) -> None:
-    """Raises UserError unless a file with this ending can be written there; makes the folders above it."""
-    if path.suffix != ending:
-        raise UserError(f"{flag}: {path} is written as {ending.removeprefix('.')}; give it the ending {ending}")
+def check_place(path: Path, flag: str, suffix: str) -> None:
+    """Raises UserError unless a file with this suffix can be written at `path`; creates its parent folders."""
+    if path.suffix != suffix:
+        raise UserError(f"{flag}: {path} must end in {suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(f"{flag}: {path} cannot be written ({error.strerror}); choose another place") from error
+        raise UserError(f"{flag}: {path} cannot be written ({error.strerror}); must be a writable path") from error
     if path.is_dir():
-        raise UserError(f"{flag}: {path} is a folder; choose another place")
-    if ending == ".json" and path.is_file() and not _is_record(path):
-        raise UserError(f"{flag}: {path} is there and holds something else than scores; choose another place")
+        raise UserError(f"{flag}: {path} is a folder; must be a file")
+    if suffix == ".json" and path.is_file() and not _is_record(path):
+        raise UserError(f"{flag}: {path} exists and is not a file of scores; must be a new file or one of scores")
 
 
 def _is_record(path: Path) -> bool:
-    """Whether a file is of scores, and may give way to newer ones."""
+    """Whether a file was written by `record`, and so may be overwritten."""
     try:
         content = json.loads(path.read_text())
     except ValueError:
@@ -71,14 +75,14 @@ def _is_record(path: Path) -> bool:
     return isinstance(content, dict) and {"id", "metrics", "provenance"} <= set(content)
 
 
-def record(scores: list[Score], provenance: dict[str, Any], place: Path) -> Path:
-    """Writes scores, each with its protocol, to `place`/ID.json, or to `place` itself if that is a .json; where it is.
+def record(scores: list[Score], provenance: dict[str, Any], out: Path) -> Path:
+    """Writes scores, each with its protocol, to `out`/ID.json, or to `out` itself if it is a .json; returns the path.
 
-    ID names what was measured and how: the same evaluation done again replaces its file.
+    ID is a hash of names, protocols and provenance: repeating an evaluation overwrites its file.
     """
     metrics = [m.Metric(score.name, score.value, score.protocol, provenance) for score in scores]
     identity = m.fingerprint([[metric.name, metric.protocol, metric.provenance] for metric in metrics])
-    path = place if place.suffix == ".json" else place / f"{identity}.json"
+    path = out if out.suffix == ".json" else out / f"{identity}.json"
     content = {
         "id": identity,
         "metrics": [score._asdict() for score in scores],
@@ -89,14 +93,20 @@ def record(scores: list[Score], provenance: dict[str, Any], place: Path) -> Path
 
 
 def table(scores: list[Score]) -> str:
-    """Scores as a table for a person: the value, beside what it would be at best, and why; below what to beware of."""
+    """Returns a text table of name, value, best attainable value and its meaning; warnings follow below."""
     rows = [("metric", "this run", "at best", "which is")]
     for score in scores:
-        told = score.at_best is not None and not is_error(score.name)  # which is not 0 of the best model either
-        reference = f"{score.at_best:.4g}" if told else ""
-        rows.append((score.name, f"{score.value:.4g}", reference, score.meaning))
+        has_best = score.at_best is not None and not is_error(score.name)  # no model has a standard error of 0
+        at_best = f"{score.at_best:.4g}" if has_best else ""
+        rows.append((score.name, f"{score.value:.4g}", at_best, score.meaning))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
-    warned = {warning: [score.name for score in scores if score.warning == warning] for _, *_, warning in scores}
-    warnings = [f"{', '.join(names)}: {warning}" for warning, names in warned.items() if warning]
+    lines = [
+        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {at_best:>{widths[2]}}  {meaning}"
+        for name, value, at_best, meaning in rows
+    ]
+    names_by_warning: dict[str, list[str]] = {}
+    for score in scores:
+        if score.warning:
+            names_by_warning.setdefault(score.warning, []).append(score.name)
+    warnings = [f"{', '.join(names)}: {warning}" for warning, names in names_by_warning.items()]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *warnings])

@@ -1,4 +1,4 @@
-"""The metrics by name: the function, what its scores are called, and what it is for."""
+"""The table of metrics by name: function, names of its scores, and the experiments that it applies to."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,13 +13,13 @@ from diffjax.run import Experiment
 
 
 class Measure(NamedTuple):
-    """A metric, and what it is for: `needs` is said where `fits` finds that it makes no sense."""
+    """A metric, and the experiments that it applies to."""
 
     function: Callable[..., list[Score]]
-    names: Callable[[Experiment], tuple[str, ...]]  # of its scores; of those by features, `score_names` says them
-    fits: Callable[[Experiment], bool]
-    needs: str
-    judged: bool = False  # by the classifier of `eval.classifier`
+    names: Callable[[Experiment], tuple[str, ...]]  # of its scores; for metrics by features see `score_names`
+    fits: Callable[[Experiment], bool]  # whether the metric applies to an experiment
+    needs: str  # what it applies to, for the error message
+    judged: bool = False  # whether it uses the classifier of `eval.classifier`
 
 
 def _always(*names: str) -> Callable[[Experiment], tuple[str, ...]]:

@@ -1,21 +1,21 @@
-"""How good samples are: numbers computed from arrays alone, each with the protocol under which it may be compared.
+"""Metrics of samples, computed from arrays alone; each number carries the protocol that makes it comparable.
 
-frechet          distance between two Gaussians fitted to features; its moments stream, in float64; extrapolated in N
-kid              squared MMD of features, unbiased: the mean over subsets that tables print; all pairs and their error
-inception_score  of a classifier's logits
+frechet          distance between Gaussians fitted to features; streaming float64 moments; extrapolation to infinite N
+kid              unbiased squared MMD of features: mean over subsets, as papers report it; all pairs, with their error
+inception_score  Inception Score of a classifier's logits
 prdc             precision, recall, density and coverage, by each convention in use
-memorisation     nearest training images, AuthPct, the verdict next to held-out images
-modes            coverage of a mixture whose modes are known (ring, grid), with the row a perfect sampler gets
+memorisation     nearest training images, AuthPct, and a test against held-out images
+modes            coverage of a mixture whose modes are known (ring, grid), and the values of a perfect sampler
 energy           energy distance of two sets of points
 parzen           log likelihood by Gaussians around samples
-classes          what a classifier sees in samples: classes, balance, confidence; stacked MNIST's thousand modes
-alignment        whether scenes of shapes show what their captions say; imported by itself, as it knows their grammar
-protocol         Metric = number + protocol + provenance; which numbers may be compared; stable identifiers
-nearest, arrays  below them: k nearest neighbours, exact; features checked, and taken block by block
-progress         below them: who waits is told how far a long computation is
+classes          classes that a classifier sees in samples, balance, confidence; stacked MNIST's thousand modes
+alignment        whether scenes of shapes match their captions; imported separately, as it depends on their grammar
+protocol         Metric = number + protocol + provenance; comparability; stable identifiers
+nearest, arrays  helpers: exact k nearest neighbours; checks of features, and iteration in blocks
+progress         helpers: progress callbacks of long computations
 
-A metric takes arrays (features, logits, points) and gives plain floats. Whatever makes features of images (pixels, a
-classifier, Inception, DINOv2) is one function `images uint8 [n, h, w, c] -> features [n, d]`, and serves every metric.
+A metric takes arrays (features, logits, points) and returns plain floats. A feature network (pixels, a classifier,
+Inception, DINOv2) is one function `images uint8 [n, h, w, c] -> features [n, d]` that serves every metric.
 """
 
 from diffjax.metrics.classes import class_counts, class_report, fair_min_hits, mean_confidence, stacked_report

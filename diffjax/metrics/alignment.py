@@ -1,8 +1,8 @@
-"""Whether pictures of shapes show what their captions say, read from the pixels: no network judges.
+"""Whether pictures of shapes match their captions, read from the pixels without a network.
 
-A pixel is of the palette's nearest colour. Pixels of one colour that hang together are a thing, of the shape and size
-whose stencil, laid over them at its best place, shares most of what either covers; of none where that is too little.
-On rendered scenes the reading is exact. Whatever is drawn gets one: noise reads as many things, or none.
+Each pixel is assigned the nearest colour of the palette. A connected component of one colour is a thing; its shape and
+size are those of the stencil with the largest intersection over union at its best position, or none if that is below a
+threshold. On rendered scenes the reading is exact. Any image gets a reading: noise reads as many things, or none.
 """
 
 from collections import Counter
@@ -20,24 +20,24 @@ from diffjax.data.shapes.render import UNITS
 from diffjax.errors import UserError
 
 PALETTE = np.array([*COLOURS.values(), *BACKGROUNDS.values()], np.int32)
-OVERLAP = 0.7  # of a thing and its stencil, intersection over union: less is no shape
-SPECK = 1 / 3  # of the smallest shape's area: less is no thing, but a flaw of the background
-GROUND = 0.75  # of the pixels beside things, the background's share: less is no background
-MOST = 6  # things whose shapes are looked at, the largest; all are counted
-THRESHOLDS = {"overlap": OVERLAP, "speck": round(SPECK, 4), "ground": GROUND}  # of the protocol of what is read
-NONE = "none"  # what is there is none of these
-MISSING = "missing"  # the thing that was asked about is not there
+OVERLAP = 0.7  # minimum intersection over union of a thing and its stencil; below, the shape is NONE
+SPECK = 1 / 3  # minimum area of a thing, as a share of the smallest shape's; anything smaller is a background flaw
+GROUND = 0.75  # minimum share of one background colour among pixels outside things; below, the background is NONE
+MOST = 6  # largest things, whose shapes are read; all things are counted
+THRESHOLDS = {"overlap": OVERLAP, "speck": round(SPECK, 4), "ground": GROUND}  # part of the protocol
+NONE = "none"  # matches no known value
+MISSING = "missing"  # the requested thing is absent
 
 
 class Seen(NamedTuple):
-    """A thing in a picture, its size and shape perhaps `NONE`, and the middle of it (row, column), pixels."""
+    """A thing in a picture, with size and shape possibly `NONE`, and its centre (row, column) in pixels."""
 
     thing: Thing
     middle: tuple[float, float]
 
 
 class Reading(NamedTuple):
-    """What is in a picture: the largest things, the number of all, and what they are on."""
+    """The contents of a picture: the largest things, the number of all things, and the background."""
 
     things: tuple[Seen, ...]
     count: int
@@ -45,7 +45,7 @@ class Reading(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What was asked for, and what is there."""
+    """The requested and the observed value of an attribute."""
 
     attribute: str
     wanted: str
@@ -54,8 +54,11 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A picture beside the scene that it was to show: an answer for the number of things, the background, and each
-    thing's shape, colour, size and relation to the next."""
+    """A picture compared with the scene that it should show.
+
+    One answer each for the number of things, the background, and each thing's shape, colour, size and relation to the
+    next.
+    """
 
     answers: tuple[Answer, ...]
 
@@ -65,112 +68,119 @@ class Judgement:
 
     @property
     def wrong(self) -> tuple[str, ...]:
-        """The attributes of what is there that are not as they were wanted. Of a thing too few, the count alone."""
+        """The attributes that differ from those wanted. A missing thing counts only as a wrong number of things."""
         different = {answer.attribute for answer in self.answers if answer.seen not in (answer.wanted, MISSING)}
         return tuple(attribute for attribute in ATTRIBUTES if attribute in different)
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Of many pictures: the share that is exactly as asked, each attribute's share of right answers, all answers."""
+    """The alignment of many pictures with their captions."""
 
-    count: int
-    exact: float
-    attributes: dict[str, float]  # those that were asked about
-    confusion: dict[str, Counter[tuple[str, str]]]  # how often (what was wanted, what was seen)
+    count: int  # pictures
+    exact: float  # share of pictures that match in every attribute
+    attributes: dict[str, float]  # accuracy of each attribute that occurs in a caption
+    confusion: dict[str, Counter[tuple[str, str]]]  # attribute -> counts of (wanted, seen)
 
     def matrix(self, attribute: str) -> tuple[tuple[str, ...], tuple[str, ...], Int[np.ndarray, "w s"]]:
-        """What was wanted, what was seen, each in order, and how often the one was seen where the other was wanted."""
+        """Returns the wanted values, the seen values, and the confusion matrix [wanted, seen] of an attribute."""
         answers = self.confusion[attribute]
         wanted, seen = (tuple(sorted({pair[side] for pair in answers})) for side in (0, 1))
-        seen = tuple(dict.fromkeys((*(name for name in wanted if name in seen), *seen)))  # the right ones first
-        return wanted, seen, np.array([[answers[one, other] for other in seen] for one in wanted])
+        seen = tuple(dict.fromkeys((*(name for name in wanted if name in seen), *seen)))  # diagonal first
+        return wanted, seen, np.array([[answers[row, column] for column in seen] for row in wanted])
 
     def mistakes(self, attribute: str, most: int = 3) -> str:
-        """The commonest mistakes, in words."""
+        """Returns the `most` most frequent mistakes as text, such as "3 circle as square"."""
         wrong = Counter({pair: n for pair, n in self.confusion.get(attribute, {}).items() if len(set(pair)) > 1})
         return ", ".join(f"{n} {wanted} as {seen}" for (wanted, seen), n in wrong.most_common(most))
 
 
 def alignment(captions: Iterable[str], images: UInt8[np.ndarray, "n h w 3"]) -> Alignment:
-    """How well images are what their captions say. Raises UserError if there are none, or one is not about shapes."""
-    judged = [judge(parse(caption), image) for caption, image in zip(captions, images, strict=True)]
-    if not judged:
-        raise UserError("images: there are none to judge; at least 1")
+    """Returns how well images match their captions.
+
+    Raises UserError if there are no images, or a caption is not in the grammar of shapes.
+    """
+    judgements = [judge(parse(caption), image) for caption, image in zip(captions, images, strict=True)]
+    if not judgements:
+        raise UserError("images: none to judge; must be at least 1")
     confusion: dict[str, Counter] = {}
-    for answer in (answer for judgement in judged for answer in judgement.answers):
+    for answer in (answer for judgement in judgements for answer in judgement.answers):
         confusion.setdefault(answer.attribute, Counter())[answer.wanted, answer.seen] += 1
-    right = {
+    accuracy = {
         attribute: sum(n for (wanted, seen), n in answers.items() if wanted == seen) / answers.total()
         for attribute, answers in confusion.items()
     }
-    return Alignment(len(judged), sum(judgement.exact for judgement in judged) / len(judged), right, confusion)
+    return Alignment(
+        len(judgements), sum(judgement.exact for judgement in judgements) / len(judgements), accuracy, confusion
+    )
 
 
 def judge(scene: Scene, image: UInt8[np.ndarray, "h w 3"]) -> Judgement:
-    """What is as `scene` wants it. Which thing is meant for which is settled by the fewest mistakes."""
+    """Compares an image with the scene that it should show, matching things so that mistakes are fewest."""
     things, count, background = read(image)
-    wanted = len(scene.things)
-    whole = (Answer("count", str(wanted), str(count)), Answer("background", scene.background, background))
-    there = [*things, *[None] * (wanted - len(things))]
-    ways = (_answers(scene, chosen) for chosen in permutations(there, wanted))
-    return Judgement(whole + min(ways, key=lambda answers: sum(answer.wanted != answer.seen for answer in answers)))
+    num_wanted = len(scene.things)
+    scene_answers = (Answer("count", str(num_wanted), str(count)), Answer("background", scene.background, background))
+    candidates = [*things, *[None] * (num_wanted - len(things))]
+    matchings = (_answers(scene, matched) for matched in permutations(candidates, num_wanted))
+    return Judgement(
+        scene_answers + min(matchings, key=lambda answers: sum(answer.wanted != answer.seen for answer in answers))
+    )
 
 
 def _answers(scene: Scene, chosen: tuple[Seen | None, ...]) -> tuple[Answer, ...]:
-    """About each thing, if `chosen` are what is there of them."""
+    """Returns the answers about the things of a scene, matched in order with `chosen`."""
     answers = []
     for thing, seen in zip(scene.things, chosen, strict=True):
-        there = seen.thing if seen else Thing(MISSING, MISSING, MISSING)
-        answers += [Answer(a, getattr(thing, a), getattr(there, a)) for a in ("shape", "colour", "size")]
+        observed = seen.thing if seen else Thing(MISSING, MISSING, MISSING)
+        answers += [Answer(a, getattr(thing, a), getattr(observed, a)) for a in ("shape", "colour", "size")]
     for relation, one, other in zip(scene.relations, chosen, chosen[1:], strict=False):
         answers.append(Answer("relation", relation, relation_of(one, other) if one and other else MISSING))
     return tuple(answers)
 
 
 def relation_of(one: Seen, other: Seen) -> str:
-    """Where one thing is, seen from another: by the axis along which their middles are further apart."""
-    down, right = (b - a for a, b in zip(one.middle, other.middle, strict=True))
-    if abs(down) == abs(right):
+    """Returns the position of `one` relative to `other`, along the axis on which their centres are further apart."""
+    dy, dx = (b - a for a, b in zip(one.middle, other.middle, strict=True))
+    if abs(dy) == abs(dx):
         return NONE
-    way = (np.sign(down), 0) if abs(down) > abs(right) else (0, np.sign(right))
-    return next(relation for relation, of in RELATIONS.items() if of == way)
+    direction = (np.sign(dy), 0) if abs(dy) > abs(dx) else (0, np.sign(dx))
+    return next(relation for relation, offset in RELATIONS.items() if offset == direction)
 
 
 def read(image: UInt8[np.ndarray, "h w 3"]) -> Reading:
-    """The things in a picture, the largest first, and its background."""
+    """Reads the things in a picture, the largest first, and its background."""
     unit = image.shape[0] / UNITS
     distance = np.sum((image[:, :, None].astype(np.int32) - PALETTE) ** 2, axis=-1)
     nearest = distance.argmin(axis=-1)
     smallest = min(stencil(shape, round(side * unit)).sum() for shape in SHAPES for side in SIZES.values())
-    found, beside = [], np.ones(nearest.shape, bool)
+    things, is_ground = [], np.ones(nearest.shape, bool)
     for i, colour in enumerate(COLOURS):
-        parts, count = ndimage.label(nearest == i, np.ones((3, 3)))
-        for k, box in enumerate(ndimage.find_objects(parts, count), start=1):
-            part = parts[box] == k
-            if (area := int(part.sum())) >= SPECK * smallest:
-                size, shape, middle = _fitted(part, unit)
+        labels, count = ndimage.label(nearest == i, np.ones((3, 3)))
+        for k, box in enumerate(ndimage.find_objects(labels, count), start=1):
+            component = labels[box] == k
+            if (area := int(component.sum())) >= SPECK * smallest:
+                size, shape, middle = _fitted(component, unit)
                 corner = (box[0].start, box[1].start)
-                found.append((area, Seen(Thing(size, colour, shape), (corner[0] + middle[0], corner[1] + middle[1]))))
-                beside[box] &= ~part
-    shares = [(nearest[beside] == i).mean() if beside.any() else 0.0 for i in range(len(COLOURS), len(PALETTE))]
+                things.append((area, Seen(Thing(size, colour, shape), (corner[0] + middle[0], corner[1] + middle[1]))))
+                is_ground[box] &= ~component
+    shares = [(nearest[is_ground] == i).mean() if is_ground.any() else 0.0 for i in range(len(COLOURS), len(PALETTE))]
     background = list(BACKGROUNDS)[int(np.argmax(shares))] if max(shares) >= GROUND else NONE
-    found.sort(key=lambda of: -of[0])
-    return Reading(tuple(seen for _, seen in found[:MOST]), len(found), background)
+    things.sort(key=lambda of: -of[0])
+    return Reading(tuple(seen for _, seen in things[:MOST]), len(things), background)
 
 
 def _fitted(part: Bool[np.ndarray, "h w"], unit: float) -> tuple[str, str, tuple[float, float]]:
-    """The size and shape whose stencil fits a thing best, and its middle in the thing's box."""
-    best, answer = 0.0, (NONE, NONE)
+    """Returns the size and shape whose stencil fits a thing best, and its centre within the thing's bounding box."""
+    best_overlap, answer = 0.0, (NONE, NONE)
     middle = tuple(float((side - 1) / 2) for side in part.shape)
     for size, units in SIZES.items():
         for shape in SHAPES:
             mask = stencil(shape, round(units * unit))
-            common = signal.fftconvolve(part.astype(float), mask[::-1, ::-1].astype(float)).round()
-            overlap = common / (part.sum() + mask.sum() - common)
-            if overlap.max() > best:
-                best = overlap.max()
-                place = np.unravel_index(overlap.argmax(), overlap.shape)
+            intersection = signal.fftconvolve(part.astype(float), mask[::-1, ::-1].astype(float)).round()
+            overlap = intersection / (part.sum() + mask.sum() - intersection)
+            if overlap.max() > best_overlap:
+                best_overlap = overlap.max()
+                offset = np.unravel_index(overlap.argmax(), overlap.shape)
                 answer = (size, shape)
-                middle = tuple(float(at - (side - 1) / 2) for at, side in zip(place, mask.shape, strict=True))
-    return (*(answer if best >= OVERLAP else (NONE, NONE)), middle)
+                middle = tuple(float(at - (side - 1) / 2) for at, side in zip(offset, mask.shape, strict=True))
+    return (*(answer if best_overlap >= OVERLAP else (NONE, NONE)), middle)

@@ -1,4 +1,4 @@
-"""Which way a score is better, by its name: what the best checkpoint is chosen by."""
+"""Whether a lower or a higher value of a score is better, by its name; used to choose the best checkpoint."""
 
 from fnmatch import fnmatch
 from typing import Literal
@@ -16,7 +16,7 @@ ERRORS = ("*_standard_error", "*_std")
 
 
 def better(score: str) -> Literal["least", "greatest", ""]:
-    """ "" for what is neither: an error, a term of a sum, what real images get."""
+    """Returns which value of a score is best; "" if neither: an error, a term of a sum, a score of real images."""
     if is_error(score):
         return ""
     if any(fnmatch(score, pattern) for pattern in LEAST):
@@ -25,5 +25,5 @@ def better(score: str) -> Literal["least", "greatest", ""]:
 
 
 def is_error(score: str) -> bool:
-    """Whether it says how sure another score is, not how good a model."""
+    """Whether a score is the uncertainty of another score."""
     return any(fnmatch(score, pattern) for pattern in ERRORS)

@@ -2,8 +2,8 @@
 
     FD = |mu_a - mu_b|^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2     (Dowson & Landau 1982; Heusel et al. 2017, eq. 6)
 
-It falls as the number of samples grows, even for a perfect sampler: state both counts, and print beside it the floor
-that real training data reach against held-out data. All in float64 on the host: float32 moments alone move a FID.
+It decreases with the number of samples, even for a perfect sampler: report both counts, and the distance of real
+training data to held-out data as a floor. Everything is float64 on the host: float32 moments alone change a FID.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from diffjax.errors import UserError
 from diffjax.metrics.arrays import CHUNK, checked_features
 from diffjax.metrics.progress import OnProgress, silent
 
-MOST_DIMENSIONS = 16_384  # 128 x 128 grey pixels: 2 GB a matrix, of which a distance needs some five, and hours
-SMALLEST_SUBSET = 5_000  # images, of an extrapolation to infinitely many; the paper's, for 50,000 of 2048 features
+MOST_DIMENSIONS = 16_384  # 128 x 128 grey pixels: 2 GB per matrix; a distance needs about five, and hours
+SMALLEST_SUBSET = 5_000  # images in the extrapolation to infinite N; from the paper, for 50,000 images of 2048 features
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Number, mean and centred second moment of the features seen so far: the same, to rounding, however split."""
+    """Number, mean and centred second moment of features; up to rounding, independent of how they are batched."""
 
     n: int
     mean: Float64[np.ndarray, " d"]
@@ -36,12 +36,12 @@ class Moments:
 
     @classmethod
     def of(cls, features: Float[ArrayLike, "n d"]) -> "Moments":
-        """The moments of one batch, [n, d]. Raises UserError on a feature that is not finite, and on too many."""
+        """Returns the moments of one batch, [n, d]. Raises UserError on non-finite features and on too large d."""
         features = np.asarray(features, np.float64)
         check_dimensions(features.shape[1])
-        broken = int((~np.isfinite(features).all(axis=1)).sum())
-        if broken:
-            raise UserError(f"features: those of {broken} samples of {len(features)} are not finite")
+        num_bad = int((~np.isfinite(features).all(axis=1)).sum())
+        if num_bad:
+            raise UserError(f"features: those of {num_bad} samples of {len(features)} are not finite; must be finite")
         if not len(features):
             return cls.empty(features.shape[1])
         mean = features.mean(axis=0)
@@ -49,13 +49,16 @@ class Moments:
         return cls(len(features), mean, centred.T @ centred)
 
     def update(self, features: Float[ArrayLike, "n d"]) -> "Moments":
-        """These samples and those of one more batch, [n, d]."""
+        """Returns the moments of these samples and one more batch, [n, d]."""
         return self.merge(Moments.of(features))
 
     def merge(self, other: "Moments") -> "Moments":
-        """Both sets of samples together (Chan, Golub & LeVeque 1983): no sum of raw squares, so no cancellation."""
+        """Returns the moments of both sets together (Chan, Golub & LeVeque 1983).
+
+        No sum of raw squares is formed, so nothing cancels. Raises UserError if the dimensions differ.
+        """
         if self.mean.shape != other.mean.shape:
-            raise UserError(f"features: {len(other.mean)} dimensions, {len(self.mean)} before; compare like with like")
+            raise UserError(f"features: {len(other.mean)} dimensions, {len(self.mean)} before; must be equal")
         n = self.n + other.n
         if n == 0:
             return self
@@ -71,17 +74,17 @@ class Moments:
     def covariance(self) -> Float64[np.ndarray, "d d"]:
         """The unbiased estimate, scatter / (n - 1), as np.cov gives it. Raises UserError below two samples."""
         if self.n < 2:
-            raise UserError(f"moments: those of {self.n} images have no covariance; at least 2 are needed")
+            raise UserError(f"moments: of {self.n} images; must be of at least 2 for a covariance")
         return self.scatter / (self.n - 1)
 
     @cached_property
     def factor(self) -> Float64[np.ndarray, "d r"]:
-        """F with F F^T = covariance, of its rank r: kept, as many sets are measured against one reference."""
+        """F with F F^T = covariance, of its rank r; cached, as many sets are compared with one reference."""
         return _factor(self.covariance)
 
 
 def check_dimensions(d: int) -> None:
-    """Raises UserError for features so many that their covariance fits neither memory nor patience."""
+    """Raises UserError if the covariance of d features takes too much memory and time."""
     if d > MOST_DIMENSIONS:
         gigabytes = 8 * d * d / 1e9
         raise UserError(
@@ -93,28 +96,28 @@ def check_dimensions(d: int) -> None:
 def frechet_distance(a: Moments, b: Moments) -> float:
     """Squared 2-Wasserstein distance of N(mu_a, A) and N(mu_b, B), in squared feature units; A and B may be singular.
 
-    Symmetric; b is best the reference, which is taken apart once for all that is measured against it.
+    Symmetric. Pass the reference as b, whose factor is cached.
 
     With A = F_a F_a^T and B = F_b F_b^T, from symmetric eigendecompositions, the eigenvalues of A^1/2 B A^1/2 are the
-    squared singular values of F_a^T F_b, so its root has their sum as trace. Nothing is squared and then rooted, so
-    identical inputs give zero to rounding; a matrix square root of A B loses half the digits there, and fails or turns
-    complex on singular covariances. Raises UserError for different dimensions, fewer than two samples, and moments
-    that are no numbers.
+    squared singular values of F_a^T F_b, so the trace of its root is the sum of the singular values. Nothing is squared
+    before a root is taken, so identical inputs give zero up to rounding; a matrix square root of A B loses half the
+    digits there, and fails or becomes complex for singular covariances. Raises UserError for different dimensions,
+    fewer than two samples, and moments that are not finite.
     """
     _check_alike(a, b)
     overlap = np.linalg.svd(_factor(a.covariance).T @ b.factor, compute_uv=False).sum()
     difference = a.mean - b.mean
     distance = float(difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap)
     if not np.isfinite(distance):  # max(0, NaN) would be 0: a perfect score
-        raise UserError(f"moments: {distance} is their distance; some are too large, or no numbers")
-    return max(0.0, distance)  # a squared distance: what is below zero is rounding
+        raise UserError(f"moments: their Frechet distance is {distance}; must be finite")
+    return max(0.0, distance)  # negative values are rounding
 
 
 class Extrapolation(NamedTuple):
-    """The line FD(N) = value + slope / N, fitted by least squares, and what it was fitted to."""
+    """The line FD(N) = value + slope / N, fitted by least squares, and the points that it was fitted to."""
 
     value: float  # at infinite N
-    standard_error: float  # of the fit, from its residuals; not that of other samples: all subsets are of the same ones
+    standard_error: float  # of the fit, from its residuals; not over draws, as all subsets share the same samples
     slope: float
     sizes: Int64[np.ndarray, " p"]
     distances: Float64[np.ndarray, " p"]
@@ -124,58 +127,61 @@ def frechet_infinity(
     samples: Float[ArrayLike, "n d"],
     reference: Moments,
     smallest: int = SMALLEST_SUBSET,
-    points: int = 15,  # subsets, of evenly spaced sizes up to n; the paper's
+    points: int = 15,  # subsets, of evenly spaced sizes up to n; 15 as in the paper
     seed: int = 0,
-    progress: OnProgress = silent,  # of the points that are done
+    progress: OnProgress = silent,  # counts points
 ) -> Extrapolation:
-    """FD of infinitely many samples: that of random subsets, on a line in 1/N, at 1/N = 0 (Chong & Forsyth 2020).
+    """FD of infinitely many samples: FD of random subsets, fitted by a line in 1/N, at 1/N = 0 (Chong & Forsyth 2020).
 
-    Takes away the bias of the number of SAMPLES, to first order, and none of that of the reference. The line is one
-    only for N well above d: raises UserError if `smallest` is not above d or n is below twice it, on fewer than three
+    Removes the bias from the finite number of SAMPLES, to first order, and none of that of the reference. FD is linear
+    in 1/N only for N well above d: raises UserError unless `smallest` > d and n >= 2 `smallest`, on fewer than three
     points, and on bad features.
     """
     samples = checked_features("samples", samples, at_least=2)
     n, d = samples.shape
     if points < 3:
-        raise UserError(f"points: {points}; at least 3, for a line and its standard error")
+        raise UserError(f"points: {points}; must be at least 3, for a line and its standard error")
     if smallest <= d:
-        raise UserError(f"smallest: subsets of {smallest} images with {d} features; more than {d}, or FD bends in 1/N")
+        raise UserError(
+            f"smallest: subsets of {smallest} images with {d} features; must be above {d}, where FD is linear in 1/N"
+        )
     if n < 2 * smallest:
-        raise UserError(f"samples: {n} images, for subsets of {smallest} upwards; at least {2 * smallest}")
+        raise UserError(f"samples: {n} images, for subsets of {smallest} upwards; must be at least {2 * smallest}")
     random = np.random.default_rng(seed)
     sizes, distances = np.linspace(smallest, n, points).astype(int), []
     for done, size in enumerate(sizes, start=1):
-        moments, chosen = Moments.empty(d), random.permutation(n)[:size]
-        for part in np.array_split(chosen, -(-size // CHUNK)):
-            moments = moments.update(samples[part])
+        moments, subset = Moments.empty(d), random.permutation(n)[:size]
+        for rows in np.array_split(subset, -(-size // CHUNK)):
+            moments = moments.update(samples[rows])
         distances.append(frechet_distance(moments, reference))
         progress(done, points)
     return Extrapolation(*_line(1 / sizes, np.array(distances)), sizes, np.array(distances))
 
 
 def smallest_subset(n: int) -> int:
-    """How many images the smallest subset has in an extrapolation from n: the paper's number, or half of fewer."""
+    """Returns the smallest subset size for an extrapolation from n images: that of the paper, at most n / 2."""
     return min(SMALLEST_SUBSET, n // 2)
 
 
 def expected_frechet_bias(moments: Moments, n: int) -> float:
-    """The FD that n samples of N(mu, S) have on average against N(mu, S) itself, to first order in 1 / n: the floor.
+    """Returns the expected FD of n samples of N(mu, S) from N(mu, S) itself, to first order in 1 / n: the floor.
 
-    (1 / n) (sum_i l_i + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)), l the eigenvalues of S; tr S (d + 5) / 4n if
-    they are all equal. From d(S, S + E)^2 = 1/2 sum_ij E_ij^2 / (l_i + l_j) + ..., so for n well above their number.
-    A reference that is itself m samples adds as much again, with m for n.
+        (1 / n) (sum_i l_i + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)), l the eigenvalues of S;
+
+    tr S (d + 5) / 4n if all are equal. From d(S, S + E)^2 = 1/2 sum_ij E_ij^2 / (l_i + l_j) + ..., so it holds for n
+    well above d. A reference of m samples adds the same term with m for n.
     """
-    values = np.linalg.eigvalsh(moments.covariance)
-    values = values[_not_rounding(values)]
-    pairs = np.outer(values, values) / np.add.outer(values, values)
-    return float((values.sum() + pairs.sum() / 2 + np.trace(pairs) / 2) / n)
+    eigenvalues = np.linalg.eigvalsh(moments.covariance)
+    eigenvalues = eigenvalues[_not_rounding(eigenvalues)]
+    pairs = np.outer(eigenvalues, eigenvalues) / np.add.outer(eigenvalues, eigenvalues)
+    return float((eigenvalues.sum() + pairs.sum() / 2 + np.trace(pairs) / 2) / n)
 
 
 def small_sample_warning(n: int, d: int) -> str:
-    """What to print beside the FD of n samples with d features: one line, or "" from 5 d samples on.
+    """Returns a one-line warning for the FD of n samples with d features; "" if n >= 5 d.
 
-    The bias is tr S (d + 5) / 4n where all directions vary alike: some 5 % of the variance at n = 5 d, which for
-    Inception's 2048 features is about the 10,000 samples that the authors of the FID ask for.
+    The bias is tr S (d + 5) / 4n if all directions have the same variance: some 5 % of it at n = 5 d, which for
+    Inception's 2048 features is about the 10,000 samples that the authors of the FID recommend.
     """
     if n >= 5 * d:
         return ""
@@ -187,25 +193,25 @@ def small_sample_warning(n: int, d: int) -> str:
 
 def _check_alike(a: Moments, b: Moments) -> None:
     if a.mean.shape != b.mean.shape:
-        raise UserError(f"features: {len(a.mean)} against {len(b.mean)} dimensions; compare like with like")
+        raise UserError(f"features: {len(a.mean)} against {len(b.mean)} dimensions; must be equal")
 
 
 def _factor(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"]:
-    """F with F F^T = covariance; eigenvalues that are only rounding (constant pixels, fewer samples than d) go."""
+    """Returns F with F F^T = covariance, without eigenvalues that are rounding (constant pixels, n < d)."""
     if not np.isfinite(covariance).all():
-        raise UserError("moments: some covariances are not finite; the features, or their file, are broken")
-    values, vectors = np.linalg.eigh(covariance)
-    real = _not_rounding(values)
-    return vectors[:, real] * np.sqrt(values[real])
+        raise UserError("moments: some covariances are not finite; must be finite")
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+    nonzero = _not_rounding(eigenvalues)
+    return eigenvectors[:, nonzero] * np.sqrt(eigenvalues[nonzero])
 
 
 def _not_rounding(values: Float64[np.ndarray, " d"]) -> Bool[np.ndarray, " d"]:
-    """Which of a covariance's eigenvalues, in ascending order, are more than the rounding of the largest."""
+    """Which of a covariance's eigenvalues, in ascending order, exceed the rounding error of the largest."""
     return values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
 
 
 def _line(x: Float64[np.ndarray, " p"], y: Float64[np.ndarray, " p"]) -> tuple[float, float, float]:
-    """The intercept of the least-squares line, its standard error, and the slope."""
+    """Returns the intercept of the least-squares line, its standard error, and the slope."""
     centred = x - x.mean()
     slope = (centred @ y) / (centred @ centred)
     intercept = y.mean() - slope * x.mean()

@@ -2,9 +2,9 @@
 
     MMD^2 = E k(X, X') + E k(Y, Y') - 2 E k(X, Y), X' and Y' independent copies of X and Y
 
-Two estimates, both unbiased for any number of images, so either may be negative; they are different numbers with
-different errors, and none may be called just "KID": `kid_of_subsets`, which tables print, and `kid_of_all_pairs`, which
-uses every pair once and knows its own sampling error. Tables often print 1000 times either.
+There are two estimates: `kid_of_subsets`, which papers report, and `kid_of_all_pairs`, which uses every pair once and
+estimates its own sampling error. Both are unbiased for any number of images, so either may be negative; they have
+different values and errors, so never call either just "KID". Papers often report 1000 times the value.
 """
 
 from typing import NamedTuple
@@ -20,9 +20,9 @@ from diffjax.metrics.progress import OnProgress, part_of, silent
 
 class SubsetKID(NamedTuple):
     mean: float  # over the subsets
-    std: float  # over the subsets, ddof 0, as published: of ONE subset's value, so it depends on subset_size
-    standard_error: float  # of the mean, given these images: std / subsets^1/2. Says nothing about other images; NaN if
-    # a subset is all of them
+    std: float  # over the subsets, ddof 0, as in the paper: of ONE subset's value, so it depends on subset_size
+    standard_error: float  # of the mean, given these images: std / subsets^1/2; not over draws of images; NaN if a
+    # subset contains all of them
 
 
 class AllPairsKID(NamedTuple):
@@ -35,22 +35,22 @@ def kid_of_subsets(
     reference: Float[ArrayLike, "m d2"],
     subsets: int = 100,
     subset_size: int = 1000,
-    seed: int = 2020,  # torch-fidelity's, whose order of draws this is: samples first, without replacement
-    progress: OnProgress = silent,  # of the subsets that are done
+    seed: int = 2020,  # as in torch-fidelity, as is the order of draws: samples first, without replacement
+    progress: OnProgress = silent,  # counts subsets
 ) -> SubsetKID:
-    """The mean over random subsets of both sets, of the unbiased estimate with all m^2 cross pairs, as published.
+    """Mean over random subsets of both sets of the unbiased estimate with all m^2 cross pairs, as in the paper.
 
-    In float64; O(subsets subset_size^2 d) time. Where a subset is all of both sets, all are the same one: it is taken
-    once, and has no spread. Raises UserError on bad features or a subset larger than a set.
+    In float64; O(subsets subset_size^2 d) time. If a subset contains all of both sets, it is computed once, and
+    `standard_error` is NaN. Raises UserError on bad features, and on a subset larger than a set.
     """
     samples, reference = checked_pair(samples, reference, ("samples", "reference"))
-    fewest = min(len(samples), len(reference))
-    if not 2 <= subset_size <= fewest:
-        raise UserError(f"subset_size: {subset_size} of {fewest} images; from 2 to {fewest}")
+    smallest_set = min(len(samples), len(reference))
+    if not 2 <= subset_size <= smallest_set:
+        raise UserError(f"subset_size: {subset_size} of {smallest_set} images; must be from 2 to {smallest_set}")
     if subsets < 1:
-        raise UserError(f"subsets: {subsets}; at least 1")
-    all_alike = subset_size == len(samples) == len(reference)
-    subsets = 1 if all_alike else subsets
+        raise UserError(f"subsets: {subsets}; must be at least 1")
+    single_subset = subset_size == len(samples) == len(reference)
+    subsets = 1 if single_subset else subsets
     random, values = np.random.RandomState(seed), []
     for done in range(1, subsets + 1):
         x, y = (
@@ -61,7 +61,7 @@ def kid_of_subsets(
         values.append(within / (subset_size * (subset_size - 1)) - 2 * _kernel(x, y).mean())
         progress(done, subsets)
     std = np.std(values)
-    return SubsetKID(float(np.mean(values)), float(std), float("nan" if all_alike else std / np.sqrt(subsets)))
+    return SubsetKID(float(np.mean(values)), float(std), float("nan" if single_subset else std / np.sqrt(subsets)))
 
 
 def kid_of_all_pairs(
@@ -77,10 +77,10 @@ def kid_of_all_pairs(
         Var U = 4 zeta_x / n + 4 zeta_y / m + 2 V_xx / n(n-1) + 2 V_yy / m(m-1) + 4 V_xy / nm
 
     zeta_x = Var_X(E k(X, X') - E k(X, Y)); V are the variances of the doubly centred kernels. Every term's estimate is
-    unbiased (the V's: Szekely & Rizzo 2014, U-centring). A zeta whose estimate is below zero counts as zero. For equal
-    distributions, where the zetas vanish, that makes the variance 1.3 to 1.4 times the true one in the mean, the error
-    a sixth too large; the delete-one jackknife's variance is twice the true one there. Without the cut it would be
-    right in the mean, and below zero, no error at all, for every ninth pair of sets.
+    unbiased (for V: Szekely & Rizzo 2014, U-centring). A negative estimate of a zeta is set to zero. For equal
+    distributions, where the zetas vanish, that makes the variance 1.3 to 1.4 times the true one on average, and the
+    error a sixth too large; the variance of the delete-one jackknife is twice the true one there. Without clipping the
+    variance would be right on average, but negative for one pair of sets in nine.
 
     In float64; O((n + m)^2 d) time, O(chunk^2 + chunk d) memory. Raises UserError on bad features or fewer than 4
     images in a set.
@@ -92,7 +92,7 @@ def kid_of_all_pairs(
 
 
 class Spread(NamedTuple):
-    """What the variance of the U-statistic is made of, as in `kid_of_all_pairs`."""
+    """The terms of the variance of the U-statistic, as in `kid_of_all_pairs`."""
 
     zeta_x: float
     zeta_y: float
@@ -108,7 +108,7 @@ class Spread(NamedTuple):
 def u_statistic(
     x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int = CHUNK, progress: OnProgress = silent
 ) -> tuple[float, Spread]:
-    """The squared MMD, and the parts of its variance, every one unbiased, so that a zeta may be below zero."""
+    """Returns the squared MMD and the terms of its variance. All are unbiased, so that a zeta may be negative."""
     n, m = len(x), len(y)
     rows = 2 * n + m
     x_sums, xx_squares = _sums_within(x, chunk, part_of(progress, 0, rows))
@@ -119,7 +119,7 @@ def u_statistic(
     v_xx, v_yy = _centred_variance(x_sums, xx_squares), _centred_variance(y_sums, yy_squares)
     explained = x_cross @ x_cross / m + y_cross @ y_cross / n - x_cross.sum() ** 2 / (n * m)
     v_xy = max(0.0, xy_squares - explained) / ((n - 1) * (m - 1))
-    # The sample variance of what each image adds, less what the finite number of its partners makes of it.
+    # The sample variance of each image's contribution, minus the part due to its finite number of partners.
     zeta_x = np.var(x_sums / (n - 2) - x_cross / m, ddof=1) - v_xx / (n - 2) - v_xy / m
     zeta_y = np.var(y_sums / (m - 2) - y_cross / n, ddof=1) - v_yy / (m - 2) - v_xy / n
     return float(value), Spread(float(zeta_x), float(zeta_y), v_xx, v_yy, float(v_xy))
@@ -139,7 +139,7 @@ def _kernel_with_itself(x: Float64[np.ndarray, "a d"]) -> Float64[np.ndarray, " 
 def _sums_within(
     x: Float[np.ndarray, "n d"], chunk: int, progress: OnProgress
 ) -> tuple[Float64[np.ndarray, " n"], float]:
-    """Of k(x_i, x_j), i != j: the sum over j, and the sum of squares over both. Every pair of blocks is made once."""
+    """Returns the sums of k(x_i, x_j), i != j, over j, and the sum of squares; computes each pair of blocks once."""
     sums, squares = np.zeros(len(x)), 0.0
     for rows, a in blocks(x, chunk):
         for columns, b in blocks(x[rows.start :], chunk):
@@ -158,20 +158,20 @@ def _sums_within(
 def _sums_across(
     x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int, progress: OnProgress
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"], float]:
-    """Of k(x_i, y_j): the sum over j, the sum over i, and the sum of squares over both."""
-    of_x, of_y, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
+    """Returns the sums of k(x_i, y_j) over j, the sums over i, and the sum of squares."""
+    x_sums, y_sums, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
     for rows, a in blocks(x, chunk):
         for columns, b in blocks(y, chunk):
             kernel = _kernel(a, b)
-            of_x[rows] += kernel.sum(axis=1)
-            of_y[columns] += kernel.sum(axis=0)
+            x_sums[rows] += kernel.sum(axis=1)
+            y_sums[columns] += kernel.sum(axis=0)
             squares += np.vdot(kernel, kernel)
         progress(rows.stop, len(x))
-    return of_x, of_y, float(squares)
+    return x_sums, y_sums, float(squares)
 
 
 def _centred_variance(sums: Float64[np.ndarray, " n"], squares: float) -> float:
-    """E of the squared doubly centred kernel, unbiased, from the sums of k_ij and k_ij^2 over i != j; n >= 4."""
+    """Returns the unbiased mean square of the doubly centred kernel, from sums of k_ij and k_ij^2, i != j; n >= 4."""
     n = len(sums)
     total = squares - 2 * (sums @ sums) / (n - 2) + sums.sum() ** 2 / ((n - 1) * (n - 2))
-    return float(max(0.0, total) / (n * (n - 3)))  # below zero is rounding
+    return float(max(0.0, total) / (n * (n - 3)))  # negative values are rounding

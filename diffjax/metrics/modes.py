@@ -1,8 +1,8 @@
 """Coverage of 2-D mixtures of equal, isotropic Gaussians (ring, grid): Srivastava et al. 2017; Lin et al. 2018, 4.1.
 
 A sample is of HIGH QUALITY when it lies within 3 standard deviations of the nearest centre. A mode is COVERED by one
-such sample. The REVERSE KL is KL(histogram of modes || uniform) in nats, each sample counted for its nearest centre.
-PacGAN's released code fills the histogram with the high-quality samples only, and so does this by default.
+such sample. The REVERSE KL is KL(histogram of modes || uniform) in nats, with each sample assigned to its nearest
+centre. By default the histogram has only the high-quality samples, as in PacGAN's released code.
 """
 
 import math
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from diffjax.errors import UserError
 
-RADIUS = 3.0  # standard deviations; the bound of every published table
+RADIUS = 3.0  # standard deviations, as in all published tables
 COUNTED = ("high_quality", "all")
 
 
@@ -24,16 +24,16 @@ def mode_report(
     radius: float = RADIUS,
     counted: str = "high_quality",
 ) -> dict[str, float]:
-    """`modes`, `high_quality` (a fraction) and `reverse_kl` (nats) of samples [n, 2] of N(centre, std^2 I), mixed.
+    """Returns `modes`, `high_quality` (a fraction) and `reverse_kl` (nats) of samples [n, 2], for N(centre, std^2 I).
 
-    A sample with a coordinate that is not finite is nowhere, and lowers `high_quality`. When no sample counts,
+    A sample with a non-finite coordinate belongs to no mode, and lowers `high_quality`. If no sample counts,
     `reverse_kl` is infinite. Raises UserError without samples or on an unknown `counted`.
     """
     samples, centres = np.asarray(samples, np.float64), np.asarray(centres, np.float64)
     if counted not in COUNTED:
         raise UserError(f"counted: {counted!r} is unknown; it is one of {', '.join(COUNTED)}")
     if not len(samples):
-        raise UserError("samples: there are none; at least 1")
+        raise UserError("samples: there are none; must be at least 1")
     finite = np.isfinite(samples).all(axis=1)
     distances = np.linalg.norm(samples[finite, None] - centres, axis=-1)
     nearest = distances.argmin(axis=1)
@@ -48,7 +48,7 @@ def mode_report(
 
 
 def oracle_row(num_modes: int, n: int, radius: float = RADIUS, counted: str = "high_quality") -> dict[str, float]:
-    """What `mode_report` gives on average for n exact samples of well-separated modes: a row for every table.
+    """Returns the mean of `mode_report` over n exact samples of well-separated modes: a perfect sampler's values.
 
     high_quality = 1 - exp(-radius^2 / 2), the mass of a 2-D Gaussian within `radius`: 98.89 % at 3. A higher rate means
     that the variance has collapsed. The KL of n samples is not zero: see `expected_kl_to_uniform`.
@@ -56,28 +56,29 @@ def oracle_row(num_modes: int, n: int, radius: float = RADIUS, counted: str = "h
     if counted not in COUNTED:
         raise UserError(f"counted: {counted!r} is unknown; it is one of {', '.join(COUNTED)}")
     high_quality = -math.expm1(-(radius**2) / 2)
-    kept = round(n * high_quality) if counted == "high_quality" else n
+    num_counted = round(n * high_quality) if counted == "high_quality" else n
     return {
         "modes": num_modes * (1 - (1 - high_quality / num_modes) ** n),
         "high_quality": high_quality,
-        "reverse_kl": expected_kl_to_uniform(num_modes, kept),
+        "reverse_kl": expected_kl_to_uniform(num_modes, num_counted),
     }
 
 
 def kl_to_uniform(counts: Int[ArrayLike, " k"]) -> float:
-    """KL(counts / n || uniform) = log k - H(counts / n), in nats: 0 when balanced, log k when one bin has everything.
+    """KL(counts / n || uniform) = log k - H(counts / n), in nats: 0 when balanced, log k when one bin has all.
 
-    The plug-in estimate, as published: it is biased upwards by about (k - 1) / 2n.
+    This is the plug-in estimate, as in papers: it is biased upwards by about (k - 1) / 2n. Raises UserError if all
+    counts are zero.
     """
     counts = np.asarray(counts, np.float64)
     if not counts.sum() > 0:
-        raise UserError("counts: all zero; an empty histogram has no divergence")
+        raise UserError("counts: all zero, an empty histogram; must have at least one positive count")
     p = counts[counts > 0] / counts.sum()
-    return float(max(0.0, p @ np.log(p * len(counts))))  # below zero is rounding
+    return float(max(0.0, p @ np.log(p * len(counts))))  # negative values are rounding
 
 
 def expected_kl_to_uniform(num_bins: int, n: int) -> float:
-    """The mean of `kl_to_uniform` over n exactly uniform draws: a floor, about (num_bins - 1) / 2n for large n.
+    """Returns the mean of `kl_to_uniform` over n exactly uniform draws: about (num_bins - 1) / 2n for large n.
 
     Exact: each bin's count c is binomial(n, 1 / num_bins), and KL = sum over the bins of (c / n) log(c num_bins / n).
     """

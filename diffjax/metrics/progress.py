@@ -1,14 +1,14 @@
-"""How a long computation tells whoever waits how far it is; it knows nothing of how that is shown."""
+"""Progress callbacks of long computations, independent of how progress is displayed."""
 
 from collections.abc import Callable
 
-OnProgress = Callable[[int, int], None]  # so much is done, of so much
+OnProgress = Callable[[int, int], None]  # (done, total)
 
 
 def silent(done: int, total: int) -> None:
-    """Nobody waits."""
+    """Ignores progress."""
 
 
 def part_of(progress: OnProgress, before: int, total: int) -> OnProgress:
-    """For a part of something longer, of which `before` is done: tells how far the whole is."""
+    """Returns a callback for one part of a computation of `total` units, of which `before` are done already."""
     return lambda done, _: progress(before + done, total)

@@ -1,8 +1,8 @@
-"""A number together with how it was measured, and the rule for comparing two of them.
+"""A number with a record of how it was measured, and the rule for comparing two such numbers.
 
-PROTOCOL is what must agree for two numbers to mean the same: feature network and its hash, resize, quantisation,
+PROTOCOL is what must agree for two numbers to be comparable: feature network and its hash, resize, quantisation,
 counts, reference, labels, flip, k. PROVENANCE is what an experiment varies: seed, EMA, sampler, NFE, guidance, device,
-commit; of images compared with a reference also its data set and split, as the reference is known by its images' hash.
+commit. For images compared with a reference, data set and split are provenance, as a hash identifies the reference.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ ABSENT = "absent"
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured number. `protocol` and `provenance` are JSON objects, kept as JSON would give them back."""
+    """One measured number. `protocol` and `provenance` are JSON objects, normalised by a JSON round trip."""
 
     name: str
     value: float
@@ -29,11 +29,11 @@ class Metric:
 
     def __post_init__(self):
         object.__setattr__(self, "value", float(self.value))
-        for part in ("protocol", "provenance"):
-            object.__setattr__(self, part, json.loads(canonical_json(getattr(self, part))))
+        for name in ("protocol", "provenance"):
+            object.__setattr__(self, name, json.loads(canonical_json(getattr(self, name))))
 
     def to_json(self) -> str:
-        """One line of strict JSON. A value that is not finite becomes the string "inf", "-inf" or "nan"."""
+        """Returns one line of strict JSON. A non-finite value becomes the string "inf", "-inf" or "nan"."""
         value = self.value if math.isfinite(self.value) else str(self.value)
         return canonical_json(
             {"name": self.name, "value": value, "protocol": self.protocol, "provenance": self.provenance}
@@ -46,37 +46,37 @@ class Metric:
 
 
 def check_comparable(first: Metric, *others: Metric) -> None:
-    """Raises UserError, naming every field of the protocol that differs, unless all may be compared or averaged."""
+    """Raises UserError, naming every field of the protocol that differs, unless all metrics are comparable."""
     for other in others:
         if other.name != first.name:
-            raise UserError(f"metric: {first.name} and {other.name} are different quantities; compare like with like")
+            raise UserError(f"metric: {first.name} and {other.name} are different quantities; must be the same")
         differing = differences(first.protocol, other.protocol)
         if differing:
             raise UserError(f"protocol: values of {first.name} differ in {', '.join(differing)}; measure both alike")
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """What two protocols, as JSON gives them back, do not agree in: "k (3 against 5)", ..."""
-    one, two = _flat(first), _flat(second)
+    """Returns the differences of two protocols, normalised by a JSON round trip: ["k (3 against 5)", ...]."""
+    first_leaves, second_leaves = _flat(first), _flat(second)
     return [
-        f"{key} ({one.get(key, ABSENT)} against {two.get(key, ABSENT)})"
-        for key in sorted(one | two)
-        if one.get(key, ABSENT) != two.get(key, ABSENT)
+        f"{key} ({first_leaves.get(key, ABSENT)} against {second_leaves.get(key, ABSENT)})"
+        for key in sorted(first_leaves | second_leaves)
+        if first_leaves.get(key, ABSENT) != second_leaves.get(key, ABSENT)
     ]
 
 
 class Average(NamedTuple):
-    """Of one quantity, measured alike n times."""
+    """The average of n measurements of one quantity under one protocol."""
 
     mean: float
-    sd: float  # of one measurement, n - 1 in the denominator; NaN for one
+    sd: float  # of one measurement, n - 1 in the denominator; NaN if n = 1
     n: int
 
 
 def average(metrics: Sequence[Metric]) -> Average:
-    """The mean and spread of the same quantity under one protocol. Raises UserError, as `check_comparable`, if not."""
+    """Returns mean and standard deviation. Raises UserError if there are no metrics, or as `check_comparable` does."""
     if not metrics:
-        raise UserError("metrics: none to average; at least 1")
+        raise UserError("metrics: none to average; must be at least 1")
     check_comparable(*metrics)
     values = [metric.value for metric in metrics]
     sd = statistics.stdev(values) if len(values) > 1 else math.nan
@@ -84,15 +84,15 @@ def average(metrics: Sequence[Metric]) -> Average:
 
 
 def fingerprint(obj: Any, length: int = 12) -> str:
-    """A short hash of anything JSON can say, the same on every machine: SHA-256 of its canonical form, in hexadecimal.
+    """Returns a short hash of a JSON value, the same on every machine: SHA-256 of its canonical form, in hexadecimal.
 
-    The order of keys does not matter; 1 and 1.0 are different. Raises what `canonical_json` raises.
+    The order of keys does not matter; 1 and 1.0 are different. Raises as `canonical_json` does.
     """
     return hashlib.sha256(canonical_json(obj).encode()).hexdigest()[:length]
 
 
 def canonical_json(obj: Any) -> str:
-    """One line of JSON with sorted keys; arrays and their scalars as numbers. Raises ValueError on NaN and infinity."""
+    """Returns one line of JSON with sorted keys; arrays become lists. Raises ValueError on NaN and infinity."""
     return json.dumps(obj, sort_keys=True, allow_nan=False, ensure_ascii=False, default=_plain)
 
 
@@ -103,7 +103,7 @@ def _plain(obj: Any) -> Any:
 
 
 def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}"""
+    """Flattens a nested dict: {"a": {"b": 1}} -> {"a.b": 1}."""
     leaves = {}
     for key, value in tree.items():
         leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}

@@ -1,4 +1,4 @@
-"""Files of reference statistics: the moments of features, and under which protocol they were taken."""
+"""Files of reference statistics: the moments of features, and the protocol under which they were computed."""
 
 import json
 import zipfile
@@ -13,20 +13,20 @@ from diffjax.metrics.protocol import ABSENT, canonical_json, differences
 from diffjax.whole import written_whole
 
 FIELDS = ("n", "mean", "scatter", "protocol")
-OTHERS = ("mu", "sigma")  # what pytorch-fid and its like keep
-UNREADABLE = (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile)  # what NumPy makes of it
+OTHERS = ("mu", "sigma")  # fields in the files of pytorch-fid and its derivatives
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile)  # NumPy, on damaged files
 MAKE = "make one from the images themselves, with --reference=IMAGES --statistics=FILE.npz"
 
 
 def save_statistics(path: str | Path, moments: Moments, protocol: dict[str, Any]) -> None:
-    """Writes an .npz, whole or not at all: n, mean [d], scatter [d, d] in float64, and the protocol as JSON."""
-    kept = {"n": moments.n, "mean": moments.mean, "scatter": moments.scatter, "protocol": canonical_json(protocol)}
-    with written_whole(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, **kept)
+    """Writes an .npz atomically: n, mean [d], scatter [d, d] in float64, and the protocol as JSON."""
+    arrays = {"n": moments.n, "mean": moments.mean, "scatter": moments.scatter, "protocol": canonical_json(protocol)}
+    with written_whole(path) as partial_path, partial_path.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def is_statistics(path: str | Path) -> bool:
-    """Whether this is an .npz of statistics, ours or another's, whole or not, and not of images."""
+    """Whether this is an .npz of statistics, in our format or pytorch-fid's, even if incomplete, and not of images."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return (
@@ -37,9 +37,9 @@ def is_statistics(path: str | Path) -> bool:
 
 
 def load_statistics(path: str | Path, ours: dict[str, Any]) -> tuple[Moments, dict[str, Any]]:
-    """The moments, and the protocol that they were taken by, which must be ours: "features", and how images are read.
+    """Loads the moments and their protocol, which must agree with `ours` in "features" and in how images are read.
 
-    Raises UserError for a file that is missing, damaged, of another kind, or measured otherwise, naming what differs.
+    Raises UserError for a file that is missing, damaged or of another kind, and naming the differences in protocol.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -56,16 +56,16 @@ def load_statistics(path: str | Path, ours: dict[str, Any]) -> tuple[Moments, di
 
 def _check_fields(path: str | Path, file: Any) -> None:
     if set(OTHERS) <= set(file):
-        lacking = "not of how many images, of which, by which network they are"
-        raise UserError(f"statistics: {path} holds mu and sigma as pytorch-fid keeps them, but {lacking}; {MAKE}")
+        gap = "not of how many images, of which, by which network they are"
+        raise UserError(f"statistics: {path} holds mu and sigma as pytorch-fid keeps them, but {gap}; {MAKE}")
     if missing := [name for name in FIELDS if name not in file]:
         raise UserError(f"statistics: {path} says nothing of {', '.join(missing)}; {MAKE}")
 
 
 def _checked(path: str | Path, n: np.ndarray, mean: np.ndarray, scatter: np.ndarray) -> Moments:
-    """The moments, if they are some: a count from 2 on, finite float64 in the shapes [d] and [d, d]."""
+    """Returns valid moments: an integer n >= 2, mean [d] and scatter [d, d] in finite float64. Raises UserError."""
     if n.shape != () or n.dtype.kind not in "iu" or n < 2:
-        raise UserError(f"statistics: {path} has n = {n}; moments are of a whole number of images, at least 2")
+        raise UserError(f"statistics: {path} has n = {n}; must be an integer of at least 2")
     for name, value, dimensions in (("mean", mean, 1), ("scatter", scatter, 2)):
         if value.dtype != np.float64 or value.shape != mean.shape[:1] * dimensions:
             shape = "[d]" if dimensions == 1 else f"[d, d] for a mean of {mean.shape}"
@@ -76,22 +76,24 @@ def _checked(path: str | Path, n: np.ndarray, mean: np.ndarray, scatter: np.ndar
         not np.allclose(scatter, scatter.T, rtol=1e-9, atol=1e-9 * np.abs(scatter).max())
         or (np.diag(scatter) < 0).any()
     ):
-        raise UserError(f"statistics: the scatter in {path} is that of no images: not symmetric, or below 0; {MAKE}")
+        raise UserError(f"statistics: the scatter in {path} is not symmetric, or its diagonal is negative; {MAKE}")
     return Moments(int(n), mean, scatter)
 
 
 def _checked_protocol(path: str | Path, protocol: Any, n: int, ours: dict[str, Any]) -> dict[str, Any]:
-    """The protocol, if it is ours, of n images. Files of before `reference_hash` say that it is absent."""
-    known = protocol if isinstance(protocol, dict) else {}
-    if missing := {"features", "reference"} - set(known):
+    """Returns the protocol, if it agrees with `ours` and n. Files older than `reference_hash` have it as ABSENT."""
+    stored = protocol if isinstance(protocol, dict) else {}
+    if missing := {"features", "reference"} - set(stored):
         raise UserError(f"statistics: the protocol of {path} says nothing of {', '.join(sorted(missing))}; {MAKE}")
-    if not isinstance(known["features"], dict):
-        raise UserError(f"statistics: the features of {path} are {known['features']!r}; they are an object; {MAKE}")
-    differing = [f"features {line}" for line in differences(known["features"], ours["features"])]
-    how = [name for name in ours if name in known and name != "features"]
-    differing += differences({name: known[name] for name in how}, {name: ours[name] for name in how})
-    if differing:
-        raise UserError(f"statistics: {path} differs in {', '.join(differing)}; measure both alike")
-    if known["reference"] != n:
-        raise UserError(f"statistics: {path} has moments of {n} images, its protocol says {known['reference']}; {MAKE}")
-    return {"reference_hash": ABSENT} | known
+    if not isinstance(stored["features"], dict):
+        raise UserError(f"statistics: the features of {path} are {stored['features']!r}; must be a JSON object; {MAKE}")
+    mismatches = [f"features {line}" for line in differences(stored["features"], ours["features"])]
+    shared = [name for name in ours if name in stored and name != "features"]
+    mismatches += differences({name: stored[name] for name in shared}, {name: ours[name] for name in shared})
+    if mismatches:
+        raise UserError(f"statistics: {path} differs in {', '.join(mismatches)}; measure both alike")
+    if stored["reference"] != n:
+        raise UserError(
+            f"statistics: {path} has moments of {n} images, its protocol says {stored['reference']}; {MAKE}"
+        )
+    return {"reference_hash": ABSENT} | stored

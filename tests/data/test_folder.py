@@ -241,7 +241,7 @@ def test_a_sentence_about_the_class_is_a_caption_too(tmp_path):
         (["a", None, None], "1.png has no 1.txt beside it; 2 of 3 images have no caption"),
         (["a", b"caf\xe9"], "1.txt is not UTF-8 \\(byte 4\\); save it as UTF-8"),
         (["a", b"a\0b"], "1.txt: .* has a zero byte"),
-        (["", " \n", "\ufeff"], "all 3 .txt files of 'folder:.*' are empty; write into them what the images show"),
+        (["", " \n", "\ufeff"], "all 3 .txt files of 'folder:.*' are empty; must describe what the images show"),
     ],
 )
 def test_a_caption_that_cannot_be_read_is_named(texts, said, tmp_path):
@@ -253,7 +253,7 @@ def test_a_caption_that_cannot_be_read_is_named(texts, said, tmp_path):
     ("options", "said"),
     [
         ({"caption": ".caption"}, "has no {} for the name of the class"),
-        ({"caption": "a {}"}, "names classes, and"),
+        ({"caption": "a {}"}, "needs class names; "),
         ({"caption": ".txt", "caption_bytes": 0}, "data.caption_bytes: 0"),
     ],
 )

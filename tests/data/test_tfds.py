@@ -99,7 +99,7 @@ def test_named_splits_are_used_as_they_are(tmp_path):
 def test_sets_without_labels_have_label_zero_and_no_classes(tmp_path):
     source = TFDS("tiny", data_dir=write_set(tmp_path, {"train": pictures(9)}, labelled=False))
     assert source.space.num_classes == 0 and not source.split("train").arrays()["label"].any()
-    with pytest.raises(UserError, match=r"data\.label: .* has no 'kind'; it has image"):
+    with pytest.raises(UserError, match=r"data\.label: .* has no 'kind'; must be one of image"):
         _ = TFDS("tiny", data_dir=str(tmp_path), label="kind").space
 
 
@@ -140,7 +140,7 @@ def test_prepare_leaves_a_prepared_set_and_needs_tensorflow_for_any_other(tmp_pa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "diffjax\[prepare\]"'):
         prepare(TFDS("cifar100", data_dir=place))
-    with pytest.raises(UserError, match="only tfds:NAME"):
+    with pytest.raises(UserError, match="must be tfds:NAME"):
         prepare(Digits())
 
 
@@ -195,8 +195,8 @@ def test_a_text_feature_is_the_caption_and_so_is_a_sentence_about_the_class(tmp_
             {"caption": "label"},
             "data.caption: 'label' is no text feature, nor a sentence with {}; 'tfds:tiny' has image, label, said",
         ),
-        ({"caption": "a {}", "label": ""}, "data.caption: 'a {}' names classes, and 'tfds:tiny' has none"),
-        ({"caption": "said", "caption_bytes": 0}, "data.caption_bytes: 0 is not a number of bytes"),
+        ({"caption": "a {}", "label": ""}, "data.caption: 'a {}' needs class names; 'tfds:tiny' has none"),
+        ({"caption": "said", "caption_bytes": 0}, "data.caption_bytes: 0; must be at least 1"),
     ],
 )
 def test_captions_that_cannot_be_are_named(options, said, tmp_path):

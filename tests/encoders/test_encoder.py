@@ -216,14 +216,20 @@ def test_without_a_frozen_encoder_a_config_is_the_one_it_was(tower):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"encoder": ""}, "text.encoder: is empty; give a directory in Hugging Face's format"),
-        ({"encoder": "/no/such/place"}, "text.encoder: there is no directory /no/such/place; nor is it a name on"),
-        ({"encoder": "{}/empty"}, "text.encoder: .*/empty is no encoder in Hugging Face's format; it has no config"),
+        ({"encoder": ""}, "text.encoder: is empty; must be a directory in Hugging Face's format"),
+        (
+            {"encoder": "/no/such/place"},
+            "text.encoder: there is no directory /no/such/place; must be one, or OWNER/NAME on",
+        ),
+        (
+            {"encoder": "{}/empty"},
+            "text.encoder: .*/empty has no config.json; must be an encoder in Hugging Face's format",
+        ),
         ({"encoder": "{}/broken"}, "text.encoder: .*/broken/config.json cannot be read"),
-        ({"encoder": "{}/bare"}, "text.encoder: .*/bare has no weights"),
+        ({"encoder": "{}/bare"}, "text.encoder: .*/bare has no weights; must have"),
         ({"kind": "clip"}, "text.encoder: .* is no clip .config.json says 't5', not 'clip' or 'clip_text_model'"),
-        ({"kind": "bert"}, "text.kind: 'bert' is unknown; it is one of t5, clip"),
-        ({"tokens": 1}, "text.tokens: 1 is too few"),
+        ({"kind": "bert"}, "text.kind: 'bert' is unknown; must be one of t5, clip"),
+        ({"tokens": 1}, "text.tokens: 1; must be at least 2"),
         ({"kind": "clip", "encoder": "{}/clip", "tokens": 78}, "text.tokens: 78 is more than the 77 tokens that"),
     ],
 )

@@ -148,7 +148,7 @@ def test_weights_that_do_not_fit_are_named(weights):
         unet_variables(weights | {"down_blocks.7.resnets.0.conv1.weight": np.zeros((4, 4, 3, 3))}, network(), CONFIG)
     with pytest.raises(UserError, match="encoder.something.weight has no place"):
         unet_variables(weights | {"encoder.something.weight": np.zeros(3)}, network(), CONFIG)
-    with pytest.raises(UserError, match="conv_out.bias has our shape"):
+    with pytest.raises(UserError, match="conv_out.bias has shape"):
         unet_variables(weights | {"conv_out.bias": np.zeros(5)}, network(), CONFIG)
 
 

@@ -96,10 +96,18 @@ def test_a_classifier_s_own_accuracy_is_named(classifier):
 @pytest.mark.parametrize(
     ("names", "num", "said"),
     [
-        (["kid:pixels", "prdc:pixels"], 4, "samples: 4 images; prdc:pixels needs at least 6"),
-        (["inception_score:pixels"], 64, "inception_score:pixels: 'pixels' names no classes; take inception or class"),
-        (["frechet_infinity:pixels"], 100, "samples: 100 images; frechet_infinity:pixels needs at least 130, as its"),
-        (["frechet_pixels"], 1, "samples: 1 images; frechet:pixels needs at least 2"),
+        (["kid:pixels", "prdc:pixels"], 4, "samples: 4 images; must be at least 6 for prdc:pixels"),
+        (
+            ["inception_score:pixels"],
+            64,
+            "inception_score:pixels: 'pixels' has no class logits; must be inception or class",
+        ),
+        (
+            ["frechet_infinity:pixels"],
+            100,
+            "samples: 100 images; must be at least 130 for frechet_infinity:pixels, as its",
+        ),
+        (["frechet_pixels"], 1, "samples: 1 images; must be at least 2 for frechet:pixels"),
     ],
 )
 def test_what_so_few_samples_cannot_say_is_refused_before_any_is_drawn(names, num, said, monkeypatch):
@@ -120,8 +128,10 @@ def test_the_front_door_refuses_what_a_run_cannot_measure_and_writes_where_it_is
     run, out = tmp_path / "run", tmp_path / "new" / "numbers.json"
     train(tiny.gan(train__steps=2, eval__metrics="()"), run)
     words = ["evaluate", f"--workdir={run}"]
-    assert "'pixels' names no classes" in one_line(capsys, *words, "--metrics=inception_score:pixels")
-    assert "samples: 5 images; prdc:pixels" in one_line(capsys, *words, "--metrics=prdc:pixels", "--num=5")
+    assert "'pixels' has no class logits" in one_line(capsys, *words, "--metrics=inception_score:pixels")
+    assert "samples: 5 images; must be at least 6 for prdc:pixels" in one_line(
+        capsys, *words, "--metrics=prdc:pixels", "--num=5"
+    )
     (tmp_path / "file").write_text("")
     assert "--out: " in one_line(capsys, *words, "--metrics=frechet_pixels", f"--out={tmp_path}/file/x.json")
     assert not (run / "evals").exists()
@@ -232,6 +242,6 @@ def test_only_the_others_that_are_compared_are_embedded_and_no_reference_for_the
 
 def test_a_run_is_refused_at_its_start_if_it_could_never_be_measured(tmp_path):
     config = tiny.gan(train__steps=2, eval__metrics="prdc:pixels", eval__num=5)
-    with pytest.raises(UserError, match="samples: 5 images; prdc:pixels needs at least 6"):
+    with pytest.raises(UserError, match="samples: 5 images; must be at least 6 for prdc:pixels"):
         train(config, tmp_path)
     assert not (tmp_path / "checkpoints").exists()

@@ -62,7 +62,7 @@ def test_kept_statistics_stand_for_the_images(digits, tmp_path, capsys):
     assert written["metrics"][0]["protocol"]["reference"] == len(HELDOUT)
     assert written["provenance"]["reference"] == str(kept) and written["provenance"]["images"] == "digits heldout"
     said = one_line(capsys, *words, f"--reference={kept}", "--metrics=kid")
-    assert "has only moments, for Frechet distances; kid:pixels needs the images" in said
+    assert f"kid:pixels: {kept} has only moments, for Frechet distances; must be images" in said
 
 
 def test_statistics_of_other_features_are_refused_and_the_difference_is_named(digits, tmp_path, capsys):
@@ -81,9 +81,7 @@ def test_the_nearest_images_lie_beside_the_numbers_and_only_scores_give_way_to_s
     for content in ('{"config": {}}', "no JSON"):
         (tmp_path / "else.json").write_text(content)
         capsys.readouterr()
-        assert "is there and holds something else than scores" in one_line(
-            capsys, *words, f"--out={tmp_path}/else.json"
-        )
+        assert "exists and is not a file of scores" in one_line(capsys, *words, f"--out={tmp_path}/else.json")
         assert (tmp_path / "else.json").read_text() == content
 
 
@@ -180,7 +178,7 @@ def test_images_without_a_note_have_no_labels_and_a_note_of_others_is_refused(di
     place = folder(tmp_path / "some", TRAIN[:7])
     (tmp_path / "some" / "samples.json").write_text(json.dumps({"images": 9, "labels": "i modulo 10"}))
     words = ["evaluate", f"--samples={place}", "--reference=digits", "--features=pixels"]
-    assert "samples.json is of 9 images, and 7 lie there; remove it" in one_line(capsys, *words)
+    assert "samples.json records 9 images, the folder has 7; remove it" in one_line(capsys, *words)
     (tmp_path / "some" / "samples.json").write_text("[]")
     assert "samples.json is not what `sample` writes of its images" in one_line(capsys, *words)
 
@@ -255,11 +253,11 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
         (cut(NOISE, "a.png"), "cut/a.png cannot be read as an image"),
         (cut(NOISE, "a.jpg"), "cut/a.jpg cannot be read as an image"),
         (cut(NOISE, "a.webp"), "cut/a.webp cannot be read as an image"),
-        (archive(np.zeros((0, 8, 8, 1), np.uint8)), "is uint8 (0, 8, 8, 1); images are uint8 [n, height, width, 1 or"),
-        (archive(np.zeros((4, 0, 8, 1), np.uint8)), "is uint8 (4, 0, 8, 1); images are"),
+        (archive(np.zeros((0, 8, 8, 1), np.uint8)), "is uint8 (0, 8, 8, 1); must be uint8 [n, height, width, 1 or"),
+        (archive(np.zeros((4, 0, 8, 1), np.uint8)), "is uint8 (4, 0, 8, 1); must be"),
         (tiffs, "tiffs holds no image (.png, .jpg, .jpeg, .webp)"),
         (sideways, "a.jpg is 8x9 and"),
-        (lambda path: "toy2d:ring", "toy2d:ring are points; images are compared"),
+        (lambda path: "toy2d:ring", "toy2d:ring gives points; must be images"),
     ],
 )
 def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
@@ -285,13 +283,25 @@ def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
         (["--metrics=kid", "--features=vgg"], "--features: 'vgg' is unknown; it is one of"),
         (["--metrics=kid", "--precision=half"], "--precision: 'half' is not one of highest, tensorfloat32, default"),
         (["--metrics=frechet", "--out=FOLDER.json"], "--out: .*FOLDER.json is a folder"),
-        (["--metrics=frechet", "--statistics=x.txt"], "--statistics: .* give it the ending .npz"),
-        (["--metrics=kid,frechet_pixels,prdc", "--samples=FEW"], "samples: 4 images; prdc:pixels needs at least 6"),
-        (["--metrics=kid_all_pairs", "--samples=digits", "--reference=THREE"], "reference: 3 images; kid_all_pairs:"),
-        (["--metrics=frechet", "--samples=digits", "--reference=ONE"], "reference: 1 images; frechet:pixels needs at"),
-        (["--metrics=memorisation", "--samples=digits", "--reference=ONE"], "reference: 1 images; memorisation:pixels"),
-        (["--metrics=kid,inception_score"], "inception_score:pixels: 'pixels' names no classes; take inception"),
-        (["--metrics=frechet,kid", "--reference=KEPT"], "KEPT.npz has only moments, .*; kid:pixels needs the images"),
+        (["--metrics=frechet", "--statistics=x.txt"], "--statistics: .* must end in .npz"),
+        (
+            ["--metrics=kid,frechet_pixels,prdc", "--samples=FEW"],
+            "samples: 4 images; must be at least 6 for prdc:pixels",
+        ),
+        (
+            ["--metrics=kid_all_pairs", "--samples=digits", "--reference=THREE"],
+            "reference: 3 images; must be at least 4 for kid_all_pairs:",
+        ),
+        (
+            ["--metrics=frechet", "--samples=digits", "--reference=ONE"],
+            "reference: 1 images; must be at least 2 for frechet:pixels",
+        ),
+        (
+            ["--metrics=memorisation", "--samples=digits", "--reference=ONE"],
+            "reference: 1 images; must be at least 2 for memorisation:pixels",
+        ),
+        (["--metrics=kid,inception_score"], "inception_score:pixels: 'pixels' has no class logits; must be inception"),
+        (["--metrics=frechet,kid", "--reference=KEPT"], "kid:pixels: .*KEPT.npz has only moments, .*; must be images"),
         (["--metrics=frechet", "--samples=NINE", "--reference=KEPT"], "is of 64 features; pixels gives 81 of images"),
         (["--metrics=kid,frechet", "--samples=LARGE", "--reference=LARGE"], "features: 196,608 dimensions, whose cov"),
         (["--metrics=kid", "--samples=LARGE", "--reference=LARGE", "--statistics=k.npz"], "features: 196,608 dimens"),
@@ -350,21 +360,33 @@ def with_(image, name):
             "frechet",
             "images of 9x9x1, those",
         ),
-        (lambda path: folder(path / "one", TRAIN[:1]), "frechet", "samples: 1 images; frechet:pixels needs at least 2"),
+        (
+            lambda path: folder(path / "one", TRAIN[:1]),
+            "frechet",
+            "samples: 1 images; must be at least 2 for frechet:pixels",
+        ),
         (
             lambda path: folder(path / "few", TRAIN[:4]),
             "prdc",
-            "samples: 4 images; prdc:pixels needs at least 6, as balls reach to the neighbour k = 5",
+            "samples: 4 images; must be at least 6 for prdc:pixels, as balls reach to the neighbour k = 5",
         ),
         (
             lambda path: folder(path / "few", TRAIN[:50]),
             "frechet_infinity",
-            "samples: 50 images; frechet_infinity:pixels needs at least 130",
+            "samples: 50 images; must be at least 130 for frechet_infinity:pixels",
         ),
         (lambda path: path / "nowhere", "frechet", "is no folder, no .npz and no data source"),
         (lambda path: folder(path / "empty", []), "frechet", "holds no image"),
-        (lambda path: folder(path / "few", TRAIN[:9]), "modes", "'modes' is of a trained run; of images there are"),
-        (lambda path: folder(path / "few", TRAIN[:9]), "inception_score", "'pixels' names no classes; take inception"),
+        (
+            lambda path: folder(path / "few", TRAIN[:9]),
+            "modes",
+            "--metrics: 'modes' needs a trained run; must be one of",
+        ),
+        (
+            lambda path: folder(path / "few", TRAIN[:9]),
+            "inception_score",
+            "'pixels' has no class logits; must be inception",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(samples, metrics, said, tmp_path, capsys):
@@ -377,7 +399,7 @@ def test_what_cannot_be_compared_is_one_line(samples, metrics, said, tmp_path, c
 def test_an_archive_of_anything_but_8_bit_images_is_refused(x, tmp_path, capsys):
     np.savez(tmp_path / "x.npz", x=x)
     words = ["evaluate", f"--samples={tmp_path}/x.npz", "--reference=digits", "--features=pixels"]
-    assert "images are uint8 [n, height, width, 1 or 3]" in one_line(capsys, *words)
+    assert "must be uint8 [n, height, width, 1 or 3], n > 0" in one_line(capsys, *words)
 
 
 @pytest.mark.parametrize(
@@ -387,8 +409,8 @@ def test_an_archive_of_anything_but_8_bit_images_is_refused(x, tmp_path, capsys)
         (["--samples=a"], "--reference: two sets of images are compared"),
         (["--samples=a", "--reference=b", "--num=5"], "--num: is of a trained run"),
         (["--samples=a", "--reference=b", "--config.eval.num=5"], "--config.eval.num: there is no run"),
-        (["--samples=a", "--reference=b", "--out=c.txt"], "--out: c.txt is written as json; give it the ending .json"),
-        (["--workdir=a", "--out=c.txt"], "--out: c.txt is written as json; give it the ending .json"),
+        (["--samples=a", "--reference=b", "--out=c.txt"], "--out: c.txt must end in .json"),
+        (["--workdir=a", "--out=c.txt"], "--out: c.txt must end in .json"),
         (["--workdir=a", "--statistics=c.npz"], "--statistics: goes with --samples"),
     ],
 )

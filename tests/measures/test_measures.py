@@ -211,7 +211,11 @@ def test_each_class_has_a_row():
     [
         (["fiddle"], {}, r"eval.metrics: 'fiddle' is unknown; it is one of frechet, .*fid"),
         (["kid:pictures"], {}, r"eval.features: 'pictures' is unknown; it is one of .*inception.*classifier"),
-        (["accuracy:pixels"], {}, r"eval.metrics: 'accuracy:pixels': accuracy asks no feature network"),
+        (
+            ["accuracy:pixels"],
+            {},
+            r"eval.metrics: 'accuracy:pixels': accuracy takes no feature network; write 'accuracy'",
+        ),
         (["kid:classifier"], {}, r"eval.classifier: the metric 'kid:classifier' needs the run directory of a class"),
         (["fid"], {"eval__precision": "half"}, "eval.precision: 'half' is not one of highest, tensorfloat32, default"),
         (["fid"], {"eval__weights": "/nowhere/inception.pth"}, r"weights: there is no file /nowhere/inception.pth"),

@@ -39,7 +39,7 @@ def test_what_was_measured_otherwise_is_refused_and_the_difference_named(written
 def test_what_cannot_be_compared_is_one_line(written, tmp_path, capsys):
     (tmp_path / "else.json").write_text("[]")
     one = written("a", fid=1.0)
-    assert "one file is compared with nothing" in one_line(capsys, "evaluate", "--compare", one)
+    assert "--compare: 1 file given; must be two or more" in one_line(capsys, "evaluate", "--compare", one)
     assert "--metrics: --compare only reads evaluations that" in one_line(
         capsys, "evaluate", "--compare", one, one, "--metrics=fid"
     )

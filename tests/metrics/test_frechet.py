@@ -121,7 +121,7 @@ def test_moments_that_are_no_numbers_have_no_distance_least_of_all_zero(broken):
     good, bad = gaussian(np.zeros(2), np.eye(2)), gaussian([0.0, broken], np.eye(2))
     spread = gaussian(np.zeros(2), np.diag([1.0, broken]))
     for one, other in ((good, bad), (bad, good)):
-        with pytest.raises(UserError, match="moments: (nan|inf) is their distance"):
+        with pytest.raises(UserError, match="moments: their Frechet distance is (nan|inf); must be finite"):
             frechet_distance(one, other)
     if not np.isfinite(broken):
         with pytest.raises(UserError, match="moments: some covariances are not finite"):

@@ -76,7 +76,7 @@ def test_unusable_arguments_are_refused():
     x = draw(0, 100)
     with pytest.raises(UserError, match="smallest: subsets of 5 images with 5 features"):
         frechet_infinity(x, REFERENCE, smallest=5)
-    with pytest.raises(UserError, match="samples: 100 images, for subsets of 60 upwards; at least 120"):
+    with pytest.raises(UserError, match="samples: 100 images, for subsets of 60 upwards; must be at least 120"):
         frechet_infinity(x, REFERENCE, smallest=60)
     with pytest.raises(UserError, match="points: 2"):
         frechet_infinity(x, REFERENCE, smallest=20, points=2)

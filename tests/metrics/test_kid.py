@@ -140,7 +140,7 @@ def test_unusable_arguments_are_refused():
         kid_of_subsets(x, x)
     with pytest.raises(UserError, match="subsets: 0"):
         kid_of_subsets(x, x, 0, 5)
-    with pytest.raises(UserError, match="reference: 3 images; at least 4"):
+    with pytest.raises(UserError, match="reference: 3 images; must be at least 4"):
         kid_of_all_pairs(x, x[:3])
     with pytest.raises(UserError, match="samples: the features of 10"):
         kid_of_all_pairs(x * np.nan, x)

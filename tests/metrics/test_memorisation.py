@@ -70,7 +70,7 @@ def test_all_authentic_or_none_on_both_sides_is_no_excess():
 
 
 def test_unusable_arguments_are_refused():
-    with pytest.raises(UserError, match="train: 1 images; at least 2"):
+    with pytest.raises(UserError, match="train: 1 images; must be at least 2"):
         memorisation(FRESH, TRAIN[:1])
     with pytest.raises(UserError, match="train: the features of 300"):
         memorisation(FRESH, TRAIN * np.nan)

@@ -83,7 +83,7 @@ def test_distances_are_the_same_from_either_end():
 
 def test_unusable_arguments_are_refused():
     x = np.zeros((5, 2))
-    with pytest.raises(UserError, match="k: 5 nearest neighbours, where an image has 4"):
+    with pytest.raises(UserError, match="k: 5 nearest neighbours among 4 images; must be from 1 to 4"):
         neighbours_within(x, 5)
     with pytest.raises(UserError, match="k: 0"):
         nearest(x, x, 0)

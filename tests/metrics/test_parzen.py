@@ -52,9 +52,9 @@ def test_more_than_a_chunk_of_examples_is_told_of_and_the_same():
 
 def test_what_cannot_be_measured_is_said():
     x = np.zeros((3, 2))
-    with pytest.raises(UserError, match="1 images; at least 2"):
+    with pytest.raises(UserError, match="1 images; must be at least 2"):
         parzen(x, x, x[:1])
     with pytest.raises(UserError, match="NaN or infinite"):
         parzen(x + np.nan, x, x)
-    with pytest.raises(UserError, match="widths"):
+    with pytest.raises(UserError, match="must be one or more finite, positive widths"):
         parzen(x, x, x, (0.1, 0.0))

@@ -120,7 +120,7 @@ def test_it_does_not_change_when_everything_is_moved_far_away():
 
 def test_unusable_arguments_are_refused():
     x = RNG(0).normal(size=(10, 2))
-    with pytest.raises(UserError, match="k: 5 neighbours of 5 samples; from 1 to 4"):
+    with pytest.raises(UserError, match="k: 5 neighbours of 5 samples; must be from 1 to 4"):
         prdc(x[:5], x)
     with pytest.raises(UserError, match="k: 5 neighbours of 4 reference"):
         prdc(x, x[:4])

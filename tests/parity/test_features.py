@@ -135,7 +135,7 @@ def test_a_file_of_pytorchs_goes_from_the_web_through_the_cache_into_the_network
         FEATURES["inception"]((8, 8, 3), weights=str(tmp_path / "mine.pth"))
     assert "\n" not in str(error.value)
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(UserError, match="list.pth cannot be read: it holds something else than a state dict"):
+    with pytest.raises(UserError, match="list.pth cannot be read: it must hold a state dict of tensors"):
         FEATURES["inception"]((8, 8, 3), weights=str(tmp_path / "list.pth"))
 
 

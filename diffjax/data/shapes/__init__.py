@@ -1,4 +1,4 @@
-"""Scenes of coloured shapes with captions: a grammar (`scene`), a renderer (`render`), and the source of both."""
+"""Scenes of coloured shapes with captions: a grammar (`scene`), a renderer (`render`), and a data source (`source`)."""
 
 from diffjax.data.shapes.render import place, render, stencil
 from diffjax.data.shapes.scene import (

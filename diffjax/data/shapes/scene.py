@@ -1,4 +1,4 @@
-"""What a scene of shapes may hold, and the sentences that say it; `Scene.caption` and `parse` undo each other.
+"""Scenes of shapes and the grammar of their captions; `Scene.caption` and `parse` are inverses.
 
 a large red circle on white
 a large red circle above a small blue square on black
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from diffjax.errors import UserError
 
-SIZES = {"small": 4, "large": 7}  # sides, in sixteenths of the image's
+SIZES = {"small": 4, "large": 7}  # sides, in sixteenths of the image's side
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 SHAPES = ("circle", "square", "triangle")
 BACKGROUNDS = {"black": (0, 0, 0), "grey": (128, 128, 128), "white": (255, 255, 255)}
@@ -22,7 +22,7 @@ ATTRIBUTES = ("count", "shape", "colour", "size", "relation", "background")
 
 
 class Thing(NamedTuple):
-    """One shape, by the words for it."""
+    """One shape, described by words."""
 
     size: str
     colour: str
@@ -34,7 +34,7 @@ class Thing(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """One to three things on a background: each in a relation to the next, or, without relations, all of them alike."""
+    """One to three things on a background: each in a relation to the next, or, without relations, all identical."""
 
     things: tuple[Thing, ...]
     relations: tuple[str, ...]
@@ -42,37 +42,37 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """The sentence that means it."""
+        """The sentence that describes the scene."""
         if self.counted:
-            what = f"{NUMBERS[len(self.things)]} {self.things[0]}s"
+            subject = f"{NUMBERS[len(self.things)]} {self.things[0]}s"
         else:
-            what = f"a {self.things[0]}"
+            subject = f"a {self.things[0]}"
             for i, (relation, thing) in enumerate(zip(self.relations, self.things[1:], strict=True)):
-                what += f"{' which is' if i else ''} {relation} a {thing}"
-        return f"{what} on {self.background}"
+                subject += f"{' which is' if i else ''} {relation} a {thing}"
+        return f"{subject} on {self.background}"
 
     @property
     def counted(self) -> bool:
-        """Whether it says how many there are, and not where."""
+        """Whether the caption gives the number of identical things instead of their relations."""
         return len(self.things) > 1 and not self.relations
 
 
 def across(relation: str) -> tuple[str, ...]:
-    """The relations that lie across this one: of "above", "left of" and "right of"."""
+    """Returns the relations along the other axis: for "above", "left of" and "right of"."""
     vertical = bool(RELATIONS[relation][0])
-    return tuple(name for name, (down, _) in RELATIONS.items() if bool(down) != vertical)
+    return tuple(name for name, (dy, _) in RELATIONS.items() if bool(dy) != vertical)
 
 
 def parse(caption: str) -> Scene:
-    """The scene that a caption means. Raises UserError for a sentence that is none of these."""
-    if found := _COUNTED.fullmatch(caption):
-        number, *thing, background = found.groups()
-        count = next(count for count, word in NUMBERS.items() if word == number)
+    """Parses a caption. Raises UserError for a sentence outside the grammar."""
+    if match := _COUNTED.fullmatch(caption):
+        number_word, *thing, background = match.groups()
+        count = next(count for count, word in NUMBERS.items() if word == number_word)
         return Scene((Thing(*thing),) * count, (), background)
-    if found := _CHAIN.fullmatch(caption):
-        *words, background = found.groups()
-        things = tuple(Thing(*words[i : i + 3]) for i in (0, 4, 8) if words[i])
-        return Scene(things, tuple(filter(None, (words[3], words[7]))), background)
+    if match := _CHAIN.fullmatch(caption):
+        *groups, background = match.groups()
+        things = tuple(Thing(*groups[i : i + 3]) for i in (0, 4, 8) if groups[i])
+        return Scene(things, tuple(filter(None, (groups[3], groups[7]))), background)
     raise UserError(f"caption: {caption!r} is no sentence about shapes, such as {_EXAMPLE!r}")
 
 

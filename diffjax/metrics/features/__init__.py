@@ -1,14 +1,14 @@
-"""Networks whose features stand for images: a table of factories, each called with the shape of one image.
+"""Feature networks for metrics of images: a table of factories, each called with the shape of one image.
 
     extractor = FEATURES["inception"]((32, 32, 3), resize="clean")
     features = extractor(images)  # uint8 [n, 32, 32, 3] -> float32 [n, 2048]
 
-inception  FID's Inception-v3 of 2015-12-05, images resized as TensorFlow 1 did; also the Inception Score's logits
-inception_clean   the same, images resized with antialias (clean-fid); inception_torch as pytorch-fid resizes them
-dinov2     DINOv2's ViT-L/14, as FD-DINOv2 takes it
-pixels     the pixels themselves in 0..1: nothing to fetch
-resize     the resizes of published protocols
-weights    where weights come from, and how they are checked
+inception  FID's Inception-v3 of 2015-12-05, images resized as in TensorFlow 1; also the logits of the Inception Score
+inception_clean   the same with antialiased resizing (clean-fid); inception_torch: resized as in pytorch-fid
+dinov2     DINOv2's ViT-L/14, as used for FD-DINOv2
+pixels     raw pixels in [0, 1], without weights
+resize     the resizing of published protocols
+weights    finds, downloads and verifies published weights
 """
 
 from functools import partial

@@ -1,8 +1,8 @@
-"""DINOv2's vision transformer (Oquab et al. 2023), whose class token stands for an image (Stein et al. 2023: dgm-eval).
+"""DINOv2's vision transformer (Oquab et al. 2023); its class token is the feature (Stein et al. 2023: dgm-eval).
 
     tokens = [class; patches of 14 x 14] + positions; blocks x + scale * f(norm(x)); norm; the class token
 
-The positions were learned for 37 x 37 patches and are interpolated to the 16 x 16 of an image of 224 x 224.
+The position embeddings were trained for 37 x 37 patches and are interpolated to 16 x 16 for images of 224 x 224.
 """
 
 import re
@@ -28,10 +28,10 @@ from diffjax.metrics.features.resize import resize as resized
 from diffjax.precision import MATMUL
 
 SIZE = 224
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, pixels in 0..1
-RESIZES = ("pil", "clean")  # dgm-eval's own, and its --clean_resize
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, pixels in [0, 1]
+RESIZES = ("pil", "clean")  # dgm-eval's default, and its --clean_resize
 EPS = 1e-6
-ARCHITECTURES = {  # fields; SHA-256 of the published file, and its megabytes
+ARCHITECTURES = {  # (fields, (SHA-256 of the published file, its size in MB))
     "vits14": (
         {"width": 384, "depth": 12, "heads": 6},
         ("b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9", 88),
@@ -52,16 +52,16 @@ ARCHITECTURES = {  # fields; SHA-256 of the published file, and its megabytes
 
 
 def published(arch: str) -> files.Published:
-    """The file of facebookresearch's with the weights of "vits14", "vitb14", "vitl14" or "vitg14"."""
+    """Returns facebookresearch's file of weights for "vits14", "vitb14", "vitl14" or "vitg14"."""
     _, (sha256, megabytes) = ARCHITECTURES[arch]
     file = f"dinov2_{arch}_pretrain.pth"
     return files.Published(file, f"https://dl.fbaipublicfiles.com/dinov2/dinov2_{arch}/{file}", sha256, megabytes)
 
 
 def cubic_matrix(n: int, size: int, scale: float) -> Float64[np.ndarray, "size n"]:
-    """Bicubic interpolation (a = -3/4, edges repeated, no antialias) at (i + 1/2) / scale - 1/2: [size, n].
+    """Matrix of bicubic interpolation (a = -3/4, edges repeated, no antialias) at (i + 1/2) / scale - 1/2: [size, n].
 
-    The `scale` of PyTorch's interpolate, which need not be size / n; DINOv2's own is not.
+    `scale` is that of PyTorch's interpolate, which may differ from size / n, as it does in DINOv2.
     """
     position = (np.arange(size) + 0.5) / scale - 0.5
     first = np.floor(position).astype(int)
@@ -75,7 +75,7 @@ def cubic_matrix(n: int, size: int, scale: float) -> Float64[np.ndarray, "size n
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron, each as x + scale * f(norm(x)), the scale learned per channel. x [n, t, width]"""
+    """Attention, then an MLP, each as x + scale * f(norm(x)) with a learned scale per channel. x: [n, t, width]."""
 
     heads: int
     mlp_ratio: float
@@ -96,7 +96,7 @@ class Block(nn.Module):
         x = x + self.param("scale_1", nn.initializers.ones_init(), (width,)) * dense(width, "out")(h)
 
         h = nn.LayerNorm(EPS, use_fast_variance=False, name="norm_2")(x)
-        if self.gated:  # SwiGLU, 2/3 as wide for as many parameters, rounded up to a multiple of 8
+        if self.gated:  # SwiGLU, 2/3 as wide for the same number of parameters, rounded up to a multiple of 8
             hidden = -(-int(int(width * self.mlp_ratio) * 2 / 3) // 8) * 8
             gate, h = jnp.split(dense(2 * hidden, "mlp_1")(h), 2, axis=-1)
             h = nn.silu(gate) * h
@@ -106,19 +106,19 @@ class Block(nn.Module):
 
 
 class DINOv2(nn.Module):
-    """x [n, h, w, 3], normalised as ImageNet, sides multiples of the patch -> the class token [n, width]."""
+    """x [n, h, w, 3], normalised by ImageNet's mean and std, h and w multiples of `patch` -> class token [n, width]."""
 
     width: int = 1024
     depth: int = 24
     heads: int = 16
     mlp_ratio: float = 4.0
-    gated: bool = False  # the giant's perceptrons
+    gated: bool = False  # SwiGLU instead of GELU MLPs, in "vitg14"
     patch: int = 14  # pixels
-    side: int = 37  # positions that were learned, along a side
-    # Added to the patches along a side before the scale of the interpolation is taken from them. Theirs has 0.1, a
-    # remedy against rounding that became a part of the network; transformers' port has 0.
+    side: int = 37  # trained position embeddings along a side
+    # Added to the number of patches along a side when the interpolation scale is computed. The original has 0.1, a
+    # workaround for rounding that became part of the network; transformers' port has 0.
     offset: float = 0.1
-    precision: str = "highest"  # of the products, on hardware that has faster ones than float32
+    precision: str = "highest"  # of matrix products, on hardware with faster ones than float32
 
     @nn.compact
     def __call__(self, x: Float32[Array, "n h w 3"]) -> Float32[Array, "n d"]:
@@ -126,18 +126,18 @@ class DINOv2(nn.Module):
             self.width, (self.patch, self.patch), self.patch, "VALID", precision=self.precision, name="patches"
         )(x)
         b, height, width, _ = patches.shape
-        small = nn.initializers.normal(0.02)
-        token = self.param("class", small, (1, 1, self.width))
-        positions = self.param("positions", small, (1, 1 + self.side**2, self.width))
-        first, rest = positions[:, :1], self.interpolated(positions[0, 1:], height, width)
-        patches = patches.reshape(b, height * width, self.width) + rest
-        x = jnp.concatenate([jnp.broadcast_to(token + first, (b, 1, self.width)), patches], axis=1)
+        normal_init = nn.initializers.normal(0.02)
+        token = self.param("class", normal_init, (1, 1, self.width))
+        positions = self.param("positions", normal_init, (1, 1 + self.side**2, self.width))
+        class_position, patch_positions = positions[:, :1], self.interpolated(positions[0, 1:], height, width)
+        patches = patches.reshape(b, height * width, self.width) + patch_positions
+        x = jnp.concatenate([jnp.broadcast_to(token + class_position, (b, 1, self.width)), patches], axis=1)
         for i in range(self.depth):
             x = Block(self.heads, self.mlp_ratio, self.gated, self.precision, name=f"block_{i}")(x)
         return nn.LayerNorm(EPS, use_fast_variance=False, name="norm")(x[:, 0])
 
     def interpolated(self, positions: Float32[Array, "p d"], height: int, width: int) -> Float32[Array, "t d"]:
-        """The learned square of positions as one of height x width patches."""
+        """Interpolates the trained square of position embeddings to height x width patches."""
         if height == width == self.side:
             return positions
         square = positions.reshape(self.side, self.side, self.width)
@@ -146,12 +146,12 @@ class DINOv2(nn.Module):
         return jnp.einsum("ih,jw,hwd->ijd", rows, columns, square, precision="highest").reshape(-1, self.width)
 
 
-PARTS = {  # of facebookresearch's keys
+PARTS = {  # facebookresearch's names -> ours
     "norm1": "norm_1", "attn.qkv": "qkv", "attn.proj": "out", "ls1.gamma": "scale_1", "norm2": "norm_2",
     "mlp.fc1": "mlp_1", "mlp.fc2": "mlp_2", "mlp.w12": "mlp_1", "mlp.w3": "mlp_2", "ls2.gamma": "scale_2",
     "patch_embed.proj": "patches", "cls_token": "class", "pos_embed": "positions", "norm": "norm",
 }  # fmt: skip
-TRANSFORMERS = {  # transformers' names of the same
+TRANSFORMERS = {  # transformers' names -> facebookresearch's
     "embeddings.cls_token": "cls_token", "embeddings.position_embeddings": "pos_embed",
     "embeddings.mask_token": "mask_token", "embeddings.patch_embeddings.projection": "patch_embed.proj",
     "attention.output.dense": "attn.proj", "layer_scale1.lambda1": "ls1.gamma", "layer_scale2.lambda1": "ls2.gamma",
@@ -160,13 +160,13 @@ TRANSFORMERS = {  # transformers' names of the same
 
 
 def from_transformers(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A state dict saved by transformers' Dinov2Model with the keys of facebookresearch's; one of those as it is."""
+    """Renames a state dict of transformers' Dinov2Model to facebookresearch's keys; one that has them is unchanged."""
     if not any(key.startswith("embeddings.") for key in state_dict):
         return state_dict
     renamed = {}
     for key, value in state_dict.items():
-        for theirs, name in TRANSFORMERS.items():
-            key = key.replace(theirs, name)
+        for old, name in TRANSFORMERS.items():
+            key = key.replace(old, name)
         renamed[key] = value
     for key in [key for key in renamed if ".attention.attention.query." in key]:
         parts = [renamed.pop(key.replace(".query.", f".{name}.")) for name in ("query", "key", "value")]
@@ -175,19 +175,19 @@ def from_transformers(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def our_name(key: str) -> str | None:
-    """Such as blocks.3.attn.proj.weight -> params/block_3/out/kernel; None for the mask of the training."""
+    """Maps a key, such as blocks.3.attn.proj.weight -> params/block_3/out/kernel; None for the training mask."""
     if key == "mask_token":
         return None
     block, part, leaf = re.fullmatch(r"(?:blocks\.(\d+)\.)?(.*?)(?:\.(weight|bias))?", key).groups()
     if part not in PARTS:
         return key
-    where = ["params"] + ([f"block_{block}"] if block else []) + [PARTS[part]]
-    names = {None: [], "bias": ["bias"], "weight": ["scale" if "norm" in part else "kernel"]}
-    return "/".join(where + names[leaf])
+    path = ["params"] + ([f"block_{block}"] if block else []) + [PARTS[part]]
+    leaf_names = {None: [], "bias": ["bias"], "weight": ["scale" if "norm" in part else "kernel"]}
+    return "/".join(path + leaf_names[leaf])
 
 
 def variables(state_dict: dict[str, np.ndarray], network: DINOv2) -> Any:
-    """The variables of `network` from the state dict of a published one, facebookresearch's or transformers'.
+    """Returns the variables of `network` from a published state dict, facebookresearch's or transformers'.
 
     Raises UserError naming a key that does not fit.
     """
@@ -199,12 +199,12 @@ def variables(state_dict: dict[str, np.ndarray], network: DINOv2) -> Any:
 def dinov2(
     shape: tuple[int, int, int],
     *,
-    arch: str = "vitl14",  # "vits14", "vitb14", "vitl14" (dgm-eval's, and so every published FD-DINOv2's) or "vitg14"
+    arch: str = "vitl14",  # "vits14", "vitb14", "vitl14" (of dgm-eval and so of all published FD-DINOv2) or "vitg14"
     resize: str = "pil",  # "pil" or "clean": see resize.py
-    precision: str = "highest",  # of products: "highest", "tensorfloat32", "default"
+    precision: str = "highest",  # of matrix products: "highest", "tensorfloat32", "default"
     weights: str = "",  # path of the weights; "": the cache directory, or a download into it
 ) -> Extractor:
-    """DINOv2 for images of this shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
+    """Returns DINOv2 for images of shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
     check_choice("arch", arch, ARCHITECTURES)
     check_choice("resize", resize, RESIZES)
     check_choice("precision", precision, MATMUL)
@@ -228,6 +228,6 @@ def dinov2(
 
 
 def preprocess(images: Shaped[ArrayLike, "n h w c"], resize: str) -> Float32[Array, "n size size 3"]:
-    """uint8 images of any size as the network sees them."""
+    """Resizes and normalises uint8 images of any size for the network."""
     x = to_rgb(resized(check_pixels(images), SIZE, resize)) / 255
     return (x - jnp.asarray(MEAN, jnp.float32)) / jnp.asarray(STD, jnp.float32)

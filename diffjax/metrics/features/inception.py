@@ -1,7 +1,7 @@
-"""Inception-v3 as FID has it: the TensorFlow graph of 2015-12-05 with its oddities (Szegedy et al. 2015).
+"""Inception-v3 as used for FID: the TensorFlow graph of 2015-12-05 with its quirks (Szegedy et al. 2015).
 
-Names and numbers are those of its published PyTorch form. What differs from Inception-v3 elsewhere: averages over 3x3
-leave out what lies beyond the border; the last block pools by maximum; 1008 classes.
+Names and sizes are those of its published PyTorch port. Differences from other versions of Inception-v3: 3x3 average
+pooling excludes the padding; the last block uses max pooling; there are 1008 classes.
 """
 
 from collections.abc import Callable
@@ -33,12 +33,12 @@ PUBLISHED = files.Published(
     url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     megabytes=96,
-    also=("weights-inception-2015-12-05-6726825d.pth",),  # the same file, as torch-fidelity names it
+    also=("weights-inception-2015-12-05-6726825d.pth",),  # torch-fidelity's name of the same file
 )
 SIZE = 299
-CLASSES = 1008  # of its logits
-EPSILON = 1e-3  # of its batch normalisation
-RANGES = {  # (x - shift) / scale by resize, as each published protocol has it
+CLASSES = 1008  # number of logits
+EPSILON = 1e-3  # of batch normalisation
+RANGES = {  # resize -> (shift, scale) of (x - shift) / scale, as in each published protocol
     "tf1": (128.0, 128.0),
     "clean": (128.0, 128.0),
     "torch": (127.5, 127.5),  # 2 x / 255 - 1
@@ -47,7 +47,7 @@ LAYERS = (64, 192, 768, 2048)
 
 
 class Conv(NamedTuple):
-    """One convolution without bias, then batch normalisation and ReLU, as they are published."""
+    """One published layer: a convolution without bias, batch normalisation, ReLU."""
 
     name: str
     channels: int
@@ -55,11 +55,11 @@ class Conv(NamedTuple):
     width: int
     stride: int = 1
     padding: str = "SAME"
-    averaged: bool = False  # over 3x3 before it convolves
+    averaged: bool = False  # 3x3 average pooling before the convolution
 
 
 HALVE = {"stride": 2, "padding": "VALID"}
-STEM = {  # by the number of channels that come out
+STEM = {  # by the number of output channels
     "64": (
         Conv("Conv2d_1a_3x3", 32, 3, 3, **HALVE),
         Conv("Conv2d_2a_3x3", 32, 3, 3, padding="VALID"),
@@ -99,7 +99,7 @@ def _e(*pooled) -> tuple:
         (Conv("branch1x1", 320, 1, 1),),
         (
             Conv("branch3x3_1", 384, 1, 1),
-            (Conv("branch3x3_2a", 384, 1, 3), Conv("branch3x3_2b", 384, 3, 1)),  # side by side
+            (Conv("branch3x3_2a", 384, 1, 3), Conv("branch3x3_2b", 384, 3, 1)),  # in parallel
         ),
         (
             Conv("branch3x3dbl_1", 448, 1, 1),
@@ -148,9 +148,9 @@ AVERAGE = partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_includ
 
 
 class Layer(nn.Module):
-    """relu(convolve(x) + bias), the published normalisation folded into both. [n, h, w, c] -> [n, h', w', channels]
+    """relu(conv(x) + bias), with batch normalisation folded into both. [n, h, w, c] -> [n, h', w', channels].
 
-    Where the image is averaged first it is averaged here last: a 1x1 convolution is linear, and leaves fewer channels.
+    Average pooling is applied after the convolution: it commutes with a 1x1 convolution, and is cheaper there.
     """
 
     spec: Conv
@@ -168,19 +168,19 @@ class Layer(nn.Module):
 
 
 def _follow(steps: tuple, x: Array, precision: str) -> Array:
-    """One step after the other, inside the module that calls this: a pool, a convolution, or some side by side."""
+    """Applies steps in sequence within the calling module: each is pooling, a convolution, or parallel convolutions."""
     for step in steps:
         if isinstance(step, str):
             x = POOLS[step](x)
         elif isinstance(step, Conv):
             x = Layer(step, precision, name=step.name)(x)
         else:
-            x = jnp.concatenate([Layer(part, precision, name=part.name)(x) for part in step], axis=-1)
+            x = jnp.concatenate([Layer(conv, precision, name=conv.name)(x) for conv in step], axis=-1)
     return x
 
 
 class Mixed(nn.Module):
-    """Branches of the same image, concatenated. [n, h, w, c] -> [n, h', w', c']"""
+    """Concatenates branches applied to the same input. [n, h, w, c] -> [n, h', w', c']."""
 
     branches: tuple
     precision: str
@@ -191,38 +191,38 @@ class Mixed(nn.Module):
 
 
 class Inception(nn.Module):
-    """x [n, h, w, 3] in -1..1 -> {"64", "192", "768", "2048": means over space of so many channels, "logits"}.
+    """x [n, h, w, 3] in [-1, 1] -> {"64", "192", "768", "2048": spatial means of that many channels, "logits"}.
 
-    The logits [n, 1008] are without the bias, as torch-fidelity's Inception Score takes them. Any size from 75 on goes
-    through; published numbers are of 299 x 299. What is not asked of the result is not computed, under jit.
+    The logits [n, 1008] lack the bias, as in torch-fidelity's Inception Score. Any size from 75 works; published
+    numbers use 299 x 299. Under jit, unused outputs are not computed.
     """
 
-    precision: str = "highest"  # of the products, on hardware that has faster ones than float32
+    precision: str = "highest"  # of matrix products, on hardware with faster ones than float32
 
     @nn.compact
     def __call__(self, x: Float32[Array, "n h w 3"]) -> dict[str, Float32[Array, "n d"]]:
-        found = {}
-        for tap, steps in STEM.items():
+        outputs = {}
+        for channels, steps in STEM.items():
             x = _follow(steps, x, self.precision)
-            found[tap] = x.mean((1, 2))
+            outputs[channels] = x.mean((1, 2))
         for name, branches in MIXED.items():
             x = Mixed(branches, self.precision, name=name)(x)
             if name == "Mixed_6e":
-                found["768"] = x.mean((1, 2))
-        found["2048"] = x.mean((1, 2))
+                outputs["768"] = x.mean((1, 2))
+        outputs["2048"] = x.mean((1, 2))
         fc = nn.Dense(CLASSES, use_bias=False, precision=self.precision, name="fc")
-        return found | {"logits": fc(found["2048"])}
+        return outputs | {"logits": fc(outputs["2048"])}
 
 
 @cache
 def shapes() -> Any:
-    """The shapes of the network's variables, as a tree."""
+    """Returns the tree of shapes of the network's variables."""
     return jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, 75, 75, 3)))
 
 
 @cache
 def published_shapes() -> Any:
-    """Those of the published variables, of which ours are made: beside a kernel its normalisation."""
+    """Returns the tree of shapes of the published variables: those of the network plus batch normalisation."""
     layers = dict(shapes()["params"])
     fc = layers.pop("fc")
     params = _each_layer(lambda layer: layer | {"scale": layer["bias"]}, layers)
@@ -231,7 +231,7 @@ def published_shapes() -> Any:
 
 
 def folded(published: Any) -> Any:
-    """The network's variables from the published ones: each normalisation in its kernel and bias, once, in float64."""
+    """Returns the network's variables: published ones with batch normalisation folded in, computed in float64."""
     layers = dict(published["params"])
     fc = layers.pop("fc")
 
@@ -244,7 +244,7 @@ def folded(published: Any) -> Any:
 
 
 def _each_layer(make: Callable[..., Any], *trees: Any) -> Any:
-    """What `make` says of every layer, where it is in these trees."""
+    """Maps `make` over corresponding layers of trees, keeping the structure of the first."""
     if "kernel" in trees[0]:
         return make(*trees)
     return {name: _each_layer(make, *(tree[name] for tree in trees)) for name in trees[0]}
@@ -260,29 +260,29 @@ NAMES = {
 
 
 def our_name(key: str) -> str | None:
-    """Such as Mixed_5b.branch1x1.bn.weight -> params/Mixed_5b/branch1x1/scale; None for what is not used."""
+    """Maps a key, such as Mixed_5b.branch1x1.bn.weight -> params/Mixed_5b/branch1x1/scale; None for an unused one."""
     if key == "fc.bias" or key.endswith("num_batches_tracked"):
         return None
     if key == "fc.weight":
         return "params/fc/kernel"
-    module, _, rest = key.replace(".bn.", " bn.").replace(".conv.", " conv.").partition(" ")
-    return NAMES[rest].format(module.replace(".", "/")) if rest in NAMES else key
+    module, _, field = key.replace(".bn.", " bn.").replace(".conv.", " conv.").partition(" ")
+    return NAMES[field].format(module.replace(".", "/")) if field in NAMES else key
 
 
 def variables(state_dict: dict[str, Any]) -> Any:
-    """The published variables, from a state dict, by our names. Raises UserError naming a key that does not fit."""
+    """Returns the published variables, by our names, from a state dict. Raises UserError naming a key that misfits."""
     return files.place(state_dict, published_shapes(), our_name)
 
 
 def inception(
     shape: tuple[int, int, int],
     *,
-    layer: int = 2048,  # whose mean over space are the features: 64, 192, 768 or 2048 channels
+    layer: int = 2048,  # features are the spatial mean of this layer's 64, 192, 768 or 2048 channels
     resize: str = "tf1",  # "tf1", "clean" or "torch": see resize.py
-    precision: str = "highest",  # of products: "highest", "tensorfloat32", "default"
+    precision: str = "highest",  # of matrix products: "highest", "tensorfloat32", "default"
     weights: str = "",  # path of the weights; "": the cache directory, or a download into it
 ) -> Extractor:
-    """FID-Inception for images of this shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
+    """Returns FID's Inception for images of shape [h, w, c]. Raises UserError for images neither grey nor RGB."""
     check_choice("layer", layer, LAYERS)
     check_choice("resize", resize, RANGES)
     check_choice("precision", precision, MATMUL)
@@ -291,8 +291,8 @@ def inception(
     network = Inception(precision)
 
     def apply(variables: Any, images: Shaped[ArrayLike, "n h w c"]) -> Outputs:
-        found = network.apply(variables, preprocess(images, resize))
-        return Outputs(found[str(layer)], found["logits"])
+        outputs = network.apply(variables, preprocess(images, resize))
+        return Outputs(outputs[str(layer)], outputs["logits"])
 
     shift, scale = RANGES[resize]
     protocol = {
@@ -308,6 +308,6 @@ def inception(
 
 
 def preprocess(images: Shaped[ArrayLike, "n h w c"], resize: str) -> Float32[Array, "n size size 3"]:
-    """uint8 images of any size as the network sees them."""
+    """Resizes and normalises uint8 images of any size for the network."""
     shift, scale = RANGES[resize]
     return (to_rgb(resized(check_pixels(images), SIZE, resize)) - shift) / scale

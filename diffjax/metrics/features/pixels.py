@@ -1,4 +1,4 @@
-"""Raw pixels as features: white against black is 1 in each."""
+"""Raw pixels as features, in [0, 1]."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from diffjax.metrics.features.extractor import Extractor, Outputs, check_pixels
 
 
 def pixels(shape: tuple[int, int, int]) -> Extractor:
-    """Images of this shape [h, w, c] as h w c numbers in [0, 1], in their own size."""
+    """Returns an extractor of h w c features in [0, 1] from images of shape [h, w, c], without resizing."""
     protocol = {"network": "pixels", "resize": "none", "range": "x / 255"}
     return Extractor("pixels", math.prod(shape), protocol, {}, _apply)
 

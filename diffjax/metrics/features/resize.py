@@ -1,14 +1,14 @@
-"""Images of any size as a feature network was fed them: the resizes of published protocols, as two matrices each.
+"""Resizes images for feature networks as in published protocols; each resize is a pair of matrices.
 
     y = R x C^T for each channel, R [size, h], C [size, w], applied on the device in float32 (never in fewer bits)
 
-tf1    bilinear between the pixels around i * h / size, no antialias: TensorFlow 1 as it was; torch-fidelity
+tf1    bilinear between the pixels around i * h / size, no antialias: TensorFlow 1; torch-fidelity
 torch  bilinear between the pixels around (i + 1/2) h / size - 1/2, no antialias: pytorch-fid
-clean  bicubic with antialias in floating point, cut to 0..255: clean-fid; dgm-eval with --clean_resize
-pil    bicubic with antialias as Pillow resizes 8-bit images, rounded along rows and then along columns: dgm-eval, and
-       EDM2's exact variant. (Pillow 13 takes the columns first where they shrink much more; published numbers do not.)
+clean  bicubic with antialias in floating point, clipped to 0..255: clean-fid; dgm-eval with --clean_resize
+pil    bicubic with antialias as in Pillow for 8-bit images, rounded along rows and then along columns: dgm-eval, and
+       EDM2's exact variant. (Pillow 13 does columns first if they shrink much more; published numbers do not.)
 
-They are different metrics: beyond 6 FID apart on faces. Only those with antialias see all pixels of a large image.
+They give different metrics, over 6 FID apart on faces. Only antialiased ones use all pixels of a large image.
 """
 
 from collections.abc import Callable
@@ -22,33 +22,33 @@ from jaxtyping import Array, Float, Float64, Shaped
 
 from diffjax.errors import UserError
 
-BITS = 22  # of the fraction in Pillow's 8-bit weights
-LOW = 7  # of these, the bits of the smaller part: both parts of a sum of products are then exact in float32
+BITS = 22  # fraction bits of Pillow's fixed-point weights for 8-bit images
+LOW = 7  # bits of the low part of a weight: sums of products with either part are then exact in float32
 
 
 @dataclass(frozen=True)
 class Resize:
-    """One axis of a resize as a matrix [size, n] for (n, size), and what becomes of the result."""
+    """A separable resize: the matrix [size, n] of one axis, from (n, size), and the arithmetic."""
 
     matrix: Callable[[int, int], Float64[np.ndarray, "size n"]]
-    clip: bool = False  # cut to 0..255; interpolation without negative weights stays there by itself
-    integer: bool = False  # in Pillow's integer arithmetic, to 8 bits, each axis by itself
+    clip: bool = False  # clip to 0..255; interpolation without negative weights needs no clipping
+    integer: bool = False  # Pillow's integer arithmetic, with rounding to 8 bits after each axis
 
 
 def resize(images: Shaped[ArrayLike, "n h w c"], size: int, protocol: str) -> Float[Array, "n size size c"]:
-    """Pixels 0..255, uint8 or float, as float32 of size x size, by one of the protocols above.
+    """Resizes pixels in 0..255, uint8 or float, to float32 of size x size, by one of the protocols above.
 
-    Raises UserError for a protocol unknown.
+    Raises UserError for an unknown protocol.
     """
     if protocol not in RESIZES:
         raise UserError(f"resize: {protocol!r} is not one of {', '.join(RESIZES)}")
-    how = RESIZES[protocol]
+    method = RESIZES[protocol]
     x = jnp.asarray(images, jnp.float32)
-    rows, columns = (how.matrix(n, size) for n in x.shape[1:3])
-    along = _integer if how.integer else _along
-    x = along("jw,nhwc->nhjc", columns, x)  # in Pillow's order: it rounds in between
-    x = along("ih,nhjc->nijc", rows, x)
-    return jnp.clip(x, 0, 255) if how.clip else x
+    rows, columns = (method.matrix(n, size) for n in x.shape[1:3])
+    apply_axis = _integer if method.integer else _along
+    x = apply_axis("jw,nhwc->nhjc", columns, x)  # Pillow's order, which matters as it rounds in between
+    x = apply_axis("ih,nhjc->nijc", rows, x)
+    return jnp.clip(x, 0, 255) if method.clip else x
 
 
 def _along(axes: str, matrix: np.ndarray, x: Array) -> Array:
@@ -56,51 +56,51 @@ def _along(axes: str, matrix: np.ndarray, x: Array) -> Array:
 
 
 def _integer(axes: str, matrix: np.ndarray, x: Array) -> Array:
-    """Pillow's 8-bit arithmetic: weights as multiples of 2^-22, the sum rounded to nearest, halves up, cut to 0..255.
+    """Pillow's 8-bit arithmetic: weights are multiples of 2^-22; the sum is rounded, halves up, and clipped to 0..255.
 
     A sum has 31 bits, a float32 24. With weights k = 2^7 a + b, |b| <= 64, the sums of a x (below 2^15 * 255 times the
-    weights' absolute sum, 1.3) and of b x (1000 weights or fewer) have 24 each, and are put together as integers.
+    weights' absolute sum, 1.3) and of b x (at most 1000 weights) have 24 bits each, and are combined as integers.
     """
     weights = np.trunc(matrix * 2**BITS + np.copysign(0.5, matrix))
     high = np.rint(weights / 2**LOW)
     low = weights - high * 2**LOW
-    high, low = (_along(axes, part, x).astype(jnp.int32) for part in (high, low))
+    high, low = (_along(axes, weight, x).astype(jnp.int32) for weight in (high, low))
     total = (high << LOW) + low + (1 << (BITS - 1))
     return jnp.clip(total >> BITS, 0, 255).astype(jnp.float32)
 
 
 def _between(positions: np.ndarray, n: int) -> np.ndarray:
-    """The matrix of linear interpolation at these positions, in pixels from the centre of the first of n."""
+    """Returns the matrix of linear interpolation at positions given in pixels from the centre of the first of n."""
     size, row = len(positions), np.arange(len(positions))
-    before = np.floor(positions).astype(int)
-    share = positions - before
+    left = np.floor(positions).astype(int)
+    fraction = positions - left
     matrix = np.zeros((size, n))
-    np.add.at(matrix, (row, before), 1 - share)
-    np.add.at(matrix, (row, np.minimum(before + 1, n - 1)), share)
+    np.add.at(matrix, (row, left), 1 - fraction)
+    np.add.at(matrix, (row, np.minimum(left + 1, n - 1)), fraction)
     return matrix
 
 
 def _tf1(n: int, size: int) -> np.ndarray:
-    scale = np.float32(n / size)  # the grid is one of float32 numbers there, and so here
+    scale = np.float32(n / size)  # TensorFlow computes the grid in float32
     return _between(np.arange(size, dtype=np.float32) * scale, n)
 
 
 def _torch(n: int, size: int) -> np.ndarray:
-    scale, half = np.float32(n / size), np.float32(0.5)  # and here
+    scale, half = np.float32(n / size), np.float32(0.5)  # PyTorch does, too
     return _between(np.clip((np.arange(size, dtype=np.float32) + half) * scale - half, 0, n - 1), n)
 
 
 def _pillow(n: int, size: int) -> np.ndarray:
-    """Bicubic (a = -1/2), widened by the scale when it shrinks, over the pixels inside; weights that sum to 1."""
+    """Returns Pillow's bicubic matrix (a = -1/2): widened by the scale when shrinking, normalised within the image."""
     scale = n / size
-    wide = max(scale, 1.0)
+    support = max(scale, 1.0)
     centre = (np.arange(size)[:, None] + 0.5) * scale
-    first = np.trunc(np.maximum(centre - 2 * wide + 0.5, 0))
-    end = np.trunc(np.minimum(centre + 2 * wide + 0.5, n))
-    pixel = np.arange(n)
-    x = np.abs(pixel - centre + 0.5) / wide
+    first = np.trunc(np.maximum(centre - 2 * support + 0.5, 0))
+    end = np.trunc(np.minimum(centre + 2 * support + 0.5, n))
+    pixels = np.arange(n)
+    x = np.abs(pixels - centre + 0.5) / support
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0)) * ((pixel >= first) & (pixel < end))
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0)) * ((pixels >= first) & (pixels < end))
     return weights / weights.sum(axis=1, keepdims=True)
 
 

@@ -1,10 +1,10 @@
-"""Published weights: found, checked against their hash, read, and put where our networks have them.
+"""Published weights: locates or downloads them, verifies their hash, and loads them into our networks.
 
-A file is looked for at the path given; else in the cache directory ($DIFFJAX_CACHE, or ~/.cache/diffjax); else it is
-downloaded into that, and keeps its name only once its SHA-256 is right. PyTorch files need PyTorch to be read; .npz and
-.safetensors, with the same keys, do not.
+A file is read from the given path, else from the cache directory ($DIFFJAX_CACHE, or ~/.cache/diffjax), else it is
+downloaded there; a download gets its final name only once its SHA-256 is verified. PyTorch files need PyTorch; .npz and
+.safetensors files, with the same keys, do not.
 
-The protocol of a number carries a hash of the *numbers* in use, not of the file: the same weights in another container
+The protocol of a number has a hash of the *arrays* in use, not of the file: the same weights in another container
 are the same network.
 """
 
@@ -52,57 +52,60 @@ def load(
     convert: Callable[[dict[str, np.ndarray]], Tree],
     prepare: Callable[[Tree], Tree] = lambda tree: tree,
 ) -> tuple[Tree, str]:
-    """The variables on the device, and the first 16 digits of their hash, from before `prepare` makes of them what the
-    network takes: of the numbers that were published. Raises UserError as the functions below."""
-    found = locate(published, path)
+    """Returns the prepared variables on the device, and the first 16 digits of the hash of the published arrays.
+
+    `convert` maps a state dict to published variables, `prepare` those to the network's. Raises UserError as `locate`,
+    `read` and `place` do.
+    """
+    file = locate(published, path)
     try:
-        variables = convert(read(found))
+        variables = convert(read(file))
     except UserError as error:
-        said = str(error) if str(found) in str(error) else f"weights: {found}: {str(error).removeprefix('weights: ')}"
-        raise UserError(f"{said}; what is published is {published.url}") from error
+        message = str(error) if str(file) in str(error) else f"weights: {file}: {str(error).removeprefix('weights: ')}"
+        raise UserError(f"{message}; what is published is {published.url}") from error
     return jax.tree.map(jnp.asarray, prepare(variables)), content_hash(variables)
 
 
 def locate(published: Published, path: str = "") -> Path:
-    """A file that may be trusted: at `path`, in the cache directory, or downloaded into it.
+    """Returns the path of a verified file: at `path`, in the cache directory, or downloaded into it.
 
-    Whatever bears a published name must have the published SHA-256. A file of any other name is taken as it is.
-    Raises UserError, which says what to fetch and where to put it, if there is none, or naming a file that is damaged.
+    A file with a published name must have the published SHA-256; one with any other name is accepted unchecked. Raises
+    UserError if there is no file, saying what to download and where to put it, and for a damaged file.
     """
     names = (published.file, *published.also)
-    fetch = f"fetch {published.url} ({published.megabytes} MB)"
+    instruction = f"fetch {published.url} ({published.megabytes} MB)"
     if path:
-        found = Path(path).expanduser()
-        if not found.is_file():
-            raise UserError(f"weights: there is no file {found}; {fetch}, or leave the path empty to have it fetched")
+        file = Path(path).expanduser()
+        if not file.is_file():
+            raise UserError(f"weights: there is no file {file}; {instruction}, or leave the path empty to download it")
     else:
-        places = [cache_directory() / name for name in names]
-        found = next((place for place in places if place.is_file()), None) or _download(published, places[0])
-    if found.name in names and (digest := _file_hash(found)) != published.sha256:
+        cached = [cache_directory() / name for name in names]
+        file = next((copy for copy in cached if copy.is_file()), None) or _download(published, cached[0])
+    if file.name in names and (digest := _file_hash(file)) != published.sha256:
         raise UserError(
-            f"weights: {found} is damaged: its SHA-256 is {digest[:16]}.., must be {published.sha256[:16]}..;"
-            f" remove it and {fetch}"
+            f"weights: {file} is damaged: its SHA-256 is {digest[:16]}.., must be {published.sha256[:16]}..;"
+            f" remove it and {instruction}"
         )
-    return found
+    return file
 
 
 def _download(published: Published, target: Path) -> Path:
-    """The file, once it is there whole; whatever else came is removed."""
+    """Downloads and verifies the file; removes an incomplete or wrong one."""
     partial, digest, done = None, hashlib.sha256(), 0
     aside(f"fetching {published.url} ({published.megabytes} MB) into {target.parent}")
-    waiting = Waiting(f"{published.file}, MB", aside)
+    progress = Waiting(f"{published.file}, MB", aside)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
-            urllib.request.urlopen(published.url, timeout=TIMEOUT) as answer,
+            urllib.request.urlopen(published.url, timeout=TIMEOUT) as response,
             tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, suffix=".part", delete=False) as file,
         ):
             partial = Path(file.name)
-            while chunk := answer.read(CHUNK):
+            while chunk := response.read(CHUNK):
                 digest.update(chunk)
                 file.write(chunk)
                 done += len(chunk)
-                waiting.at(done // CHUNK, max(published.megabytes, done // CHUNK))
+                progress.at(done // CHUNK, max(published.megabytes, done // CHUNK))
         if digest.hexdigest() != published.sha256:
             raise OSError(f"what came has the SHA-256 {digest.hexdigest()[:16]}.., not {published.sha256[:16]}..")
         partial.replace(target)
@@ -124,7 +127,7 @@ def _file_hash(path: Path) -> str:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """A state dict {key: array} from .npz, .safetensors or a PyTorch file. Raises UserError if it cannot be read."""
+    """Reads a state dict {key: array} from .npz, .safetensors or a PyTorch file. Raises UserError if it cannot."""
     reader = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix, _read_torch)
     try:
         return reader(path)
@@ -137,7 +140,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return dict(file)
-    except (zipfile.BadZipFile, ValueError) as error:  # NumPy's advice is to load it unsafely
+    except (zipfile.BadZipFile, ValueError) as error:  # NumPy's own message suggests unsafe loading
         raise ValueError("it is no whole .npz of arrays") from error
 
 
@@ -162,18 +165,18 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         ) from error
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # PyTorch's advice is to load it unsafely
+    except pickle.UnpicklingError as error:  # PyTorch's own message suggests unsafe loading
         raise ValueError("it is no whole PyTorch file of tensors alone") from error
     if not isinstance(state_dict, dict) or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
-        raise ValueError("it holds something else than a state dict")
+        raise ValueError("it must hold a state dict of tensors")
     return {key: value.numpy() for key, value in state_dict.items()}
 
 
 def place(state_dict: dict[str, np.ndarray], shapes: Tree, our_name: Callable[[str], str | None]) -> Tree:
-    """The state dict's arrays in the tree of `shapes`, by the path ("params/fc/kernel") that `our_name` gives each key.
+    """Arranges arrays of a state dict in the tree of `shapes`; `our_name` maps a key to its path ("params/fc/kernel").
 
-    Kernels turn from [out, in, h, w] to [h, w, in, out], or from [out, in] to [in, out]. Keys whose name is None are
-    left out. Raises UserError naming a key that is missing, superfluous, or of another shape.
+    Kernels are transposed from [out, in, h, w] to [h, w, in, out], or from [out, in] to [in, out]. Keys mapped to None
+    are left out. Raises UserError naming a key that is missing, unexpected, or of another shape.
     """
     named = {}
     for key, value in state_dict.items():
@@ -185,7 +188,7 @@ def place(state_dict: dict[str, np.ndarray], shapes: Tree, our_name: Callable[[s
 
 
 def content_hash(variables: Tree) -> str:
-    """16 digits of the SHA-256 of a tree's paths, shapes and numbers, whatever file they came in."""
+    """Returns 16 digits of the SHA-256 of a tree's paths, dtypes, shapes and values, independent of file format."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         leaf = np.asarray(leaf)

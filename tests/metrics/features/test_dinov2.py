@@ -125,7 +125,7 @@ def test_the_factory_reads_weights_and_the_extractor_embeds(tmp_path, monkeypatc
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     sharded = jax.jit(grey.apply, in_shardings=(whole, split))(grey.variables, np.concatenate([images, images]))
     np.testing.assert_allclose(sharded.features, np.concatenate([grey(images)] * 2), rtol=1e-4, atol=1e-6)
-    with pytest.raises(UserError, match="features: 'dinov2' has no classes"):
+    with pytest.raises(UserError, match="features: 'dinov2' has no class logits; must be a classifier"):
         colour.logits(np.repeat(images, 3, axis=-1))
 
 

@@ -106,7 +106,9 @@ def test_weights_that_do_not_fit_are_named(variables):
         module_of.variables({k: v for k, v in state_dict.items() if k != "Mixed_7a.branch3x3_1.bn.running_var"})
     with pytest.raises(UserError, match="weights: AuxLogits.fc.weight has no place"):
         module_of.variables(state_dict | {"AuxLogits.fc.weight": np.zeros((2, 2))})
-    with pytest.raises(UserError, match=r"weights: fc.weight has our shape \(2048, 1000\), must be \(2048, 1008\)"):
+    with pytest.raises(
+        UserError, match=r"weights: fc.weight has shape \(2048, 1000\) in our layout; must be \(2048, 1008\)"
+    ):
         module_of.variables(state_dict | {"fc.weight": np.zeros((1000, 2048), np.float32)})
 
 
@@ -125,11 +127,13 @@ def test_what_does_not_exist_is_refused(shape, fields, said):
 
 
 def test_only_uint8_is_embedded():
-    with pytest.raises(UserError, match="images: float32 pixels; features are taken after quantisation to uint8"):
+    with pytest.raises(
+        UserError, match="images: float32 pixels; must be uint8, as features are computed after quantisation"
+    ):
         preprocess(np.zeros((1, 4, 4, 3), np.float32), "tf1")
     pixels = FEATURES["pixels"]((2, 2, 1))
     np.testing.assert_allclose(pixels(np.full((3, 2, 2, 1), 51, np.uint8)), np.full((3, 4), 0.2), rtol=1e-6)
-    with pytest.raises(UserError, match="'pixels' has no classes"):
+    with pytest.raises(UserError, match="'pixels' has no class logits"):
         pixels.logits(np.zeros((1, 2, 2, 1), np.uint8))
 
 

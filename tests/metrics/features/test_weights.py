@@ -147,5 +147,5 @@ def test_what_does_not_fit_is_named():
         convert({"fc.weight": STATE["fc.weight"]})
     with pytest.raises(UserError, match="weights: head.bias has no place in this network"):
         convert(STATE | {"head.bias": np.zeros(1)})
-    with pytest.raises(UserError, match=r"weights: fc.weight has our shape \(2, 2\), must be \(3, 2\)"):
+    with pytest.raises(UserError, match=r"weights: fc.weight has shape \(2, 2\) in our layout; must be \(3, 2\)"):
         convert(STATE | {"fc.weight": np.zeros((2, 2))})
