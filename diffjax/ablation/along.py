@@ -1,4 +1,4 @@
-"""Statements about a whole axis of a table: a quantity grows or falls along it, or is least or greatest at one label."""
+"""Statements about an axis of a table: a quantity grows or falls along it, or is least or greatest at one label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from diffjax.ablation.table import Axis, Table, Where, named
 
 @dataclass(frozen=True)
 class Cell:
-    """One place: the values of its quantities by seed, and the runs they come from; no runs if a budget lacks the place.
+    """One place: the values of its quantities by seed, and the runs they come from; no runs if the budget lacks it.
 
     A seed is finished when it has been measured, or when its run has failed. A seed that needs a failed run, such as a
     judge, is never finished: it says nothing about its place. A failed run has no numbers at all; a run that did not

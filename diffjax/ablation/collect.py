@@ -118,7 +118,7 @@ def _training_place(workdir: Path) -> dict[str, Any]:
 
 
 def made_by(code: Sequence[str], by: Sequence[str]) -> bool:
-    """Whether a result made `by` these hashes is one of `code`: of the training and, unless it failed, the measurement."""
+    """Whether hashes `by` agree with `code`: that of the training and, unless the run failed, of the measurement."""
     return list(by) == list(code[: len(by)])
 
 

@@ -6,7 +6,6 @@ The tests are two-sided. Each says how many seeds it needs to be able to decide 
 import itertools
 import math
 from collections.abc import Sequence
-
 from typing import NamedTuple
 
 from scipy import stats

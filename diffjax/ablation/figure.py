@@ -215,7 +215,7 @@ def _forward_frames(workdir: Path, info: RunInfo) -> list[Frame]:
 
 
 def _backward_frames(workdir: Path, info: RunInfo) -> list[Frame]:
-    """The frames from noise to samples, k_of_N_t_T.png. File names of older runs have no time; their frames are counted."""
+    """The frames from noise to samples, k_of_N_t_T.png. Names in older runs have no time; those frames are counted."""
     paths = sorted((workdir / FILM).glob("*.png"))
     timesteps = info.process.steps if info.process and info.process.steps else 1000  # as for the forward frames
 
@@ -229,7 +229,7 @@ def _backward_frames(workdir: Path, info: RunInfo) -> list[Frame]:
 
 
 def thinned(frames: Sequence[Frame], most: int) -> list[Frame]:
-    """As many evenly spaced frames as fit into `most` bytes, always with the first and the last; [] if not even those."""
+    """As many evenly spaced frames as fit into `most` bytes, with the first and the last; [] if those do not fit."""
     weights = [weight(frame.path) for frame in frames]
     for count in range(len(frames), min(len(frames), 2) - 1, -1):
         chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
@@ -299,7 +299,7 @@ def _curve(path: Path, width: int = 466, height: int = 170) -> str:
 
 
 def extremes(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most `most` of a curve's points (step, value), chosen so that it looks the same in a figure `most` pixels wide.
+    """At most `most` points (step, value) of a curve, which look the same as all in a figure `most` pixels wide.
 
     These are both ends and, between them, the least and the greatest value in each of equally long stretches.
     """

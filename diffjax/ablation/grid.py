@@ -97,7 +97,7 @@ def trained(config: str, seeds: int = 1, **keys: Any) -> Grid:
 
 
 def computed(function: Callable[..., Numbers], seeds: int = 1) -> Grid:
-    """A computation that needs no training: `function(seed, **keys) -> {score: value}`, defined in the experiment's file.
+    """A computation that needs no training, a function of the experiment's file: `(seed, **keys) -> {score: value}`.
 
     If the value of a key is a Run, that is made first, and the function gets its directory.
     """

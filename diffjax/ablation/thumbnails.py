@@ -1,4 +1,4 @@
-"""Small pictures of a table's runs, kept beside the ledger: the last samples of each, for when its directory is gone."""
+"""Small pictures of a table's runs, kept beside the ledger: the last samples of each, for when the run is gone."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
