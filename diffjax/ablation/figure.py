@@ -254,7 +254,8 @@ def _film(name: str, about: str, blocks: Sequence[str], frames: Sequence[Frame])
     )
     return (
         f"<div class=film><p class=what><b>{name}</b>: {about}</p><p class=slider><input type=range min=0 value=0 "
-        f'aria-label="{name}"><output></output></p><div class=blocks {_size(frames[0].path, len(blocks))}>{windows}</div>'
+        f'aria-label="{name}"><output></output></p>'
+        f"<div class=blocks {_size(frames[0].path, len(blocks))}>{windows}</div>"
         f'<script type="application/json">{sources}</script></div>'
     )
 

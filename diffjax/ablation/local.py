@@ -157,7 +157,7 @@ def last_line(log: Path) -> str:
 
 
 class Stop:
-    """Notes SIGINT, SIGTERM and SIGHUP instead of ending at once. Ignored signals stay ignored, as SIGHUP under nohup."""
+    """Notes SIGINT, SIGTERM and SIGHUP instead of ending at once. Ignored signals stay so, as SIGHUP under nohup."""
 
     asked = False  # whether a signal has arrived
 

@@ -123,9 +123,8 @@ class Table:
     def check(self, where: Where) -> None:
         """Raises UserError for a place that is not in this table."""
         if sorted(where) != sorted(axis.name for axis in self.axes):
-            raise UserError(
-                f"experiment: {dict(where)} must have a label for {' and '.join(a.name for a in self.axes)}, and no other"
-            )
+            names = " and ".join(axis.name for axis in self.axes)
+            raise UserError(f"experiment: {dict(where)} must have a label for {names}, and for no other axis")
         self.check_labels({name: (label,) for name, label in where.items()})
 
     def check_labels(self, labels: Mapping[str, Sequence[str]]) -> None:
