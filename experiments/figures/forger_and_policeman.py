@@ -181,7 +181,7 @@ def draw(arguments, overrides) -> Picture:
     config = config_of(path, overrides, **OWN, train__checkpoint_every=every, train__log_every=every)
     if not config.data.name.startswith("toy2d:") or config.method.name != "gan" or config.method.packing > 1:
         raise UserError(
-            "--config: must be a GAN on single points in the plane: method.name=gan, data.name=toy2d:..., method.packing=1"
+            "--config: must be a GAN on points of toy2d: method.name=gan, data.name=toy2d:..., method.packing=1"
         )
     run = trained(config, arguments.workdir / config.data.name.removeprefix("toy2d:"))
     data = run.experiment.source.split("heldout").arrays()["x"][:DATA]

@@ -181,9 +181,7 @@ def opened(arguments, overrides):
         raise UserError(f"--workdir: the run in {arguments.workdir} failed ({reason}); take another directory")
     for path, _ in overrides:
         if not path.startswith("sampler."):
-            raise UserError(
-                f"--config.{path}: must be sampler.*, because the run in {arguments.workdir} is trained already"
-            )
+            raise UserError(f"--config.{path}: {arguments.workdir} is trained; only sampler.* can be changed now")
     return load(arguments.workdir, configs.override(elsewhere(read_config(arguments.workdir)), overrides))
 
 
@@ -202,10 +200,10 @@ def draw(arguments, overrides) -> Picture:
     for step in shown:
         from_sample, from_mean = (np.mean(np.abs(step.x0.astype(float) - other)) for other in (samples, mean))
         facts.append(
-            f"backward, t = {named(run, step.t)}: the predicted x0 differs from the sample by {from_sample:.1f} of 255"
-            f" grey levels on average, from the mean image by {from_mean:.1f}"
+            f"backward, t = {named(run, step.t)}: on average the predicted x0 is {from_sample:.1f} greys of 255 from the"
+            f" sample, and {from_mean:.1f} from the mean image"
         )
-    facts.append(f"the samples differ from the mean image by {np.mean(np.abs(samples - mean)):.1f} grey levels")
+    facts.append(f"the samples are {np.mean(np.abs(samples - mean)):.1f} greys from the mean image")
     picture = still(run, times, forward(run, times, arguments.seed), shown, samples)
     return Picture(picture, film(run, steps, samples, arguments.seed), seconds=6.0, facts=facts)
 
