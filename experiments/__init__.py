@@ -1,1 +1,1 @@
-"""What was claimed: one file for each published table, with its numbers, its claims and its grids."""
+"""One file for each published table, with its numbers, claims and grids."""

@@ -1,8 +1,9 @@
-"""DDIM, Table 1: FID by the number of steps and eta, all cells from one network (Song et al. 2020).
+"""DDIM, Table 1: FID by number of steps and eta, all cells from one network (Song et al. 2020).
 
-eta = 0 is the deterministic sampler, eta = 1 DDPM's with variance beta~, sigma-hat DDPM's with the larger variance
-beta, whose x0 their code clips to [-1, 1]. The last column is all T steps of the chain: 250 for `hour`, 1,000 in the
-paper and for all longer budgets. Times lie evenly here; on CIFAR-10 the paper's lie quadratically.
+eta = 0 is the deterministic sampler and eta = 1 is DDPM's, with the variance beta~. sigma-hat is DDPM's sampler with
+the larger variance beta, whose x0 the authors' code clips to [-1, 1]. The last column takes all T steps of the chain:
+250 at `hour`, 1,000 in the paper and at all longer budgets. Times are evenly spaced here; the paper's CIFAR-10 times
+are spaced quadratically.
 """
 
 from diffjax.ablation import (
@@ -46,19 +47,19 @@ PAPER = Table(
 )
 
 CLAIMS = (
-    Claim("FID grows with eta at every number of steps", increases("FID", along="eta", over=ETA[:4])),
-    Claim("In 10 and 20 steps eta = 0 is better than eta = 1 and than sigma-hat",
+    Claim("FID increases with eta at every number of steps", increases("FID", along="eta", over=ETA[:4])),
+    Claim("With 10 and 20 steps, eta = 0 is better than eta = 1 and sigma-hat",
           All(tuple(Less("FID", {"eta": "0.0", "steps": steps}, {"eta": eta, "steps": steps})
                     for steps in STEPS[:2] for eta in ETA[3:])),
           added="after the cells of hour were seen"),
-    Claim("FID falls with the number of steps for every eta", decreases("FID", along="steps")),
-    Claim("sigma-hat is worst at 10 steps", greatest("FID", along="eta", eta="sigma-hat", steps="10")),
-    Claim("sigma-hat is best at T steps", least("FID", along="eta", eta="sigma-hat", steps="T")),
+    Claim("FID decreases with the number of steps for every eta", decreases("FID", along="steps")),
+    Claim("sigma-hat is the worst at 10 steps", greatest("FID", along="eta", eta="sigma-hat", steps="10")),
+    Claim("sigma-hat is the best at T steps", least("FID", along="eta", eta="sigma-hat", steps="T")),
 )  # fmt: skip
 
 
 def samplers(T):
-    """Every eta; DDIM's sigma-hat is the ancestral sampler with the larger variance."""
+    """The grids of both axes. DDIM's sigma-hat is the ancestral sampler with the larger variance."""
     ddim = {eta: {"sampler.name": "ddim", "sampler.eta": float(eta)} for eta in ETA[:4]}
     ancestral = {"sampler.name": "ancestral", "sampler.variance": "large", "sampler.clip": True}
     steps = {label: {"sampler.steps": T if label == "T" else int(label)} for label in STEPS}
@@ -72,7 +73,7 @@ def grid(config, T, seeds, **keys):
 
 DIGITS = {
     "method__process__timesteps": 250,
-    # Betas as Improved DDPM scales them for other T: as much noise at the end as 1,000 steps make.
+    # Betas scaled as in Improved DDPM, so that any T ends with as much noise as 1,000 steps.
     "method__process__beta_start": 4e-4,
     "method__process__beta_end": 0.08,
     "eval__metrics": ("frechet:pixels",),
@@ -81,7 +82,7 @@ DIGITS = {
 
 BUDGETS = {
     "minute": Budget(
-        "smoke test: digits 8x8, 40 steps of training, 64 samples, 10 and 20 steps",
+        "smoke test: digits 8x8, 40 training steps, 64 samples, 10 and 20 steps",
         grid("configs/cifar10_ddpm.py:digits", 250, 1, train__steps=40, **DIGITS | {"eval__num": 64}).where(
             lambda at: at["steps"] in ("10", "20") and at["eta"] in ("0.0", "1.0", "sigma-hat")
         ),
@@ -89,13 +90,13 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, T = 250, 128,000 images of training, 719 samples, Frechet distance of pixels to held-out digits",
+        "digits 8x8, T = 250, trained on 128,000 images, 719 samples, Frechet distance of pixels to held-out digits",
         grid("configs/cifar10_ddpm.py:digits", 250, 3, **DIGITS),
         {"FID": "frechet_pixels"},
         hours=2,
     ),
     "quarter": Budget(
-        "MNIST 28x28, 512,000 images of training, 2,000 samples; Frechet distance to held-out digits in our classifier",
+        "MNIST 28x28, trained on 512,000 images, 2,000 samples; Frechet distance to held-out digits in our classifier",
         grid("configs/mnist.py:ddpm", 1000, 1, method__conditional=False, train__steps=4_000, train__sample_every=0)
         * setting(
             eval__metrics=("frechet:classifier",), eval__num=2_000, eval__batch_size=1_000,
@@ -105,7 +106,7 @@ BUDGETS = {
         hours=0.25,
     ),
     "day": Budget(
-        "CIFAR-10, 100,000 steps of 128, 10,000 samples, FID to the training images",
+        "CIFAR-10, 100,000 steps of 128, 10,000 samples, FID against the training images",
         grid("configs/cifar10_ddpm.py", 1000, 1, train__steps=100_000)
         * setting(eval__metrics=("fid",), eval__num=10_000, eval__reference="train"),
         {"FID": "fid"},

@@ -1,16 +1,16 @@
-"""DDPM, Table 2: what the network predicts, by which objective, with which reverse variance (Ho et al. 2020).
+"""DDPM, Table 2: prediction target, objective and reverse variance (Ho et al. 2020).
 
-mu~ is the mean of the forward posterior, L the variational bound, L_simple the unweighted error in eps. A fixed Sigma
-is beta~ under L; under L_simple it is beta, as in the released code; a learned one is diagonal. "unstable" is a word of
-the table: trained badly, with scores out of range. A run of ours that diverges, or whose samples are no numbers, has
-failed, which counts as worse than any that has not.
+mu~ is the mean of the forward posterior, L the variational bound, and L_simple the unweighted error of eps. A fixed
+Sigma is beta~ under L, and beta under L_simple, as in the released code; a learned Sigma is diagonal. "unstable" is the
+table's word for networks that trained poorly, with scores out of range. A run of ours fails if it diverges or if its
+samples are not finite; a failed run counts as worse than any that did not fail.
 
-The NLL column is their table 1 and holds for two of the rows, upper bounds both. On digits the score of classes is by
-this code's classifier, and FID is the Frechet distance of raw pixels. The bound is of the chain that is drawn from, x0
-held to [-1, 1], as in the released code. On digits, where many pixels are wholly black, L_0 pays for that, the more the
-less the variance, and it decides the claim of NLL: with x0 left alone, which is how this table was first measured, the
-same networks had 4.57 +- 0.04 under L and 4.66 +- 0.01 under L_simple, in the paper's order (`hour`, at commits
-be70184dc9 and 5ea5f4dbe2). x0 was held once those numbers had been seen, for samples are drawn so.
+The NLL column is the paper's table 1, which has only two of the rows; all NLLs are upper bounds. On digits IS uses this
+project's classifier, and FID is the Frechet distance of raw pixels. The bound is that of the sampled chain, with x0
+clipped to [-1, 1] as in the released code. Many pixels of the digits are entirely black, and L_0 pays for that: the
+smaller the variance, the more. This decides the claim about NLL. The table was first measured without clipping x0; the
+same networks then had 4.57 +- 0.04 under L and 4.66 +- 0.01 under L_simple, in the paper's order (`hour`, at commits
+be70184dc9 and 5ea5f4dbe2). x0 was clipped after those numbers had been seen, because samples are drawn that way.
 """
 
 from diffjax.ablation import (
@@ -29,7 +29,7 @@ from diffjax.ablation import (
     vary,
 )
 
-OBJECTIVES = {  # the row: what is laid over DDPM's L_simple
+OBJECTIVES = {  # row: target, weighting and reverse variance
     "mu~, L, learned Sigma": ("mean", "vlb", "learned"),
     "mu~, L, fixed Sigma": ("mean", "vlb", "small"),
     "mu~, unweighted MSE": ("mean", "plain", "small"),
@@ -57,20 +57,20 @@ def at(row):
 
 CLAIMS = (
     Claim("eps with L_simple has the best FID", least("FID", along="objective", objective="eps, L_simple")),
-    Claim("eps with L_simple has a worse NLL than eps with L, the true bound",
+    Claim("eps with L_simple has a worse NLL than eps with the true bound L",
           Less("NLL", at("eps, L, fixed Sigma"), at("eps, L_simple"))),
-    Claim("Under the true bound with fixed Sigma, eps about equals mu~: their FIDs differ by a tenth at most",
+    Claim("Under the true bound with a fixed Sigma, eps is about as good as mu~: FIDs within 10 % of each other",
           Near("FID", at("eps, L, fixed Sigma"), at("mu~, L, fixed Sigma"), share=0.1)),
-    Claim("Learning Sigma harms mu~ under the true bound",
+    Claim("Under the true bound, learning Sigma harms mu~",
           Less("FID", at("mu~, L, fixed Sigma"), at("mu~, L, learned Sigma"))),
-    Claim("mu~ with the unweighted error, and eps with a learned Sigma, are unstable: failed, or worse than all others",
+    Claim("mu~ with unweighted MSE and eps with a learned Sigma are unstable: they fail or are worse than all others",
           All(tuple(Less("FID", at(stable), at(row))
                     for row in UNSTABLE for stable in OBJECTIVES if stable not in UNSTABLE))),
 )  # fmt: skip
 
 
 def rows():
-    """Each row's target, weighting and variance; samples are drawn with the same variance."""
+    """Each row's target, weighting and variance; sampling uses the same variance."""
     return vary(
         "objective",
         {
@@ -85,7 +85,7 @@ def rows():
     )
 
 
-# Betas as Improved DDPM scales them for other T: as much noise at the end as 1,000 steps make.
+# Betas scaled as in Improved DDPM, so that any T ends with as much noise as 1,000 steps.
 CHAIN = {
     "method__process__timesteps": 250, "method__process__beta_start": 4e-4, "method__process__beta_end": 0.08,
     "sampler__steps": 250,
@@ -112,20 +112,20 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, T = 250, 128,000 images of training, 719 samples; Frechet distance of pixels to held-out digits",
+        "digits 8x8, T = 250, trained on 128,000 images, 719 samples; Frechet distance of pixels to held-out digits",
         trained("configs/cifar10_ddpm.py:digits", seeds=5, **CHAIN) * rows() * JUDGED,
         DIGITS,
         hours=2,
     ),
     "day": Budget(
-        "CIFAR-10, 50,000 steps of 128, 10,000 samples, FID to the training images, NLL of the test images",
+        "CIFAR-10, 50,000 steps of 128, 10,000 samples, FID against the training images, NLL of the test images",
         trained("configs/cifar10_ddpm.py", train__steps=50_000) * rows()
         * setting(eval__metrics=("is", "fid", "vlb"), eval__num=10_000),
         IMAGES,
         hours=24,
     ),
     "paper": Budget(
-        "the paper's: CIFAR-10, 800,000 steps of 128, 50,000 samples",
+        "the paper's sizes: CIFAR-10, 800,000 steps of 128, 50,000 samples",
         trained("configs/cifar10_ddpm.py") * rows() * setting(eval__metrics=("is", "fid", "vlb"), eval__num=50_000),
         IMAGES,
         hours=120,

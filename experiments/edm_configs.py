@@ -1,16 +1,16 @@
 """EDM, Table 2: from the score SDE's training to EDM's, one change after another (Karras et al. 2022).
 
-A  the baseline: Song et al. 2021's continuous objective and network, drawn from by EDM's deterministic Heun sampler
-B  other hyper-parameters: a rate five times as high, larger batches, no clipping of gradients
+A  the baseline: Song et al. 2021's continuous objective and network, sampled with EDM's deterministic Heun sampler
+B  other hyper-parameters: five times the learning rate, larger batches, no gradient clipping
 C  capacity moved to higher resolutions: the lowest level dropped, the highest twice as wide
-D  EDM's preconditioning: the network says F, and is told ln(sigma) / 4
-E  EDM's loss: its weighting, and the density from which noise levels are drawn
-F  augmentation that the network is told of
+D  EDM's preconditioning: the network predicts F, and is conditioned on ln(sigma) / 4
+E  EDM's loss: its weighting and its distribution of noise levels
+F  augmentation on which the network is conditioned
 
-"VP" is DDPM++ and the VP process up to D, "VE" NCSN++ and the VE process; E and F have EDM's process in both. Every
-sample has NFE 35. "A" without labels is the published network of the score SDE, not one that EDM's authors trained;
-all FIDs are of the best snapshot, the least of three drawings. On the digits the batch stays, so that B is a rate
-five times as high and no clipping, and nothing is mirrored, in F neither.
+Up to D, "VP" is DDPM++ with the VP process and "VE" is NCSN++ with the VE process; E and F use EDM's process in both.
+Every sample has NFE 35. "A" without labels is the score SDE's published network, not one that EDM's authors trained.
+All published FIDs are of the best snapshot, and the lowest of three evaluations. On digits the batch size does not
+change, so that B means five times the learning rate and no clipping, and nothing is mirrored, not even in F.
 """
 
 from diffjax.ablation import Axis, Budget, Claim, Less, Marked, Quantity, Table, least, setting, trained, vary
@@ -35,12 +35,12 @@ def better(config, before):
 
 
 CLAIMS = (
-    Claim("Hyper-parameters alone (B) improve on the baseline", better("B", "A")),
+    Claim("Hyper-parameters alone (B) improve on the baseline (A)", better("B", "A")),
     Claim("Moving capacity to higher resolutions (C) improves on B", better("C", "B")),
     Claim("EDM's weighting and noise levels (E) improve on preconditioning alone (D)", better("E", "D")),
     Claim("Non-leaky augmentation (F) improves on E", better("F", "E")),
-    Claim("All changes together (F) improve on the baseline", better("F", "A")),
-    Claim("F is the best of all, of the VP network", least("FID", along="config", config="F", network="VP")),
+    Claim("All changes together (F) improve on the baseline (A)", better("F", "A")),
+    Claim("F is the best configuration of the VP network", least("FID", along="config", config="F", network="VP")),
 )
 
 PRECONDITIONED = {"method.target.name": "F", "method.clock.name": "log_noise"}
@@ -48,24 +48,24 @@ LOSS = {"method.process.name": "edm", "method.weighting.name": "edm", "method.ti
 
 
 def ladder(a, b, c, f):
-    """Every configuration has the changes of those before it, or others in their place."""
-    rungs, so_far = {}, {}
+    """Each configuration adds its changes to those before it, or replaces them."""
+    configs, changes = {}, {}
     for config, change in zip(CONFIGS, (a, b, c, PRECONDITIONED, LOSS, f), strict=True):
-        so_far = so_far | change
-        rungs[config] = so_far
-    return vary("config", rungs)
+        changes = changes | change
+        configs[config] = changes
+    return vary("config", configs)
 
 
 DIGITS = ladder(
     a={"optim.learning_rate": 4e-4, "method.network.channels": 16, "method.network.multipliers": (1, 4, 4)},
     b={"optim.learning_rate": 2e-3, "optim.clip_norm": 0.0},
     c={"method.network.multipliers": (2, 4)},
-    f={"method.augment.name": "edm", "method.augment.mirror": False},  # a digit in a mirror is another one
+    f={"method.augment.name": "edm", "method.augment.mirror": False},  # a mirrored digit is a different image
 )
 
 
 def cifar10(a, b):
-    """The published changes; `a` and `b` are the lengths before and after the batches grow."""
+    """The published changes; `a` and `b` set the training length before and after the batches grow."""
     larger = {
         "train.batch_size": 512, "optim.learning_rate": 1e-3, "optim.clip_norm": 0.0,
         "method.network.dropout": 0.13, "ema.images": 500_000.0, "ema.ramp": 0.05,
@@ -75,7 +75,7 @@ def cifar10(a, b):
 
 
 def columns(size, names, seeds, **keys):
-    """The columns of these names, of networks as the score SDE's config has them, "cifar10" or "digits"."""
+    """The columns `names`; `size` is "cifar10" or "digits", a prefix of the variants of the score SDE's config."""
     by_label = {"method__conditional": True, "method__label_dropout": 0.0}
     column = {
         "VP": trained(f"configs/cifar10_score_sde.py:{size}_vp", seeds, **keys),
@@ -87,7 +87,7 @@ def columns(size, names, seeds, **keys):
 
 BUDGETS = {
     "minute": Budget(
-        "smoke test: digits 8x8, 20 steps of training, 64 samples; C and F",
+        "smoke test: digits 8x8, 20 training steps, 64 samples; C and F",
         (columns("digits", ["VP"], 1, train__steps=20, train__batch_size=32, eval__num=64) * DIGITS).where(
             lambda at: at["config"] in ("C", "F")
         ),
@@ -95,20 +95,20 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, 128,000 images of training; 719 samples, Frechet distance of pixels to 359 held-out digits",
+        "digits 8x8, trained on 128,000 images; 719 samples, Frechet distance of pixels to 359 held-out digits",
         columns("digits", ["VP"], 3, eval__num=719) * DIGITS,
         {"FID": "frechet_pixels"},
         hours=2,
     ),
     "day": Budget(
-        "CIFAR-10, 10 million images of training, 10,000 samples, FID to the training images",
+        "CIFAR-10, trained on 10 million images, 10,000 samples, FID against the training images",
         columns("cifar10", ["VP"], 1, eval__num=10_000, optim__warmup=640_000.0)
         * cifar10({"train.steps": 78_125}, {"train.steps": 19_531}),
         {"FID": "fid"},
         hours=12,
     ),
     "paper": Budget(
-        "the paper's: CIFAR-10, 200 million images of training, 50,000 samples",
+        "the paper's sizes: CIFAR-10, trained on 200 million images, 50,000 samples",
         columns("cifar10", COLUMNS, 1)
         * cifar10({"train.steps": 1_562_500}, {"train.steps": 390_625, "optim.warmup": 10_000_000.0}),
         {"FID": "fid"},

@@ -1,11 +1,11 @@
 """Flow matching, Table 1: likelihood, FID and network calls of five objectives on one network (Lipman et al. 2023).
 
-All five train ADM's network for as long, are drawn from with Dopri5 and the tolerance 1e-5, and say their likelihood by
-the same ODE, from t = 1e-5 on, in bits of one uniform dequantisation. So is the paper's NLL beside it, the K = 1 of its
-table 4; its table 1 has the importance-weighted one of K = 50, which is 0.12 to 0.13 less. DDPM is the plain error in
-eps; of the two scores the network's output is the score itself, weighted by sigma^2 (SM) and by beta (ScoreFlow:
-likelihood weighting, at uniform t); FM is the plain error in the velocity, on the VP path of the first three and on
-straight lines ("OT"). Network calls are the mean over samples, each of which takes steps of its own.
+All five train ADM's network for the same time, and sample with Dopri5 at a tolerance of 1e-5. Likelihoods use the same
+ODE, from t = 1e-5 on, in bits for one uniform dequantisation. The paper's NLL is its table 4 with K = 1, which is
+measured likewise; its table 1 has the importance-weighted NLL with K = 50, which is 0.12 to 0.13 lower. DDPM is the
+plain error of eps. In both score objectives the network predicts the score itself, weighted by sigma^2 (SM) or by beta
+(ScoreFlow: likelihood weighting at uniform t). FM is the plain error of the velocity, on the VP path of the first three
+or on straight lines ("OT"). NFE is the mean over samples, each of which has its own adaptive steps.
 """
 
 from diffjax.ablation import All, Axis, Budget, Claim, Less, Quantity, Table, least, setting, trained, vary
@@ -29,13 +29,13 @@ def less(quantity, low, *highs):
 
 CLAIMS = (
     Claim("Straight paths have the best likelihood", least("NLL", "objective", objective="FM, OT")),
-    Claim("Straight paths have the least FID", least("FID", "objective", objective="FM, OT")),
+    Claim("Straight paths have the best FID", least("FID", "objective", objective="FM, OT")),
     Claim("Straight paths need the fewest network calls", least("NFE", "objective", objective="FM, OT")),
-    Claim("On the diffusion path itself, matching the flow needs fewer calls than the other three objectives",
+    Claim("On the diffusion path, flow matching needs fewer network calls than the other three objectives",
           less("NFE", "FM, diffusion", "DDPM", "SM", "ScoreFlow")),
-    Claim("ScoreFlow has a better likelihood than the other two on the diffusion path, DDPM and SM",
+    Claim("ScoreFlow has a better likelihood than DDPM and SM, which use the same diffusion path",
           less("NLL", "ScoreFlow", "DDPM", "SM")),
-    Claim("Matching scores has a worse FID than DDPM, with either weight",
+    Claim("Score matching has a worse FID than DDPM, with either weighting",
           All((less("FID", "DDPM", "SM"), less("FID", "DDPM", "ScoreFlow")))),
 )  # fmt: skip
 
@@ -57,7 +57,7 @@ ROWS = vary(
 
 
 def grid(config, seeds, num, features, **keys):
-    """`num` samples, and as many held-out images for the likelihood, if there are."""
+    """`num` is the number of samples, and of held-out images for the likelihood, if there are as many."""
     metrics = (f"frechet:{features}", "likelihood_ode", "nfe")
     return trained(config, seeds, **keys) * ROWS * setting(eval__metrics=metrics, eval__num=num)
 
@@ -69,7 +69,7 @@ def measures(fid):
 TINY = {"method__network__channels": 16, "method__network__multipliers": (1,), "method__network__attention": ()}
 BUDGETS = {
     "minute": Budget(
-        "smoke test: digits 8x8, a network of one level, 30 steps of training, 16 samples, tolerance 1e-2",
+        "smoke test: digits 8x8, a network of one level, 30 training steps, 16 samples, tolerance 1e-2",
         grid("configs/cifar10_flow.py:digits", 1, 16, "pixels", train__steps=30, train__batch_size=32, **TINY).where(
             lambda at: at["objective"] in ("DDPM", "FM, OT")
         )
@@ -78,13 +78,13 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, 128,000 images of training; 719 samples, Frechet distance of pixels to 359 held-out digits",
+        "digits 8x8, trained on 128,000 images; 719 samples, Frechet distance of pixels to 359 held-out digits",
         grid("configs/cifar10_flow.py:digits", 3, 719, "pixels", eval__batch_size=360, train__sample_every=0),
         measures("frechet_pixels"),
         hours=2,
     ),
     "day": Budget(
-        "CIFAR-10, 50,000 steps of 128, 10,000 samples, FID to the training images",
+        "CIFAR-10, 50,000 steps of 128, 10,000 samples, FID against the training images",
         grid(
             "configs/cifar10_flow.py",
             1,
@@ -101,7 +101,7 @@ BUDGETS = {
         hours=12,
     ),
     "paper": Budget(
-        "the paper's: CIFAR-10, 391,000 steps of 256, 50,000 samples",
+        "the paper's sizes: CIFAR-10, 391,000 steps of 256, 50,000 samples",
         grid("configs/cifar10_flow.py", 1, 50_000, "inception")
         * setting(eval__reference="train", eval__batch_size=1_000),
         measures("fid"),

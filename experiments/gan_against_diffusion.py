@@ -1,13 +1,14 @@
-"""GANs against diffusion (ours): quality by calls, training time and memorisation, on the same data and image budget.
+"""GANs against diffusion (ours): quality by network calls, training time and memorisation, at equal image budgets.
 
-Six models, by this project's configs of their papers, see as many images and are measured by one evaluator: DCGAN,
-R3GAN (without labels, as the others) and a denoising GAN of four steps, as they draw; DDPM, EDM and a straight flow by
-1 to 32 calls of DPM-Solver++ 2M, in steps even in t, or EDM's. On digits the denoising GAN plays R3GAN's game, not its
-paper's. Networks have the sizes of their configs, which differ. Images are those of a batch times steps; where a
-generator is compared with real images of its own, as in R3GAN's game, as many again are looked at. Speed and time are
-of training steps alone, and compared on equal hardware only; excess copies are standard errors by which samples are
-nearer to training images than held-out images are: from 4 on it is no chance, but copies, or blur. The held-out images
-are the same for all seeds, and most of that error is theirs, so that no interval over seeds has it.
+Six models, by this project's configs of their papers, are trained on the same data and number of images, and measured
+by the same evaluator. DCGAN, R3GAN (without labels, like the others) and a denoising GAN of four steps are sampled as
+they are; DDPM, EDM and a straight flow with 1 to 32 calls of DPM-Solver++ 2M, in steps even in t or with EDM's spacing.
+On digits the denoising GAN uses R3GAN's loss, not its paper's. Networks have the sizes of their configs, which differ.
+The number of images is batch size times steps; a loss that compares generated images with real ones, such as R3GAN's,
+sees as many real images again. Speed and time count training steps alone, and are compared on equal hardware only.
+"excess copies" is by how many standard errors samples are nearer to training images than held-out images are: from 4 on
+this is not chance, but copies or blur. All seeds share the held-out images, which cause most of that error, so that no
+interval over seeds includes it.
 """
 
 from diffjax.ablation import (
@@ -27,8 +28,8 @@ from diffjax.ablation import (
     vary,
 )
 
-GANS = {"DCGAN": "1", "R3GAN": "1", "DDGAN": "4"}  # with the network calls of a sample
-DIFFUSION = {"DDPM": "linear", "EDM": "karras", "flow": "linear"}  # with the grid of times
+GANS = {"DCGAN": "1", "R3GAN": "1", "DDGAN": "4"}  # network calls for a sample
+DIFFUSION = {"DDPM": "linear", "EDM": "karras", "flow": "linear"}  # the grid of times
 NFE = ("1", "4", "8", "16", "32")
 
 PAPER = Table(
@@ -54,27 +55,26 @@ def all_less(quantity, lows, highs):
 
 
 CLAIMS = (
-    Claim("In one network call a GAN is better than every diffusion model",
+    Claim("With one network call, a GAN is better than every diffusion model",
           AnyOf(tuple(all_less("Frechet, network", [at(gan)], [at(model, "1") for model in DIFFUSION])
                       for gan in ("DCGAN", "R3GAN")))),
-    Claim("In four, the denoising GAN is better than every diffusion model",
+    Claim("With four network calls, the denoising GAN is better than every diffusion model",
           all_less("Frechet, network", [at("DDGAN")], [at(model, "4") for model in DIFFUSION])),
-    Claim("Every diffusion model is better in 4 calls than in 1, and in 16 than in 4",
+    Claim("Every diffusion model is better with 4 network calls than with 1, and with 16 than with 4",
           decreases("Frechet, network", along="NFE", over=("1", "4", "16"))),
-    Claim("In 32 calls every diffusion model is better than every GAN of as many images",
+    Claim("With 32 network calls, every diffusion model is better than every GAN trained on as many images",
           all_less("Frechet, network", [at(model) for model in DIFFUSION], [at(model) for model in GANS])),
-    Claim("No model's excess copies exceed 4 (copies raise them, and so does blur)",
+    Claim("No model's excess copies exceed 4 (blur raises them as well as copies)",
           All(tuple(Within("excess copies", at(model), high=4) for model in (*GANS, *DIFFUSION)))),
-    Claim("DCGAN trains faster than any of the others",
+    Claim("DCGAN trains faster than any other model",
           all_less("training time", [at("DCGAN")], [at(model) for model in (*GANS, *DIFFUSION) if model != "DCGAN"])),
 )  # fmt: skip
 
 
 def grid(rows, seeds, **keys):
-    """`rows` are {model: (its config, what its training is told besides)}; one run serves all numbers of calls."""
-    return vary(
-        "model", {model: trained(config, seeds, **keys, **own) * calls(model) for model, (config, own) in rows.items()}
-    )
+    """`rows` are {model: (config, changes to it)}; one run serves all numbers of calls."""
+    runs = {model: trained(config, seeds, **keys, **changes) for model, (config, changes) in rows.items()}
+    return vary("model", {model: run * calls(model) for model, run in runs.items()})
 
 
 def calls(model):
@@ -85,7 +85,7 @@ def calls(model):
 
 
 def judged(num, **judge):
-    """The same evaluator for all: pixels, what a classifier of digits sees, and the nearest training images."""
+    """One evaluator for all: Frechet distances of pixels and of a classifier's features, and nearest neighbours."""
     metrics = ("frechet:pixels", "frechet:classifier", "memorisation:pixels")
     judge = Run.of("configs/classifier.py:digits", **judge)
     return setting(eval__metrics=metrics, eval__num=num, eval__classifier=judge)
@@ -99,7 +99,7 @@ DIGITS = {  # 128,000 images each: the GANs 2,000 steps of 64, the others 1,000 
     "EDM": ("configs/cifar10_edm.py:digits", {}),
     "flow": ("configs/cifar10_flow.py:digits", {}),
 }
-RAMP = 6_400_000.0  # images over which R3GAN's schedules go, half of all, instead of 20 million
+RAMP = 6_400_000.0  # length of R3GAN's schedules in images: half of all, instead of 20 million
 CIFAR10 = {  # 12,800,000 images each, in batches as large as the papers'
     "DCGAN": ("configs/gan_cifar10_dcgan.py", {"train__steps": 100_000}),
     "R3GAN": (
@@ -135,13 +135,13 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, 128,000 images of training; 719 samples against 359 held-out digits, the network our classifier",
+        "digits 8x8, trained on 128,000 images; 719 samples against 359 held-out digits; network: our classifier",
         grid(DIGITS, 3) * judged(719),
         ON_DIGITS,
         hours=2,
     ),
     "day": Budget(
-        "CIFAR-10, 12,800,000 images of training; 10,000 samples against the training images, the network Inception",
+        "CIFAR-10, trained on 12,800,000 images; 10,000 samples against the training images; network: Inception",
         grid(CIFAR10, 1)
         * setting(eval__metrics=("fid", "memorisation:inception"), eval__num=10_000, eval__reference="train"),
         {"Frechet, network": "fid", "excess copies": "excess_copies_inception"} | COST,

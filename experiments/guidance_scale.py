@@ -1,10 +1,10 @@
-"""Classifier-free guidance: what a scale costs in FID and brings in Inception Score, from one network (Ho & Salimans).
+"""Classifier-free guidance: FID and Inception Score by guidance scale, from one network (Ho & Salimans 2022).
 
-The paper's w is `guidance.scale` - 1: w = 0 is the conditional model, in one network call instead of two. In a tenth of
-its training the network saw no label. "IS" is by the network that "FID" is by on CIFAR-10; on the digits it is by a
-classifier that we trained, and FID is of pixels, so that IS and FID are of different features. There IS is 10 at most,
-which strong guidance may reach, so that its growth is asked for up to w = 1. The paper has w = 2 too; its cells are not
-at hand.
+The paper's w is `guidance.scale` - 1. w = 0 is the conditional model, which needs one network call instead of two. The
+network saw no label in a tenth of its training. On CIFAR-10, IS and FID use the same network. On digits IS uses a
+classifier that we trained, and FID is that of pixels, so that they measure different features; IS is 10 at most, which
+strong guidance may reach, so the claim about its growth ends at w = 1. The paper also has w = 2, but its cells are not
+available here.
 """
 
 from diffjax.ablation import (
@@ -36,21 +36,23 @@ PAPER = Table(
 
 
 def between(w):
-    """FID is less there than at both ends."""
+    """FID is less at `w` than at both ends."""
     return All(tuple(Less("FID", {"w": w}, {"w": end}) for end in (W[0], W[-1])))
 
 
 CLAIMS = (
     Claim("FID has an interior optimum in w", AnyOf(tuple(map(between, W[1:-1])))),
     Claim("FID is worse at w = 4 than at w = 0", Less("FID", {"w": "0"}, {"w": "4"})),
-    Claim("The Inception Score grows with w, up to 1", increases("IS", along="w", over=("0", "0.1", "0.3", "1"))),
+    Claim(
+        "The Inception Score increases with w, up to w = 1", increases("IS", along="w", over=("0", "0.1", "0.3", "1"))
+    ),
 )
 
 SCALES = vary("w", {w: {"sampler.guidance.name": "classifier_free", "sampler.guidance.scale": 1 + float(w)} for w in W})
 
 
 def on_digits(seeds, num, judge, **keys):
-    """One network for each seed, judged by one classifier."""
+    """One network for each seed; one classifier for all."""
     judge = Run.of("configs/classifier.py:digits", **judge)
     metrics = ("frechet:pixels", "inception_score:classifier")
     judged = setting(eval__metrics=metrics, eval__num=num, eval__classifier=judge)
@@ -58,7 +60,7 @@ def on_digits(seeds, num, judge, **keys):
 
 
 def on_cifar10(num, **keys):
-    """EDM's conditional network, with its labels hidden in a tenth of its training."""
+    """EDM's conditional network, with labels dropped in a tenth of its training."""
     config = "configs/cifar10_edm.py:cifar10_conditional_mirrored"
     measured = setting(eval__metrics=("fid", "is"), eval__num=num, method__label_dropout=0.1)
     return trained(config, 1, **keys) * SCALES * measured
@@ -68,7 +70,7 @@ ON_DIGITS = {"FID": "frechet_pixels", "IS": "inception_score_classifier"}
 ON_CIFAR10 = {"FID": "fid", "IS": "inception_score"}
 BUDGETS = {
     "minute": Budget(
-        "smoke test: digits 8x8, 20 steps of training, 64 samples",
+        "smoke test: digits 8x8, 20 training steps, 64 samples",
         on_digits(1, 64, {"train__steps": 20}, train__steps=20, train__batch_size=32).where(
             lambda at: at["w"] in ("0", "1")
         ),
@@ -76,19 +78,19 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8 by label, 128,000 images of training; 1,438 samples, Frechet distance of pixels to held-out digits",
+        "digits 8x8 by label, trained on 128,000 images; 1,438 samples, Frechet distance of pixels to held-out digits",
         on_digits(6, 1_438, {}),
         ON_DIGITS,
         hours=2,
     ),
     "day": Budget(
-        "CIFAR-10 by label, 25,600,000 images of training, 10,000 samples, FID to the training images",
+        "CIFAR-10 by label, trained on 25,600,000 images, 10,000 samples, FID against the training images",
         on_cifar10(10_000, train__steps=50_000, optim__warmup=640_000.0),
         ON_CIFAR10,
         hours=24,
     ),
     "paper": Budget(
-        "CIFAR-10 by label instead of ImageNet: EDM's 200 million images of training, 50,000 samples",
+        "CIFAR-10 by label instead of ImageNet: trained on EDM's 200 million images, 50,000 samples",
         on_cifar10(50_000),
         ON_CIFAR10,
         hours=120,

@@ -1,16 +1,16 @@
 """Improved DDPM on CIFAR-10: NLL and FID by schedule, objective and number of steps (Nichol & Dhariwal 2021).
 
-L_simple has the fixed variance beta; L_hybrid learns the variance by the bound, and the mean without it; L_vlb is the
-bound alone, its times drawn by the second moment of the losses that each has had. Every sample takes all T steps. On
-digits "1K" is T = 64 and "4K" T = 256, with betas scaled to as much noise at the end, and FID the Frechet distance of
-raw pixels.
+L_simple has the fixed variance beta. L_hybrid learns the variance by the bound, and the mean without it. L_vlb is the
+bound alone, with importance-sampled times, by the second moment of each time's past losses. Every sample takes all T
+steps. On digits "1K" is T = 64 and "4K" is T = 256, with betas scaled to end with as much noise, and FID is the Frechet
+distance of raw pixels.
 """
 
 from diffjax.ablation import All, Axis, Budget, Claim, Less, Quantity, Table, greatest, least, trained, vary
 
-OBJECTIVES = {  # the row: the variant of configs/cifar10_iddpm.py, and whether its betas are linear
+OBJECTIVES = {  # row: the variant of configs/cifar10_iddpm.py, and whether to make its betas linear
     "linear, L_simple": ("_simple", True),
-    "linear, L_hybrid": ("_linear", False),  # linear already
+    "linear, L_hybrid": ("_linear", False),  # already linear
     "cosine, L_simple": ("_simple", False),
     "cosine, L_hybrid": ("", False),
     "cosine, L_vlb": ("_vlb", False),
@@ -33,19 +33,19 @@ def at(row, steps="4K"):
 
 
 CLAIMS = (
-    Claim("More steps have less NLL: linear betas, L_simple",
+    Claim("More steps give a lower NLL, with linear betas and L_simple",
           Less("NLL", at("linear, L_simple"), at("linear, L_simple", "1K"))),
-    Claim("Cosine betas have less NLL than linear ones, by L_simple and by L_hybrid",
+    Claim("Cosine betas give a lower NLL than linear betas, with L_simple and with L_hybrid",
           All(tuple(Less("NLL", at(f"cosine, {loss}"), at(f"linear, {loss}")) for loss in ("L_simple", "L_hybrid")))),
-    Claim("L_hybrid has less NLL than L_simple, with either betas",
+    Claim("L_hybrid gives a lower NLL than L_simple, with linear and with cosine betas",
           All(tuple(Less("NLL", at(f"{kind}, L_hybrid"), at(f"{kind}, L_simple")) for kind in ("linear", "cosine")))),
-    Claim("L_vlb has the least NLL", least("NLL", along="objective", **at("cosine, L_vlb"))),
-    Claim("L_vlb has the worst FID", greatest("FID", along="objective", **at("cosine, L_vlb"))),
+    Claim("L_vlb gives the lowest NLL", least("NLL", along="objective", **at("cosine, L_vlb"))),
+    Claim("L_vlb gives the worst FID", greatest("FID", along="objective", **at("cosine, L_vlb"))),
 )  # fmt: skip
 
 
 def grid(size, seeds, lengths, **keys):
-    """`size` is "cifar10" or "digits", `lengths` the T of each column."""
+    """`size` is "cifar10" or "digits"; `lengths` maps each column to its T."""
     process, sampler = "method.process", "sampler.steps"
     rows = {
         row: trained(f"configs/cifar10_iddpm.py:{size}{variant}", seeds, **keys)
@@ -60,7 +60,7 @@ def grid(size, seeds, lengths, **keys):
 
 
 def betas(process, T):
-    """Linear betas that end in as much noise as 1,000 steps do, as the released code scales them."""
+    """Linear betas scaled as in the released code, so that any T ends with as much noise as 1,000 steps."""
     return {f"{process}.beta_start": 0.1 / T, f"{process}.beta_end": 20.0 / T}
 
 
@@ -74,7 +74,7 @@ FULL = {"1K": 1_000, "4K": 4_000}
 OF_IMAGES = {"eval__metrics": ("vlb", "fid"), "eval__reference": "train"}
 BUDGETS = {
     "minute": Budget(
-        "smoke test: digits 8x8, a tiny network, T = 32 in the place of 4,000, 20 steps of 32, 64 samples",
+        "smoke test: digits 8x8, a tiny network, T = 32 in place of 4,000, 20 steps of 32, 64 samples",
         grid("digits", 1, {"4K": 32}, **TINY).where(
             lambda where: where["objective"] in ("linear, L_simple", "cosine, L_hybrid", "cosine, L_vlb")
         ),
@@ -82,7 +82,7 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, T = 64 and 256, 128,000 images of training, 719 samples, the bound of 359 held-out digits",
+        "digits 8x8, T = 64 and 256, trained on 128,000 images, 719 samples, the bound of 359 held-out digits",
         grid("digits", 4, {"4K": 256}, **OF_DIGITS)
         + grid("digits", 4, {"1K": 64}, **OF_DIGITS).where(lambda where: where["objective"] == "linear, L_simple"),
         DIGITS,
@@ -95,7 +95,7 @@ BUDGETS = {
         hours=24,
     ),
     "paper": Budget(
-        "the paper's: CIFAR-10, 500,000 steps of 128, 50,000 samples in all T steps",
+        "the paper's sizes: CIFAR-10, 500,000 steps of 128, 50,000 samples in all T steps",
         grid("cifar10", 1, FULL, **OF_IMAGES | {"eval__num": 50_000}),
         {"NLL": "vlb", "FID": "fid"},
         hours=120,

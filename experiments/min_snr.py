@@ -1,12 +1,13 @@
-"""Min-SNR weighting: quality by images trained for four weightings of one loss (Hang et al. 2023).
+"""Min-SNR weighting: quality during training for four weightings of one loss (Hang et al. 2023).
 
-The network says x0; its squared error is weighed by 1 ("constant"), by SNR (the error in eps), by max(SNR, 1) and by
-min(SNR, 5). Columns are shares of the training, all from one run at a constant rate, whose averaged weights are drawn
-from after so many of its images: 5/17 is the whole divided by 3.4, by which the paper's network that says x0 comes to
-FID 10 sooner than under constant weights (figure 5, ImageNet 256 in latents) [A]. Its table 1 is of a UNet there after
-200,000 and 1,000,000 steps, with min-SNR-5 against its baseline: 7.99 and 4.28 against 25.93 and 8.33 where the network
-says x0, 7.32 and 4.14 against 8.55 and 4.21 where it says eps [1]; no column of ours is its like. Gradients are not
-clipped, which would cut those of one weighting more often than another's; the optimiser is indifferent to their size.
+The network predicts x0. Its squared error is weighted by 1 ("constant"), by SNR (the error of eps), by max(SNR, 1) or
+by min(SNR, 5). Columns are shares of the training, all from one run at a constant learning rate, sampled with the EMA
+weights of that time. 5/17 is the whole divided by 3.4, the factor by which the paper's network that predicts x0 reaches
+FID 10 sooner than with constant weights (figure 5, ImageNet 256 in latents) [A]. The paper's table 1 is of a UNet on
+the same data after 200,000 and 1,000,000 steps: min-SNR-5 has 7.99 and 4.28, against the baseline's 25.93 and 8.33, for
+networks that predict x0; and 7.32 and 4.14 against 8.55 and 4.21 for eps [1]. No column of ours corresponds to it.
+Gradients are not clipped, because clipping would affect some weightings more often than others; the optimiser is
+invariant to the gradients' scale.
 """
 
 from diffjax.ablation import Axis, Budget, Claim, Less, Quantity, Table, decreases, least, setting, trained, vary
@@ -27,17 +28,17 @@ def at(weighting, share):
 
 
 CLAIMS = (
-    *(Claim(f"Min-SNR-5 is better than the other weightings {when} of the training",
+    *(Claim(f"Min-SNR-5 is better than the other weightings {when} of training",
             least("FID", along="weighting", **at("min-SNR-5", share)))
       for share, when in (("2/17", "after 2/17"), ("17/17", "at the end"))),
-    Claim("It is 3.4 times as fast as constant weights: better than they are at the end, after 5/17",
+    Claim("Min-SNR-5 is 3.4 times as fast as constant weights: better after 5/17 of training than they are at the end",
           Less("FID", at("min-SNR-5", "5/17"), at("constant", "17/17"))),
-    Claim("Every weighting gets better with training", decreases("FID", along="share of training")),
+    Claim("Every weighting improves with training", decreases("FID", along="share of training")),
 )  # fmt: skip
 
 
 def grid(config, seventeenth, seeds, **keys):
-    """`seventeenth` is the number of steps in a seventeenth of the training, at whose ends checkpoints are kept."""
+    """`seventeenth` is a seventeenth of the training in steps; a checkpoint is kept after each."""
     shares = {share: {"checkpoint.step": seventeenth * int(share.partition("/")[0])} for share in SHARES}
     runs = trained(config, seeds, train__steps=17 * seventeenth, train__checkpoint_every=seventeenth, **keys)
     weightings = {label: {"method.weighting.name": name} for label, name in WEIGHTINGS.items()}
@@ -57,7 +58,7 @@ OBJECTIVE = setting(
 
 BUDGETS = {
     "minute": Budget(
-        "smoke test: digits 8x8, 17 steps of training, 64 samples; two weightings after 10/17 and all of it",
+        "smoke test: digits 8x8, 17 training steps, 64 samples; two weightings after 10/17 and all of training",
         (grid("configs/cifar10_ddpm.py:digits", 1, 1, train__batch_size=32) * setting(eval__num=64)).where(
             lambda at: at["weighting"] in ("SNR", "min-SNR-5") and at["share of training"] in ("10/17", "17/17")
         ),
@@ -65,13 +66,13 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, 130,560 images of training; 719 samples, Frechet distance of pixels to 359 held-out digits",
+        "digits 8x8, trained on 130,560 images; 719 samples, Frechet distance of pixels to 359 held-out digits",
         grid("configs/cifar10_ddpm.py:digits", 60, 5, eval__num=719, optim__warmup=2_560.0),
         {"FID": "frechet_pixels"},
         hours=2,
     ),
     "day": Budget(
-        "CIFAR-10, 85,000 steps of 128, 10,000 samples, FID to the training images",
+        "CIFAR-10, 85,000 steps of 128, 10,000 samples, FID against the training images",
         grid("configs/cifar10_ddpm.py", 5_000, 1, eval__num=10_000, optim__warmup=64_000.0, ema__ramp=0.05),
         {"FID": "fid"},
         hours=12,

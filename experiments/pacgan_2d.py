@@ -1,8 +1,9 @@
-"""PacGAN on mixtures of Gaussians: modes, quality and balance by how many samples are judged as one (Lin et al. 2018).
+"""PacGAN on mixtures of Gaussians: modes and quality by how many samples are judged as one (Lin et al. 2018).
 
-Ring of 8 (radius 1, sigma 0.01) and grid of 25 (4 apart in {-4, .., 4}^2 by 2, sigma 0.05); a sample is of high quality
-within 3 sigma of the nearest mean, and one such sample finds a mode. "oracle" is a perfect sampler, drawn as often: its
-high quality is 1 - exp(-4.5) = 0.9889, and more would be a collapse of variance. "r1" is ours: R1, averaged weights.
+The ring has 8 modes (radius 1, sigma 0.01), the grid 25 (4 apart in {-4, .., 4}^2 by 2, sigma 0.05). A sample has high
+quality within 3 sigma of the nearest mean, and one such sample finds a mode. "oracle" draws as many samples from the
+mixture itself: its high quality is 1 - exp(-4.5) = 0.9889, and a higher value would mean that the variance has
+collapsed. "r1" is ours: the R1 penalty and averaged weights.
 """
 
 import numpy as np
@@ -45,7 +46,7 @@ PAPER = Table(
 
 
 def packing_helps(quantity, sign, game="PacGAN2"):
-    """Several samples judged as one against one, on both mixtures."""
+    """`game`, which judges several samples as one, against judging one, on both mixtures."""
     places = [({"game": "GAN", "mixture": m}, {"game": game, "mixture": m}) for m in MIXTURES]
     return All(tuple(Less(quantity, *(pair if sign > 0 else reversed(pair))) for pair in places))
 
@@ -53,28 +54,28 @@ def packing_helps(quantity, sign, game="PacGAN2"):
 SEEN = "after the cells of hour were seen"
 CLAIMS = (
     Claim("Packing two samples finds more modes", packing_helps("modes", 1)),
-    Claim("Packing two samples evens out the modes: less reverse KL", packing_helps("reverse KL", -1)),
+    Claim("Packing two samples makes the modes more even: the reverse KL is lower", packing_helps("reverse KL", -1)),
     Claim("Packing three samples finds more modes", packing_helps("modes", 1, "PacGAN3"), added=SEEN),
     Claim("Packing four samples finds more modes", packing_helps("modes", 1, "PacGAN4"), added=SEEN),
-    Claim("Packing two samples finds 7.5 of the ring's 8 modes or more",
+    Claim("Packing two samples finds at least 7.5 of the ring's 8 modes",
           Within("modes", {"game": "PacGAN2", "mixture": "ring"}, low=7.5)),
-    Claim("R1 finds 7.5 of the ring's 8 modes or more, and 24.5 of the grid's 25 (ours)",
+    Claim("R1 finds at least 7.5 of the ring's 8 modes and 24.5 of the grid's 25 (ours)",
           All((Within("modes", {"game": "r1", "mixture": "ring"}, low=7.5),
                Within("modes", {"game": "r1", "mixture": "grid"}, low=24.5)))),
 )  # fmt: skip
 
 
 def perfect(seed, mixture, num):
-    """As many exact samples."""
+    """`num` exact samples."""
     source, rng = Toy2D(mixture), np.random.default_rng(seed)
     means = source.modes[rng.integers(len(source.modes), size=num)]
     return mode_report(means + source.sigma * rng.normal(size=means.shape), source.modes, source.sigma)
 
 
 def grid(variants, seeds, **keys):
-    """{row: variant of configs/gan_ring.py and gan_grid.py}, and the oracle.
+    """`variants` are {row: variant of configs/gan_ring.py and gan_grid.py}; the oracle is added.
 
-    Of r1 there are at least ENOUGH seeds: where all of them find every mode, fewer have no interval.
+    r1 has at least ENOUGH seeds: if all of them find every mode, fewer decide nothing.
     """
     rows = {
         game: vary("mixture", {
@@ -106,13 +107,13 @@ BUDGETS = {
         hours=1,
     ),
     "day": Budget(
-        "PacGAN's protocol for 100 epochs (r1 as many steps), 2,500 samples",
+        "PacGAN's protocol for 100 epochs (r1: as many steps), 2,500 samples",
         grid({**PACKED, "r1": "r1"}, 3, train__steps=100_000, eval__metrics=("modes",)),
         MEASURES,
         hours=6,
     ),
     "paper": Budget(
-        "the paper's: 400 epochs, 10 trials, 2,500 samples (r1: 20,000 steps)",
+        "the paper's sizes: 400 epochs, 10 trials, 2,500 samples (r1: 20,000 steps)",
         grid({**PAPERS, "r1": "r1"}, 10, eval__metrics=("modes",)),
         MEASURES,
         hours=24,

@@ -1,15 +1,20 @@
 """R3GAN, Table 1: modes of Stacked MNIST by loss and penalty (Huang et al. 2024).
 
-The same networks and rates under GAN's and RpGAN's loss, with R1 alone and with R1 and R2. "Fail" is the paper's word;
-a run of ours fails when its watchman ends it. Modes are counted from 1 hit, as papers count (this one states no
-threshold), and from a quarter of a mode's fair share of samples, because a classifier's errors invent modes: claims are
-of that, but for the one of all modes, which was so too until cells had been seen. The last rows are real digits under
-the same classifier: as they come, and of 700 and 100 modes only; their derived KL is that of a classifier without
-errors, which scatter digits over modes that are not there and so make it less, and of MNIST's labels: those of 8x8
-digits are more even, and give 0.0195 in place of 0.0235. The paper counts modes of digits in 32x32; those of 8x8
-(`hour`) are a data set of their own. Its table has "a small ResNet", no more is said; `paper` has what it states of its
-own run on these data (table 9), under each of the four losses, and the other budgets have networks, batches, lengths
-and gamma of ours (configs/gan_stacked_mnist.py). Its single runs are no comparison with our means.
+The same networks and learning rates with GAN's and RpGAN's loss, with R1 alone and with R1 and R2. "Fail" is the
+paper's word; a run of ours fails when its health check stops it.
+
+Modes are counted in two ways. "modes from 1 hit" is how papers count (this one states no threshold). "modes" counts
+those with at least a quarter of their fair share of samples, because a classifier's errors invent modes. Claims are
+about "modes", except the one about all modes, which was about "modes" too until cells had been seen.
+
+The last rows are real digits under the same classifier: as they are, and from 700 and 100 modes only. Their derived KL
+assumes a classifier without errors, which would scatter digits over modes that are not there and so lower it, and
+MNIST's labels; the labels of the 8x8 digits are more even, and would give 0.0195 instead of 0.0235.
+
+The paper counts modes of 32x32 digits; the 8x8 digits of `hour` are a different data set. About the networks of its
+table the paper says only "a small ResNet". `paper` uses what it states of its own run on these data (table 9), with
+each of the four losses; the other budgets use our own networks, batches, lengths and gamma
+(configs/gan_stacked_mnist.py). The paper's single runs cannot be compared with our means.
 """
 
 from diffjax.ablation import (
@@ -31,7 +36,7 @@ from diffjax.data import StackedMNIST
 from diffjax.metrics import Metric, fair_min_hits, stacked_report
 from diffjax.run import load
 
-GAMES = {  # with the variants of configs/gan_stacked_mnist.py
+GAMES = {  # variants of configs/gan_stacked_mnist.py
     "RpGAN + R1 + R2": "rpgan_r1_r2",
     "GAN + R1 + R2": "gan_r1_r2",
     "RpGAN + R1": "rpgan_r1",
@@ -46,8 +51,8 @@ PAPER = Table(
         Quantity("modes from 1 hit", "T", (1000, 693, "Fail", "Fail", *(Marked(modes, "D") for modes in REAL.values())),
                  better="more"),
         Quantity("modes", "D", (*[None] * len(GAMES), *REAL.values()), better="more"),
-        # Of real digits of K modes: ln(1000 / K), and (K - 1) / 2N of N = 26,000 draws; of all of them also MNIST's
-        # uneven labels, 0.0043.
+        # For real digits of K modes: ln(1000 / K) + (K - 1) / 2N with N = 26,000 draws; for all modes also 0.0043,
+        # because MNIST's labels are uneven.
         Quantity("KL", "T", (0.0781, 0.9270, "Fail", "Fail", *(Marked(kl, "D") for kl in (0.0235, 0.370, 2.304))),
                  unit="nats"),
     ),
@@ -58,14 +63,14 @@ def at(game):
     return {"game": game}
 
 
-SEEN = "after cells were seen, which had it of modes with a fair share"
+SEEN = "after cells were seen; before, it was about modes with a quarter of their fair share"
 CLAIMS = (
     Claim("RpGAN + R1 + R2 finds all modes", Within("modes from 1 hit", at("RpGAN + R1 + R2"), low=999), added=SEEN),
-    Claim("RpGAN's loss finds more modes than GAN's, with R1 and R2",
+    Claim("With R1 and R2, RpGAN's loss finds more modes than GAN's",
           Less("modes", at("GAN + R1 + R2"), at("RpGAN + R1 + R2"))),
-    Claim("RpGAN's loss finds them more evenly, with R1 and R2",
+    Claim("With R1 and R2, RpGAN's loss covers the modes more evenly: its KL is lower",
           Less("KL", at("RpGAN + R1 + R2"), at("GAN + R1 + R2"))),
-    Claim("R2 beside R1 finds more modes than R1 alone, with RpGAN's loss",
+    Claim("With RpGAN's loss, R1 and R2 find more modes than R1 alone",
           Less("modes", at("RpGAN + R1"), at("RpGAN + R1 + R2"))),
     Claim("RpGAN with R1 alone fails", Fails(at("RpGAN + R1"))),
     Claim("GAN with R1 alone fails", Fails(at("GAN + R1"))),
@@ -73,38 +78,37 @@ CLAIMS = (
 
 
 def real(seed, modes, judge, num, base, size):
-    """What the judge counts in so many stacks of real held-out digits, of so many modes."""
+    """What the judge counts in `num` stacks of real held-out digits from `modes` modes."""
     source, run, min_hits = StackedMNIST(base=base, size=size, seed=seed), load(judge), fair_min_hits(num, 1000)
     digits = source.heldout_digits
-    seen = run.experiment.logits(run.ema, digits["x"]).argmax(axis=1)
-    found = stacked_report(seen[source.restricted(modes, num)], min_hits)
+    predicted = run.experiment.logits(run.ema, digits["x"]).argmax(axis=1)
+    report = stacked_report(predicted[source.restricted(modes, num)], min_hits)
     protocol = {
         "data.name": "stacked_mnist", "data.base": base, "data.size": size, "split": "heldout", "modes": modes,
         "reference": num, "min_hits": min_hits, "classifier": run.identity,
-        "classifier_accuracy": float((seen == digits["label"]).mean()),
+        "classifier_accuracy": float((predicted == digits["label"]).mean()),
     }  # fmt: skip
     names = [f"stacked_{name}" for name in ("modes", "modes_single_hit", "kl")]
-    return {name: Metric(name, found[name.removeprefix("stacked_")], protocol) for name in names}
+    return {name: Metric(name, report[name.removeprefix("stacked_")], protocol) for name in names}
 
 
 def grid(size, seeds, num, judge, base="mnist", side=0, **keys):
-    """`size` is the prefix of the variants; the judge is one run for all."""
+    """`size` is the prefix of the variants; all runs share the judge."""
     rows = {
         game: trained(f"configs/gan_stacked_mnist.py:{size}{variant}", seeds, **keys, eval__classifier=judge,
                       eval__num=num)
         for game, variant in GAMES.items()
     }  # fmt: skip
-    of = {"judge": judge, "num": num, "base": base, "size": side}
-    return vary("game", rows) + computed(real, seeds) * vary(
-        "game", {row: {"modes": n} | of for row, n in REAL.items()}
-    )
+    shared = {"judge": judge, "num": num, "base": base, "size": side}
+    real_rows = {row: {"modes": modes} | shared for row, modes in REAL.items()}
+    return vary("game", rows) + computed(real, seeds) * vary("game", real_rows)
 
 
-QUARTER = 1_000  # steps, of two games at once on an H200
+QUARTER = 1_000  # steps, with two runs at once on an H200
 MEASURES = {"modes from 1 hit": "stacked_modes_single_hit", "modes": "stacked_modes", "KL": "stacked_kl"}
 BUDGETS = {
     "minute": Budget(
-        "smoke test: digits 8x8, 20 steps of training, 1,000 samples",
+        "smoke test: digits 8x8, 20 training steps, 1,000 samples",
         grid(
             "digits_", 1, 1_000, Run.of("configs/classifier.py:digits", train__steps=100), "digits", train__steps=20
         ).where(lambda at: at["game"] not in ("GAN + R1 + R2", "RpGAN + R1")),
@@ -132,7 +136,7 @@ BUDGETS = {
         hours=8,
     ),
     "paper": Budget(
-        "32x32, 10 million images, 26,000 samples; six seeds, that failures can be decided, for the paper's one",
+        "32x32, 10 million images, 26,000 samples; six seeds instead of one, so that failures can be decided",
         grid("published_", 6, 26_000, Run.of("configs/classifier.py:mnist"), side=32),
         MEASURES,
         hours=24,

@@ -1,22 +1,22 @@
-"""Samplers against the exact denoiser: their error by network calls, and the order at which it vanishes. No training.
+"""Samplers with the exact denoiser: error by number of steps, and order of convergence, without training.
 
-The data are a mixture of three Gaussians in two dimensions, the denoiser is exact, everything is in float64. A sampler
-goes from sigma / alpha = 20 down to 0.05, where log-SNR still has an end, in steps even in log-SNR; its error is the
-root mean square distance of 64 end points from those of the ODE solved to twelve digits from the same noise, and its
-order the base-2 logarithm of the error's fall from half as many steps. What is "published" are the orders that the
-papers' theorems, or else the methods' names, state for them: remembered, not looked up.
+The data are a mixture of three Gaussians in two dimensions, the denoiser is exact, and everything is in float64.
+Samplers go from sigma / alpha = 20 down to 0.05, where log-SNR is still finite, in steps even in log-SNR. "error" is
+the root mean square distance of 64 end points from those of the ODE solved to twelve digits from the same noise.
+"order" is the base-2 logarithm of the ratio of this error to that with half as many steps. The "published" orders are
+those that the papers' theorems state, or else the methods' names; they were remembered, not looked up.
 
-Those that draw noise have no end point of their own to miss. What they miss, as all others do, are the moments of the
-data: the square root of the Frechet distance of 65,536 end points to the mixture as it is at that noise level, whose
-mean and covariance are known. As many exact samples are at 0.001 to 0.005, the noise floor. Noise as such is no harm:
-the ancestral sampler has farther moments than DDIM with the variance beta~, and nearer ones with beta. There is a row
-of every family but `adaptive`, which takes the steps it wants: with a tolerance of 1e-12 it is the solution.
+Stochastic samplers have no exact end points to be compared with. "moments" compares all samplers with the data: it is
+the square root of the Frechet distance of 65,536 end points to the mixture at the final noise level, whose mean and
+covariance are known. As many exact samples are at 0.001 to 0.005, the noise floor. Noise in itself does no harm: the
+ancestral sampler's moments are farther than DDIM's with the variance beta~, and nearer with beta. There is a row for
+every family but `adaptive`, which chooses its own steps: with a tolerance of 1e-12 it gives the exact solution.
 
-DPM-Solver++ 3M is published with a coefficient, a2, half as large as third order needs, and so is of second; with it
-doubled, which is a row of ours, it is of third. (It begins with a step of first order, since there is nothing yet to
-extrapolate from. That step's error is of second order in its size, and made once: it shows in the last columns.) PLMS
-has four steps, and Liu et al. prove two orders; LMS (Katherine Crowson's, in sigma), with a start of Runge-Kutta, has
-as many orders as steps.
+The published coefficient a2 of DPM-Solver++ 3M is half as large as third order needs, which makes the sampler second
+order; with it doubled, a row of ours, it is third order. (Its first step is of first order, as there is nothing to
+extrapolate from yet. The error of that step is quadratic in its size, and made once: it shows in the last columns.)
+PLMS uses four steps, and Liu et al. prove second order. LMS (Katherine Crowson's, in sigma) has the order of its number
+of steps if it starts with Runge-Kutta.
 """
 
 from functools import cache
@@ -45,18 +45,18 @@ from diffjax.diffusion.samplers import (
 )
 from diffjax.metrics.frechet import Moments, frechet_distance
 
-HIGH, LOW = 20.0, 0.05  # sigma / alpha at the ends
+HIGH, LOW = 20.0, 0.05  # sigma / alpha at the start and at the end
 STEPS = ("8", "16", "32", "64", "128", "256")
 
 
-FEW, MANY = 64, 65_536  # end points that are compared one by one, and by their moments
+FEW, MANY = 64, 65_536  # end points for "error" and for "moments"
 
 
 class Method(NamedTuple):
-    """A sampler, the order stated for it, and its network calls: of each step, and beyond these of its start."""
+    """A sampler, its stated order, and its network calls: for each step, and the extra ones of its start."""
 
     sampler: Sampler
-    order: int | None  # None: it draws noise
+    order: int | None  # None: stochastic
     calls: int = 1
     start: int = 0
 
@@ -90,15 +90,15 @@ PAPER = Table(
     columns=Axis("steps", STEPS),
     quantities=(
         Quantity("error"),
-        Quantity("order", "M", [(None,) * (len(STEPS) - 1) + (of.order,) for of in SAMPLERS.values()], "more"),
+        Quantity("order", "M", [(None,) * (len(STEPS) - 1) + (method.order,) for method in SAMPLERS.values()], "more"),
         Quantity("moments"),
-        Quantity("nfe", "D", [tuple(of.calls * int(n) + of.start for n in STEPS) for of in SAMPLERS.values()]),
+        Quantity("nfe", "D", [tuple(m.calls * int(n) + m.start for n in STEPS) for m in SAMPLERS.values()]),
     ),
 )
 
 
 def order_as_stated(*samplers):
-    """That of the longest walk, to a quarter."""
+    """The order at the largest number of steps is the stated one, within 0.25."""
     return All(
         tuple(
             Within(
@@ -110,33 +110,33 @@ def order_as_stated(*samplers):
 
 
 def less(quantity, one, other, over):
-    """One sampler's is less than another's, at each of these numbers of steps."""
+    """`quantity` is less for one sampler than for another, at each of these numbers of steps."""
     return All(tuple(Less(quantity, {"sampler": one, "steps": n}, {"sampler": other, "steps": n}) for n in over))
 
 
-SEEN = "after it was seen that the published one is not"
+SEEN = "after 3M was seen not to be third order"
 CLAIMS = (
-    Claim("DDIM and Euler's method are of first order", order_as_stated("ddim", "euler")),
-    Claim("Heun's method, DPM-Solver++ 2S and 2M are of second order",
+    Claim("DDIM and Euler's method are first order", order_as_stated("ddim", "euler")),
+    Claim("Heun's method, DPM-Solver++ 2S and 2M are second order",
           order_as_stated("heun", "dpm-solver++ 2s", "dpm-solver++ 2m")),
-    Claim("DPM-Solver++ 3M is of third order, as its name says", order_as_stated("dpm-solver++ 3m")),
-    Claim("DPM-Solver++ 3M with a2 doubled is of third order (ours)",
+    Claim("DPM-Solver++ 3M is third order, as its name says", order_as_stated("dpm-solver++ 3m")),
+    Claim("DPM-Solver++ 3M with a2 doubled is third order (ours)",
           order_as_stated("dpm-solver++ 3m, a2 doubled"), added=SEEN),
     Claim("UniPC's corrector adds one order to UniP-1, 2 and 3", order_as_stated("unipc 1", "unipc 2", "unipc 3")),
-    Claim("PLMS is of second order", order_as_stated("plms")),
-    Claim("LMS is of fourth order, its start being so", order_as_stated("lms")),
-    Claim("With as many network calls as DDIM, DPM-Solver++ 2M has less error at every number of steps",
+    Claim("PLMS is second order", order_as_stated("plms")),
+    Claim("LMS with a fourth-order start is fourth order", order_as_stated("lms")),
+    Claim("With as many network calls, DPM-Solver++ 2M has a smaller error than DDIM at every number of steps",
           less("error", "dpm-solver++ 2m", "ddim", STEPS)),
-    Claim("In few steps DDIM has nearer moments than the ancestral sampler with the variance beta~",
+    Claim("With few steps, DDIM's moments are nearer than those of the ancestral sampler with the variance beta~",
           less("moments", "ddim", "ancestral", STEPS[:4])),
-    Claim("A corrector step after each of reverse diffusion brings the moments nearer, with twice the calls",
+    Claim("A corrector step after each step of reverse diffusion, with twice the calls, brings the moments nearer",
           less("moments", "predictor and corrector", "reverse diffusion", STEPS[:4])),
-    Claim("It does so more than twice the steps, at equal NFE",
+    Claim("At equal NFE, corrector steps bring the moments nearer than twice as many steps of reverse diffusion do",
           All(tuple(Less("moments", {"sampler": "predictor and corrector", "steps": n},
                          {"sampler": "reverse diffusion", "steps": twice})
                     for n, twice in zip(STEPS[:4], STEPS[1:5], strict=True))),
           added="after the cells were seen"),
-    Claim("In few steps SDE-DPM-Solver++ 2M has nearer moments than the ancestral sampler",
+    Claim("With few steps, SDE-DPM-Solver++ 2M's moments are nearer than those of the ancestral sampler",
           less("moments", "sde-dpm-solver++ 2m", "ancestral", STEPS[:4])),
 )  # fmt: skip
 
@@ -149,17 +149,17 @@ def problem():
 
 
 def times(process, steps):
-    """Even in log-SNR."""
+    """`steps` + 1 times, even in log-SNR."""
     return process.time_of(-2 * jnp.log(jnp.exp(jnp.linspace(np.log(HIGH), np.log(LOW), steps + 1))))
 
 
 def keys(seed):
-    """Of x0 and its noise where walks begin, and of the noise on their way."""
+    """Random keys for the initial x0 and its noise, and for the sampler's noise."""
     return jax.random.split(jax.random.key(seed), 3)
 
 
 def start(seed, n=FEW):
-    """x_t at the beginning: the mixture under its noise."""
+    """The initial x_t: samples of the mixture with noise."""
     process, mixture = problem()
     x0, noise, _ = keys(seed)
     t = times(process, 1)[0]
@@ -175,7 +175,7 @@ def solution(seed):
 
 @cache
 def error(seed, sampler, steps):
-    """The distance from the solution, and the network calls it cost."""
+    """The error of a sampler, and its number of network calls."""
     end = walk(seed, sampler, steps, FEW)
     return float(jnp.sqrt(jnp.mean(jnp.sum((end.x0 - solution(seed)) ** 2, axis=-1)))), int(end.nfe.max())
 
@@ -188,19 +188,19 @@ def compiled(sampler):
 
 
 def walk(seed, sampler, steps, n):
-    """n end points, and the network calls they cost."""
+    """`n` samples, from the sampler `sampler` in `steps` steps."""
     return compiled(sampler)(start(seed, n), times(problem()[0], steps), keys(seed)[2])
 
 
 @cache
 def exact():
-    """The moments of the mixture where a walk ends."""
+    """The moments of the mixture at the final noise level."""
     process, mixture = problem()
     t = times(process, 1)[-1]
     mean = mixture.weights @ mixture.means
-    apart = mixture.means - mean
+    deviations = mixture.means - mean
     within = jnp.sum(mixture.weights * mixture.stds**2) * jnp.eye(2)
-    covariance = process.alpha(t) ** 2 * (within + (mixture.weights * apart.T) @ apart) + process.sigma(
+    covariance = process.alpha(t) ** 2 * (within + (mixture.weights * deviations.T) @ deviations) + process.sigma(
         t
     ) ** 2 * jnp.eye(2)
     return Moments(MANY, np.asarray(process.alpha(t) * mean), (MANY - 1) * np.asarray(covariance))
@@ -208,12 +208,12 @@ def exact():
 
 def measure(seed, sampler, steps):
     with jax.enable_x64(True):
-        many = walk(seed, sampler, steps, MANY)
-        off = {"moments": float(np.sqrt(frechet_distance(Moments.of(many.x0), exact())))}
+        samples = walk(seed, sampler, steps, MANY)
+        scores = {"moments": float(np.sqrt(frechet_distance(Moments.of(samples.x0), exact())))}
         if SAMPLERS[sampler].order is None:
-            return off | {"nfe": int(many.nfe.max())}
-        (now, nfe), (before, _) = error(seed, sampler, steps), error(seed, sampler, steps // 2)
-    return off | {"error": now, "order": float(np.log2(before / now)), "nfe": nfe}
+            return scores | {"nfe": int(samples.nfe.max())}
+        (fine, nfe), (coarse, _) = error(seed, sampler, steps), error(seed, sampler, steps // 2)
+    return scores | {"error": fine, "order": float(np.log2(coarse / fine)), "nfe": nfe}
 
 
 def grid(seeds, steps):

@@ -1,14 +1,15 @@
-"""Score SDE, Table 1: predictors, correctors and both, at N and 2N steps, all from one network for each SDE.
+"""Score SDE, Table 1: predictors, correctors and both, at N and 2N steps, from one network for each SDE.
 
-P1000 and P2000 are predictors alone, PC1000 has one corrector step at each of 1,000 noise levels, C2000 two at each and
-no predictor, so that P2000, PC1000 and C2000 cost the same (Song et al. 2021, appendix G). The networks see N = 1,000
-timesteps in training (100 on digits, where the columns have 100 and 200 steps), so that at 2N steps half of the
-timesteps are new to them. "rounded" is table 4: the network is told the next noisier one that it knows, floor(i / 2) at
-step i of 2N. In table 1 it is told i / 2, for VP half a step of N noisier than x_t; here it is told how noisy x_t is.
+P1000 and P2000 are predictors alone. PC1000 has one corrector step at each of 1,000 noise levels; C2000 has two at each
+and no predictor. P2000, PC1000 and C2000 therefore cost the same (Song et al. 2021, appendix G). The networks are
+trained at N = 1,000 timesteps (100 on digits, where the columns have 100 and 200 steps), so that half of the timesteps
+of 2N steps are new to them. "rounded" is table 4: the network gets the next noisier timestep that it knows, which is
+floor(i / 2) at step i of 2N. In table 1 it gets i / 2, which for VP is half a step of N noisier than x_t; here it gets
+the exact noise level of x_t.
 
-The signal-to-noise ratio r of each sampler is the paper's choice, by FID, for N = 1,000 (table 5). How far a corrector
-moves goes with r^2 for each level, so on digits, with a tenth of the levels, VP's r = 0.01 corrects next to nothing.
-The networks of `day` and `paper` are NCSN++ and DDPM++, which the paper has at lower FIDs than any cell of this table.
+Each sampler's signal-to-noise ratio r is the paper's choice, by FID, for N = 1,000 (table 5). A corrector moves in
+proportion to r^2 at each level, so on digits, with a tenth of the levels, VP's r = 0.01 corrects next to nothing. The
+networks of `day` and `paper` are NCSN++ and DDPM++, for which the paper reports lower FIDs than any cell of this table.
 """
 
 from diffjax.ablation import All, Axis, Budget, Claim, Less, Quantity, Table, setting, trained, vary
@@ -56,18 +57,18 @@ def at(predictor, steps):
 
 
 def corrected_is_better_than(steps, kind):
-    """With each predictor."""
+    """For each predictor, PC1000 is better than `steps`."""
     return All(tuple(Less("FID", at(f"{kind} {p}", "PC1000"), at(f"{kind} {p}", steps)) for p in PREDICTORS))
 
 
 CLAIMS = (
-    Claim("A corrector helps every predictor, VE", corrected_is_better_than("P1000", "VE")),
-    Claim("A corrector helps every predictor, VP", corrected_is_better_than("P1000", "VP")),
-    Claim("It helps more than twice the steps, at equal cost, VE", corrected_is_better_than("P2000", "VE")),
-    Claim("It helps more than twice the steps, at equal cost, VP", corrected_is_better_than("P2000", "VP")),
-    Claim("With rounded times the last is reversed for two of the predictors (ours: so says table 4)",
+    Claim("A corrector improves every predictor, VE", corrected_is_better_than("P1000", "VE")),
+    Claim("A corrector improves every predictor, VP", corrected_is_better_than("P1000", "VP")),
+    Claim("At equal cost, a corrector improves more than twice the steps, VE", corrected_is_better_than("P2000", "VE")),
+    Claim("At equal cost, a corrector improves more than twice the steps, VP", corrected_is_better_than("P2000", "VP")),
+    Claim("With rounded times, twice the steps are better than a corrector for two predictors, VP (ours, from table 4)",
           All(tuple(Less("FID", at(f"VP {p}, rounded", "P2000"), at(f"VP {p}", "PC1000")) for p in PREDICTORS[:2]))),
-    Claim("Correction alone is worse than any predictor with it, VE and VP",
+    Claim("A corrector alone is worse than with any predictor, VE and VP",
           All(tuple(Less("FID", at(f"{kind} {p}", "PC1000"), at(f"{kind} none", "C2000"))
                     for kind in ("VE", "VP") for p in PREDICTORS))),
 )  # fmt: skip
@@ -81,7 +82,7 @@ SNR = {  # table 5's r, for N = 1,000
 
 def samplers(kind, N):
     """Every cell of one SDE."""
-    # Its ancestral sampler has the posterior's variance for VE, and beta for VP.
+    # The paper's ancestral sampler has the posterior's variance for VE, and beta for VP.
     predictors = {
         "ancestral": "ancestral" if kind == "VE" else "ancestral_large",
         "reverse diffusion": "reverse_diffusion",
@@ -97,22 +98,22 @@ def samplers(kind, N):
             "sampler.snr": SNR[kind][predictor],
         }
         return vary("steps", {
-            label: sampler | {"sampler.steps": steps, "sampler.corrector_steps": corrected}
-            for label, (steps, corrected) in columns.items()
+            label: sampler | {"sampler.steps": steps, "sampler.corrector_steps": corrector_steps}
+            for label, (steps, corrector_steps) in columns.items()
         })  # fmt: skip
 
     rows = {f"{kind} {p}": cells(p, columns) for p in PREDICTORS}
     rows[f"{kind} none"] = cells("none", {"C2000": (N, 2)})
-    told = setting(sampler__guidance__name="rounded", sampler__guidance__steps=N)
-    rows |= {f"{kind} {p}, rounded": cells(p, {"P2000": (2 * N, 0)}) * told for p in PREDICTORS}
+    rounded = setting(sampler__guidance__name="rounded", sampler__guidance__steps=N)
+    rows |= {f"{kind} {p}, rounded": cells(p, {"P2000": (2 * N, 0)}) * rounded for p in PREDICTORS}
     return vary("predictor", rows)
 
 
 def grid(size, N, seeds, metrics, num, reference, **keys):
     """One network for each SDE and seed, trained at N times."""
-    trained_at = {"method__times__name": "discrete", "method__times__steps": N} | keys
+    discrete = {"method__times__name": "discrete", "method__times__steps": N} | keys
     measured = setting(eval__metrics=metrics, eval__num=num, eval__reference=reference)
-    ve, vp = (trained(f"configs/cifar10_score_sde.py:{size}{kind}", seeds, **trained_at) for kind in ("", "_vp"))
+    ve, vp = (trained(f"configs/cifar10_score_sde.py:{size}{kind}", seeds, **discrete) for kind in ("", "_vp"))
     return (ve * samplers("VE", N) + vp * samplers("VP", N)) * measured
 
 
@@ -132,13 +133,13 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "digits 8x8, N = 100, 128,000 images of training, 719 samples, Frechet distance of pixels to held-out digits",
+        "digits 8x8, N = 100, trained on 128,000 images, 719 samples, Frechet distance of pixels to held-out digits",
         grid("digits", 100, 5, *PIXELS, eval__batch_size=360),
         {"FID": "frechet_pixels"},
         hours=2,
     ),
     "day": Budget(
-        "CIFAR-10, N = 1,000, 50,000 steps of 128, 10,000 samples, FID to the training images",
+        "CIFAR-10, N = 1,000, 50,000 steps of 128, 10,000 samples, FID against the training images",
         grid("cifar10", 1_000, 1, ("fid",), 10_000, "train", train__steps=50_000),
         {"FID": "fid"},
         hours=48,

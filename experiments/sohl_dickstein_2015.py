@@ -1,16 +1,20 @@
 """Sohl-Dickstein et al. 2015, tables 1 and 2: the bound K by data and schedule, and Parzen windows of MNIST.
 
-K is a lower bound on the log likelihood, higher is better: bits a point, a sequence or a pixel, of data of unit
-variance (heartbeat: as it is), not of 8-bit pixels. K - L_null is what it gains on an isotropic Gaussian (heartbeat:
-independent bits). "learned" are betas learned with the network, "start" the betas where that begins, "erasing" those
-that take the same share of the signal away at every step, which the paper has for binary data; the first, under which
-K sees the data, is always the same. "truth" is the true log likelihood: log2(1/5) of a heartbeat; of the roll minus
-the entropy of points whose noise has a deviation of 0.00368, which the paper does not state; of Parzen windows what as
-many training images get as there are samples. That of dead leaves is not known. The paper states neither their noise
-nor their radii: ours are in diffjax/data/dead_leaves.py.
+K is a lower bound on the log likelihood; higher is better. It is in bits for a point, a sequence or a pixel, of data
+with unit variance (heartbeat: of the data as they are), not of 8-bit pixels. K - L_null is the gain over an isotropic
+Gaussian (heartbeat: over independent bits).
+
+- "learned": the betas are learned with the network.
+- "start": the betas with which that begins, kept fixed.
+- "erasing": betas that remove the same share of the signal at every step, which the paper uses for binary data. The
+  first beta, under which K sees the data, is always the same.
+- "truth": the true log likelihood. For a heartbeat this is log2(1/5). For the roll it subtracts the entropy of points
+  with noise of a standard deviation of 0.00368, which the paper does not state. For Parzen windows it is what as many
+  training images as there are samples get. For dead leaves it is unknown: the paper states neither their noise nor
+  their radii; ours are in diffjax/data/dead_leaves.py.
 
 K of bark and CIFAR-10 is not measured. The CIFAR-10 numbers are the corrected ones; 11.895 and 18.037 were withdrawn.
-Parzen windows are in bits; what the paper quotes of other models is Goodfellow et al. 2014, in nats, times 1 / ln 2.
+Parzen windows are in bits; the paper's quotes of other models are from Goodfellow et al. 2014, in nats, times 1 / ln 2.
 """
 
 import numpy as np
@@ -42,7 +46,7 @@ ROLL, BEAT, LEAVES, MNIST = (
 
 
 def row(**published):
-    """The cells of a row, by model, with "_" for blanks."""
+    """The cells of a row, by model, with "_" for spaces."""
     return tuple(published.get(model.replace(" ", "_")) for model in MODELS)
 
 
@@ -80,21 +84,21 @@ PAPER = Table(
 )  # fmt: skip
 
 CLAIMS = (
-    Claim("Roll, heartbeat and dead leaves are learned: K exceeds that of the null model",
+    Claim("Swiss roll, heartbeat and dead leaves are learned: K exceeds the null model's",
           All(tuple(Within("K - L_null", where, low=0.0)
                     for where in (ROLL("learned"), BEAT("erasing"), LEAVES("learned"))))),
     Claim("The heartbeat is learned to within 0.1 bits of the truth, -2.3219",
           Within("K", BEAT("erasing"), low=-2.4219, high=-2.3219)),
-    Claim("Learning the betas raises K (ours: the paper learns them, and compares nothing)",
+    Claim("Learning the betas raises K (ours: the paper learns them without a comparison)",
           All(tuple(Less("K", data(other), data("learned"))
                     for data in (ROLL, LEAVES) for other in ("start", "erasing")))),
-    Claim("Parzen windows put the diffusion below an adversarial net",
+    Claim("By Parzen windows, diffusion is worse than an adversarial net",
           Less("Parzen", MNIST("learned"), MNIST("adversarial net"))),
 )  # fmt: skip
 
 
 def truth(seed, data, num=0):
-    """What a model can at best say of held-out data; `num` training images stand for samples of a perfect one."""
+    """The best possible scores on held-out data; `num` training images stand for the samples of a perfect model."""
     if data == "binary heartbeat":
         k, rate = Heartbeat().log_likelihood / np.log(2), 1 / 5
         return {"K": k, "K_gain": k - 20 * (rate * np.log2(rate) + (1 - rate) * np.log2(1 - rate))}
@@ -109,8 +113,8 @@ def truth(seed, data, num=0):
         x.reshape(len(x), -1) / 255 for x in (source.split(s).arrays()["x"] for s in ("train", "heldout"))
     )
     samples = train[np.random.RandomState(seed).permutation(len(train))[:num]]
-    chosen = np.arange(len(heldout)) % VALIDATION == 0
-    return {"parzen": parzen(samples, heldout[chosen], heldout[~chosen]).log_likelihood / np.log(2)}
+    validation = np.arange(len(heldout)) % VALIDATION == 0
+    return {"parzen": parzen(samples, heldout[validation], heldout[~validation]).log_likelihood / np.log(2)}
 
 
 CONFIG = "configs/sohl_dickstein.py:"
@@ -119,9 +123,9 @@ MEASURES = {"K": "K", "K - L_null": "K_gain", "Parzen": "parzen"}
 
 
 def grid(seeds, schedules, given, leaves="dead_leaves", images="digits", num=1_438, net="", net_steps=0):
-    """`given` is what each row's runs are given, by row; `leaves`, `images` and `net` are variants and a config.
+    """`given` are changes to the configs, by row; `leaves` and `images` are variants, `net` is a config.
 
-    `net_steps`, of 64, are as many images as the diffusion is trained on.
+    `net_steps`, of 64, give the adversarial net as many images as diffusion is trained on.
     """
 
     def runs(row, config, *metrics):
@@ -136,12 +140,12 @@ def grid(seeds, schedules, given, leaves="dead_leaves", images="digits", num=1_4
     rows["learned"] += runs("MNIST", f"{CONFIG}{images}", "parzen") * setting(eval__num=num)
     if net:
         rows["adversarial net"] = runs("MNIST", net, "parzen") * setting(eval__num=num, train__steps=net_steps)
-    known = {
+    data = {
         "swiss roll": {"data": "swiss roll"},
         "binary heartbeat": {"data": "binary heartbeat"},
         "MNIST": {"data": images, "num": num},
     }
-    return vary("model", rows) + computed(truth, seeds) * vary("model", {"truth": {}}) * vary("data", known)
+    return vary("model", rows) + computed(truth, seeds) * vary("model", {"truth": {}}) * vary("data", data)
 
 
 SHORT = {"train__steps": 20, "train__batch_size": 32}
@@ -165,20 +169,20 @@ BUDGETS = {
     ),
     "hour": Budget(
         "swiss roll 10,000 steps of 512, heartbeat 6,000 of 512; dead leaves 8x8 and, in MNIST's place, digits 8x8:"
-        " 100 steps of diffusion, 1,438 samples; 128,000 images of training, of an adversarial net as well",
+        " 100 steps of diffusion, 1,438 samples; trained on 128,000 images, the adversarial net as well",
         grid(3, SCHEDULES, {}, net="configs/gan_digits.py", net_steps=2_000),
         MEASURES,
         hours=2,
     ),
     "day": Budget(
-        "likewise, but dead leaves 32x32 and 640,000 patches of training, MNIST and 2,560,000 images, which the"
-        " adversarial net has as well: 1,000 steps of diffusion, 10,000 samples",
+        "as hour, but dead leaves 32x32 trained on 640,000 patches, and MNIST on 2,560,000 images, the adversarial net"
+        " as well: 1,000 steps of diffusion, 10,000 samples",
         grid(3, SCHEDULES, {"dead leaves": {"train__steps": 5_000}}, **LARGE),
         MEASURES,
         hours=12,
     ),
     "paper": Budget(
-        "the paper's sizes as far as it states them; of dead leaves and of lengths of training it states none",
+        "the paper's sizes as far as it states them; it states none for dead leaves and for training lengths",
         grid(3, SCHEDULES, {}, **LARGE),
         MEASURES,
         hours=48,

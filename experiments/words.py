@@ -1,13 +1,16 @@
-"""Words: how a caption is best shown, how much guidance it wants, and whether a GAN listens as well (ours).
+"""Words: text conditioning, guidance, and GAN against diffusion, on captions of scenes (ours).
 
-Scenes of shapes are drawn by captions and read back by an exact checker: "exact" is the share of samples in which
-everything is as was asked, of captions such as training saw, and of those with a pair of a colour and a shape that it
-never saw. "variety" is how much two samples of one caption differ, 1 for rendered scenes. A diffusion model is told
-what its reader pools of a caption, or attends to its bytes, or both; "windows" is a reader in which a byte sees its
-sixteen neighbours and no other; frozen encoders (T5, CLIP) are in no budget, for their weights are not here. The GAN
-is told what is pooled, by a reader of the same size; at `hour` its networks have 1.8 million parameters, that of the
-diffusion 0.34. Guidance 1 is the model as it is, 0 the one without a caption.
+Scenes of shapes are drawn from captions, and an exact checker reads them back. "exact" is the share of samples in which
+everything is as the caption says: "seen" for captions like those of training, "held out" for captions with a pair of
+colour and shape that training never showed. "variety" is how much two samples of one caption differ; it is 1 for
+rendered scenes. A diffusion model is conditioned on its text encoder's pooled output ("pooled"), on the encoder's
+outputs for each byte by cross-attention, or on both. In "both, windows" the encoder sees sixteen neighbours of each
+byte and no other bytes. Frozen encoders (T5, CLIP) are in no budget, because their weights are not available here. The
+GAN is conditioned on the pooled output of an encoder of the same size; at `hour` its networks have 1.8 million
+parameters, diffusion's 0.34 million. Guidance 1 is the model as it is, 0 the model without a caption.
 """
+
+from itertools import pairwise
 
 from diffjax.ablation import (
     All,
@@ -46,21 +49,20 @@ def at(model, scale="1"):
 
 
 CLAIMS = (
-    Claim("With guidance of 2 the model that has both draws at least 85 % exactly",
+    Claim("With guidance 2, the model with both kinds of conditioning draws at least 85 % of samples exactly",
           Within("exact, seen", at("both", "2"), low=0.85)),
-    Claim("Attention to its bytes shows a caption better than what is pooled of it",
+    Claim("Cross-attention to bytes draws more samples exactly than pooled conditioning",
           Less("exact, seen", at("pooled"), at("cross-attention"))),
-    Claim("A reader whose bytes see each other is better than one of windows",
+    Claim("A text encoder whose bytes see each other draws more samples exactly than one with windows",
           Less("exact, seen", at("both, windows"), at("both"))),
-    Claim("Guidance of 2 or 4 draws more exactly than none",
+    Claim("Guidance 2 or 4 draws more samples exactly than no guidance",
           AnyOf(tuple(Less("exact, seen", at("both"), at("both", scale)) for scale in ("2", "4")))),
-    Claim("It is paid in variety: each scale has less than the one before",
-          All(tuple(Less("variety", at("both", more), at("both", less)) for less, more in zip(SCALES, SCALES[1:],
-                                                                                             strict=False)))),
-    Claim("Without a caption next to nothing is as asked", Within("exact, seen", at("both", "0"), high=0.05)),
-    Claim("The GAN draws less exactly than diffusion with as many images of training",
+    Claim("Guidance costs variety: each scale has less than the one before",
+          All(tuple(Less("variety", at("both", high), at("both", low)) for low, high in pairwise(SCALES)))),
+    Claim("Without a caption, at most 5 % of samples are exact", Within("exact, seen", at("both", "0"), high=0.05)),
+    Claim("The GAN draws fewer samples exactly than diffusion trained on as many images",
           Less("exact, seen", at("GAN"), at("both"))),
-    Claim("What was never seen together is drawn exactly in at least half of all cases, with guidance of 2",
+    Claim("With guidance 2, at least half of the samples with unseen combinations are exact",
           Within("exact, held out", at("both", "2"), low=0.5)),
 )  # fmt: skip
 
@@ -72,7 +74,7 @@ AS_IT_IS = vary("guidance", {"1": {}})
 
 
 def grid(variant, seeds, steps, **network):
-    """So many `steps` of 64 images, for the GAN as well."""
+    """Diffusion and the GAN are trained for `steps` of 64 images."""
     readers = {
         name: trained(f"configs/shapes.py:{variant}", seeds, train__steps=steps, **network, **reader) * GUIDED
         for name, reader in READERS.items()
@@ -95,19 +97,19 @@ BUDGETS = {
         hours=0.1,
     ),
     "hour": Budget(
-        "16x16, one thing in a scene, 128,000 images of training, 1,024 samples",
+        "16x16, one thing in a scene, trained on 128,000 images, 1,024 samples",
         grid("16_one", 3, 2_000, **SMALL) * MEASURED,
         MEASURES,
         hours=2,
     ),
     "quarter": Budget(
-        "16x16, two things in a scene, 384,000 images of training, networks as in configs/shapes.py, 1,024 samples",
+        "16x16, two things in a scene, trained on 384,000 images, networks as in configs/shapes.py, 1,024 samples",
         grid("16_two", 3, 6_000) * MEASURED,
         MEASURES,
         hours=0.5,
     ),
     "day": Budget(
-        "32x32, one to three things in a scene, 2,560,000 images of training, 1,024 samples",
+        "32x32, one to three things in a scene, trained on 2,560,000 images, 1,024 samples",
         grid("32_three", 3, 40_000) * MEASURED,
         MEASURES,
         hours=6,

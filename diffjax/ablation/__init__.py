@@ -1,6 +1,6 @@
-"""Ablations: the tables of papers as data, run at a budget, kept in a ledger, their claims decided.
+"""Ablations: published tables as data, run at a budget, kept in a ledger, with a verdict on each of their claims.
 
-What an experiment file needs stands here; `ablate.py` runs one, `report.py` shows what came of it.
+This package exports what an experiment file needs. `ablate.py` runs one, `report.py` shows the results.
 """
 
 from diffjax.ablation.along import decreases, greatest, increases, least

@@ -1,7 +1,8 @@
-"""Claims along an axis of a table: that a quantity grows or falls, and that it is least or greatest at one place."""
+"""Statements about an axis of a table: a quantity grows or falls along it, or is least or greatest at one label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.claims import All, Finding, Less, Statement
@@ -11,33 +12,36 @@ from diffjax.errors import UserError
 
 
 def increases(quantity: str, along: str, over: Sequence[str] = (), **fixed: str) -> Statement:
-    """`quantity` grows from each label of an axis to the next (those of `over`), for every label of the others."""
+    """`quantity` grows from each label of an axis to the next, for every label of the other axes.
+
+    `over` names the labels to compare; by default all. `fixed` fixes labels of other axes.
+    """
     return _Ordered(quantity, along, fixed, tuple(map(str, over)), rising=True)
 
 
 def decreases(quantity: str, along: str, over: Sequence[str] = (), **fixed: str) -> Statement:
-    """`quantity` falls from each label of an axis to the next (those of `over`), for every label of the others."""
+    """`quantity` falls from each label of an axis to the next; arguments as for `increases`."""
     return _Ordered(quantity, along, fixed, tuple(map(str, over)), rising=False)
 
 
 def least(quantity: str, along: str, **where: str) -> Statement:
-    """`quantity` is less at this place than at any other along an axis."""
+    """`quantity` is less at the place `where` than at any other along an axis."""
     return _Extreme(quantity, along, where, (), low=True)
 
 
 def greatest(quantity: str, along: str, **where: str) -> Statement:
-    """`quantity` is greater at this place than at any other along an axis."""
+    """`quantity` is greater at the place `where` than at any other along an axis."""
     return _Extreme(quantity, along, where, (), low=False)
 
 
 @dataclass(frozen=True)
 class _Along(Statement):
-    """Comparisons along an axis, at whatever places a budget has; where it lacks some, it is said which there are."""
+    """Comparisons along an axis, between the places that a budget has; the evidence says if it lacks labels."""
 
     quantity: str
     along: str
-    where: Where  # the label of each axis that is fixed, and of this axis where one place is compared with the others
-    over: tuple[str, ...]  # the labels of this axis that are compared; (): all
+    where: Where  # the labels of fixed axes; for extremes also the label of this axis that is compared with the others
+    over: tuple[str, ...]  # the labels of this axis to compare; (): all
 
     def comparisons(self, cells: Cells) -> All:
         raise NotImplementedError
@@ -46,17 +50,17 @@ class _Along(Statement):
         table.check_quantity(self.quantity)
         table.check_labels({self.along: self.over} | {name: (label,) for name, label in self.where.items()})
         if len(self.over) == 1:
-            raise UserError(f"experiment: {self.along} {self.over[0]} alone has nothing to be compared with")
+            raise UserError(f"experiment: over={self.over} has one label; it must name at least two of {self.along}")
 
     def decide(self, cells, level=LEVEL):
         holds, why = self.comparisons(cells).decide(cells, level)
-        others = (axis for axis in cells.table.axes if axis.name == self.along or axis.name not in self.where)
-        lacking = [
-            f"of {axis.name} only {', '.join(here)}"
-            for axis in others
-            if 0 < len(here := cells.labels(axis)) < len(axis.labels) and not (self.over and axis.name == self.along)
-        ]
-        return Finding(holds, "; ".join([why, *lacking]))
+        partial = []
+        for axis in cells.table.axes:
+            chosen = self.over if axis.name == self.along else axis.name in self.where
+            labels = cells.labels(axis)
+            if not chosen and 0 < len(labels) < len(axis.labels):
+                partial.append(f"{axis.name} {', '.join(labels)}")
+        return Finding(holds, f"{why}; this budget has only {' and '.join(partial)}" if partial else why)
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,14 @@ class _Ordered(_Along):
         super().check(table)
         if self.along in self.where:
             raise UserError(
-                f"experiment: {self.along} cannot change and be {self.where[self.along]}; leave the label out"
+                f"experiment: {self.along}={self.where[self.along]} cannot be fixed in a statement along {self.along}"
             )
 
     def comparisons(self, cells: Cells) -> All:
         comparisons = []
         for line in cells.lines(self.along, self.where, self.over):
-            for one, next_one in zip(line, line[1:], strict=False):
-                low, high = (one, next_one) if self.rising else (next_one, one)
+            for place, next_place in pairwise(line):
+                low, high = (place, next_place) if self.rising else (next_place, place)
                 comparisons.append(Less(self.quantity, low, high))
         return All(tuple(comparisons))
 
@@ -86,14 +90,14 @@ class _Extreme(_Along):
     def check(self, table):
         super().check(table)
         if self.along not in self.where:
-            raise UserError(f"experiment: which {self.along} is it that has the extreme? give {self.along}=LABEL")
+            raise UserError(f"experiment: the label with the extreme is missing; give {self.along}=LABEL")
 
     def comparisons(self, cells: Cells) -> All:
         fixed = {name: label for name, label in self.where.items() if name != self.along}
         comparisons = []
         for line in cells.lines(self.along, fixed):
-            own = [place for place in line if place[self.along] == self.where[self.along]]
+            extreme = [place for place in line if place[self.along] == self.where[self.along]]
             others = [place for place in line if place[self.along] != self.where[self.along]]
-            pairs = [(own[0], other) for other in others] if own else []
+            pairs = [(extreme[0], other) for other in others] if extreme else []
             comparisons += [Less(self.quantity, *(pair if self.low else reversed(pair))) for pair in pairs]
         return All(tuple(comparisons))

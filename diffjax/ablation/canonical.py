@@ -1,7 +1,7 @@
-"""The text of a syntax tree that stays the same while a file means the same.
+"""A canonical text of a syntax tree, which stays the same as long as the code means the same.
 
-It has no comments, docstrings, layout or checks that only raise, and local variables are numbered, so that a function
-may be documented, checked and tidied without making its numbers stale. It is the same in every version of Python.
+It has no comments, docstrings, layout or checks that only raise, and it numbers local variables. A function can
+therefore be documented, checked and tidied without making its results stale. All versions of Python give the same text.
 """
 
 import ast
@@ -12,11 +12,11 @@ from typing import Any
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 NAMED = dict.fromkeys((*FUNCTIONS, ast.ExceptHandler, ast.MatchAs, ast.MatchStar), "name") | {
     ast.Name: "id", ast.MatchMapping: "rest"
-}  # where a tree has the name of a variable  # fmt: skip
+}  # the field that has a variable's name, by type of node  # fmt: skip
 
 
 def canonical(tree: ast.Module) -> str:
-    """The text of a tree, which is changed on the way."""
+    """The canonical text of a tree. Modifies the tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -28,10 +28,10 @@ def canonical(tree: ast.Module) -> str:
 
 
 def local_variables(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    """The names that mean a local variable wherever they occur in a function, those inside it included.
+    """The names that are local variables wherever they occur in a function and in functions inside it.
 
-    Not its parameters, which callers may name, nor what it imports, nor a class inside it and what that calls its
-    attributes: Flax names parameters after classes.
+    Not its parameters, which callers may pass by name; nor its imports; nor classes inside it and their attributes,
+    because Flax names parameters after them.
     """
     module = symtable.symtable(ast.unparse(function), function.name, "exec")
     tables = [*_tables(module)]
@@ -54,7 +54,7 @@ def _tables(module: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 
 
 def _outermost_functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Functions and methods that are in no other function."""
+    """The functions and methods that are not inside another function."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, FUNCTIONS):
             yield child
@@ -63,7 +63,7 @@ def _outermost_functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncF
 
 
 def _number(function: ast.AST, names: set[str]) -> None:
-    """Has a function's variables be called by the order in which they occur, "1", "2", ..., which no name can be."""
+    """Renames a function's variables to "1", "2", ... in order of occurrence; no valid name can clash with these."""
     numbers: dict[str, str] = {}
 
     def renamed(name):
@@ -77,12 +77,13 @@ def _number(function: ast.AST, names: set[str]) -> None:
 
 
 class _WithoutChecks(ast.NodeTransformer):
-    """A tree without what only refuses: each `if` of which nothing is left but what it raises, and loops of such."""
+    """Removes checks: each `if` that does nothing but raise, and loops over nothing but such."""
 
     def visit_If(self, node):
         self.generic_visit(node)
-        named = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.test))  # what it names may be used
-        return node if node.orelse or named or not all(isinstance(part, ast.Raise) for part in node.body) else None
+        assigns = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.test))  # later code may use the name
+        only_raises = all(isinstance(statement, ast.Raise) for statement in node.body)
+        return None if only_raises and not node.orelse and not assigns else node
 
     def visit_For(self, node):
         self.generic_visit(node)
@@ -93,9 +94,9 @@ class _WithoutChecks(ast.NodeTransformer):
 
 
 def _text(node: Any) -> str:
-    """A syntax tree as text, the same in every version of Python, which `ast.unparse` and `ast.dump` are not.
+    """A syntax tree as text, the same in every version of Python, unlike those of `ast.unparse` and `ast.dump`.
 
-    Versions differ in fields that are empty here, and in how the constants of an f-string are cut.
+    Versions differ in which fields may be empty, and in how they split the constants of an f-string.
     """
     if isinstance(node, list):
         return f"[{', '.join(map(_text, node))}]"
@@ -108,7 +109,7 @@ def _text(node: Any) -> str:
 
 
 def _joined(values: list[ast.expr]) -> list[ast.expr | str]:
-    """The parts of an f-string, neighbouring constants as one."""
+    """The parts of an f-string, with adjacent constants joined."""
     parts = []
     for value in values:
         value = value.value if isinstance(value, ast.Constant) else value

@@ -1,17 +1,20 @@
-"""What a paper says of its table, and whether our cells say it too: reproduced, contradicted, or not decided.
+"""What a paper claims about its table, and whether our cells agree: reproduced, contradicted, or not decided.
 
-A claim is made of comparisons between cells. Each is decided by a 95 % interval over seeds (Student's t): of the
-differences seed by seed where both cells were measured on the same trained networks, else Welch's, of two independent
-means. A claim that all of several hold is reproduced when each of them holds by its own interval (an intersection of
-tests needs no correction), and contradicted when one is contradicted at the level divided by their number (a union
-does, Bonferroni's); a claim that one of several holds the other way round. Everything else is not decided: so is
-whatever was measured once.
+A claim consists of comparisons between cells. Each is decided by a 95 % interval over seeds: Student's interval of the
+differences seed by seed if both cells come from the same trained networks, otherwise Welch's interval for two
+independent means. A claim that all of several statements hold is reproduced when each holds by its own interval (an
+intersection of tests needs no correction), and contradicted when one is contradicted at the level divided by their
+number (a union needs Bonferroni's). For a claim that at least one of several holds it is the other way round.
+Everything else is not decided, including whatever was measured once.
 
-Where there is no interval an exact test decides, at the same level. A run that failed counts: it is worse than any that
-did not, whatever the quantity, and ranks (of the same networks: signs) tell two places apart; so does one that gave no
-finite number of a quantity, in that quantity. Ranks and signs also decide where all seeds of a place give the same
-number, whose spread then is not known. Whether such a place lies within bounds, which then is said of its median, and
-whether a place fails, is decided by the exact interval of the share of its runs that do, against one half.
+Where there is no interval, an exact test decides at the same level. A failed run counts as worse than any run that did
+not fail, whatever the quantity; a number that is not finite counts likewise, in its own quantity. Two places are then
+compared by ranks or, if they come from the same networks, by the signs of the differences. The same tests decide where
+all seeds of a place give the same number, so that their spread is unknown. Whether such a place lies within bounds,
+which is then a statement about its median, and whether a place fails, is decided by the exact interval of the share of
+its runs that do, against one half.
+
+The evidence of a verdict has one form: the statement, a colon, and what decided it (layout.py explains it to readers).
 """
 
 import math
@@ -21,21 +24,21 @@ from typing import NamedTuple
 
 from diffjax.ablation import exact, intervals
 from diffjax.ablation.cells import Cell, Cells
-from diffjax.ablation.intervals import LEVEL, shown
+from diffjax.ablation.intervals import LEVEL, confidence, shown
 from diffjax.ablation.table import Table, Where, named
 from diffjax.errors import UserError
 from diffjax.metrics.protocol import differences
 
 
 class Finding(NamedTuple):
-    """Whether something holds (None: not decided), and by what."""
+    """Whether a statement holds (None: not decided), and the evidence."""
 
     holds: bool | None
     why: str
 
 
 class Verdict(NamedTuple):
-    """What became of a claim."""
+    """The verdict on a claim, and the evidence for it."""
 
     says: str
     verdict: str  # "reproduced", "contradicted" or "not decided"
@@ -43,22 +46,22 @@ class Verdict(NamedTuple):
 
 
 class Statement:
-    """Something that cells can say."""
+    """A statement about cells."""
 
     def decide(self, cells: Cells, level: float = LEVEL) -> Finding:
-        """Whether these cells say it, at this level."""
+        """Whether it holds for these cells, at this level."""
         raise NotImplementedError
 
     def check(self, table: Table) -> None:
-        """Raises UserError unless the table has the quantity and the places that this is of."""
+        """Raises UserError unless the table has the quantity and the places of this statement."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper, and what it means for the cells.
+    """A claim in words, and the statement about cells that it stands for.
 
-    A claim that was made once cells were there to see says so: they may have suggested it.
+    A claim that was made after cells had been seen must say so: they may have suggested it.
     """
 
     says: str
@@ -67,7 +70,9 @@ class Claim:
 
     def __post_init__(self):
         if not isinstance(self.statement, Statement):
-            raise UserError(f"experiment: claim {self.says!r}: {self.statement!r} is nothing that cells can say")
+            raise UserError(
+                f"experiment: claim {self.says!r}: {self.statement!r} must be a statement such as Less(...)"
+            )
 
     def verdict(self, cells: Cells) -> Verdict:
         holds, why = self.statement.decide(cells)
@@ -76,7 +81,7 @@ class Claim:
 
 
 class _Several(Statement):
-    """Statements together."""
+    """A combination of statements."""
 
     statements: tuple[Statement, ...]
 
@@ -87,53 +92,53 @@ class _Several(Statement):
 
 @dataclass(frozen=True)
 class All(_Several):
-    """All of them hold."""
+    """All of several statements hold."""
 
     statements: tuple[Statement, ...]
 
     def decide(self, cells, level=LEVEL):
         if not self.statements:
             return Finding(None, "no two cells to compare")
-        found = [statement.decide(cells, level) for statement in self.statements]
-        if all(finding.holds for finding in found):
-            return Finding(True, _summary(found, True))
-        strictly = [statement.decide(cells, level / len(self.statements)) for statement in self.statements]
-        if any(finding.holds is False for finding in strictly):
-            return Finding(False, _summary(strictly, False))
-        return Finding(None, _summary(found, None))
+        findings = [statement.decide(cells, level) for statement in self.statements]
+        if all(finding.holds for finding in findings):
+            return Finding(True, _summary(findings, True))
+        corrected = [statement.decide(cells, level / len(self.statements)) for statement in self.statements]
+        if any(finding.holds is False for finding in corrected):
+            return Finding(False, _summary(corrected, False))
+        return Finding(None, _summary(findings, None))
 
 
 @dataclass(frozen=True)
 class AnyOf(_Several):
-    """At least one of them holds."""
+    """At least one of several statements holds."""
 
     statements: tuple[Statement, ...]
 
     def decide(self, cells, level=LEVEL):
         if not self.statements:
             return Finding(None, "no two cells to compare")
-        strictly = [statement.decide(cells, level / len(self.statements)) for statement in self.statements]
-        if any(finding.holds for finding in strictly):
-            return Finding(True, _summary(strictly, True))
-        found = [statement.decide(cells, level) for statement in self.statements]
-        if all(finding.holds is False for finding in found):
-            return Finding(False, _summary(found, False))
-        return Finding(None, _summary(found, None))
+        corrected = [statement.decide(cells, level / len(self.statements)) for statement in self.statements]
+        if any(finding.holds for finding in corrected):
+            return Finding(True, _summary(corrected, True))
+        findings = [statement.decide(cells, level) for statement in self.statements]
+        if all(finding.holds is False for finding in findings):
+            return Finding(False, _summary(findings, False))
+        return Finding(None, _summary(findings, None))
 
 
-def _summary(found: Sequence[Finding], holds: bool | None, shown: int = 3) -> str:
-    """The comparisons that decided it, the first few in full; one alone as it is."""
-    if len(found) == 1:
-        return found[0].why
-    those = [finding.why for finding in found if finding.holds is holds]
-    said = {True: "hold", False: "contradicted", None: "not decided"}[holds]
-    rest = f"; and {len(those) - shown} more" if len(those) > shown else ""
-    return f"{len(those)} of {len(found)} {said}: {'; '.join(those[:shown])}{rest}"
+def _summary(findings: Sequence[Finding], holds: bool | None, most: int = 3) -> str:
+    """The findings that decided it, the first `most` in full; a single finding as it is."""
+    if len(findings) == 1:
+        return findings[0].why
+    deciding = [finding.why for finding in findings if finding.holds is holds]
+    outcome = {True: "hold", False: "contradicted", None: "not decided"}[holds]
+    rest = f"; and {len(deciding) - most} more" if len(deciding) > most else ""
+    return f"{len(deciding)} of {len(findings)} {outcome}: {'; '.join(deciding[:most])}{rest}"
 
 
 @dataclass(frozen=True)
 class Less(Statement):
-    """`quantity` is less at one place than at another."""
+    """`quantity` is less at the place `low` than at the place `high`."""
 
     quantity: str
     low: Where
@@ -144,32 +149,32 @@ class Less(Statement):
         table.check(self.low)
         table.check(self.high)
         if self.low == self.high:
-            raise UserError(f"experiment: {named(self.low)} is compared with itself")
+            raise UserError(f"experiment: {named(self.low)} cannot be compared with itself")
 
     def decide(self, cells, level=LEVEL):
-        name = f"{self.quantity} at {named(self.low)} < at {named(self.high)}"
+        statement = f"{_at(self.quantity, self.low)} < {_at(self.quantity, self.high)}"
         low, high = cells.at(self.low), cells.at(self.high)
         if reason := _not_comparable(self.quantity, low, high):
-            return Finding(None, f"{name}: {reason}")
+            return Finding(None, f"{statement}: {reason}")
         if low.failing(self.quantity) or high.failing(self.quantity):
             holds, why = _less_where_runs_fail(self.quantity, low, high, cells.better(self.quantity), level)
-            return Finding(holds, f"{name}: {why}")
+            return Finding(holds, f"{statement}: {why}")
         if min(len(low.runs), len(high.runs)) < 2:
-            return Finding(None, f"{name}: one seed has no interval")
-        ends = intervals.of_difference(self.quantity, low, high, level)
-        if ends is None:
+            return Finding(None, f"{statement}: one seed has no interval")
+        interval = intervals.of_difference(self.quantity, low, high, level)
+        if interval is None:
             holds, why = _less_without_spread(self.quantity, low, high, level)
-            return Finding(holds, f"{name}: {why}")
-        paired = " (paired)" if low.shares_runs(high) else ""
-        return Finding(intervals.side(*ends), f"{name}: second - first {shown(*ends, level)}{paired}")
+            return Finding(holds, f"{statement}: {why}")
+        evidence = f"difference {shown(*interval)} {confidence(level, low.shares_runs(high))}"
+        return Finding(intervals.side(*interval), f"{statement}: {evidence}")
 
 
 @dataclass(frozen=True)
 class Near(Statement):
-    """`quantity` at one place, x, differs from that at another, y, by at most this share of the other's mean.
+    """`quantity` at the place `one`, x, differs from that at `other`, y, by at most this share of y.
 
-    Equivalence: it holds when the intervals of x - (1 - share) y and x - (1 + share) y lie above and below 0 as a
-    whole, and not because no difference was found. The other's mean is no more certain than any.
+    This is a test of equivalence: it holds when the intervals of x - (1 - share) y and x - (1 + share) y lie wholly
+    above and below 0. Finding no difference is not enough. Both intervals include the uncertainty of y.
     """
 
     quantity: str
@@ -182,31 +187,34 @@ class Near(Statement):
         table.check(self.one)
         table.check(self.other)
         if not 0 < self.share < 1:
-            raise UserError(f"experiment: the share {self.share} within which two are near must lie between 0 and 1")
+            raise UserError(f"experiment: share={self.share} must lie between 0 and 1")
 
     def decide(self, cells, level=LEVEL):
-        name = f"{self.quantity} at {named(self.one)} within {self.share:.0%} of that at {named(self.other)}"
+        statement = f"{_at(self.quantity, self.one)} within {100 * self.share:g} % of {_at(self.quantity, self.other)}"
         one, other = cells.at(self.one), cells.at(self.other)
         if reason := _not_comparable(self.quantity, one, other):
-            return Finding(None, f"{name}: {reason}")
-        if failing := [cell.reason for cell in (one, other) if cell.failing(self.quantity)]:
-            return Finding(None, f"{name}: {'; '.join(failing)}")
+            return Finding(None, f"{statement}: {reason}")
+        if reasons := [cell.reason for cell in (one, other) if cell.failing(self.quantity)]:
+            return Finding(None, f"{statement}: {'; '.join(reasons)}")
         margin = math.copysign(self.share, other.mean(self.quantity))
-        above = intervals.of_difference(self.quantity, other, one, level, of_low=1 - margin)
-        below = intervals.of_difference(self.quantity, other, one, level, of_low=1 + margin)
-        if above is None or below is None:
-            return Finding(None, f"{name}: one seed, or seeds that are all alike, have no interval")
-        said = f"{name}: from its lower bound {shown(*above, level)}, from its upper {shown(*below, level)}"
-        if above[0] >= 0 and below[1] <= 0:
-            return Finding(True, said)
-        return Finding(False if above[1] < 0 or below[0] > 0 else None, said)
+        from_lower = intervals.of_difference(self.quantity, other, one, level, of_low=1 - margin)
+        from_upper = intervals.of_difference(self.quantity, other, one, level, of_low=1 + margin)
+        if from_lower is None or from_upper is None:
+            return Finding(None, f"{statement}: one seed, or seeds that all agree, have no interval")
+        evidence = (
+            f"A - {1 - margin:g} B {shown(*from_lower)}, A - {1 + margin:g} B {shown(*from_upper)} "
+            f"{confidence(level, one.shares_runs(other))}"
+        )
+        if from_lower[0] >= 0 and from_upper[1] <= 0:
+            return Finding(True, f"{statement}: {evidence}")
+        return Finding(False if from_lower[1] < 0 or from_upper[0] > 0 else None, f"{statement}: {evidence}")
 
 
 @dataclass(frozen=True)
 class Within(Statement):
-    """The mean of `quantity` at a place lies in [low, high]. Where most runs fail it does not.
+    """The mean of `quantity` at a place lies in [low, high]; it does not if most runs fail.
 
-    Where all runs give the same number: most of them lie there, and so does the median.
+    If all seeds give the same number, the statement is that most runs, and so the median, lie there.
     """
 
     quantity: str
@@ -218,39 +226,39 @@ class Within(Statement):
         table.check_quantity(self.quantity)
         table.check(self.where)
         if not self.low <= self.high:
-            raise UserError(f"experiment: {self.quantity} cannot lie {self._bounds()}")
+            raise UserError(f"experiment: {self.quantity} cannot be {self._bounds()}: low exceeds high")
 
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
-        name = f"{self.quantity} at {named(self.where)} {self._bounds()}"
+        statement = f"{_at(self.quantity, self.where)} {self._bounds()}"
         if reason := _not_comparable(self.quantity, cell):
-            return Finding(None, f"{name}: {reason}")
+            return Finding(None, f"{statement}: {reason}")
         if failing := cell.failing(self.quantity):
-            most_fail, why = _share_of(len(failing), len(cell.runs), "failed", level)
-            return Finding(False if most_fail else None, f"{name}: {why}")
+            most_fail, why = _most_runs(len(failing), len(cell.runs), "failed", level)
+            return Finding(False if most_fail else None, f"{statement}: {why}")
         values = list(cell.values[self.quantity].values())
         if len(values) < 2:
-            return Finding(None, f"{name}: one seed has no interval")
-        ends = intervals.of_mean(values, level)
-        if ends is None:
+            return Finding(None, f"{statement}: one seed has no interval")
+        interval = intervals.of_mean(values, level)
+        if interval is None:
             inside = len(values) if self.low <= values[0] <= self.high else 0
-            most, why = _share_of(inside, len(values), f"lie there, all of {values[0]:g}", level)
-            return Finding(most, f"{name}: {why}")
-        lowest, highest = ends
-        said = f"{name}: mean {shown(lowest, highest, level)}"
+            holds, why = _most_runs(inside, len(values), f"within bounds, all {values[0]:g}", level)
+            return Finding(holds, f"{statement}: {why}")
+        lowest, highest = interval
+        evidence = f"mean {shown(*interval)} {confidence(level)}"
         if self.low <= lowest and highest <= self.high:
-            return Finding(True, said)
-        return Finding(False if highest < self.low or lowest > self.high else None, said)
+            return Finding(True, f"{statement}: {evidence}")
+        return Finding(False if highest < self.low or lowest > self.high else None, f"{statement}: {evidence}")
 
     def _bounds(self) -> str:
         if self.high == math.inf:
             return f">= {self.low:g}"
-        return f"<= {self.high:g}" if self.low == -math.inf else f"in {self.low:g} .. {self.high:g}"
+        return f"<= {self.high:g}" if self.low == -math.inf else f"in [{self.low:g}, {self.high:g}]"
 
 
 @dataclass(frozen=True)
 class Fails(Statement):
-    """Runs of a place fail, more often than not: as a whole, and not in one of several quantities."""
+    """More than half of the runs at a place fail: as a whole, not in one of several quantities."""
 
     where: Where
 
@@ -259,61 +267,69 @@ class Fails(Statement):
 
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
+        statement = f"{named(self.where)} fails"
         if not cell.complete:
-            return Finding(None, f"{named(self.where)}: {cell.reason}")
-        holds, why = _share_of(len(cell.failed), len(cell.runs), "failed", level)
-        return Finding(holds, f"{named(self.where)}: {why}")
+            return Finding(None, f"{statement}: {cell.reason}")
+        holds, why = _most_runs(len(cell.failed), len(cell.runs), "failed", level)
+        return Finding(holds, f"{statement}: {why}")
+
+
+def _at(quantity: str, where: Where) -> str:
+    """A quantity at a place: "FID (eta 0.0, steps 10)"."""
+    return f"{quantity} ({named(where)})"
 
 
 def _not_comparable(quantity: str, *cells: Cell) -> str:
-    """Why nothing can be said of these cells yet, or ever; "" where there is nothing in the way."""
+    """Why these cells cannot be compared, or not yet; "" if they can."""
     for cell in cells:
         if not cell.complete:
             return cell.reason
         if quantity in cell.refused:
             return f"refused: {cell.refused[quantity]}"
         if lacking := cell.lacking(quantity):
-            some = quantity in {*cell.values, *cell.undefined}
-            return f"seed {lacking[0]} has no {quantity}" if some else f"this budget does not measure {quantity}"
+            measured = quantity in {*cell.values, *cell.undefined}
+            return f"seed {lacking[0]} has no {quantity}" if measured else f"this budget does not measure {quantity}"
     first, *others = [cell.protocols[quantity] for cell in cells if quantity in cell.protocols] or [{}]
     differing = [line for other in others for line in differences(first, other)]
-    return f"measured under different protocols, {', '.join(differing)}" if differing else ""
+    return f"measured under different protocols: {', '.join(differing)}" if differing else ""
 
 
 # ------------------------------------------------------------------------------------------- where there is no interval
 
 
 def _less_where_runs_fail(quantity: str, low: Cell, high: Cell, better: str, level: float) -> Finding:
-    """Whether it is less at `low`; a run that failed is worse than all that did not, and as bad as another."""
-    failed, against = (f"{len(cell.failing(quantity))} of {len(cell.runs)}" for cell in (low, high))
-    counts = f"{failed} runs failed against {against}"
+    """Whether it is less at `low`; a failed run is worse than all that did not fail, and as bad as any other."""
+    low_failures, high_failures = (f"{len(cell.failing(quantity))} of {len(cell.runs)}" for cell in (low, high))
+    counts = f"{low_failures} runs failed against {high_failures}"
     if not better:
-        return Finding(None, f"{counts}; neither less nor more of it is better")
+        return Finding(None, f"{counts}; neither less nor more of {quantity} is better")
     return _by_exact_test(quantity, low, high, math.inf if better == "less" else -math.inf, counts, level)
 
 
 def _less_without_spread(quantity: str, low: Cell, high: Cell, level: float) -> Finding:
-    """Whether it is less at `low`, where the seeds of one, or the differences of the same networks, are all alike."""
+    """Whether it is less at `low`, if the seeds of one place agree, or all differences between the same networks."""
     values = [list(cell.values[quantity].values()) for cell in (low, high)]
     if values[0][0] == values[1][0] and all(map(intervals.alike, values)):
         return Finding(None, f"all seeds of both give {values[0][0]:g}")
-    return _by_exact_test(quantity, low, high, math.nan, "seeds that are all alike show no spread", level)
+    return _by_exact_test(quantity, low, high, math.nan, "no spread over seeds", level)
 
 
-def _by_exact_test(quantity: str, low: Cell, high: Cell, failed: float, said: str, level: float) -> Finding:
-    """Whether it is less at `low`, by signs or ranks, where a run that failed counts as this number."""
-    first, second = ([failed if seed in cell.failing(quantity) else cell.values[quantity][seed]
-                      for seed in sorted(cell.runs)] for cell in (low, high))  # fmt: skip
-    tested = (exact.signs if low.shares_runs(high) else exact.ranks)(first, second, level)
-    why = f"{said}, p = {tested.p:.2g} by {tested.name}"
-    if tested.p <= level:
-        return Finding(tested.less, why)
-    few = min(len(first), len(second)) < tested.enough
-    return Finding(None, f"{why}; at least {tested.enough} seeds of each are needed" if few else why)
+def _by_exact_test(quantity: str, low: Cell, high: Cell, failed: float, cause: str, level: float) -> Finding:
+    """Whether it is less at `low`, by signs or ranks, where a failed run counts as the number `failed`."""
+    low_values, high_values = (
+        [failed if seed in cell.failing(quantity) else cell.values[quantity][seed] for seed in sorted(cell.runs)]
+        for cell in (low, high)
+    )
+    test = (exact.signs if low.shares_runs(high) else exact.ranks)(low_values, high_values, level)
+    why = f"{cause}, p = {test.p:.2g} ({test.name} test)"
+    if test.p <= level:
+        return Finding(test.less, why)
+    too_few = min(len(low_values), len(high_values)) < test.enough
+    return Finding(None, f"{why}; needs at least {test.enough} seeds of each" if too_few else why)
 
 
-def _share_of(those: int, runs: int, did: str, level: float) -> Finding:
-    """Whether more than half of all runs do what so many did."""
-    share = exact.share(those, runs, level)
-    why = f"{those} of {runs} runs {did}, a share of {shown(share.low, share.high, level)}"
-    return Finding(share.most, f"{why}; at least {share.enough} seeds are needed" if runs < share.enough else why)
+def _most_runs(count: int, runs: int, outcome: str, level: float) -> Finding:
+    """Whether more than half of all runs have an outcome that `count` of these runs had."""
+    share = exact.share(count, runs, level)
+    why = f"{count} of {runs} runs {outcome}, share {shown(share.low, share.high)} {confidence(level)}"
+    return Finding(share.most, f"{why}; needs at least {share.enough} seeds" if runs < share.enough else why)

@@ -1,13 +1,16 @@
-"""Which code a number depends on: a hash that changes with it, not with comments, docstrings, checks or Python.
+"""Hashes of the code that a number depends on. A cell whose hash differs from today's is called stale.
 
-A check that only raises makes no number another one: it may be added, or said more clearly, without making cells stale.
-It covers the modules in which a config's components are defined, those of the loop, and all from which these take
-something: not a package for one of its names, but the module where that is defined. What draws from a run and measures
-it is no part of its training's code. Of a user's own file it covers what a function uses, there and in the files beside
-it; of what is installed nothing. A cell whose hash is no longer today's was made by older code, and is called stale.
+- For a training, the hash covers the modules that define the config's components, the training loop, and everything
+  these import. A name imported from a package counts as the module that defines it, not as the whole package.
+- The code that samples and measures a run is not part of its training's hash.
+- For a function in a user's file, the hash covers what the function uses: in that file, in files beside it that it
+  imports, and in diffjax.
+- Nothing covers comments, docstrings, layout, local names, checks that only raise, installed packages, or the version
+  of Python (canonical.py). Such changes leave every number the same, so they must not make cells stale.
 
-Some files import everything, as that of the loop. Of these counts what they say themselves, nothing of what they
-import; and of a training no more than the definitions in them that it goes by, such as "diffjax.train:loop".
+A part of the code is a module, "diffjax.ema", or one definition in it, "diffjax.train:loop". Definitions keep modules
+that import everything, such as the one of the training loop, from making every hash depend on everything; of the
+modules in ALONE the hash takes the content but none of the imports.
 """
 
 import hashlib
@@ -25,26 +28,26 @@ from diffjax.measures import METRICS
 from diffjax.metrics.features import FEATURES
 
 ROOT = Path(diffjax.__file__).parent
-LOOP = (  # how a run begins, goes on and is given up, whatever it trains
+LOOP = (  # how a run starts, continues and fails, whatever it trains
     "diffjax.run:Experiment", "diffjax.run:_optimizers", "diffjax.train:begin", "diffjax.train:warm_start",
     "diffjax.train:loop", "diffjax.train:due", "diffjax.train:first_bad_step", "diffjax.health", "diffjax.window",
     "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.data.pipeline",
 )  # fmt: skip
 MEASURING = ("diffjax.ablation.work:_measure", "diffjax.run", "diffjax.measures.evidence", "diffjax.sampling")
-ALONE = ("diffjax.run", "diffjax.train")  # import everything
-DRAWING = ("sampler", "eval")  # sections of a config that say nothing of training
-SILENT = (  # what changes no number, or imports everything
+ALONE = ("diffjax.run", "diffjax.train")  # their imports do not count: they import everything
+DRAWING = ("sampler", "eval")  # sections of a config that do not affect training
+SILENT = (  # modules that change no number, or that import everything
     "diffjax.config", "diffjax.pictures", "diffjax.writer", "diffjax.progress", "diffjax.workdir",
     "diffjax.errors", "diffjax.checkpoint", "diffjax.measures.report", "diffjax.ablation",
 )  # fmt: skip
 
 
 def code_of(config: ConfigDict, metrics: Collection[str] = (), needs: Iterable[str] = ()) -> str:
-    """Twelve hexadecimal digits for the code that trains what a config says; with `metrics`, that measures it too.
+    """The hash, twelve hexadecimal digits, of the code that trains a config; with `metrics`, also measures it.
 
-    Metrics are named with the features that they ask, as in "frechet:pixels"; `needs` is the code of runs it is of.
+    Metrics carry the features they use, as in "frechet:pixels"; `needs` are the hashes of the runs that it needs.
     """
-    sections = config if metrics else {name: of for name, of in config.items() if name not in DRAWING}
+    sections = config if metrics else {name: section for name, section in config.items() if name not in DRAWING}
     modules = {*LOOP, *(MEASURING if metrics else ()), *(component.__module__ for component in _components(sections))}
     for name, _, features in (metric.partition(":") for metric in metrics):
         modules.add(METRICS[name].function.__module__)
@@ -54,21 +57,22 @@ def code_of(config: ConfigDict, metrics: Collection[str] = (), needs: Iterable[s
 
 
 def code_of_function(path: str, name: str, needs: Iterable[str] = ()) -> str:
-    """Likewise for a function in a user's own file, with whatever it uses: of that file, of those beside it, of ours.
+    """The hash of a function in a user's file, and of what it uses there, in the files beside it, and in diffjax.
 
-    Raises UserError where a file takes all of a module of this package, as it is not known then what it uses.
+    Raises UserError if a file imports a whole module of diffjax: it is then unknown what the function uses.
     """
-    parts = _of_own_files(Path(path).resolve(), name)
-    modules = {module for part in parts for module in _sources(part)}
-    return _hash(modules, *(part.content for part in parts), *needs)
+    sources = _user_sources(Path(path).resolve(), name)
+    modules = {module for source in sources for module in _imported_modules(source)}
+    return _hash(modules, *(source.content for source in sources), *needs)
 
 
 def _hash(parts: Iterable[str], *more: str) -> str:
-    found: set[str] = set()
+    """The hash of parts of diffjax with everything they import, and of more text."""
+    closure: set[str] = set()
     for part in sorted(parts):
-        _closure(part, found)
+        _closure(part, closure)
     digest = hashlib.sha256("".join(more).encode())
-    for part in sorted(found):
+    for part in sorted(closure):
         module, _, name = part.partition(":")
         path = _file(module)
         digest.update(f"{part}:{definition(path.read_text(), name) if name else _content(path)}\n".encode())
@@ -77,24 +81,24 @@ def _hash(parts: Iterable[str], *more: str) -> str:
 
 def _components(node: Mapping[str, Any], path: str = "") -> list[Callable]:
     """The classes and functions that a config names."""
-    found = []
+    components = []
     for key, value in node.items():
         if isinstance(value, ConfigDict):
-            here = f"{path}{key}."
+            prefix = f"{path}{key}."
             if "name" in value:
                 family = value.name.partition(":")[0]
-                found.append(_plain(TABLES[slot_of(f"{here}name")][family]))
-            found += _components(value, here)
-    return found
+                components.append(_plain(TABLES[slot_of(f"{prefix}name")][family]))
+            components += _components(value, prefix)
+    return components
 
 
 def _plain(component: Callable) -> Callable:
-    """What a partial application applies."""
+    """The function inside a partial application."""
     return getattr(component, "func", component)
 
 
 def _closure(part: str, found: set[str]) -> None:
-    """Adds a module of this package, and all those it takes something from, to `found`; a definition in one alone."""
+    """Adds a part of diffjax to `found`; a module with everything it imports, a definition by itself."""
     module, _, name = part.partition(":")
     if part in found or (not name and _is_silent(module)) or _file(module) is None:
         return
@@ -109,21 +113,22 @@ def _is_silent(module: str) -> bool:
 
 
 def _imports(path: Path) -> tuple[str, ...]:
-    """The modules of this package from which a file takes something."""
-    return _sources(read(path.read_text()))
+    """The modules of diffjax that define what a file imports."""
+    return _imported_modules(read(path.read_text()))
 
 
-def _sources(source: Source) -> tuple[str, ...]:
-    """The modules of this package from which something is taken, each that which defines it.
+def _imported_modules(source: Source) -> tuple[str, ...]:
+    """The modules of diffjax that define what a source imports.
 
-    Of a package that is taken as such those whose names are asked of it.
+    If it imports a package, these are the modules that define the attributes it uses of it.
     """
     modules = []
     for module, name, known_as in source.taken:
         if name and _is_door(f"{module}.{name}"):
-            modules += [_source(f"{module}.{name}", asked) for of, asked in source.attributes if of == known_as]
+            attributes = [attribute for owner, attribute in source.attributes if owner == known_as]
+            modules += [_defining_module(f"{module}.{name}", attribute) for attribute in attributes]
         elif _is_ours(module):
-            modules.append(_source(module, name))
+            modules.append(_defining_module(module, name))
     return tuple(module for module in modules if module)
 
 
@@ -131,64 +136,69 @@ def _is_ours(module: str) -> bool:
     return module.partition(".")[0] == "diffjax"
 
 
-def _source(module: str, name: str) -> str:
-    """The module that defines what is called `name` in `module`; "" for a table of components in a package's door.
+def _defining_module(module: str, name: str) -> str:
+    """The module that defines `name`, imported from `module`; "" for a table of components in a package's `__init__`.
 
-    A package's `__init__` hands on what is defined elsewhere, and has tables: of these a config says what it takes.
+    An `__init__` re-exports names and has tables of components; which entries of a table count, the config says.
     """
-    if _file(f"{module}.{name}") or not _is_door(module):
-        return f"{module}.{name}" if _file(f"{module}.{name}") else module
-    handed = (t for t in read(_file(module).read_text()).taken if t.known_as == name)
-    return next((_source(t.module, t.name) for t in handed), "")
+    if _file(f"{module}.{name}"):
+        return f"{module}.{name}"
+    if not _is_door(module):
+        return module
+    reexports = (imported for imported in read(_file(module).read_text()).taken if imported.known_as == name)
+    return next((_defining_module(imported.module, imported.name) for imported in reexports), "")
 
 
 def _content(path: Path) -> str:
-    """What a file says, without its comments, docstrings and layout."""
+    """The canonical text of a file."""
     return read(path.read_text()).content
 
 
-def _of_own_files(path: Path, name: str) -> list[Source]:
-    """What a function uses of its file, and of the files beside it: those that `executed` lets it import."""
-    found: dict[tuple[Path, str], Source] = {}
+def _user_sources(path: Path, name: str) -> list[Source]:
+    """What a function uses of its file, and of the files beside it that `executed` lets it import."""
+    sources: dict[tuple[Path, str], Source] = {}
 
     def follow(file: Path, name: str) -> None:
-        if (file, name) in found:
+        if (file, name) in sources:
             return
-        found[file, name] = source = read(file.read_text(), name)
-        for taken in source.taken:
-            if _is_ours(taken.module):
-                _check_named(taken, file)
-            elif there := _beside(taken, file, path.parent.parent):
-                follow(*there)
+        sources[file, name] = source = read(file.read_text(), name)
+        for imported in source.taken:
+            if _is_ours(imported.module):
+                _check_named(imported, file)
+            elif target := _user_file(imported, file, path.parent.parent):
+                follow(*target)
 
     follow(path, name)
-    return list(found.values())
+    return list(sources.values())
 
 
-def _check_named(taken: Taken, file: Path) -> None:
-    if taken.name in ("", "*") and not _is_silent(taken.module):
+def _check_named(imported: Taken, file: Path) -> None:
+    if imported.name in ("", "*") and not _is_silent(imported.module):
         raise UserError(
-            f"grid: {file} takes all of {taken.module}, and it is not known what a number depends on; write "
-            f"`from {taken.module} import` and the names that are used"
+            f"grid: {file} imports all of {imported.module}, so it is unknown what a number depends on; write "
+            f"`from {imported.module} import` and the names that are used"
         )
 
 
-def _beside(taken: Taken, file: Path, root: Path) -> tuple[Path, str] | None:
-    """The file of the user's own from which another takes something, and the name in it; None of what is installed."""
-    module = taken.module.lstrip(".")
-    above = len(taken.module) - len(module)
-    place = (file.parents[above - 1] if above else root).joinpath(*module.split("."))
-    name = taken.name.removesuffix("*")  # "": all of it
-    tries = ((place / taken.name, ""), (place, name))  # a module of a package, or a name of a module
-    files = [(path, of) for at, of in tries for path in (at.with_name(f"{at.name}.py"), at / "__init__.py")]
-    return next(((path, of) for path, of in files if path.is_file()), None)
+def _user_file(imported: Taken, file: Path, root: Path) -> tuple[Path, str] | None:
+    """The user's file behind an import of `file`, and the imported name, "" for all of it; None for a package."""
+    module = imported.module.lstrip(".")
+    level = len(imported.module) - len(module)
+    target = (file.parents[level - 1] if level else root).joinpath(*module.split("."))
+    candidates = ((target / imported.name, ""), (target, imported.name.removesuffix("*")))  # a module, or a name in one
+    files = [
+        (path, name) for stem, name in candidates for path in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")
+    ]
+    return next(((path, name) for path, name in files if path.is_file()), None)
 
 
 def _is_door(module: str) -> bool:
+    """Whether a module is the `__init__` of a package."""
     return (file := _file(module)) is not None and file.name == "__init__.py"
 
 
 def _file(module: str) -> Path | None:
+    """The file of a module of diffjax; None if there is none."""
     if not _is_ours(module):
         return None
     path = ROOT.joinpath(*module.split(".")[1:])

@@ -1,6 +1,6 @@
-"""Cells from run directories: what each seed gave to a place is read, then the seeds of a place are put together.
+"""Cells from run directories: reads what each seed gave to a place, then combines the seeds of each place.
 
-A score that is no finite number fails its own quantity alone; where none of those that are wanted is one, the seed.
+A score that is not finite fails its own quantity alone. If none of a seed's wanted scores is finite, the seed failed.
 """
 
 import math
@@ -21,7 +21,7 @@ from diffjax.metrics.protocol import differences
 from diffjax.workdir import PLACE
 from diffjax.writer import read_json
 
-KEPT = (*PLACE, "nfe", "weights", "step")  # of the provenance that a measurement has written down
+KEPT = (*PLACE, "nfe", "weights", "step")  # the entries of a measurement's provenance that cells keep
 
 
 class Part(NamedTuple):
@@ -29,33 +29,34 @@ class Part(NamedTuple):
 
     seed: int
     run: str  # its id
-    status: str  # "done", "failed", "blocked" (it raised, or a run that it needs has failed) or "not run"
+    status: str  # "done", "failed", "blocked" (it raised an exception, or needs a run that failed) or "not run"
     reason: str = ""
     scores: Mapping[str, Metric] = {}
-    undefined: Mapping[str, str] = {}  # of those that are wanted, which are no numbers, and why
-    made: Mapping[str, Any] = {}  # of what is done or failed: by which code, where, how
-    today: bool = True  # whether that is the code there is now
+    undefined: Mapping[str, str] = {}  # the wanted scores that are not finite, with the reasons
+    provenance: Mapping[str, Any] = {}  # if done or failed: by which code, where and how it was made
+    today: bool = True  # whether that is today's code
 
 
 def collect(experiment: Experiment, budget: Budget, tasks: Iterable[Task], root: Path) -> Cells:
     """The cells of a budget as the run directories have them now.
 
-    A place may leave a quantity unmeasured, but not all of them may: raises UserError for a score that nothing gives.
+    Some places may leave a quantity unmeasured. Raises UserError for a score that no place gives.
     """
     by_place: dict[tuple, list[Part]] = {}
     for task in tasks:
         for evaluation in task.evaluations:
             part = _read(task, evaluation, set(budget.measures.values()), root)
-            part = part._replace(today=not part.made or made_by([task.code, evaluation.code], part.made["code"]))
+            if part.provenance:
+                part = part._replace(today=made_by([task.code, evaluation.code], part.provenance["code"]))
             by_place.setdefault(_key(evaluation.where), []).append(part)
     places = [place for place in experiment.paper.places() if _key(place) in by_place]
-    found = [_combined(place, _of_one_code(by_place[_key(place)]), budget.measures) for place in places]
-    given = {name for parts in by_place.values() for part in parts for name in part.scores}
+    cells = [_combined(place, _of_one_code(by_place[_key(place)]), budget.measures) for place in places]
+    measured = {name for parts in by_place.values() for part in parts for name in part.scores}
     for quantity, name in budget.measures.items():
-        if name not in given and all(cell.status == "done" for cell in found):
-            there = ", ".join(sorted(given))
-            raise UserError(f"experiment: measures {quantity} by {name!r}, which was not measured; there are {there}")
-    return Cells(experiment.paper, found)
+        if name not in measured and all(cell.status == "done" for cell in cells):
+            scores = ", ".join(sorted(measured))
+            raise UserError(f"experiment: measures {quantity} by {name!r}, which must be a measured score: {scores}")
+    return Cells(experiment.paper, cells)
 
 
 def _key(where: Where) -> tuple:
@@ -66,44 +67,48 @@ def _key(where: Where) -> tuple:
 
 
 def _read(task: Task, evaluation: Evaluation, wanted: Collection[str], root: Path) -> Part:
-    """One seed's part: all scores that there are, and which of those that are wanted are no numbers."""
+    """One seed's part: all of its scores, and which of the wanted ones are not finite."""
     state, workdir = state_of(task, root), task.workdir(root)
-    trained = _surroundings(workdir)
-    measured = {key: _placeless(value, root) for key, value in evaluation.keys.items()}
-    how = {"command": _placeless(task.command(), root), "measured with": measured, "evaluation": evaluation.id}
+    training = _training_place(workdir)
+    keys = {key: _placeless(value, root) for key, value in evaluation.keys.items()}
+    how = {"command": _placeless(task.command(), root), "measured with": keys, "evaluation": evaluation.id}
     reason = _placeless(state.reason, root)
     path = evaluation.path(workdir)
-    of_before = evaluation.checkpoint is not None and path.is_file()  # what a run was before it failed
-    if state.status == "failed" and not of_before:
-        return Part(task.seed, task.id, "failed", reason, made=trained | {"code": [state.code]} | how)
+    good_checkpoint = evaluation.checkpoint is not None and path.is_file()  # measured before the run failed
+    if state.status == "failed" and not good_checkpoint:
+        return Part(task.seed, task.id, "failed", reason, provenance=training | {"code": [state.code]} | how)
     if not path.is_file():
         reason = reason if state.status == "blocked" else _placeless(raised(workdir, RUN, evaluation.id), root)
         return Part(task.seed, task.id, "blocked" if reason else "not run", reason)
     content = read_json(path, needs=("metrics", "provenance"))
-    of = content["provenance"]
-    made = {name: of[name] for name in KEPT if of.get(name) is not None} | {"code": [state.code, of["code"]]} | how
-    if any(made.get(name) != value for name, value in trained.items()):
-        made["trained"] = trained  # elsewhere, or at another commit
-    if state.status in ("done", "trained") and trained:
+    record = content["provenance"]
+    provenance = {name: record[name] for name in KEPT if record.get(name) is not None}
+    provenance |= {"code": [state.code, record["code"]]} | how
+    if any(provenance.get(name) != value for name, value in training.items()):
+        provenance["trained"] = training  # elsewhere, or at another commit
+    if state.status in ("done", "trained") and training:
         result = read_json(workdir / "result.json", workdir, ("seconds",))
-        made["took"] = result["seconds"]  # training, as long as it lasted
-    found = cost_of(workdir) | {score["name"]: score for score in content["metrics"]}
-    scores = {name: Metric(name, float(score["value"]), score["protocol"]) for name, score in found.items()}
-    asked = {name: metric.value for name, metric in scores.items() if name in wanted}
-    undefined = {name: f"{name} is {value}: {found[name]['meaning']}" for name, value in asked.items()
-                 if not math.isfinite(value)}  # fmt: skip
-    if undefined and undefined.keys() == asked.keys():
-        return Part(task.seed, task.id, "failed", next(iter(undefined.values())), scores, made=made)
-    return Part(task.seed, task.id, "done", "", scores, undefined, made)
+        provenance["took"] = result["seconds"]  # for training
+    entries = cost_of(workdir) | {score["name"]: score for score in content["metrics"]}
+    scores = {name: Metric(name, float(entry["value"]), entry["protocol"]) for name, entry in entries.items()}
+    values = {name: metric.value for name, metric in scores.items() if name in wanted}
+    undefined = {
+        name: f"{name} is {value}: {entries[name]['meaning']}"
+        for name, value in values.items()
+        if not math.isfinite(value)
+    }
+    if undefined and undefined.keys() == values.keys():
+        return Part(task.seed, task.id, "failed", next(iter(undefined.values())), scores, provenance=provenance)
+    return Part(task.seed, task.id, "done", "", scores, undefined, provenance)
 
 
 def _placeless(value: Any, root: Path) -> Any:
-    """With DIR where the runs happen to live, as in commands."""
+    """Text with DIR in place of the folder of the run directories, as in commands; other values as they are."""
     return value.replace(f"{root}/", "DIR/") if isinstance(value, str) else value
 
 
-def _surroundings(workdir: Path) -> dict[str, Any]:
-    """Where a run was trained; {} of what is computed."""
+def _training_place(workdir: Path) -> dict[str, Any]:
+    """Where a run was trained: hardware and commit; {} for computations."""
     path = workdir / "config.json"
     config = read_json(path, workdir) if path.is_file() else {}
     return {name: config[name] for name in PLACE if name in config}
@@ -113,58 +118,63 @@ def _surroundings(workdir: Path) -> dict[str, Any]:
 
 
 def made_by(code: Sequence[str], by: Sequence[str]) -> bool:
-    """Whether what was made `by` one code, of training and then, unless it failed, of measuring, is of another."""
+    """Whether hashes `by` agree with `code`: that of the training and, unless the run failed, of the measurement."""
     return list(by) == list(code[: len(by)])
 
 
 def _of_one_code(parts: Sequence[Part]) -> list[Part]:
-    """The seeds that one code made; of others it is said that they are not measured.
+    """The seeds that one version of the code made; the others become "blocked".
 
-    That is today's code, or where it has made none, the code that made most. A run that failed has the code of its
-    training alone, and goes with whatever measured others of the same training.
+    That is today's code or, if it has made none, the code that made most. A failed run has the hash of its training
+    alone, and goes with seeds of the same training, whatever code measured those.
     """
-    made = [part for part in parts if part.made]
-    if all(part.today for part in made):
+    finished = [part for part in parts if part.provenance]
+    if all(part.today for part in finished):
         return list(parts)
-    if any(part.today for part in made):
-        kept = {part.seed for part in made if part.today}
+    if any(part.today for part in finished):
+        kept = {part.seed for part in finished if part.today}
     else:
-        alike = [{part.seed for part in made if made_by(one.made["code"], part.made["code"])} for one in made]
-        kept = max(alike, key=len)
-    reason = "other code made it than the other seeds; --rerun-stale makes all alike"
+        codes = [part.provenance["code"] for part in finished]
+        groups = [{part.seed for part in finished if made_by(code, part.provenance["code"])} for code in codes]
+        kept = max(groups, key=len)
+    reason = "made by other code than the other seeds; --rerun-stale makes all by the same"
     return [
-        part if part.seed in kept or not part.made else Part(part.seed, part.run, "blocked", reason) for part in parts
+        part if part.seed in kept or not part.provenance else Part(part.seed, part.run, "blocked", reason)
+        for part in parts
     ]
 
 
 def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) -> Cell:
-    """One place, of all its seeds. A quantity that was not measured in all of them, and alike, is refused, it alone."""
+    """The cell of a place from all of its seeds.
+
+    A quantity that was not measured for all of them, or not alike, is refused; the others stay.
+    """
     values, protocols, refused, undefined = {}, {}, {}, {}
     for quantity, name in measures.items():
-        of = {part.seed: part.scores[name] for part in parts if part.status == "done" and name in part.scores}
-        if not of:
+        metrics = {part.seed: part.scores[name] for part in parts if part.status == "done" and name in part.scores}
+        if not metrics:
             continue
-        protocol = next(iter(of.values())).protocol
-        unknown = {part.seed: part.undefined[name] for part in parts if part.seed in of and name in part.undefined}
-        differing = {line for metric in of.values() for line in differences(protocol, metric.protocol)}
-        lacking = [str(part.seed) for part in parts if part.status == "done" and part.seed not in of]
+        protocol = next(iter(metrics.values())).protocol
+        reasons = {part.seed: part.undefined[name] for part in parts if part.seed in metrics and name in part.undefined}
+        differing = {line for metric in metrics.values() for line in differences(protocol, metric.protocol)}
+        lacking = [str(part.seed) for part in parts if part.status == "done" and part.seed not in metrics]
         if lacking:
-            refused[quantity] = f"no {name} of seed {', '.join(lacking)}, which others have"
+            refused[quantity] = f"no {name} for seed {', '.join(lacking)}, which other seeds have"
         elif differing:
-            each = ", ".join(f"{metric.value:.6g} (seed {seed})" for seed, metric in of.items())
-            refused[quantity] = f"protocols differ: {', '.join(sorted(differing))}; {each}"
+            numbers = ", ".join(f"{metric.value:.6g} (seed {seed})" for seed, metric in metrics.items())
+            refused[quantity] = f"protocols differ: {', '.join(sorted(differing))}; {numbers}"
         else:
-            values[quantity] = {seed: metric.value for seed, metric in of.items() if seed not in unknown}
-            protocols[quantity], undefined[quantity] = protocol, unknown
+            values[quantity] = {seed: metric.value for seed, metric in metrics.items() if seed not in reasons}
+            protocols[quantity], undefined[quantity] = protocol, reasons
     return Cell(
         where,
         runs={part.seed: part.run for part in parts},
-        values={quantity: numbers for quantity, numbers in values.items() if numbers},
+        values={quantity: by_seed for quantity, by_seed in values.items() if by_seed},
         protocols=protocols,
         refused=refused,
         failed={part.seed: part.reason for part in parts if part.status == "failed"},
-        undefined={quantity: unknown for quantity, unknown in undefined.items() if unknown},
+        undefined={quantity: reasons for quantity, reasons in undefined.items() if reasons},
         blocked={part.seed: part.reason for part in parts if part.status == "blocked"},
-        provenance={part.seed: part.made for part in parts if part.made},
+        provenance={part.seed: part.provenance for part in parts if part.provenance},
         measures=dict(measures),
     )

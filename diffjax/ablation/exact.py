@@ -1,68 +1,69 @@
-"""Exact tests, of outcomes that have no interval: runs that failed, and seeds that all give the same number.
+"""Exact tests for outcomes that have no interval: runs that failed, and seeds that all give the same number.
 
-Two-sided at the level asked; each says how many seeds it needs to be able to decide at all.
+The tests are two-sided. Each says how many seeds it needs to be able to decide at the given level at all.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
-from itertools import count
 from typing import NamedTuple
 
 from scipy import stats
 
 
 class Tested(NamedTuple):
-    """What an exact test says of two sets of outcomes."""
+    """The result of an exact test that compares two sets of outcomes."""
 
     name: str
-    less: bool  # whether the first are the less ones, as far as they differ
+    less: bool  # whether the first set tends to be less
     p: float  # two-sided
-    enough: int  # seeds of each without which p cannot reach the level
+    enough: int  # the fewest seeds of each with which p can reach the level
 
 
 def signs(first: Sequence[float], second: Sequence[float], level: float) -> Tested:
-    """The sign test, of the seeds of two places of the same networks; those in which both are equal say nothing."""
+    """The sign test, for two places of the same networks; seeds with equal outcomes do not count."""
     less = sum(a < b for a, b in zip(first, second, strict=True))
     more = sum(a > b for a, b in zip(first, second, strict=True))
     p = stats.binomtest(less, less + more).pvalue if less + more else 1.0
-    return Tested("signs", less > more, float(p), _tosses(level))
+    return Tested("sign", less > more, float(p), _tosses(level))
 
 
 def ranks(first: Sequence[float], second: Sequence[float], level: float) -> Tested:
-    """Wilcoxon's sum of ranks (1945), over all ways to deal them out to two places, with ties as they are."""
-    doubled = [round(2 * rank) for rank in stats.rankdata([*first, *second])]  # of ties they are halves
-    own, ways = sum(doubled[: len(first)]), {(0, 0): 1}  # (how many are dealt to the first, their sum): in so many ways
+    """Wilcoxon's rank-sum test (1945) over all assignments of the observed ranks, ties included, to two places."""
+    doubled = [round(2 * rank) for rank in stats.rankdata([*first, *second])]  # integers: ranks of ties are halves
+    observed = sum(doubled[: len(first)])
+    ways = {(0, 0): 1}  # (size of a subset of the ranks, their sum): number of such subsets
     for rank in doubled:
-        for (dealt, total), number in list(ways.items()):
-            ways[dealt + 1, total + rank] = ways.get((dealt + 1, total + rank), 0) + number
-    sums = {total: number for (dealt, total), number in ways.items() if dealt == len(first)}
-    as_low = sum(number for total, number in sums.items() if total <= own) / sum(sums.values())
-    as_high = sum(number for total, number in sums.items() if total >= own) / sum(sums.values())
-    enough = next(n for n in count(1) if 2 / math.comb(2 * n, n) <= level)
-    return Tested("ranks", as_low < as_high, min(1.0, 2 * min(as_low, as_high)), enough)
+        for (size, total), number in list(ways.items()):
+            ways[size + 1, total + rank] = ways.get((size + 1, total + rank), 0) + number
+    sums = {total: number for (size, total), number in ways.items() if size == len(first)}
+    p_low = sum(number for total, number in sums.items() if total <= observed) / sum(sums.values())
+    p_high = sum(number for total, number in sums.items() if total >= observed) / sum(sums.values())
+    enough = next(n for n in itertools.count(1) if 2 / math.comb(2 * n, n) <= level)
+    return Tested("rank", p_low < p_high, min(1.0, 2 * min(p_low, p_high)), enough)
 
 
 class Share(NamedTuple):
-    """How many of all runs did something, with the exact interval of that share (Clopper and Pearson 1934)."""
+    """The exact interval of the share of runs that had some outcome (Clopper and Pearson 1934)."""
 
     low: float
     high: float
-    enough: int  # runs without which it cannot lie on one side of a half
+    enough: int  # the fewest runs with which the interval can lie on one side of 1/2
 
     @property
     def most(self) -> bool | None:
-        """Whether more than half of all runs would, or fewer; None: it may be either."""
+        """Whether more than half of all runs have the outcome; None if the interval contains 1/2."""
         if self.low > 0.5:
             return True
         return False if self.high < 0.5 else None
 
 
-def share(those: int, runs: int, level: float) -> Share:
-    """Of so many runs, of which those did it."""
-    low, high = stats.binomtest(those, runs).proportion_ci(1 - level, method="exact")
+def share(count: int, runs: int, level: float) -> Share:
+    """The share of an outcome that `count` of `runs` runs had."""
+    low, high = stats.binomtest(count, runs).proportion_ci(1 - level, method="exact")
     return Share(low, high, _tosses(level))
 
 
 def _tosses(level: float) -> int:
-    """How many tosses of a coin that all fall alike are too many for chance, two-sided."""
-    return next(n for n in count(1) if 2 * 0.5**n < level)
+    """The fewest tosses of a fair coin that all fall alike with a two-sided probability below `level`."""
+    return next(n for n in itertools.count(1) if 2 * 0.5**n < level)

@@ -1,4 +1,4 @@
-"""A run on the page: its losses, its last samples while training, and films of both directions, each with a slider."""
+"""A run on the page: its losses, its last samples during training, and films of both directions with sliders."""
 
 import base64
 import hashlib
@@ -24,10 +24,10 @@ from diffjax.errors import UserError
 from diffjax.writer import read_json, read_lines
 
 LOSSES = ("loss", "d_loss", "g_loss")
-LARGE = 10.0  # from where on an error of the output is called enlarged in the x0 that follows from it
+LARGE = 10.0  # a larger gain from an error of the output to one of the predicted x0 is pointed out
 DECADE = 10.0  # losses that span more are drawn on a log scale
-BROAD = 600  # pixels from where on samples stand beside the curve, and no longer below it
-WAY_THERE = ("what is left of the data, alpha x0", "noise, sigma eps", "their sum, x_t")
+BROAD = 600  # samples wider than this, in pixels, stand beside the curve instead of below it
+WAY_THERE = ("scaled data, alpha x0", "noise, sigma eps", "their sum, x_t")
 WAY_BACK = ("x_t", "predicted x0")
 SLIDE = """
 for(const film of document.querySelectorAll('.film')){const frames=JSON.parse(film.querySelector('script').textContent);
@@ -37,52 +37,52 @@ step.max=frames.length-1;step.oninput=show;step.value=frames.length-1;show()}
 """
 
 
-class Told(NamedTuple):
-    """What a run's config tells of its pictures, as far as it does."""
+class RunInfo(NamedTuple):
+    """What a run's config says about its pictures, as far as it can still be read."""
 
-    drawn: str = ""  # how
-    process: Process | None = None  # none of a GAN, of categories, of a learned process, of a run with other fields
-    enlarges: bool = False  # whether predicted x0 near t = 1 are mostly the network's error, enlarged
+    sampling: str = ""  # how samples are drawn
+    process: Process | None = None  # None for GANs, categories, learned processes, and configs with other fields
+    enlarges: bool = False  # whether predicted x0 near t = 1 consist mostly of the network's error, enlarged
 
     @classmethod
-    def of(cls, workdir: Path) -> "Told":
+    def of(cls, workdir: Path) -> "RunInfo":
         path = workdir / "config.json"
         if not path.is_file():
             return cls()
         config = from_json(read_json(path, path.parent)["config"])
         process = _component(config, "process")
         if not isinstance(process, Process):
-            return cls(_drawn(config))
+            return cls(_sampling(config))
         target = _component(config, "target")
-        return cls(_drawn(config), process, bool(target and target.gain(jnp.ones(()), process) > LARGE))
+        return cls(_sampling(config), process, bool(target and target.gain(jnp.ones(()), process) > LARGE))
 
     def sigma(self, t: float) -> str:
-        """How noisy x_t is; nothing where that is not known."""
+        """The noise level of x_t, for a caption; "" if it is unknown."""
         return f", sigma = {abs(float(self.process.sigma(jnp.float32(t)))):.3g}" if self.process else ""
 
 
 def _component(config: ConfigDict, name: str) -> object:
-    """One of the method's components; None where it has none, or its fields were others then."""
+    """One of the method's components; None if it has none, or if the component had other fields at the time."""
     try:
         return build(name, config["method"][name])
     except (KeyError, TypeError, UserError):
         return None
 
 
-def _drawn(config: ConfigDict) -> str:
-    """How a run's samples are drawn, where that takes more than one step."""
+def _sampling(config: ConfigDict) -> str:
+    """How a run's samples are drawn, if that takes more than one step."""
     if "sampler" not in config or config.sampler.steps < 2:
         return ""
-    words, inside = f"drawn in {config.sampler.steps} steps of {config.sampler.name}", config.sampler
-    while "guidance" in inside:  # one guidance may wrap another
-        inside = inside.guidance
-    return f"{words}, guidance {inside.scale:g}" if "scale" in inside else words
+    description, node = f"drawn in {config.sampler.steps} steps of {config.sampler.name}", config.sampler
+    while "guidance" in node:  # one guidance may wrap another
+        node = node.guidance
+    return f"{description}, guidance {node.scale:g}" if "scale" in node else description
 
 
 class Frame(NamedTuple):
-    """A frame of a film, and what is said of it."""
+    """A frame of a film, and its caption."""
 
-    said: str
+    caption: str
     path: Path
 
 
@@ -90,58 +90,72 @@ class Shown(NamedTuple):
     """A run, and what the page shows of it."""
 
     task: Task
-    told: Told
+    info: RunInfo
     curve: str
-    samples: Path | None  # the last while training
-    small: Path | None  # what was kept of these beside the ledger
-    there: list[Frame]  # of the way to noise
-    above: str  # the run that is above on the page and has the same way to noise, if there is one
-    back: list[Frame]
+    samples: Path | None  # the last during training
+    thumbnail: Path | None  # the small copy of these that was kept beside the ledger
+    forward: list[Frame]
+    same_as: str  # the run further up the page that has the same forward film; "" if none has
+    backward: list[Frame]
 
     @classmethod
-    def of(cls, task: Task, workdir: Path, small: Path, title: str, seen: dict[bytes, tuple[str, str]]) -> "Shown":
-        """All that there is of a run of the table with this title.
+    def of(cls, task: Task, workdir: Path, thumbnail: Path, title: str, seen: dict[bytes, tuple[str, str]]) -> "Shown":
+        """All that exists of a run, which belongs to the table with this title.
 
-        `seen` has the hashes of the ways to noise that are above, and of which table and run they are: all runs of one
-        process, data and seed have the same. It is added to.
+        `seen` maps the hash of each forward film so far to the table and run that show it, and is added to: all runs
+        with the same process, data and seed have the same film.
         """
-        told = Told.of(workdir)
-        there, back = _there(workdir, told), _back(workdir, told)
-        film = hashlib.sha256(b"".join(frame.path.read_bytes() for frame in there)).digest()
-        small = small if small.is_file() else None
-        table, run = seen.get(film, ("", ""))
-        if there:
-            seen.setdefault(film, (title, place(task) or "all places"))
+        info = RunInfo.of(workdir)
+        forward, backward = _forward_frames(workdir, info), _backward_frames(workdir, info)
+        digest = hashlib.sha256(b"".join(frame.path.read_bytes() for frame in forward)).digest()
+        table, run = seen.get(digest, ("", ""))
+        if forward:
+            seen.setdefault(digest, (title, place(task) or "all places"))
+        thumbnail = thumbnail if thumbnail.is_file() else None
         return cls(
-            task, told, _curve(workdir / "metrics.jsonl"), last_samples(workdir) or small, small, there,
-            run if table == title else ", ".join(filter(None, [table, run])), back,
-        )  # fmt: skip
+            task=task,
+            info=info,
+            curve=_curve(workdir / "metrics.jsonl"),
+            samples=last_samples(workdir) or thumbnail,
+            thumbnail=thumbnail,
+            forward=forward,
+            same_as=run if table == title else ", ".join(filter(None, [table, run])),
+            backward=backward,
+        )
 
     def weights(self) -> list[int]:
-        """The bytes on the page of its samples and of each of its films that is not above, all whole."""
-        films = ([] if self.above else self.there, self.back)
+        """The bytes on the page of its samples and of each film that is not shown further up, uncut."""
+        films = ([] if self.same_as else self.forward, self.backward)
         return [weight(self.samples) if self.samples else 0, *(sum(weight(f.path) for f in film) for film in films)]
 
     def cut(self, most: int) -> "Shown":
-        """With films of so many bytes at most, and likewise its samples: of more the picture that was kept, or none."""
-        fitting = (picture for picture in (self.samples, self.small) if picture and weight(picture) <= most)
-        there, back = thinned(self.there, most), thinned(self.back, most)
-        return self._replace(samples=next(fitting, None), there=there, above=self.above if there else "", back=back)
+        """The same with at most `most` bytes for each film and for the samples.
 
-    def lacks(self, whole: "Shown") -> bool:
-        """Whether less of it is shown than the `whole` has, but for single frames."""
-        return (self.samples, bool(self.there), bool(self.back)) != (whole.samples, bool(whole.there), bool(whole.back))
+        Films lose frames; samples that are too large are replaced by their thumbnail, or left out.
+        """
+        fitting = (picture for picture in (self.samples, self.thumbnail) if picture and weight(picture) <= most)
+        forward, backward = thinned(self.forward, most), thinned(self.backward, most)
+        same_as = self.same_as if forward else ""
+        return self._replace(samples=next(fitting, None), forward=forward, same_as=same_as, backward=backward)
+
+    def lacks(self, uncut: "Shown") -> bool:
+        """Whether it shows less than `uncut` does, apart from single frames."""
+
+        def parts(run: Shown) -> tuple:
+            return run.samples, bool(run.forward), bool(run.backward)
+
+        return parts(self) != parts(uncut)
 
 
 def weight(picture: Path) -> int:
-    """The bytes that a picture takes in a page, as it is written there."""
+    """The bytes that a picture takes on a page: base64 of its file."""
     return 4 * -(-picture.stat().st_size // 3)
 
 
 def level(weights: Sequence[int], most: int) -> int:
-    """How many bytes each of these may have, for all together to have `most`: what is less leaves more to the others.
+    """The size limit for each item so that all of them together have at most `most` bytes.
 
-    At least 0, and no more than the largest.
+    Items below the limit leave the rest of their share to the others. Between 0 and the largest weight.
     """
     for i, size in enumerate(sorted(weights)):
         share = max(most, 0) // (len(weights) - i)
@@ -152,73 +166,70 @@ def level(weights: Sequence[int], most: int) -> int:
 
 
 def figure(run: Shown) -> str:
-    """A run below what distinguishes it from the others."""
+    """A run, under a heading that says what distinguishes it from the others."""
     name = place(run.task) or "all places"
-    words = ", ".join(filter(None, [f"seed {run.task.seed}", run.told.drawn, run.task.source]))
+    details = ", ".join(filter(None, [f"seed {run.task.seed}", run.info.sampling, run.task.source]))
     broad = " broad" if run.samples and _extent(run.samples)[0] > BROAD else ""
-    step = run.samples.stem if run.samples and run.samples != run.small else ""
+    step = run.samples.stem if run.samples and run.samples != run.thumbnail else ""
     still = run.curve + (_samples(run.samples, step) if run.samples else "")
-    if run.above:
-        there = f"<p class=what><b>Forward</b>: as of {text(run.above)}, above</p>"
+    if run.same_as:
+        forward = f"<p class=what><b>Forward</b>: the same as {text(run.same_as)}, above</p>"
     else:
-        there = _film("Forward", "data become noise", WAY_THERE, run.there)
-    films = there + _film("Backward", "noise becomes samples", WAY_BACK, run.back)
+        forward = _film("Forward", "data become noise", WAY_THERE, run.forward)
+    films = forward + _film("Backward", "noise becomes samples", WAY_BACK, run.backward)
     return (
-        f"<figure class=run>{_heading(name, words, run.task)}<div class=parts>"
+        f"<figure class=run>{_heading(name, details, run.task)}<div class=parts>"
         f'<div class="still{broad}">{still}</div>'
         f"{films and f'<div class=films>{films}</div>'}</div></figure>"
     )
 
 
 def thumbnail(task: Task, path: Path) -> str:
-    """The small picture that was kept of a run that is not at hand."""
+    """The small picture that was kept of a run whose directory is not available."""
     heading = _heading(place(task) or "all places", f"seed {task.seed}, {task.source}", task)
     return f"<figure class=run>{heading}{_samples(path)}</figure>"
 
 
-def _heading(name: str, words: str, task: Task) -> str:
-    return f"<figcaption><h3>{text(name)}</h3>{text(words)} <code>{task.id}</code></figcaption>"
+def _heading(name: str, details: str, task: Task) -> str:
+    return f"<figcaption><h3>{text(name)}</h3>{text(details)} <code>{task.id}</code></figcaption>"
 
 
 def _samples(path: Path, step: str = "") -> str:
-    """A picture of samples, and of which step it is where that is known."""
+    """A picture of samples, with the training step if that is known."""
     of_step = f", step {int(step):,}" if step else ""
     image = f'<img alt="samples" {_size(path)}src="{_inline(path)}">'
-    return f"<div><p class=what>last samples while training{of_step}</p>{image}</div>"
+    return f"<div><p class=what>last samples during training{of_step}</p>{image}</div>"
 
 
 # -------------------------------------------------------------------------------------------------------------- films
 
 
-def _there(workdir: Path, told: Told) -> list[Frame]:
-    """The way to noise."""
+def _forward_frames(workdir: Path, info: RunInfo) -> list[Frame]:
+    """The frames from data to noise, k_of_T.png."""
 
-    def said(path: Path) -> str:
+    def caption(path: Path) -> str:
         k, _, steps = path.stem.split("_")
-        return f"t = {int(k)} of {steps}{told.sigma(int(k) / int(steps))}"
+        return f"t = {int(k)} of {steps}{info.sigma(int(k) / int(steps))}"
 
-    return [Frame(said(path), path) for path in sorted((workdir / FORWARD).glob("*.png"))]
+    return [Frame(caption(path), path) for path in sorted((workdir / FORWARD).glob("*.png"))]
 
 
-def _back(workdir: Path, told: Told) -> list[Frame]:
-    """The way from noise to samples. The frames of older runs do not say when they are, and are counted."""
+def _backward_frames(workdir: Path, info: RunInfo) -> list[Frame]:
+    """The frames from noise to samples, k_of_N_t_T.png. Names in older runs have no time; those frames are counted."""
     paths = sorted((workdir / FILM).glob("*.png"))
-    of = told.process.steps if told.process and told.process.steps else 1000  # as the frames of the way to noise count
+    timesteps = info.process.steps if info.process and info.process.steps else 1000  # as for the forward frames
 
-    def said(path: Path) -> str:
+    def caption(path: Path) -> str:
         if "_t_" not in path.stem:
             return f"frame {paths.index(path) + 1} of {len(paths)}"
         k, _, steps, _, t = path.stem.split("_")
-        return f"step {int(k)} of {steps}, t = {float(t) * of:.4g} of {of}{told.sigma(float(t))}"
+        return f"step {int(k)} of {steps}, t = {float(t) * timesteps:.4g} of {timesteps}{info.sigma(float(t))}"
 
-    return [Frame(said(path), path) for path in paths]
+    return [Frame(caption(path), path) for path in paths]
 
 
 def thinned(frames: Sequence[Frame], most: int) -> list[Frame]:
-    """As many frames as have `most` bytes together, evenly, the first and the last among them.
-
-    None where these two have more, or where the only one has.
-    """
+    """As many evenly spaced frames as fit into `most` bytes, with the first and the last; [] if those do not fit."""
     weights = [weight(frame.path) for frame in frames]
     for count in range(len(frames), min(len(frames), 2) - 1, -1):
         chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
@@ -228,22 +239,23 @@ def thinned(frames: Sequence[Frame], most: int) -> list[Frame]:
 
 
 def _film(name: str, about: str, blocks: Sequence[str], frames: Sequence[Frame]) -> str:
-    """A slider, what is said of the frame that it stands at, and that frame's blocks, each below its heading.
+    """A film: a slider, the caption of the current frame, and the blocks of that frame under their headings.
 
-    A frame is one picture of blocks of one size, side by side; each is seen through a window of its own. Without frames
-    there is nothing.
+    A frame is one picture of equally large blocks side by side; each block is a window on it. "" if there are no
+    frames.
     """
     if not frames:
         return ""
-    sources = json.dumps([(frame.said, _inline(frame.path)) for frame in frames])
-    shown = "".join(
+    sources = json.dumps([(frame.caption, _inline(frame.path)) for frame in frames])
+    windows = "".join(
         f"<div><p class=what>{text(block)}</p>"
         f'<img alt="{text(block)}" style="object-position:{100 * i / (len(blocks) - 1):g}%"></div>'
         for i, block in enumerate(blocks)
     )
     return (
         f"<div class=film><p class=what><b>{name}</b>: {about}</p><p class=slider><input type=range min=0 value=0 "
-        f'aria-label="{name}"><output></output></p><div class=blocks {_size(frames[0].path, len(blocks))}>{shown}</div>'
+        f'aria-label="{name}"><output></output></p>'
+        f"<div class=blocks {_size(frames[0].path, len(blocks))}>{windows}</div>"
         f'<script type="application/json">{sources}</script></div>'
     )
 
@@ -252,7 +264,7 @@ def _film(name: str, about: str, blocks: Sequence[str], frames: Sequence[Frame])
 
 
 def _curve(path: Path, width: int = 466, height: int = 170) -> str:
-    """The logged losses against the step, all on one scale; the axes end at the least and the greatest there are."""
+    """The logged losses against the step, all on one scale that spans their range; "" if none has two points."""
     lines = read_lines(path)
     curves = {name: [(line["step"], line[name]) for line in lines if _is_number(line.get(name))] for name in LOSSES}
     curves = {name: points for name, points in curves.items() if len(points) > 1}
@@ -264,59 +276,59 @@ def _curve(path: Path, width: int = 466, height: int = 170) -> str:
     first, last, low, high = min(steps), max(steps), min(values), max(values)
     log = low > 0 and high > DECADE * low
 
-    def between(value: float, least: float, greatest: float) -> float:
-        """From 0 to 1; in the middle where there is but one value."""
+    def fraction(value: float, least: float, greatest: float) -> float:
+        """The position of a value in its range, from 0 to 1; 1/2 in a range of one value."""
         return (value - least) / (greatest - least) if greatest > least else 0.5
 
-    def spot(step: float, value: float) -> str:
-        up = between(*map(math.log, (value, low, high))) if log else between(value, low, high)
-        return f"{left + (right - left) * between(step, first, last):.1f},{bottom - (bottom - top) * up:.1f}"
+    def xy(step: float, value: float) -> str:
+        y = fraction(*map(math.log, (value, low, high))) if log else fraction(value, low, high)
+        return f"{left + (right - left) * fraction(step, first, last):.1f},{bottom - (bottom - top) * y:.1f}"
 
-    drawn = "".join(
-        f'<polyline class={name} points="{" ".join(spot(*point) for point in points)}"/>'
+    polylines = "".join(
+        f'<polyline class={name} points="{" ".join(xy(*point) for point in points)}"/>'
         for name, points in curves.items()
     )
     ends = [(left - 6, top + 4, "end", f"{high:.4g}"), (left - 6, bottom + 4, "end", f"{low:.4g}")]
     ends += [(left, height - 5, "start", f"step {first:,}"), (right, height - 5, "end", f"{last:,}")]
-    marks = "".join(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{words}</text>' for x, y, anchor, words in ends)
+    labels = "".join(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{label}</text>' for x, y, anchor, label in ends)
     names = ", ".join(f"<b class={name}>{name}</b>" for name in curves)
     return (
-        f"<div><p class=what>{names} while training{', log scale' if log else ''}</p>"
+        f"<div><p class=what>{names} during training{', log scale' if log else ''}</p>"
         f'<svg role="img" aria-label="{", ".join(curves)}" viewBox="0 0 {width} {height}">'
-        f'<path d="M{left},{top}V{bottom}H{right}"/>{drawn}{marks}</svg></div>'
+        f'<path d="M{left},{top}V{bottom}H{right}"/>{polylines}{labels}</svg></div>'
     )
 
 
 def extremes(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """The points (step, value) of a curve, `most` at most, by which it looks the same in a figure so many pixels wide.
+    """At most `most` points (step, value) of a curve, which look the same as all in a figure `most` pixels wide.
 
-    Of more both ends and, between them, the least and the greatest in each of as many equal stretches as that leaves.
+    These are both ends and, between them, the least and the greatest value in each of equally long stretches.
     """
     if len(points) <= most:
         return list(points)
     first, *between, last = points
-    kept = [first]
-    for stretch in np.array_split(np.arange(len(between)), most // 2 - 1):
-        some = [between[i] for i in stretch]
-        kept += sorted({min(some, key=itemgetter(1)), max(some, key=itemgetter(1))})
-    return [*kept, last]
+    chosen = [first]
+    for indices in np.array_split(np.arange(len(between)), most // 2 - 1):
+        stretch = [between[i] for i in indices]
+        chosen += sorted({min(stretch, key=itemgetter(1)), max(stretch, key=itemgetter(1))})
+    return [*chosen, last]
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-# ------------------------------------------------------------------------------------------------------ what all need
+# -------------------------------------------------------------------------------------------------------------- shared
 
 
 def _extent(path: Path) -> tuple[int, int]:
-    """The width and height of a PNG, by its header; (0, 0) of what has none."""
+    """The width and height of a PNG, from its header; (0, 0) if it has none."""
     header = path.read_bytes()[16:24]
     return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
 
 
 def _size(path: Path, blocks: int = 1) -> str:
-    """The width and height of one of a picture's blocks, in pixels, for the style."""
+    """A style attribute with the width and height, in pixels, of one of a picture's blocks."""
     width, height = _extent(path)
     return f'style="--n:{blocks};--w:{width // blocks};--h:{height}" ' if width and height else ""
 

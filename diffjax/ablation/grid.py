@@ -1,9 +1,9 @@
-"""What to run, as a product of choices: each point of a grid says where it stands and which keys of a config it sets.
+"""What to run, as a product of choices. Each point of a grid has a place in the table, and sets keys of a config.
 
     trained("configs/digits.py", seeds=3) * vary("eta", {...}) * vary("steps", {...}) + ...
 
-`*` is every point of the one with every point of the other, `+` the points of both. Two choices that disagree over a
-key, or over where a point stands, are an error: nothing is overlaid silently.
+`*` combines every point of one grid with every point of the other, `+` has the points of both. Two choices that
+disagree about a key, or about a place, are an error: nothing is overridden silently.
 """
 
 import inspect
@@ -14,31 +14,31 @@ from typing import Any
 from diffjax.errors import UserError
 from diffjax.metrics.protocol import Metric
 
-Numbers = Mapping[str, float | Metric]  # by name; a Metric has its protocol with it
+Numbers = Mapping[str, float | Metric]  # by name; a Metric brings its protocol
 
 
 @dataclass(frozen=True)
 class Run:
-    """Another run that a point needs, by the keys of the config that take its run directory."""
+    """Another run that a point needs. As the value of a key it stands for that run's directory."""
 
     config: str  # FILE.py[:VARIANT]
     keys: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
     def of(cls, config: str, **keys: Any) -> "Run":
-        """Keys with "__" for their dots, as in `train__steps`."""
+        """A run of a config with some keys changed, which have "__" for their dots, as in `train__steps`."""
         return cls(config, tuple((_dotted(key), value) for key, value in keys.items()))
 
 
 @dataclass(frozen=True)
 class Point:
-    """One place in a table and one seed: where it stands, and what its config is."""
+    """One place in a table and one seed, with what to run for it."""
 
     where: Mapping[str, str] = field(default_factory=dict)  # {"eta": "0.0", "steps": "10"}
     config: str = ""  # FILE.py[:VARIANT]
     seed: int | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)  # {"sampler.eta": 0.0}; a value may be a Run
-    compute: Callable[..., Numbers] | None = None  # instead of a config: a function of keys and seed
+    compute: Callable[..., Numbers] | None = None  # instead of a config: a function of the seed and the keys
 
     def __mul__(self, other: "Point") -> "Point":
         return Point(
@@ -67,12 +67,12 @@ def _together(what: str, first: Mapping, second: Mapping) -> dict:
 
 @dataclass(frozen=True)
 class Grid:
-    """Points, in the order in which they were said."""
+    """Points, in the order in which they were given."""
 
     points: tuple[Point, ...]
 
     def __mul__(self, other: "Grid") -> "Grid":
-        return Grid(tuple(one * another for one in self.points for another in other.points))
+        return Grid(tuple(left * right for left in self.points for right in other.points))
 
     def __add__(self, other: "Grid") -> "Grid":
         return Grid(self.points + other.points)
@@ -84,29 +84,29 @@ class Grid:
         return len(self.points)
 
     def where(self, wanted: Callable[[Mapping[str, str]], bool]) -> "Grid":
-        """The points that stand where `wanted` says."""
+        """The points whose place satisfies `wanted`."""
         return Grid(tuple(point for point in self.points if wanted(point.where)))
 
 
 def trained(config: str, seeds: int = 1, **keys: Any) -> Grid:
     """A training run of a config for each seed, from 0 on; keys with "__" for their dots, as in `train__steps`."""
     if seeds < 1:
-        raise UserError(f"grid: seeds={seeds} is not a number of runs; at least 1")
-    laid = {_dotted(key): value for key, value in keys.items()}
-    return Grid(tuple(Point(config=config, seed=seed, keys=laid) for seed in range(seeds)))
+        raise UserError(f"grid: seeds={seeds} must be at least 1")
+    dotted = {_dotted(key): value for key, value in keys.items()}
+    return Grid(tuple(Point(config=config, seed=seed, keys=dotted) for seed in range(seeds)))
 
 
 def computed(function: Callable[..., Numbers], seeds: int = 1) -> Grid:
-    """What needs no training: `function(seed, **keys) -> {score: value}`, in the experiment's own file.
+    """A computation that needs no training, a function of the experiment's file: `(seed, **keys) -> {score: value}`.
 
-    A key that is a Run is made first, and the function is given its directory.
+    If the value of a key is a Run, that is made first, and the function gets its directory.
     """
     if not inspect.isfunction(function) or function.__name__ == "<lambda>":
         raise UserError(
-            f"grid: computed takes a function with a name, defined in the experiment's file; not {function!r}"
+            f"grid: computed must get a named function that the experiment's file defines, not {function!r}"
         )
     if seeds < 1:
-        raise UserError(f"grid: seeds={seeds} is not a number of draws; at least 1")
+        raise UserError(f"grid: seeds={seeds} must be at least 1")
     return Grid(tuple(Point(compute=function, seed=seed) for seed in range(seeds)))
 
 
@@ -114,16 +114,16 @@ def vary(name: str, choices: Mapping[Any, Mapping[str, Any] | Grid]) -> Grid:
     """One place along the axis `name` for each choice: {label: the keys it sets, or a grid of its own}."""
     points = []
     for label, choice in choices.items():
-        here = Point(where={name: str(label)})
+        labelled = Point(where={name: str(label)})
         if isinstance(choice, Grid):
-            points += [here * point for point in choice]
+            points += [labelled * point for point in choice]
         else:
-            points.append(here * Point(keys=dict(choice)))
+            points.append(labelled * Point(keys=dict(choice)))
     return Grid(tuple(points))
 
 
 def setting(**keys: Any) -> Grid:
-    """One choice for all: keys with "__" for their dots, as in `eval__num=2000`."""
+    """One choice for all points: keys with "__" for their dots, as in `eval__num=2000`."""
     return Grid((Point(keys={_dotted(key): value for key, value in keys.items()}),))
 
 

@@ -1,7 +1,7 @@
-"""Intervals of means, and of their differences, over the seeds of cells: Student's and Welch's; none without a spread.
+"""Confidence intervals over the seeds of cells, of means and of their differences: Student's and Welch's.
 
-Seeds that all give the same number have no spread to be seen, which is not to say that they have none: of a count that
-is 8 in seven runs of ten, three runs in three agree. An interval of no width would claim more than was measured.
+Seeds that all give the same number have no interval. They show no spread, but that does not mean there is none: if
+seven runs in ten count 8, three runs agree on it one time in three. An interval of no width would claim too much.
 """
 
 import math
@@ -13,14 +13,14 @@ from scipy import stats
 from diffjax.ablation.cells import Cell
 
 LEVEL = 0.05  # of intervals and tests: 95 %
-ALIKE = 1e-9  # of the numbers' size: less of a spread is rounding
+ALIKE = 1e-9  # relative to the size of the numbers: a smaller spread is rounding
 Interval = tuple[float, float]
 
 
 def of_difference(quantity: str, low: Cell, high: Cell, level: float, of_low: float = 1.0) -> Interval | None:
-    """The interval of the mean of high - of_low x low: seed by seed where both are of the same runs, else Welch's.
+    """The interval of the mean of `high` minus `of_low` times that of `low`; None without a spread over seeds.
 
-    None where there is none: of one seed, or of seeds without a spread.
+    Student's interval of the differences seed by seed if both cells come from the same runs, else Welch's.
     """
     first = {seed: of_low * value for seed, value in low.values[quantity].items()}
     second = high.values[quantity]
@@ -31,18 +31,19 @@ def of_difference(quantity: str, low: Cell, high: Cell, level: float, of_low: fl
 
 
 def of_mean(values: Sequence[float], level: float, size: float | None = None) -> Interval | None:
-    """Student's interval of a mean; None of one value, or of values that are all alike.
+    """Student's interval of a mean; None for one value, or for values that are all alike.
 
-    `size` is that of the numbers which they are differences of, whose rounding they have.
+    If the values are differences, `size` is the magnitude of the numbers they were made from, whose rounding they have.
     """
     if alike(values, size):
         return None
-    half = stats.t.ppf(1 - level / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return statistics.fmean(values) - half, statistics.fmean(values) + half
+    mean = statistics.fmean(values)
+    half_width = stats.t.ppf(1 - level / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean - half_width, mean + half_width
 
 
 def alike(values: Sequence[float], size: float | None = None) -> bool:
-    """Whether there is no spread to be seen: of one value, or of values that differ by no more than rounding does."""
+    """Whether values show no spread: there is only one, or they differ by rounding alone."""
     size = max(map(abs, values), default=0.0) if size is None else size
     return len(values) < 2 or max(values) - min(values) <= ALIKE * size
 
@@ -53,18 +54,23 @@ def _welch(first: Sequence[float], second: Sequence[float], level: float) -> Int
         return None
     difference = statistics.fmean(second) - statistics.fmean(first)
     squares = [statistics.variance(values) / len(values) for values in (first, second)]
-    degrees = sum(squares) ** 2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (first, second), strict=True))
-    half = stats.t.ppf(1 - level / 2, degrees) * math.sqrt(sum(squares))
-    return difference - half, difference + half
+    freedom = sum(squares) ** 2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (first, second), strict=True))
+    half_width = stats.t.ppf(1 - level / 2, freedom) * math.sqrt(sum(squares))
+    return difference - half_width, difference + half_width
 
 
 def side(lowest: float, highest: float) -> bool | None:
-    """Whether an interval lies above 0, below it, or neither."""
+    """True if an interval lies above 0, False if below, None if it contains 0."""
     if lowest > 0:
         return True
     return False if highest < 0 else None
 
 
-def shown(lowest: float, highest: float, level: float = LEVEL) -> str:
-    """An interval in words; its confidence where that is not the usual 95 %, as where several decide together."""
-    return f"{lowest:.4g} .. {highest:.4g}" + ("" if level == LEVEL else f" at {100 * (1 - level):.3g} %")
+def shown(lowest: float, highest: float) -> str:
+    """An interval in words: "-0.0045 to 0.018"."""
+    return f"{lowest:.4g} to {highest:.4g}"
+
+
+def confidence(level: float, paired: bool = False) -> str:
+    """The confidence of an interval, and whether it is of paired differences: "(95 %, paired)"."""
+    return f"({100 * (1 - level):.3g} %{', paired' if paired else ''})"

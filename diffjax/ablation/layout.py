@@ -1,4 +1,4 @@
-"""What the table of a report has in its cells, whoever draws it: ours, and beside it the paper's."""
+"""The contents of a report's tables, however they are rendered: our cells, and beside them the paper's."""
 
 import math
 import re
@@ -13,13 +13,19 @@ from diffjax.ablation.table import MARKS, Marked, Quantity, Where, named
 from diffjax.progress import clock
 
 PREFACE = (
-    "Published cells stand beside ours and are no comparison: data, networks and lengths differ. Claims are decided on "
-    "our cells alone, by 95 % intervals over seeds, and by exact tests where runs failed or seeds all agree."
+    "Published values are shown for orientation, not for comparison: data, networks and training lengths differ. "
+    "Claims are decided on our cells alone, over seeds; the evidence reads as follows. 'A < B: difference l to h (95 "
+    "%)': l to h is the confidence interval of B - A, paired if both cells come from the same networks. 'A within 10 "
+    "% of B: A - 0.9 B l to h, A - 1.1 B l to h': A is near B if the first interval lies above 0 and the second "
+    "below. 'mean l to h' is the interval of a mean. If runs failed, or if all seeds agree, exact tests decide "
+    "instead: p is the p-value of a rank test, or of a sign test for the same networks, and 'share l to h' is the "
+    "Clopper-Pearson interval of the share of runs, which must lie on one side of 1/2. A confidence above 95 % "
+    "corrects for several comparisons."
 )
 
 
 class Sheet(NamedTuple):
-    """One quantity: a caption, the heads of its columns, and rows of as many entries; which columns are the paper's."""
+    """The table of one quantity. `papers` says which columns are the paper's."""
 
     caption: str
     heads: list[str]
@@ -28,97 +34,99 @@ class Sheet(NamedTuple):
 
 
 def sheets(cells: Cells, measures: Mapping[str, str], plan: Sequence[Task]) -> list[Sheet]:
-    """A sheet for each quantity that is measured. Columns in which nothing was published have none of the paper's.
+    """A sheet for each measured quantity.
 
-    Rows and columns in which a quantity is neither measured nor published are left out of its sheet. What was published
-    stands there whole: beside it, of places that the budget does not have, that they were not run.
+    A sheet leaves out the rows and columns in which its quantity is neither measured nor published, and the paper's
+    column where nothing was published. Published values always appear in full: at places that the budget does not
+    have, "not run" stands beside them.
     """
     return [_sheet(q, measures[q.name], cells, plan) for q in cells.table.quantities if q.name in measures]
 
 
-def _sheet(quantity: Quantity, measure: str, cells: Cells, plan: Sequence[Task]) -> Sheet:
-    paper = cells.table
-    numbers = [len(cell.values[quantity.name]) for cell in cells.cells if quantity.name in cell.values]
-    usual = Counter(numbers).most_common(1)[0][0] if numbers else 0
-    rows = paper.rows.labels
-    heads, papers, columns = [paper.rows.name], [False], [list(rows)]
-    for column in paper.columns.labels if paper.columns else [""]:
+def _sheet(quantity: Quantity, score: str, cells: Cells, plan: Sequence[Task]) -> Sheet:
+    table = cells.table
+    counts = [len(cell.values[quantity.name]) for cell in cells.cells if quantity.name in cell.values]
+    usual_seeds = Counter(counts).most_common(1)[0][0] if counts else 0
+    rows = table.rows.labels
+    heads, papers, columns = [table.rows.name], [False], [list(rows)]
+    for column in table.columns.labels if table.columns else [""]:
         places: list[Where] = [
-            {paper.rows.name: row} | ({paper.columns.name: column} if column else {}) for row in rows
+            {table.rows.name: row} | ({table.columns.name: column} if column else {}) for row in rows
         ]
-        ours = [text_of(cells.at(where), quantity.name, plan, usual) for where in places]
-        there = [paper.published(quantity.name, where) for where in places]
-        theirs = [published(value) for value in there]
-        name, source = f"{paper.columns.name} {column}" if column else "", _origin(there, quantity)
+        ours = [text_of(cells.at(where), quantity.name, plan, usual_seeds) for where in places]
+        paper_values = [table.published(quantity.name, where) for where in places]
+        paper = [published(value) for value in paper_values]
+        name, origin = f"{table.columns.name} {column}" if column else "", _origin(paper_values, quantity)
         if any(ours):
             heads.append(name or "ours")
             papers.append(False)
-            columns.append([own or ("not run" if other else "") for own, other in zip(ours, theirs, strict=True)])
-        if any(theirs):
-            heads.append(source if any(ours) or not name else f"{name}, {source}")
+            columns.append([our or ("not run" if their else "") for our, their in zip(ours, paper, strict=True)])
+        if any(paper):
+            heads.append(origin if any(ours) or not name else f"{name}, {origin}")
             papers.append(True)
-            columns.append(theirs)
+            columns.append(paper)
     entries = [list(row) for row in zip(*columns, strict=True) if any(row[1:])]
-    return Sheet(_caption(quantity, measure, usual, paper.source if any(papers) else ""), heads, entries, papers)
+    return Sheet(_caption(quantity, score, usual_seeds, table.source if any(papers) else ""), heads, entries, papers)
 
 
-def _caption(quantity: Quantity, measure: str, usual: int, source: str) -> str:
+def _caption(quantity: Quantity, score: str, usual_seeds: int, source: str) -> str:
     unit = f" ({quantity.unit})" if quantity.unit else ""
-    over = {0: "", 1: ", one seed"}.get(usual, f", mean +- spread over {usual} seeds")
-    ours = f"{quantity.name}{unit}: ours by {measure}{over}"
+    statistic = {0: "", 1: ", one seed"}.get(usual_seeds, f", mean +- standard deviation over {usual_seeds} seeds")
+    ours = f"{quantity.name}{unit}: ours is {score}{statistic}"
     if not source:
-        return f"{ours}; nothing was published"
-    beside = "beside it" if quantity.mark == "D" else f"paper: {source}"
-    return f"{ours}; {beside} [{quantity.mark}: {MARKS[quantity.mark]}]"
+        return f"{ours}; no published values"
+    reference = "reference values" if quantity.mark == "D" else f"paper: {source}"
+    return f"{ours}; {reference} [{quantity.mark}: {MARKS[quantity.mark]}]"
 
 
 def _origin(values: Sequence[Any], quantity: Quantity) -> str:
-    """Where these published cells are from, by their marks: the "paper", or "derived"."""
+    """The heading of a column of published values: "derived" if all of them are, else "paper"."""
     marks = {v.mark if isinstance(v, Marked) else quantity.mark for v in values if v is not None}
     return "derived" if marks == {"D"} else "paper"
 
 
 def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:
-    """Our cell: the mean and spread over its seeds, whose number is said where it is not the usual one.
+    """Our entry for a cell: the mean and standard deviation over its seeds.
 
-    What else is to be known of it stands in brackets: how many runs failed, or gave no number of this, whose mean it
-    then is not; that older code made it, and how far the new one has come. Nothing where there is no cell, or where it
-    does not measure this.
+    In brackets follow the number of seeds if it is not the `usual` one; how many runs failed or gave no number of this
+    quantity, and are therefore not in the mean; that older code made the cell, and how far the new one has come.
+    Empty if there is no cell, or if it does not measure this quantity.
     """
-    measured_here = {*cell.values, *cell.undefined, *cell.refused}
-    if not cell.runs or (quantity not in measured_here and (measured_here or cell.status == "done")):
+    quantities = {*cell.values, *cell.undefined, *cell.refused}
+    if not cell.runs or (quantity not in quantities and (quantities or cell.status == "done")):
         return ""
-    marks = ["stale"] if stale(cell, plan) else []
-    marks += [f"now {cell.now}"] if cell.now else []
+    notes = ["stale"] if stale(cell, plan) else []
+    notes += [f"now {cell.now}"] if cell.now else []
     if quantity in cell.refused:
-        return _marked("refused", marks)
+        return _with_notes("refused", notes)
     if quantity not in cell.values:
-        return _marked(cell.status.removeprefix("part "), marks)
+        return _with_notes(cell.status.removeprefix("part "), notes)
     values = cell.values[quantity]
     if cell.status == "running":
-        number = [f"{len(cell.finished)} of {len(cell.runs)} seeds so far"]
+        seeds = [f"{len(cell.finished)} of {len(cell.runs)} seeds so far"]
     else:
-        number = [f"n = {len(values)}"] if len(values) != usual else []
-    failed = [f"{len(failing)} of {len(cell.runs)} failed"] if (failing := cell.failing(quantity)) else []
-    return _marked(measured(cell.mean(quantity), cell.sd(quantity)), number + failed + marks)
+        seeds = [f"n = {len(values)}"] if len(values) != usual else []
+    failing = cell.failing(quantity)
+    failures = [f"{len(failing)} of {len(cell.runs)} failed"] if failing else []
+    return _with_notes(measured(cell.mean(quantity), cell.sd(quantity)), seeds + failures + notes)
 
 
-def _marked(words: str, marks: Sequence[str]) -> str:
-    return f"{words} ({', '.join(marks)})" if marks else words
+def _with_notes(entry: str, notes: Sequence[str]) -> str:
+    return f"{entry} ({', '.join(notes)})" if notes else entry
 
 
 def measured(mean: float, spread: float | None = None) -> str:
-    """A mean and its spread, of which two digits are said, and the mean's as far as those; one alone, four digits."""
+    """A mean and its standard deviation: two digits of that, and the mean to the same decimal; a mean alone to four."""
     if not spread:
         return f"{mean:.4g}" + ("" if spread is None else " +- 0")
     if not 1e-3 <= max(abs(mean), spread) < 1e6:
         return f"{mean:.4g} +- {spread:#.2g}"  # with exponents
-    last = 1 - math.floor(math.log10(spread))  # the decimal of the spread's second digit
-    return " +- ".join(f"{round(value, last):.{max(last, 0)}f}" for value in (mean, spread))
+    decimals = 1 - math.floor(math.log10(spread))  # up to the second digit of the standard deviation
+    return " +- ".join(f"{round(value, decimals):.{max(decimals, 0)}f}" for value in (mean, spread))
 
 
 def published(value: Any) -> str:
-    """A published cell as it was published: a number, a number and its spread, a word, or nothing; and its own mark."""
+    """A published cell as text: a number, a number and its spread, a word, or nothing; with a mark of its own."""
     if isinstance(value, Marked):
         return f"{published(value.value)} [{value.mark}]"
     if value is None or isinstance(value, str):
@@ -127,47 +135,58 @@ def published(value: Any) -> str:
 
 
 def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
-    """On what ours were made and by which code, in a line; and a line for everything that failed or was refused."""
-    records = [made for cell in cells.cells for made in cell.provenance.values()]
+    """A line on the hardware, commits and training time of our cells, then a line for each failure or refusal."""
+    records = [record for cell in cells.cells for record in cell.provenance.values()]
     if not records:
         return ["", *_troubles(cells)]
-    trained = [made["trained"] for made in records if "trained" in made]  # elsewhere, or at another commit
-    commits = {_short(str(made["commit"])) for made in (*records, *trained) if "commit" in made}
-    here, there = _devices(records), _devices(trained)
-    elsewhere = f" (in part trained on {'; '.join(sorted(there))})" if there - here else ""
-    line = f"Made on {'; '.join(sorted(here))}{elsewhere}, commit {', '.join(sorted(commits))}."
-    took = {cell.runs[seed]: made["took"] for cell in cells.cells for seed, made in cell.provenance.items()
-            if "took" in made}  # fmt: skip
-    if took:
-        line += f" Training took {clock(sum(took.values()))} in all, of the {len(took)} runs that say it."
-    if old := sum(stale(cell, plan) for cell in cells.cells):
-        line += f" {old} cells are stale: older code, or another config, made them; --rerun-stale does them again."
+    training = [record["trained"] for record in records if "trained" in record]  # elsewhere, or at another commit
+    commits = sorted({_short(str(record["commit"])) for record in (*records, *training) if "commit" in record})
+    devices, training_devices = _devices(records), _devices(training)
+    partly = f" (partly trained on {'; '.join(sorted(training_devices))})" if training_devices - devices else ""
+    line = f"Run on {'; '.join(sorted(devices))}{partly}; commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}."
+    seconds = {
+        cell.runs[seed]: record["took"]
+        for cell in cells.cells
+        for seed, record in cell.provenance.items()
+        if "took" in record
+    }  # by run: cells share runs
+    if seconds:
+        line += f" Total training time: {clock(sum(seconds.values()))} ({_counted(len(seconds), 'run')})."
+    if number := sum(stale(cell, plan) for cell in cells.cells):
+        line += (
+            f" {_counted(number, 'cell')} stale: made by older code or under another config; --rerun-stale makes them"
+            " again."
+        )
     return [line, *_troubles(cells)]
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _short(commit: str) -> str:
-    """A commit as it is usually cut, or each of several; the "+" of code that was changed since stays."""
+    """A commit, or each of several, in ten digits; the "+" of uncommitted changes stays."""
     return re.sub(r"([0-9a-f]{10})[0-9a-f]+", r"\1", commit)
 
 
 def _devices(records: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The kinds of devices, and of cores what the processor is called."""
+    """The kinds of devices; for CPUs with the name of the processor."""
     return {
-        f"{made['device']}, {made['processor']}" if made.get("processor") and made["device"].endswith("cpu")
-        else str(made["device"])
-        for made in records if "device" in made
+        f"{record['device']}, {record['processor']}" if record.get("processor") and record["device"].endswith("cpu")
+        else str(record["device"])
+        for record in records if "device" in record
     }  # fmt: skip
 
 
 def _troubles(cells: Cells, most: int = 3) -> list[str]:
-    """What went wrong, each said once with the places in which it did, the first few of them by name."""
+    """What went wrong, each reason once, after the first `most` of the places where it did."""
     places: dict[str, list[str]] = {}
     for cell in cells.cells:
-        said = [cell.reason] if "failed" in cell.status else []
-        said += [f"{quantity} is refused: {why}" for quantity, why in cell.refused.items()]
-        for words in said:
-            places.setdefault(words, []).append(named(cell.where))
+        reasons = [cell.reason] if "failed" in cell.status else []
+        reasons += [f"{quantity} is refused: {reason}" for quantity, reason in cell.refused.items()]
+        for reason in reasons:
+            places.setdefault(reason, []).append(named(cell.where))
     return [
-        f"{'; '.join(where[:most])}{f'; and {len(where) - most} more' if len(where) > most else ''}: {words}"
-        for words, where in places.items()
+        f"{'; '.join(where[:most])}{f'; and {len(where) - most} more' if len(where) > most else ''}: {reason}"
+        for reason, where in places.items()
     ]

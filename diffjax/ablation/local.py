@@ -1,8 +1,8 @@
-"""The local backend: a pool of slots, each a process of its own with a GPU group or a share of the cores.
+"""The local backend: a pool of slots, each for one process with its own GPUs or its own share of the cores.
 
-A task begins when the runs it needs are there, and never if one of them failed. Killed ones go on where they were; one
-that another process has in hand is left to it, and looked at again. On SIGINT, SIGTERM and SIGHUP (a terminal that was
-closed) the processes are asked to stop after the step under way, and on Linux also when this one is killed.
+A task starts once the runs it needs are done, and never if one of them failed. Killed tasks continue where they
+stopped. A task that another process holds is left to it and checked again later. On SIGINT, SIGTERM and SIGHUP (a
+closed terminal) the processes are asked to stop after the current step; on Linux also when this process is killed.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN
 from diffjax.progress import aside
 
-POLL = 0.5  # seconds between looks at the processes
-MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"  # of a GPU, taken by JAX when it starts
-AGAIN = 10.0  # seconds before a run that another process had in hand is looked at again
+POLL = 0.5  # seconds between checks of the processes
+MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"  # the share of a GPU's memory that JAX takes when it starts
+AGAIN = 10.0  # seconds until a run that another process held is checked again
 Command = Callable[[Task], list[str]]
 
 
@@ -37,48 +37,48 @@ class Slot:
 
     def start(self, command: list[str], log: Path) -> subprocess.Popen:
         log.parent.mkdir(parents=True, exist_ok=True)
-        pinned = ["taskset", "--cpu-list", ",".join(map(str, self.cores))] if self.cores and _there("taskset") else []
-        bound = ["setpriv", "--pdeathsig", "TERM"] if _there("setpriv") else []  # asked to stop when this process dies
+        pin = ["taskset", "--cpu-list", ",".join(map(str, self.cores))] if self.cores and _installed("taskset") else []
+        bind = ["setpriv", "--pdeathsig", "TERM"] if _installed("setpriv") else []  # SIGTERM when this process dies
         with log.open("a") as output:
             return subprocess.Popen(
-                [*bound, *pinned, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                [*bind, *pin, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env=os.environ | dict(self.environment), start_new_session=True,
             )  # fmt: skip
 
 
 def slots(number: int = 0) -> list[Slot]:
-    """So many shares of this machine; 0: one for each GPU, or for each pair of cores where there is none.
+    """Divides this machine into slots; by default one for each GPU or, without GPUs, for each pair of cores.
 
-    More slots than GPUs share them, and their memory: small networks leave most of a GPU idle. There are never
-    more slots than cores: who asks for more is told so.
+    If there are more slots than GPUs, they share the GPUs and their memory: small networks leave most of a GPU idle. On
+    CPUs there are never more slots than cores; a message says so.
     """
     gpus = _gpus()
     if gpus and number > len(gpus):
-        on_one = -(-number // len(gpus))
-        share = os.environ.get(MEMORY, f"{0.9 / on_one:.3f}")
-        return [Slot((("CUDA_VISIBLE_DEVICES", gpus[i % len(gpus)]), (MEMORY, share))) for i in range(number)]
+        slots_per_gpu = -(-number // len(gpus))
+        memory = os.environ.get(MEMORY, f"{0.9 / slots_per_gpu:.3f}")
+        return [Slot((("CUDA_VISIBLE_DEVICES", gpus[i % len(gpus)]), (MEMORY, memory))) for i in range(number)]
     if gpus:
         number = number or len(gpus)
         shares = [gpus[i::number] for i in range(number)]
         return [Slot((("CUDA_VISIBLE_DEVICES", ",".join(share)),)) for share in shares]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     if number > len(cores):
-        aside(f"--slots: there are cores for {len(cores)} processes at once, not for {number}")
+        aside(f"--slots: {number} is more than the {len(cores)} cores here; using {len(cores)}")
     number = min(number or max(len(cores) // 2, 1), len(cores))
     return [Slot(cores=tuple(cores[i::number])) for i in range(number)]
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, by number, without starting JAX on them."""
+    """The numbers of the GPUs that this process may use, found without starting JAX."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
     if shutil.which("nvidia-smi") is None:
         return []
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
-    return [str(i) for i, line in enumerate(listed.splitlines()) if line.startswith("GPU")]
+    output = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
+    return [str(i) for i, line in enumerate(output.splitlines()) if line.startswith("GPU")]
 
 
-def _there(program: str) -> bool:
+def _installed(program: str) -> bool:
     """Whether this machine has one of the programs that come with Linux."""
     return shutil.which(program) is not None
 
@@ -86,25 +86,25 @@ def _there(program: str) -> bool:
 def run(
     tasks: Sequence[Task], root: Path, command: Command, pool: Sequence[Slot], show: Callable[[Progress], None]
 ) -> Progress:
-    """Carries out the tasks, each when the runs it needs are done; returns when none is left that can be.
+    """Runs the tasks, each once the runs it needs are done; returns when no task is left that can run.
 
-    However it ends, no process of its own is left.
+    However it ends, it leaves no process behind.
     """
     progress = Progress(tasks, root, slots=len(pool))
     free, live = list(pool), {}
-    look_again: dict[str, float] = {}
-    progress.counts()  # a file that cannot be read is complained of before anything begins
-    with Stop() as stopping, _none_left(live):
+    retry_at: dict[str, float] = {}
+    progress.counts()  # raises for unreadable files before anything starts
+    with Stop() as stop, _no_process_left(live):
         while True:
             for task_id, (process, slot, task) in list(live.items()):
                 if process.poll() is not None:
-                    _ended(task, process.returncode, progress, look_again)
+                    _ended(task, process.returncode, progress, retry_at)
                     free.append(slot)
                     del live[task_id]
-            if stopping.asked:
+            if stop.asked:
                 return progress
             for task in tasks:
-                if free and _ready(task, progress, live, look_again):
+                if free and _ready(task, progress, live, retry_at):
                     slot = free.pop(0)
                     progress.begin(task)
                     live[task.id] = slot.start(command(task), task.workdir(root) / "log.txt"), slot, task
@@ -116,7 +116,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _none_left(live: dict) -> Iterator[None]:
+def _no_process_left(live: dict) -> Iterator[None]:
     """Asks the processes that are still live in the end to stop, and waits for them."""
     try:
         yield
@@ -127,8 +127,8 @@ def _none_left(live: dict) -> Iterator[None]:
             process.wait()
 
 
-def _ready(task: Task, progress: Progress, live: dict, look_again: dict[str, float]) -> bool:
-    if task.id in live or task.id in progress.crashed or time.monotonic() < look_again.get(task.id, 0.0):
+def _ready(task: Task, progress: Progress, live: dict, retry_at: dict[str, float]) -> bool:
+    if task.id in live or task.id in progress.crashed or time.monotonic() < retry_at.get(task.id, 0.0):
         return False
     progress.elsewhere.discard(task.id)
     if progress.status(task) in ENDED:
@@ -136,35 +136,35 @@ def _ready(task: Task, progress: Progress, live: dict, look_again: dict[str, flo
     return all(is_made(need, progress.root) for need in task.needs)
 
 
-def _ended(task: Task, status: int, progress: Progress, look_again: dict[str, float]) -> None:
-    """What the end of a process means for its task."""
+def _ended(task: Task, status: int, progress: Progress, retry_at: dict[str, float]) -> None:
+    """Records the end of a task's process, with this exit status."""
     if status == TAKEN:
         del progress.running[task.id]
         progress.elsewhere.add(task.id)
-        look_again[task.id] = time.monotonic() + AGAIN
+        retry_at[task.id] = time.monotonic() + AGAIN
         return
     progress.end(task)
     state = state_of(task, progress.root)
     if state.status not in ENDED:
-        said = last_line(task.workdir(progress.root) / "log.txt")
-        progress.crashed[task.id] = state.reason or f"ended with status {status}: {said}"
+        message = last_line(task.workdir(progress.root) / "log.txt")
+        progress.crashed[task.id] = state.reason or f"ended with status {status}: {message}"
 
 
 def last_line(log: Path) -> str:
-    """The last thing that a process said."""
+    """The last line of a process's log."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"
 
 
 class Stop:
-    """SIGINT, SIGTERM and SIGHUP ask for an end in good order; what is ignored stays so, as SIGHUP under nohup."""
+    """Notes SIGINT, SIGTERM and SIGHUP instead of ending at once. Ignored signals stay so, as SIGHUP under nohup."""
 
-    asked = False
+    asked = False  # whether a signal has arrived
 
     def __enter__(self) -> "Stop":
-        heard = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-                 if signal.getsignal(s) not in (signal.SIG_IGN, None)]  # fmt: skip
-        self.before = {number: signal.signal(number, self._note) for number in heard}
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handled = [number for number in signals if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+        self.before = {number: signal.signal(number, self._note) for number in handled}
         return self
 
     def __exit__(self, *_):
@@ -176,5 +176,5 @@ class Stop:
 
 
 def this_program() -> list[str]:
-    """How to start launch.py again."""
+    """The command that starts launch.py again."""
     return [sys.executable, str(Path(sys.argv[0]).resolve())]

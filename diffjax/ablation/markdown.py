@@ -1,4 +1,4 @@
-"""A budget of an experiment as Markdown: its tables, the verdicts on its claims, and how ours were made."""
+"""A budget of an experiment as Markdown: its tables, the verdicts on its claims, and how our cells were made."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from diffjax.ablation.plan import Task
 
 
 def markdown(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> str:
-    """The report of the budget of this name."""
-    budget, (line, *failures) = experiment.budget(name), made(cells, plan)
+    """The report on one budget of an experiment."""
+    budget, (provenance, *failures) = experiment.budget(name), made(cells, plan)
     parts = [f"## {experiment.name}, {name}", experiment.about.splitlines()[0], f"*{budget.what}*"]
     parts += [_table(sheet) for sheet in sheets(cells, budget.measures, plan)]
-    parts += [_claims(experiment, cells), line, "\n".join(f"- {failure}" for failure in failures)]
+    parts += [_claims(experiment, cells), provenance, "\n".join(f"- {failure}" for failure in failures)]
     return "\n\n".join(part for part in parts if part)
 
 
 def _table(sheet: Sheet) -> str:
-    lines = [sheet.heads, ["---"] * len(sheet.heads), *sheet.rows]
-    return f"{sheet.caption}.\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rows = [sheet.heads, ["---"] * len(sheet.heads), *sheet.rows]
+    return f"{sheet.caption}.\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _claims(experiment: Experiment, cells: Cells) -> str:
-    lines = ["| claim | verdict | by |", "|---|---|---|"]
+    lines = ["| claim | verdict | evidence |", "|---|---|---|"]
     for claim in experiment.claims:
         verdict = claim.verdict(cells)
         lines.append(f"| {verdict.says} | **{verdict.verdict}** | {verdict.why.replace('|', '/')} |")

@@ -1,7 +1,7 @@
-"""The ledger as one self-contained page: tables, verdicts, curves, samples side by side, and the way from noise.
+"""The ledger as one self-contained page: tables, verdicts, loss curves, samples, and films of both directions.
 
-Nothing is fetched: pictures are in the page. Curves, samples and films come from the run directories, where these are
-at hand; a page without them says so.
+The page fetches nothing: its pictures are inline. Curves, samples and films come from the run directories; if these are
+not available, the page says so.
 """
 
 import re
@@ -17,10 +17,10 @@ from diffjax.ablation.plan import Task
 from diffjax.ablation.thumbnails import groups, picture_of, pictures_of
 from diffjax.whole import written_whole
 
-MOST = 24  # runs of a table at a budget whose curves, samples and films are shown
-BYTES = 8_000_000  # of a page's curves, pictures and films; of more, the largest lose frames, or are left out
+MOST = 24  # runs shown of a table at a budget
+BYTES = 8_000_000  # limit for a page's curves, pictures and films; beyond it the largest lose frames or are left out
 ENLARGED = (
-    "Where a network predicts eps or mu~, the x0 that it predicts near t = T is off, in images black-and-white salt: "
+    "If a network predicts eps or mu~, the x0 that follows near t = T is noisy, in images black-and-white salt: "
     "x0 = (x_t - sigma eps) / alpha divides the error of eps by a tiny alpha."
 )
 STYLE = """
@@ -71,7 +71,7 @@ Section = tuple[Experiment, str, Cells, Sequence[Task]]
 
 
 def write(path: Path, sections: Iterable[Section], root: Path) -> None:
-    """Writes the page whole or not at all."""
+    """Writes the page atomically."""
     with written_whole(path) as unfinished:
         unfinished.write_text(_page(list(sections), root), encoding="utf-8")
 
@@ -79,11 +79,11 @@ def write(path: Path, sections: Iterable[Section], root: Path) -> None:
 def _page(sections: Sequence[Section], root: Path) -> str:
     seen: dict[bytes, tuple[str, str]] = {}
     runs = [Runs.of(experiment, name, plan, root, seen) for experiment, name, _, plan in sections]
-    curves = sum(len(run.curve) for of in runs for run in of.shown)
-    most = level([size for of in runs for size in of.weights()], BYTES - curves)
-    parts = [_section(*section, of, most) for section, of in zip(sections, runs, strict=True)]
+    curves = sum(len(run.curve) for section in runs for run in section.shown)
+    most = level([size for section in runs for size in section.weights()], BYTES - curves)
+    parts = [_section(*section, section_runs, most) for section, section_runs in zip(sections, runs, strict=True)]
     names = [(_anchor(experiment, name), _title(experiment, name)) for experiment, name, *_ in sections]
-    links = ", ".join(f'<a href="#{anchor}">{text(words)}</a>' for anchor, words in names) if len(parts) > 1 else ""
+    links = ", ".join(f'<a href="#{anchor}">{text(title)}</a>' for anchor, title in names) if len(parts) > 1 else ""
     title = names[0][1] if len(names) == 1 else "experiments"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -102,26 +102,30 @@ def _title(experiment: Experiment, name: str) -> str:
 
 
 class Runs(NamedTuple):
-    """Of each run that a table is of, the first of its seeds that is at hand, as many as are shown; and all others."""
+    """The runs of a table, one seed of each: those that the page shows, and what it has of the others."""
 
     shown: list[Shown]
-    left_out: int
-    gone: int  # of which no seed is
-    kept: list[tuple[Task, Path]]  # the small pictures of these
+    left_out: int  # beyond the first MOST
+    unavailable: int  # no seed has a run directory
+    kept: list[tuple[Task, Path]]  # the thumbnails of those
 
     @classmethod
     def of(
         cls, experiment: Experiment, name: str, plan: Sequence[Task], root: Path, seen: dict[bytes, tuple[str, str]]
     ) -> "Runs":
-        """`seen` is as `Shown` has it."""
-        there = [(seeds, next((task for task in seeds if task.workdir(root).is_dir()), None)) for seeds in groups(plan)]
-        found = [task for _, task in there if task]
-        gone = [seeds for seeds, task in there if not task]
+        """`seen` is as in `Shown.of`."""
+        available, unavailable = [], []
+        for seeds in groups(plan):
+            if task := next((task for task in seeds if task.workdir(root).is_dir()), None):
+                available.append(task)
+            else:
+                unavailable.append(seeds)
         title = _title(experiment, name)
         shown = [
-            Shown.of(task, task.workdir(root), picture_of(experiment, task.id), title, seen) for task in found[:MOST]
+            Shown.of(task, task.workdir(root), picture_of(experiment, task.id), title, seen)
+            for task in available[:MOST]
         ]
-        return cls(shown, len(found[MOST:]), len(gone), pictures_of(experiment, gone))
+        return cls(shown, len(available[MOST:]), len(unavailable), pictures_of(experiment, unavailable))
 
     def weights(self) -> list[int]:
         """The bytes on the page of each picture and film."""
@@ -140,25 +144,26 @@ def _section(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Tas
 
 
 def _table(sheet: Sheet) -> str:
-    """A quantity. What stands in brackets behind a number is on a line of its own, which keeps the table narrow."""
+    """The table of a quantity. Notes in brackets get a line of their own below their number: the table stays narrow."""
 
     def row(tag: str, entries: Sequence[str]) -> str:
-        kinds = [" class=paper" if paper else "" for paper in sheet.papers]
-        return "<tr>" + "".join(f"<{tag}{kind}>{cell(e)}" for kind, e in zip(kinds, entries, strict=True))
+        classes = [" class=paper" if paper else "" for paper in sheet.papers]
+        return "<tr>" + "".join(f"<{tag}{name}>{cell(entry)}" for name, entry in zip(classes, entries, strict=True))
 
     def cell(entry: str) -> str:
         number, note = re.fullmatch(r"(.*?)(?: \((.*)\))?", entry, re.DOTALL).groups()
         return _signs(number) + (f"<small>{_signs(note)}</small>" if number and note else "")
 
-    name, colon, more = sheet.caption.partition(": ")
+    name, colon, details = sheet.caption.partition(": ")
     body = row("th", sheet.heads) + "".join(row("td", entries) for entries in sheet.rows)
     return (
-        f"<p class=caption><b>{text(name)}</b>{colon}{_signs(more)}</p>"
+        f"<p class=caption><b>{text(name)}</b>{colon}{_signs(details)}</p>"
         f'<div class=wide><table aria-label="{text(name)}">{body}</table></div>'
     )
 
 
 def _signs(words: str) -> str:
+    """Text for HTML, with a plus-minus sign for "+-"."""
     return text(words).replace("+-", "\u00b1")
 
 
@@ -168,26 +173,28 @@ def _claims(experiment: Experiment, cells: Cells) -> str:
         verdict = claim.verdict(cells)
         kind = "undecided" if verdict.verdict == "not decided" else verdict.verdict
         rows += f"<tr><td>{text(verdict.says)}<td class={kind}><b>{verdict.verdict}</b><td>{text(verdict.why)}"
-    return f"<table class=claims><tr><th>claim<th>verdict<th>by{rows}</table>" if rows else ""
+    return f"<table class=claims><tr><th>claim<th>verdict<th>evidence{rows}</table>" if rows else ""
 
 
 def _runs(runs: Runs, most: int) -> str:
-    """A figure for each run, its pictures and films of `most` bytes each; of those not at hand what was kept."""
-    if not runs.shown and not runs.gone:
+    """A figure for each run, with at most `most` bytes for each picture and film; thumbnails of unavailable runs."""
+    if not runs.shown and not runs.unavailable:
         return ""
     shown = [run.cut(most) for run in runs.shown]
     kept = [(task, path) for task, path in runs.kept if weight(path) <= most]
     if shown:
-        there = len(shown) + runs.left_out
-        left_out = f", the first {len(shown)} of {there} runs" if runs.left_out else ""
-        missing = f"; {runs.gone} more are not at hand" if runs.gone else ""
-        said = [f"Curves, samples and films of one seed of each run{left_out}{missing}."]
+        total = len(shown) + runs.left_out
+        left_out = f", the first {len(shown)} of {total} runs" if runs.left_out else ""
+        unavailable = f"; the directories of {runs.unavailable} more are not available" if runs.unavailable else ""
+        notes = [f"Curves, samples and films of one seed of each run{left_out}{unavailable}."]
     else:
-        were = "; the last samples while training, of one seed of each, were kept" if runs.kept else ", and no samples"
-        said = [f"The runs are not at hand: no curves or films{were}."]
-    if len(kept) < len(runs.kept) or any(cut.lacks(whole) for cut, whole in zip(shown, runs.shown, strict=True)):
-        said.append(f"Some films are left out, and pictures left out or smaller, for the page to have {BYTES:,} bytes.")
-    if any(run.told.enlarges for run in shown):
-        said.append(ENLARGED)
+        samples = (
+            "only the last samples during training, of one seed of each" if runs.kept else "no curves, samples or films"
+        )
+        notes = [f"The run directories are not available: {samples}."]
+    if len(kept) < len(runs.kept) or any(cut.lacks(uncut) for cut, uncut in zip(shown, runs.shown, strict=True)):
+        notes.append(f"To keep the page below {BYTES:,} bytes, some films or pictures are left out or smaller.")
+    if any(run.info.enlarges for run in shown):
+        notes.append(ENLARGED)
     figures = "".join([*map(figure, shown), *(thumbnail(task, path) for task, path in kept)])
-    return f"<p>{' '.join(said)}</p><div class=runs>{figures}</div>"
+    return f"<p>{' '.join(notes)}</p><div class=runs>{figures}</div>"

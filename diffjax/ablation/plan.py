@@ -1,8 +1,8 @@
 """A budget as tasks: the networks to train, each once, and what to measure of each.
 
-Two points whose configs differ in nothing that training depends on share one run. A run's id is a hash of what does
-change it: the resolved config but for its paths, its intervals, the devices, and how it is drawn from and measured. A
-run that another needs stands in the other's hash by its id: one that is trained in another way is another.
+Two points whose configs differ in nothing that training depends on share one run. A run's id is a hash of the resolved
+config without its paths, intervals and devices, and without how the run is sampled and measured. If a run needs another
+run, that run's id is part of its hash: a run whose judge is trained differently is a different run.
 """
 
 import inspect
@@ -23,9 +23,9 @@ from diffjax.errors import UserError
 from diffjax.measures.choice import full
 from diffjax.metrics.protocol import canonical_json, fingerprint
 
-LATER = ("sampler.", "eval.", "checkpoint.")  # keys of how a run is drawn from and measured, not of its training
-CHECKPOINT = "checkpoint.step"  # the one key that no config has: the step to measure, for a curve
-UNWATCHED = {"eval.every": 0, "eval.best": ""}  # measured afterwards, as often as is asked, at steps that are said
+LATER = ("sampler.", "eval.", "checkpoint.")  # keys of how a run is sampled and measured, not of its training
+CHECKPOINT = "checkpoint.step"  # the one key that no config has: the step to measure, for a curve along a training
+UNWATCHED = {"eval.every": 0, "eval.best": ""}  # runs of a table are measured afterwards, not during training
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Evaluation:
 
     id: str  # of the sampler and the evaluation alone: two places that are measured alike share it
     where: Where
-    keys: Mapping[str, Any]  # what the place says of them: "sampler.steps": 10
-    code: str  # of the code that draws and measures it
+    keys: Mapping[str, Any]  # what the place sets of these: {"sampler.steps": 10}
+    code: str  # hash of the code that samples and measures it
     config: ConfigDict | None = None  # the run's, with the sampler and the evaluation of this place
     checkpoint: int | None = None  # the step to measure; None: the last
 
@@ -46,14 +46,14 @@ class Evaluation:
 
 @dataclass
 class Task:
-    """One training run, the runs it needs, and everything that is measured of it; or a function and its arguments."""
+    """One training run, the runs it needs, and all its measurements; or a function and its arguments."""
 
     id: str
     seed: int
-    code: str  # of the code that computes it
+    code: str  # hash of the code that computes it
     config: ConfigDict | None = None
     source: str = ""  # FILE.py[:VARIANT]
-    changes: Mapping[str, Any] = field(default_factory=dict)  # training keys laid over it
+    changes: Mapping[str, Any] = field(default_factory=dict)  # training keys that override the config's
     compute: Callable[..., Numbers] | None = None
     needs: tuple["Task", ...] = ()
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -62,84 +62,84 @@ class Task:
         return root / self.id
 
     def command(self) -> str:
-        """What trains it from the front door, or which function computes it."""
+        """The command that trains it alone, or the function that computes it."""
         if self.compute:
             return f"{self.compute.__name__} of the experiment's file, seed {self.seed}"
-        words = [f"--config.{key}={_said(value)}" for key, value in self.changes.items()]
-        return " ".join(["python launch.py train", f"--config={self.source}", *words, f"--workdir=DIR/{self.id}"])
+        flags = [f"--config.{key}={_flag_value(value)}" for key, value in self.changes.items()]
+        return " ".join(["python launch.py train", f"--config={self.source}", *flags, f"--workdir=DIR/{self.id}"])
 
 
 def tasks(budget: Budget, root: Path) -> list[Task]:
-    """The tasks of a budget, those that others need first. Raises UserError for a point whose config does not build."""
+    """The tasks of a budget, each after those it needs. Raises UserError for a point whose config does not build."""
     plan: dict[str, Task] = {}
     for point in budget.grid:
-        runs = _runs(point.keys, plan, root)
+        runs = _needed_runs(point.keys, plan, root)
         if point.compute:
-            _computation(point, runs, plan, root)
+            _add_computation(point, runs, plan, root)
         else:
-            _task(point, runs, plan, root).evaluations.append(_evaluation(point, runs, root))
+            _training(point, runs, plan, root).evaluations.append(_evaluation(point, runs, root))
     for task in plan.values():
-        _picture(task)
+        _choose_film_sampler(task)
     return list(plan.values())
 
 
 def waves(plan: Iterable[Task]) -> list[list[Task]]:
-    """The tasks in groups, each of what can be run once the groups before it are done."""
-    depth: dict[str, int] = {}
+    """The tasks in groups, each of which can be run once the groups before it are done."""
+    depths: dict[str, int] = {}
 
-    def of(task: Task) -> int:
-        if task.id not in depth:
-            depth[task.id] = 1 + max((of(need) for need in task.needs), default=-1)
-        return depth[task.id]
+    def depth(task: Task) -> int:
+        if task.id not in depths:
+            depths[task.id] = 1 + max((depth(need) for need in task.needs), default=-1)
+        return depths[task.id]
 
     groups: dict[int, list[Task]] = {}
     for task in plan:
-        groups.setdefault(of(task), []).append(task)
+        groups.setdefault(depth(task), []).append(task)
     return [groups[level] for level in sorted(groups)]
 
 
-def _picture(task: Task) -> None:
-    """Lets a run be drawn from, for its pictures, at the point of most steps; of several the one in their middle.
+def _choose_film_sampler(task: Task) -> None:
+    """Films of a run use the sampler of its place with the most steps; of several such places, the middle one.
 
-    One network call shows nothing of a diffusion model, and neither does the least, or the most, of eta or guidance.
+    One network call shows nothing of a diffusion model, and neither does the smallest or the largest eta or guidance.
     """
-    there = [evaluation.config for evaluation in task.evaluations if evaluation.config is not None]
-    if there:
-        most = max(config.sampler.steps for config in there)
-        best = [config.sampler for config in there if config.sampler.steps == most]
+    samplers = [evaluation.config.sampler for evaluation in task.evaluations if evaluation.config is not None]
+    if samplers:
+        most_steps = max(sampler.steps for sampler in samplers)
+        longest = [sampler for sampler in samplers if sampler.steps == most_steps]
         with task.config.unlocked():
-            task.config.sampler = best[len(best) // 2].copy_and_resolve_references()
+            task.config.sampler = longest[len(longest) // 2].copy_and_resolve_references()
 
 
-def _computation(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], root: Path) -> None:
-    """Adds what needs no training of its own: one task for each function and seed."""
+def _add_computation(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], root: Path) -> None:
+    """Adds a point that is computed, not trained: one task for each function and seed."""
     path, name = inspect.unwrap(point.compute).__code__.co_filename, point.compute.__name__
-    identity = _hash({"function": f"{Path(path).stem}.{name}", "seed": point.seed})
+    task_id = _hash({"function": f"{Path(path).stem}.{name}", "seed": point.seed})
     code = code_of_function(path, name, (run.code for run in runs.values()))
-    task = plan.setdefault(identity, Task(identity, point.seed, code, source=name, compute=point.compute))
+    task = plan.setdefault(task_id, Task(task_id, point.seed, code, source=name, compute=point.compute))
     if task.compute is not point.compute:
         raise UserError(f"grid: two functions are called {name}, and their runs would be one; give each its own name")
-    task.needs = _once(*task.needs, *runs.values())
-    measured = _hash({**point.keys, **_ids(runs)})
-    task.evaluations.append(Evaluation(measured, point.where, {**point.keys, **_places(runs, root)}, code))
+    task.needs = _unique(*task.needs, *runs.values())
+    evaluation_id = _hash({**point.keys, **_ids(runs)})
+    task.evaluations.append(Evaluation(evaluation_id, point.where, {**point.keys, **_directories(runs, root)}, code))
 
 
 def _evaluation(point: Point, runs: Mapping[str, Task], root: Path) -> Evaluation:
-    """What is measured at a point."""
-    located = {**point.keys, **_places(runs, root)}
-    checkpoint = located.pop(CHECKPOINT, None)
-    config = laid(configs.load(point.config), located | UNWATCHED | _seed(point))
+    """The measurement of a point."""
+    keys = {**point.keys, **_directories(runs, root)}
+    checkpoint = keys.pop(CHECKPOINT, None)
+    config = laid(configs.load(point.config), keys | UNWATCHED | _seed(point))
     if not config.eval.metrics:
-        raise UserError(f"grid: nothing is measured at {dict(point.where)}; give eval.metrics")
+        raise UserError(f"grid: nothing is measured at {dict(point.where)}; set eval.metrics")
     leaves = _later(configs.decisive(config) | _ids(runs))
     metrics = [":".join(full(name, config.eval.features)) for name in config.eval.metrics]
     code = code_of(config, metrics, (run.code for run in runs.values()))
-    identity = _hash({**leaves, CHECKPOINT: checkpoint})
-    return Evaluation(identity, point.where, _later(located), code, config, checkpoint)
+    evaluation_id = _hash({**leaves, CHECKPOINT: checkpoint})
+    return Evaluation(evaluation_id, point.where, _later(keys), code, config, checkpoint)
 
 
 def _later(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of how a run is drawn from and measured."""
+    """The keys of how a run is sampled and measured."""
     return {key: value for key, value in keys.items() if key.startswith(LATER)}
 
 
@@ -147,69 +147,75 @@ def _seed(point: Point) -> dict[str, int]:
     return {} if point.seed is None else {"seed": point.seed}
 
 
-def _task(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], root: Path) -> Task:
-    """The training run of a point, where `runs` are its keys' values: one that is planned already, or a new one."""
-    located = {key: value for key, value in {**point.keys, **_places(runs, root)}.items() if not key.startswith(LATER)}
-    drawing = {key: value for key, value in point.keys.items() if key.startswith("sampler.")}
-    changes = located | _seed(point)
+def _training(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], root: Path) -> Task:
+    """The training run of a point, planned already or new; `runs` are the runs among the values of its keys."""
+    keys = {
+        key: value for key, value in {**point.keys, **_directories(runs, root)}.items() if not key.startswith(LATER)
+    }
+    sampler_keys = {key: value for key, value in point.keys.items() if key.startswith("sampler.")}
+    changes = keys | _seed(point)
     config = laid(configs.load(point.config), changes)
-    identity = run_id(config, _ids(runs))
-    if identity not in plan:
-        whole = laid(config, {**drawing, "eval.metrics": (), **UNWATCHED})  # drawn from as `_picture` says
-        plan[identity] = Task(identity, config.seed, code_of(whole), whole, point.config, changes)
-    task = plan[identity]
-    task.needs = _once(*task.needs, *runs.values())
+    task_id = run_id(config, _ids(runs))
+    if task_id not in plan:
+        # The sampler is replaced by `_choose_film_sampler`.
+        run_config = laid(config, {**sampler_keys, "eval.metrics": (), **UNWATCHED})
+        plan[task_id] = Task(task_id, config.seed, code_of(run_config), run_config, point.config, changes)
+    task = plan[task_id]
+    task.needs = _unique(*task.needs, *runs.values())
     return task
 
 
-def _once(*tasks: Task) -> tuple[Task, ...]:
-    """Each of them once, in their order."""
+def _unique(*tasks: Task) -> tuple[Task, ...]:
+    """The tasks in their order, each once."""
     return tuple({task.id: task for task in tasks}.values())
 
 
-def _runs(keys: Mapping[str, Any], plan: dict[str, Task], root: Path) -> dict[str, Task]:
-    """The runs that are values of a point's keys, planned."""
-    asked = {key: Point(config=run.config, keys=dict(run.keys)) for key, run in keys.items() if isinstance(run, Run)}
-    return {key: _task(point, _runs(point.keys, plan, root), plan, root) for key, point in asked.items()}
+def _needed_runs(keys: Mapping[str, Any], plan: dict[str, Task], root: Path) -> dict[str, Task]:
+    """Plans the runs among the values of a point's keys: {key: its task}."""
+    points = {key: Point(config=run.config, keys=dict(run.keys)) for key, run in keys.items() if isinstance(run, Run)}
+    return {key: _training(point, _needed_runs(point.keys, plan, root), plan, root) for key, point in points.items()}
 
 
-def _places(runs: Mapping[str, Task], root: Path) -> dict[str, str]:
-    """Runs as a config takes them, and a function: by their directories."""
+def _directories(runs: Mapping[str, Task], root: Path) -> dict[str, str]:
+    """Runs as configs and functions take them: by directory."""
     return {key: str(run.workdir(root)) for key, run in runs.items()}
 
 
 def _ids(runs: Mapping[str, Task]) -> dict[str, str]:
-    """Runs as a hash takes them: by what they are, not where."""
+    """Runs as hashes take them: by what they are, not where."""
     return {key: run.id for key, run in runs.items()}
 
 
 def run_id(config: ConfigDict, runs: Mapping[str, str]) -> str:
-    """Twelve hexadecimal digits that change with whatever may change what is trained; of `runs` it needs, their ids."""
+    """Twelve hexadecimal digits that depend on all that may change a training; `runs` are the ids of those it needs."""
     leaves = configs.decisive(config) | runs
     return _hash({path: value for path, value in leaves.items() if not path.startswith(LATER)})
 
 
 def laid(config: ConfigDict, keys: Mapping[str, Any]) -> ConfigDict:
-    """`config` with values laid over it, as strictly as from the command line."""
+    """`config` with overrides, checked as strictly as from the command line."""
     try:
-        return configs.override(config, [(key, _said(value)) for key, value in keys.items()])
+        return configs.override(config, [(key, _flag_value(value)) for key, value in keys.items()])
     except UserError as error:
         raise UserError(f"grid: {error}") from error
 
 
-def _said(value: Any) -> str:
-    """A value as one says it on the command line."""
+def _flag_value(value: Any) -> str:
+    """A value as it is written on the command line."""
     if isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
         return ",".join(value)
     return str(value)
 
 
 def _hash(keys: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits. Raises UserError for a value that JSON cannot say: no other process would know it."""
+    """Twelve hexadecimal digits.
+
+    Raises UserError for a value that JSON cannot represent, because no other process would recognise it.
+    """
     for key, value in keys.items():
         try:
             canonical_json(value)
         except (TypeError, ValueError) as error:
-            said = " ".join(f"{reprlib.repr(value)}: {error}".split())
-            raise UserError(f"grid: a run cannot be known by {key}={said}") from error
+            reason = " ".join(f"{reprlib.repr(value)}: {error}".split())
+            raise UserError(f"grid: a run cannot be identified by {key}={reason}") from error
     return fingerprint(keys)

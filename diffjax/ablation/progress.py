@@ -1,7 +1,7 @@
-"""How far an ablation has come: what every task is at, how many are done, and how long the rest will take.
+"""The progress of an ablation: the state of every task, and an estimate of the time left.
 
-A task starts, up to the first step that it logs, then trains, then measures. How long each of these takes is taken from
-the tasks that were begun here, from those most alike that have come so far.
+A task has three phases: starting, up to its first logged step; training; and measuring. The time for a phase is
+estimated from the tasks that this process started and that have come so far, from those most similar to the task.
 """
 
 import shutil
@@ -19,32 +19,33 @@ from diffjax.progress import aside, clock
 from diffjax.writer import read_lines
 
 WAITING = dict.fromkeys(("not run", "begun", "trained", "failing"), "waiting")
-FEW = 3  # labels that are still said one by one
+FEW = 3  # at most so many labels of an axis are listed
 ORDER = ("running", "done", "failed", "blocked", "crashed", "elsewhere", "waiting")
 
 
 class Done(NamedTuple):
-    """What is done of a task."""
+    """How much of a task is done."""
 
-    steps: int  # of its training, as far as they are logged
-    places: int  # measured
+    steps: int  # logged training steps
+    places: int  # measured places
 
 
 @dataclass
 class Course:
-    """How a task went that was begun here: how much was done of it, and since when, at the turning points."""
+    """The course of a task that this process started: what was done of it, and when, at the ends of its phases."""
 
-    steps: int  # of its whole training; 0 of what is computed
+    steps: int  # of its whole training; 0 for computations
     began: float
-    first: Done
+    first: Done  # when it began
 
     def __post_init__(self):
         self.last, self.since = self.first, self.began
-        self.logged: tuple[float, int] | None = None  # when the first step was logged, and which
-        self.trained = (self.began, self.first.places) if self.first.steps == self.steps else None  # likewise, places
+        self.logged: tuple[float, int] | None = None  # time and number of the first step logged here
+        # Time at which training was complete, and number of places measured by then.
+        self.trained = (self.began, self.first.places) if self.first.steps == self.steps else None
 
     def look(self, done: Done, now: float) -> None:
-        """Notes what is done now, if it is more than at the last look."""
+        """Records what is done now, if it has changed since the last look."""
         if done == self.last:
             return
         self.last, self.since = done, now
@@ -54,42 +55,42 @@ class Course:
             self.trained = now, done.places
 
     def spent(self) -> dict[str, tuple[float, int]]:
-        """Seconds, and what was done in them, by phase: of starting one, steps of training, places of measuring."""
+        """By phase: seconds spent, and units done in them (1 for starting, steps, places)."""
         spent = {}
         if self.logged:
-            when, step = self.logged
+            time_logged, step = self.logged
             end = self.trained[0] if self.trained else self.since
-            spent = {"starting": (when - self.began, 1), "training": (end - when, self.last.steps - step)}
+            spent = {"starting": (time_logged - self.began, 1), "training": (end - time_logged, self.last.steps - step)}
         if self.trained:
-            when, places = self.trained
-            spent["measuring"] = self.since - when, self.last.places - places
+            time_trained, places = self.trained
+            spent["measuring"] = self.since - time_trained, self.last.places - places
         return spent
 
 
 @dataclass
 class Progress:
-    """How far every task has come, for whoever watches."""
+    """The state of every task of an ablation that is running."""
 
     tasks: Sequence[Task]
     root: Path
     running: dict[str, Course] = field(default_factory=dict)  # by id
-    ended: dict[str, Course] = field(default_factory=dict)  # here
-    elsewhere: set[str] = field(default_factory=set)  # in another process's hands
+    ended: dict[str, Course] = field(default_factory=dict)  # likewise, those that this process started
+    elsewhere: set[str] = field(default_factory=set)  # held by another process
     crashed: dict[str, str] = field(default_factory=dict)  # id -> how its process ended
     slots: int = 1
 
     def begin(self, task: Task) -> None:
-        """Notes that a process has the task in hand from now on."""
+        """Records that a process now runs the task."""
         self.running[task.id] = Course(steps_of(task), time.monotonic(), done_of(task, self.root))
 
     def look(self) -> None:
-        """Notes what the running tasks have done."""
+        """Records what the running tasks have done."""
         for task in self.tasks:
             if task.id in self.running:
                 self.running[task.id].look(done_of(task, self.root), time.monotonic())
 
     def end(self, task: Task) -> None:
-        """Notes that its process has ended, and what it has done until then."""
+        """Records that the task's process has ended, and what was done by then."""
         course = self.ended[task.id] = self.running.pop(task.id)
         course.look(done_of(task, self.root), time.monotonic())
 
@@ -107,33 +108,33 @@ class Progress:
         return Counter(self.status(task) for task in self.tasks)
 
     def left(self) -> str:
-        """How long the rest will take: "2:10 left"; "more than 2:10 left" if that is of a part; "" if it is of none."""
-        pace, whole, seconds, longest = self.pace(), True, 0.0, 0.0
+        """The time left: "2:10 left"; "more than 2:10 left" if only part of it can be estimated; "" if none."""
+        pace, complete, total, longest = self.pace(), True, 0.0, 0.0
         for task in self.tasks:
             course = self.running.get(task.id)
             if not course and self.status(task) != "waiting":
                 continue
             ahead = ahead_of(task, course, self.root)
-            known = {phase: of for phase in ahead if (of := pace_of(task, phase, pace)) is not None}
-            whole = whole and known.keys() == ahead.keys()
-            takes = sum(ahead[phase] * known[phase] for phase in known)
+            paces = {phase: pace_of(task, phase, pace) for phase in ahead}
+            complete = complete and None not in paces.values()
+            seconds = sum(ahead[phase] * unit for phase, unit in paces.items() if unit is not None)
             if course:
-                takes = max(takes - (time.monotonic() - course.since), 0.0)
-                longest = max(longest, takes)
-            seconds += takes
-        seconds = max(seconds / self.slots, longest)
-        return f"{'' if whole else 'more than '}{clock(seconds)} left" if round(seconds) else ""
+                seconds = max(seconds - (time.monotonic() - course.since), 0.0)
+                longest = max(longest, seconds)
+            total += seconds
+        total = max(total / self.slots, longest)
+        return f"{'' if complete else 'more than '}{clock(total)} left" if round(total) else ""
 
     def pace(self) -> dict[tuple[str, str], float]:
-        """Seconds for one of what is done in each phase, by the kind of task and the phase."""
+        """Seconds for one unit of a phase, by (kind of task, phase)."""
         sums: dict[tuple[str, str], tuple[float, int]] = {}
         courses = self.ended | self.running
         for task in self.tasks:
-            for phase, (seconds, number) in courses[task.id].spent().items() if task.id in courses else ():
+            for phase, (seconds, units) in courses[task.id].spent().items() if task.id in courses else ():
                 for kind in kinds(task):
-                    before = sums.get((kind, phase), (0.0, 0))
-                    sums[kind, phase] = before[0] + seconds, before[1] + number
-        return {key: seconds / number for key, (seconds, number) in sums.items() if number}
+                    earlier = sums.get((kind, phase), (0.0, 0))
+                    sums[kind, phase] = earlier[0] + seconds, earlier[1] + units
+        return {key: seconds / units for key, (seconds, units) in sums.items() if units}
 
     def line(self) -> str:
         """ "2 running, 3 done, 4 waiting; 2:10 left" """
@@ -142,7 +143,7 @@ class Progress:
         return ", ".join(f"{counts[s]} {s}" for s in ORDER if counts[s]) + (f"; {left}" if left else "")
 
     def rows(self) -> list[str]:
-        """A line for each task that is running, in columns: its id, for how long, what it is at, and what it is."""
+        """A line for each running task, in columns: its id, its running time, its activity, and what it is."""
         now = time.monotonic()
         entries = [
             (task.id, clock(now - course.began), doing(task, course, self.root), about(task))
@@ -154,12 +155,12 @@ class Progress:
 
 
 def steps_of(task: Task) -> int:
-    """The steps of its training; 0 of what is computed."""
+    """The steps of a task's training; 0 for computations."""
     return 0 if task.compute else task.config.train.steps
 
 
 def done_of(task: Task, root: Path) -> Done:
-    """What is done of a task."""
+    """How much of a task is done, according to its run directory."""
     workdir = task.workdir(root)
     places = sum(evaluation.path(workdir).is_file() for evaluation in task.evaluations)
     if task.compute or state_of(task, root).status in ("trained", "done"):
@@ -168,30 +169,30 @@ def done_of(task: Task, root: Path) -> Done:
 
 
 def ahead_of(task: Task, course: Course | None, root: Path) -> dict[str, int]:
-    """What is still to do in each phase. What has not logged a step starts, and goes as far as that in doing so."""
+    """The units still to do in each phase. Starting includes the steps up to the first logged one."""
     done = course.last if course else done_of(task, root)
     steps = steps_of(task) - done.steps
     starts = steps > 0 and not (course and course.logged)
     if starts:
         steps -= min(task.config.train.log_every or steps, steps)
     ahead = {"starting": int(starts), "training": steps, "measuring": len(task.evaluations) - done.places}
-    return {phase: number for phase, number in ahead.items() if number}
+    return {phase: units for phase, units in ahead.items() if units}
 
 
 def kinds(task: Task) -> tuple[str, ...]:
-    """What a task is one of, the closest first: itself, what trains alike, what its file trains, judges or judged."""
+    """The kinds of a task, the closest first: itself, its training but for the seed, its config file, its role."""
     changes = {key: value for key, value in task.changes.items() if key != "seed"}
-    sort = "computed" if task.compute else "measured" if task.evaluations else "needed"
-    return task.id, f"{task.source} {changes}", task.source, sort
+    role = "computed" if task.compute else "measured" if task.evaluations else "needed"
+    return task.id, f"{task.source} {changes}", task.source, role
 
 
 def pace_of(task: Task, phase: str, pace: dict[tuple[str, str], float]) -> float | None:
-    """Seconds for one of what a task does in a phase, from the closest kind that has come so far; None if none has."""
+    """Seconds for one unit of a task's phase, from the closest kind that has come so far; None if none has."""
     return next((pace[kind, phase] for kind in kinds(task) if (kind, phase) in pace), None)
 
 
 def doing(task: Task, course: Course, root: Path) -> str:
-    """What a running task is at: its step, or its measurements."""
+    """The activity of a running task: its step, or its measurement."""
     if task.evaluations and course.last.steps == course.steps:
         return f"measuring {min(course.last.places + 1, len(task.evaluations))} of {len(task.evaluations)}"
     if course.logged:
@@ -200,23 +201,23 @@ def doing(task: Task, course: Course, root: Path) -> str:
 
 
 def about(task: Task) -> str:
-    """What distinguishes a task, for a person: where in the table it stands, and its seed."""
+    """What distinguishes a task for a reader: its place in the table, and its seed."""
     return f"{place(task) or task.source}, seed {task.seed}"
 
 
 def place(task: Task) -> str:
-    """Where in the table a task stands: "model EDM, NFE 1/4". An axis along which it has many places is left out."""
+    """A task's place in the table: "model EDM, NFE 1/4", without axes along which it has many labels."""
     labels: dict[str, dict[str, None]] = {}
     for evaluation in task.evaluations:
         for axis, label in evaluation.where.items():
             labels.setdefault(axis, {})[label] = None
-    return ", ".join(f"{axis} {'/'.join(of)}" for axis, of in labels.items() if len(of) <= FEW)
+    return ", ".join(f"{axis} {'/'.join(names)}" for axis, names in labels.items() if len(names) <= FEW)
 
 
 class Show:
-    """Shows the progress: on a terminal as lines that are drawn over, elsewhere anew whenever something changes."""
+    """Shows the progress: on a terminal as lines that are redrawn in place, elsewhere whenever something changes."""
 
-    EVERY = 60.0  # seconds, where it is no terminal
+    EVERY = 60.0  # seconds between lines without a change, if not on a terminal
 
     def __init__(self):
         self.last_shown, self.counts, self.live, self.drawn = -1e9, None, sys.stderr.isatty(), 0
@@ -232,6 +233,7 @@ class Show:
             self.last_shown, self.counts = time.monotonic(), counts
 
     def _draw(self, lines: Sequence[str]) -> None:
-        up = f"\x1b[{self.drawn}A" if self.drawn else ""
-        print(f"{up}\x1b[J" + "\n".join(lines), file=sys.stderr, flush=True)  # \x1b[J: from here on nothing is left
+        cursor_up = f"\x1b[{self.drawn}A" if self.drawn else ""
+        clear_below = "\x1b[J"
+        print(cursor_up + clear_below + "\n".join(lines), file=sys.stderr, flush=True)
         self.drawn = len(lines)

@@ -1,8 +1,8 @@
-"""Exceptions that end a run of a table, or one of its measurements, written down for whoever asks what became of it.
+"""Records of exceptions that end a run of a table, or one of its measurements.
 
-An exception is no result: nothing is known of what was to be measured. So the table says what was raised, no claim
-counts it, and the same command tries again. A mistake of the user's is one of them, said in its own line. A film that
-raises takes nothing from its table, and is said and tried again likewise.
+An exception is not a result: it says nothing about what was to be measured. The table therefore shows what was raised,
+no claim counts it, and the same command tries again. A user error is recorded too, as its own line. A film that raises
+is reported and tried again likewise, but takes nothing from its table.
 """
 
 import contextlib
@@ -20,34 +20,34 @@ from diffjax.parallel import is_main
 from diffjax.writer import read_json, write_json
 
 FOLDER = "raised"  # in a run directory, with a file NAME.json for each
-RUN = "run"  # the NAME of its training; of a measurement it is the evaluation's id, of the film "film"
+RUN = "run"  # the NAME for its training; a measurement has its evaluation's id, the films have "film"
 OF_DISKS = (*NO_ROOM, errno.EIO, errno.ESTALE, errno.ENOMEM)
-OF_DEVICES = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED")  # what XLA says first
-LONGEST = 300  # characters of a message that a table bears
+OF_DEVICES = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED")  # XLA's messages begin with these
+LONGEST = 300  # characters of a message in a table
 
 
 class Raised(UserError):
-    """The code of a run raised an exception, which has been shown, and written down."""
+    """The code of a run raised an exception, which has been printed and recorded."""
 
 
 def raised(workdir: Path, *names: str) -> str:
-    """The first of what ended these when they were last tried, such as "raised ValueError: ..."; "" if nothing did."""
+    """The first recorded exception of these names, such as "raised ValueError: ..."; "" if there is none."""
     folder = workdir / FOLDER
     paths = [folder / f"{name}.json" for name in names] if folder.is_dir() else []
     return next((read_json(path)["reason"] for path in paths if path.is_file()), "")
 
 
 def mistakes(workdirs: Iterable[Path]) -> list[str]:
-    """What the user got wrong, where nothing else was raised in these run directories; [] where something was."""
+    """The user errors recorded in these run directories; [] if any other exception is recorded."""
     notes = [read_json(path) for workdir in workdirs for path in sorted((workdir / FOLDER).glob("*.json"))]
     return [note["reason"] for note in notes] if all(note.get("mistake") for note in notes) else []
 
 
 @contextlib.contextmanager
 def noted(run: str, workdir: Path, name: str) -> Iterator[None]:
-    """Writes an exception down, but those that say nothing of what is run: the machine's, and Taken.
+    """Records an exception of the body, unless it is the machine's fault or Taken.
 
-    Raises a UserError again; for others, which are shown first, Raised.
+    A UserError is raised again; any other exception is printed, then raised as Raised.
     """
     try:
         yield
@@ -58,9 +58,9 @@ def noted(run: str, workdir: Path, name: str) -> Iterator[None]:
             _note(workdir, name, {"reason": str(error), "mistake": True})
             raise
         traceback.print_exc()
-        said = f"raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}".removesuffix(": ")
-        _note(workdir, name, {"reason": said})
-        raise Raised(f"--run: {run} {said}") from error
+        reason = f"raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}".removesuffix(": ")
+        _note(workdir, name, {"reason": reason})
+        raise Raised(f"--run: {run} {reason}") from error
 
 
 def _note(workdir: Path, name: str, content: dict[str, Any]) -> None:
@@ -69,8 +69,8 @@ def _note(workdir: Path, name: str, content: dict[str, Any]) -> None:
 
 
 def of_the_machine(error: Exception) -> bool:
-    """Whether this is no memory, a full disk or a lost device: nothing that the code of the run is to blame for."""
-    if isinstance(error, UserError):  # which says so in a line
+    """Whether the machine is to blame, not the code of the run: no memory, a full disk, a lost device."""
+    if isinstance(error, UserError):  # raised from the machine's exception, to say it in one line
         error = error.__cause__
     if isinstance(error, JaxRuntimeError):
         return str(error).startswith(OF_DEVICES)
@@ -78,6 +78,6 @@ def of_the_machine(error: Exception) -> bool:
 
 
 def forget(workdir: Path) -> None:
-    """Drops what was raised before, now that it is tried again."""
+    """Removes the records of a run directory, before it is tried again."""
     if is_main() and (workdir / FOLDER).is_dir():
         shutil.rmtree(workdir / FOLDER)

@@ -1,4 +1,4 @@
-"""The command `report`: what the ledger has, as Markdown and as a page."""
+"""The command `report`: the ledger as Markdown and as a page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,43 +17,43 @@ from diffjax.ablation.thumbnails import groups, pictures_of
 from diffjax.errors import UserError
 from diffjax.whole import written_whole
 
-IN_A_LINE = 4  # pictures
-HERE = Path("experiments")  # where the tables are, from the repository's root
+IN_A_LINE = 4  # pictures in a row of the gallery
+HERE = Path("experiments")  # the folder of the experiment files, from the repository's root
 README = f"""# Experiments
 
-One file for each published table: its numbers with their sources, the claims made of it, and a grid for each budget.
-`python launch.py ablate experiments/X.py --budget=hour` runs one, `python launch.py report` writes this page from the
+Each file here is a published table: its numbers with their sources, claims about them, and a grid for each budget.
+`python launch.py ablate experiments/X.py --budget=hour` runs one. `python launch.py report` writes this page from the
 ledger in `results/`.
 
 {fill(PREFACE, 120)}
 """
 NOT_RUN = """## Not run yet
 
-The ledger has no cell of these tables; `python launch.py ablate FILE --budget=hour` (or another) runs one.
+The ledger has no cells of these tables. `python launch.py ablate FILE --budget=hour` (or another budget) runs one.
 
 """
 
 
 def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
-    """What the ledger has of these experiments, of all by default, as Markdown; and which of them it has nothing of.
+    """The ledger of these experiments as Markdown; by default of all, which is also written to experiments/README.md.
 
-    All of them go into experiments/README.md as well; `out` is a page of its own. Of an experiment that was asked for
-    the budgets that have runs in `root` are there too; one that was never run stands there as the paper has it. Raises
-    UserError for a file that is no experiment, and for an `out` that is no .html.
+    `out` also writes it as a page. For experiments named in `paths`, budgets that only have runs in `root` are shown
+    too; one that was never run is shown with the paper's values alone. Raises UserError for a file that is not an
+    experiment, and for an `out` that does not end in .html.
     """
     if out and out.suffix != ".html":
-        raise UserError(f"--out: {out} is written as a page; give it the ending .html")
+        raise UserError(f"--out: {out} must end in .html")
     if not paths and not HERE.is_dir():
-        raise UserError(f"report: there is no {HERE}/ here; run it in the folder that has launch.py, or name a file")
+        raise UserError(f"report: there is no {HERE}/ here; run it in the folder with launch.py, or name a file")
     files = [Path(path) for path in paths] or sorted(f for f in HERE.glob("*.py") if f.stem != "__init__")
     experiments = [read(file) for file in files]
-    kept = {experiment.name: _kept(experiment, root) for experiment in experiments}
+    by_name = {experiment.name: _kept(experiment, root) for experiment in experiments}
     if paths:
-        kept = {e.name: [*kept[e.name], *_not_kept(e, root, kept[e.name])] for e in experiments}
-    sections = [section for of in kept.values() for section in of]
+        by_name = {e.name: [*by_name[e.name], *_not_kept(e, root, by_name[e.name])] for e in experiments}
+    sections = [section for experiment_sections in by_name.values() for section in experiment_sections]
     parts = [f"{markdown(*section)}{_gallery(*section)}" for section in sections]
-    if lacking := [experiment for experiment in experiments if not kept[experiment.name]]:
-        parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.about.splitlines()[0]}" for e in lacking))
+    if not_run := [experiment for experiment in experiments if not by_name[experiment.name]]:
+        parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.about.splitlines()[0]}" for e in not_run))
     text = README + "\n" + "\n\n".join(parts) + "\n"
     if not paths:
         with written_whole(HERE / "README.md") as unfinished:
@@ -64,14 +64,15 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
 
 
 def _gallery(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> str:
-    """The pictures that were kept of a table's runs, so many to a line, below what distinguishes them."""
-    there = pictures_of(experiment, groups(plan))
-    lines = ["The last samples while training, of one seed of each run:"] if there else []
-    for some in (there[i : i + IN_A_LINE] for i in range(0, len(there), IN_A_LINE)):
-        names = [f"{place(task)}, seed {task.seed}" for task, _ in some]
-        images = [f"![samples](results/{experiment.name}/{path.name})" for _, path in some]
-        lines.append("\n".join(f"| {' | '.join(row)} |" for row in (names, ["---"] * len(some), images)))
-    return "".join(f"\n\n{line}" for line in lines)
+    """The kept pictures of a table's runs in rows of IN_A_LINE, each under what distinguishes its run."""
+    pictures = pictures_of(experiment, groups(plan))
+    blocks = ["Last samples during training, of one seed of each run:"] if pictures else []
+    for i in range(0, len(pictures), IN_A_LINE):
+        row = pictures[i : i + IN_A_LINE]
+        names = [f"{place(task)}, seed {task.seed}" for task, _ in row]
+        images = [f"![samples](results/{experiment.name}/{path.name})" for _, path in row]
+        blocks.append("\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * len(row), images)))
+    return "".join(f"\n\n{block}" for block in blocks)
 
 
 def _kept(experiment: Experiment, root: Path) -> list[Section]:
@@ -81,18 +82,20 @@ def _kept(experiment: Experiment, root: Path) -> list[Section]:
 
 
 def _not_kept(experiment: Experiment, root: Path, kept: Sequence[Section]) -> list[Section]:
-    """The budgets that the ledger does not have, such as a smoke test, as far as there are runs of theirs alone.
+    """The budgets that the ledger does not have, such as the smoke test, if they have runs that no kept budget has.
 
-    Where there is nothing at all, the shortest budget that is kept: the paper's cells, and none of ours.
+    If there is nothing at all, the shortest budget that can be kept: the paper's values and none of ours.
     """
-    names = [name for name in experiment.budgets if name not in [section[1] for section in kept]]
+    kept_names = [name for _, name, _, _ in kept]
+    names = [name for name in experiment.budgets if name not in kept_names]
     plans = {name: tasks(experiment.budget(name), root) for name in names}
     cells = {name: collect(experiment, experiment.budget(name), plan, root) for name, plan in plans.items()}
-    shown = {task.id for section in kept for task in section[3]}
-    there = [
-        name for name in names
-        if any(cell.finished and not shown.issuperset(cell.runs.values()) for cell in cells[name].cells)
-    ]  # fmt: skip
-    if not kept and not there:
-        there = [next((name for name in names if name != ledger.SMOKE), ledger.SMOKE)]
-    return [(experiment, name, cells[name], plans[name]) for name in there]
+    kept_runs = {task.id for *_, plan in kept for task in plan}
+    with_runs = [
+        name
+        for name in names
+        if any(cell.finished and not kept_runs.issuperset(cell.runs.values()) for cell in cells[name].cells)
+    ]
+    if not kept and not with_runs:
+        with_runs = [next((name for name in names if name != ledger.SMOKE), ledger.SMOKE)]
+    return [(experiment, name, cells[name], plans[name]) for name in with_runs]

@@ -1,7 +1,7 @@
-"""The SLURM backend: submitit's job arrays, one task each, queued again when they are preempted or run out of time.
+"""The SLURM backend: submitit's job arrays, one task a job, queued again when preempted or out of time.
 
-Signals tell it: SIGTERM of the first, and of the second one that submitit has asked for, 90 seconds before. Either lets
-a training stop after the step under way, with a checkpoint; then the job goes back into the queue.
+SIGTERM announces a preemption; the end of the time limit is announced 90 seconds before by a signal that submitit asked
+for. Either lets a training stop after the current step, with a checkpoint; then the job goes back into the queue.
 """
 
 import contextlib
@@ -23,21 +23,30 @@ from diffjax.errors import TAKEN, Taken, UserError
 from diffjax.workdir import is_held
 
 LOGS = "slurm"  # a folder among the runs
-POLL = 5.0  # seconds between looks at the jobs
-AGAIN = 60.0  # likewise at runs that another process had in hand
-GPUS = ("gres", "gpus", "gpus_per_node", "gpus_per_task")  # how one may ask for them
-OURS = ("job_name", "ntasks", "ntasks_per_node", "nodes", "array", "output", "error", "signal")  # a run is one process
+POLL = 5.0  # seconds between checks of the jobs
+AGAIN = 60.0  # seconds between checks of runs that another process holds
+GPUS = ("gres", "gpus", "gpus_per_node", "gpus_per_task")  # options that request GPUs
+OURS = (
+    "job_name",
+    "ntasks",
+    "ntasks_per_node",
+    "nodes",
+    "array",
+    "output",
+    "error",
+    "signal",
+)  # users cannot set these
 
 
 class Asked(BaseException):
-    """The scheduler has asked for an end. No Exception, which would be written down as one that the run raised."""
+    """The scheduler has asked the job to stop. Not an Exception: those are recorded as raised by the run."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a job does: one task of a plan, by names alone. Asked to stop, it is queued again and goes on."""
+    """A job: runs one task of a plan, given by names alone. If asked to stop, it is queued again and continues."""
 
-    run_one: Callable[[str, str, Path, str], None]  # of the next three, and the task's id
+    run_one: Callable[[str, str, Path, str], None]  # takes the next three fields and the task's id
     path: str  # the experiment's file
     budget: str
     root: Path
@@ -53,7 +62,7 @@ class Job:
         return 0
 
     def checkpoint(self, task_id: str) -> Any:
-        """The same again: a run continues from its last checkpoint."""
+        """The same job again, for submitit: a run continues from its last checkpoint."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, task_id)
@@ -61,101 +70,107 @@ class Job:
 
 @contextlib.contextmanager
 def _listening() -> Iterator[None]:
-    """Raises Asked on SIGTERM and on submitit's signal; while it trains, once it has stopped and saved a checkpoint."""
-    ours = _signal()
+    """Raises Asked on SIGTERM and on submitit's signal; during training, after it has stopped with a checkpoint."""
+    timeout_signal = _signal()
 
     def ask(number: int, frame: Any) -> None:
-        for asking in (signal.SIGTERM, ours):
-            signal.signal(asking, signal.SIG_IGN)  # it has been heard
+        for announced in (signal.SIGTERM, timeout_signal):
+            signal.signal(announced, signal.SIG_IGN)  # once is enough
         raise Asked
 
-    before = {ours: signal.signal(ours, lambda number, frame: signal.raise_signal(signal.SIGTERM)),
-              signal.SIGTERM: signal.signal(signal.SIGTERM, ask)}  # fmt: skip
+    def forward(number: int, frame: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    handlers = {
+        timeout_signal: signal.signal(timeout_signal, forward),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, ask),
+    }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def _queue_again() -> NoReturn:
-    """Ends this job, so that it is run again, unless the scheduler ends it for good, or has queued it again itself."""
+    """Ends this job so that it runs again, unless the scheduler ends it for good or has queued it again itself."""
     import submitit
 
     job = submitit.JobEnvironment().job_id
     squeue = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
     if subprocess.run(squeue, capture_output=True, text=True).stdout.strip() == "RUNNING":
-        signal.raise_signal(_signal())  # on which submitit queues it again, and exits
-    sys.exit(f"job {job} is ended by the scheduler")
+        signal.raise_signal(_signal())  # submitit then queues the job again and exits
+    sys.exit(f"job {job} was ended by the scheduler")
 
 
 def _signal() -> signal.Signals:
-    """The one on which submitit queues a job again."""
+    """The signal on which submitit queues a job again."""
     import submitit
 
     return signal.Signals[f"SIG{submitit.JobEnvironment.USR_SIG}"]
 
 
 def options(given: Sequence[str], budget: str, hours: float) -> dict[str, Any]:
-    """What a job asks of the cluster, by sbatch's long options: the defaults, then what is `given`.
+    """The sbatch options of a job, by their long names: the defaults, overridden by those `given`.
 
-    By default 2 cores, the budget's limit of time, and a GPU for a budget that is of one. "KEY=" drops a default, "KEY"
-    alone is a flag. Raises UserError for what is no option; what is one sbatch knows, and says.
+    The defaults are 2 cores, the budget's time limit, and a GPU if the budget is for one. "KEY=" drops a default, "KEY"
+    alone is a flag. Raises UserError for words that cannot be options; whether an option exists, sbatch decides.
     """
-    found: dict[str, Any] = {"time": max(int(hours * 60), 1), "cpus_per_task": 2}
-    asked = {}
+    defaults: dict[str, Any] = {"time": max(int(hours * 60), 1), "cpus_per_task": 2}
+    overrides = {}
     for word in given:
         key, equals, value = word.partition("=")
         key = key.strip().removeprefix("--").replace("-", "_")
         if not key.isidentifier():
-            raise UserError(f"--slurm: {word!r} is no option; write KEY=VALUE, such as partition=gpu")
+            raise UserError(f"--slurm: {word!r} must be KEY=VALUE, such as partition=gpu")
         if key in OURS:
-            raise UserError(f"--slurm: {key} is not to choose here: each run is one process, in a job array")
+            raise UserError(f"--slurm: {key} cannot be set: each run is one process in a job array")
         if key == "time" and not value.isdigit():
-            raise UserError(f"--slurm: time {value!r} is not a number of minutes; write it as in time=120")
-        asked[key] = int(value) if key == "time" else value if equals else True
-    if budget in ON_GPU and not asked.keys() & set(GPUS):
-        found["gpus_per_node"] = 1
-    return {key: value for key, value in (found | asked).items() if value != ""}
+            raise UserError(f"--slurm: time {value!r} must be a number of minutes, as in time=120")
+        overrides[key] = int(value) if key == "time" else value if equals else True
+    if budget in ON_GPU and not overrides.keys() & set(GPUS):
+        defaults["gpus_per_node"] = 1
+    return {key: value for key, value in (defaults | overrides).items() if value != ""}
 
 
 def run(tasks: Sequence[Task], job: Job, asked: dict[str, Any], say: Callable[[str], None]) -> dict[str, str]:
-    """Submits what is missing and waits, first what others need; what needs a run that failed is not submitted.
+    """Submits what is missing and waits for it: {task id: message} of the jobs that ended unexpectedly.
 
-    What another process has in hand is left to it, and submitted again if that ends before the run does. How those
-    ended that ended unexpectedly, by id. Raises UserError where there is no scheduler, or it takes no jobs.
+    Runs that others need go first; what needs a failed run is not submitted. A run that another process holds is left
+    to it, and submitted again if that process ends before the run does. Raises UserError if there is no scheduler, or
+    if it takes no jobs.
     """
     submitit = _submitit()
     tried: set[str] = set()
-    ended: dict[str, str] = {}
-    elsewhere: list[Task] = []
+    crashes: dict[str, str] = {}
+    held: list[Task] = []
     while True:
         wave = [task for task in tasks if task.id not in tried and _ready(task, job.root)]
         if wave:
-            found = _array(submitit, wave, job, asked, say)
+            ends = _array(submitit, wave, job, asked, say)
             tried |= {task.id for task in wave}
-            ended |= {task_id: how for task_id, how in found.items() if how != TAKEN}
-            elsewhere += [task for task in wave if found.get(task.id) == TAKEN]
-        elif elsewhere:
-            still = _wait_for_others(elsewhere, job.root, say)
-            tried -= {task.id for task in elsewhere if task not in still}
-            elsewhere = still
+            crashes |= {task_id: end for task_id, end in ends.items() if end != TAKEN}
+            held += [task for task in wave if ends.get(task.id) == TAKEN]
+        elif held:
+            still_held = _wait_for_others(held, job.root, say)
+            tried -= {task.id for task in held if task not in still_held}
+            held = still_held
         else:
-            return ended
+            return crashes
 
 
 def _ready(task: Task, root: Path) -> bool:
     return all(is_made(need, root) for need in task.needs) and state_of(task, root).status not in ENDED
 
 
-def _wait_for_others(elsewhere: Sequence[Task], root: Path, say: Callable[[str], None]) -> list[Task]:
-    """Until another process has let go of one of these at least: those that are still in hand."""
-    say(f"left to another process that has them in hand, and waited for: {len(elsewhere)}")
-    still = list(elsewhere)
-    while len(still) == len(elsewhere):
+def _wait_for_others(held: Sequence[Task], root: Path, say: Callable[[str], None]) -> list[Task]:
+    """Waits until other processes have released at least one of these runs; returns those that are still held."""
+    say(f"waiting for {len(held)} runs that other processes hold")
+    still_held = list(held)
+    while len(still_held) == len(held):
         time.sleep(AGAIN)
-        still = [task for task in elsewhere if is_held(task.workdir(root))]
-    return still
+        still_held = [task for task in held if is_held(task.workdir(root))]
+    return still_held
 
 
 def _submitit() -> Any:
@@ -167,33 +182,33 @@ def _submitit() -> Any:
 
 
 def _array(submitit: Any, wave: Sequence[Task], job: Job, asked: dict[str, Any], say: Callable) -> dict[str, Any]:
-    """One job array, and its end: TAKEN of those that found their run in another process's hands, why others failed."""
+    """Runs one job array to its end: {task id: TAKEN}, if another process held the run, or {task id: message}."""
     jobs = _submit(submitit, wave, job, asked)
     number = jobs[0].job_id.partition("_")[0]
     say(f"{len(jobs)} jobs submitted as array {number}, logs in {job.root / LOGS}")
     try:
         _wait(jobs, say)
     except KeyboardInterrupt:
-        say(f"the jobs go on; scancel {number} ends them")
+        say(f"the jobs continue; scancel {number} ends them")
         raise
     ends = {task.id: _end(job) for task, job in zip(wave, jobs, strict=True)}
     return {task_id: end for task_id, end in ends.items() if end}
 
 
 def _end(job: Any) -> Any:
-    """What a job that has ended gave back, or the last line of how it failed."""
+    """What an ended job returned, or the last line of its error."""
     error = job.exception()
     return str(error).strip().splitlines()[-1] if error else job.result()
 
 
 def _wait(jobs: Sequence[Any], say: Callable[[str], None]) -> None:
-    """Until all have ended; whenever their states change, how many are in each."""
-    before = ""
+    """Waits until all jobs have ended; says how many are in each state whenever that changes."""
+    last_counts = ""
     while not all(job.done() for job in jobs):
-        now = ", ".join(f"{n} {state.lower()}" for state, n in sorted(Counter(job.state for job in jobs).items()))
-        if now != before:
-            say(now)
-            before = now
+        counts = ", ".join(f"{n} {state.lower()}" for state, n in sorted(Counter(job.state for job in jobs).items()))
+        if counts != last_counts:
+            say(counts)
+            last_counts = counts
         time.sleep(POLL)
 
 
@@ -201,16 +216,16 @@ def _submit(submitit: Any, wave: Sequence[Task], job: Job, asked: dict[str, Any]
     others = {key: value for key, value in asked.items() if key != "time"}
     cores = [f"--cpus-per-task={asked['cpus_per_task']}"] if "cpus_per_task" in asked else []
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says there is in the error as well
+        with contextlib.redirect_stderr(io.StringIO()):  # the error has sbatch's message too
             executor = submitit.SlurmExecutor(folder=job.root / LOGS, max_num_timeout=1000)
             executor.update_parameters(
                 job_name="diffjax", ntasks_per_node=1, time=asked["time"], additional_parameters=others,
-                srun_args=cores,  # since 22.05 srun does not take the cores of its job by itself
+                srun_args=cores,  # since SLURM 22.05 srun no longer takes over the cores of its job
             )  # fmt: skip
             return executor.map_array(job, [task.id for task in wave])
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         raise UserError(f"--backend: slurm took no jobs; sbatch says: {_in_a_line(error)}") from error
-    except Exception as error:  # there is no srun here
+    except Exception as error:  # such as: no srun on this machine
         raise UserError(f"--backend: slurm cannot be reached ({_in_a_line(error)})") from error
 
 

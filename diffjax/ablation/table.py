@@ -1,4 +1,4 @@
-"""The table of a paper as data: its axes, and what was published in each of its cells."""
+"""A paper's table as data: its axes, and the published value of each cell."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ def named(where: Where) -> str:
 
 @dataclass(frozen=True)
 class Axis:
-    """What the rows, or the columns, of a table are, in the order of the paper."""
+    """The rows or the columns of a table, in the paper's order."""
 
     name: str
     labels: tuple[str, ...]
@@ -41,45 +41,45 @@ class Axis:
 
 @dataclass(frozen=True)
 class Marked:
-    """A published cell that one is surer, or less sure, of than of the rest of its quantity."""
+    """A published cell with another mark than the rest of its quantity."""
 
     value: Any
     mark: str  # a letter of MARKS
 
     def __post_init__(self):
         if self.mark not in MARKS:
-            raise UserError(f"experiment: the mark of {self.value}, {self.mark!r}, is not one of {', '.join(MARKS)}")
+            raise UserError(f"experiment: the mark of {self.value}, {self.mark!r}, must be one of {', '.join(MARKS)}")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity: what was published, row by row, as numbers or as words ("unstable"); None where nothing was.
+    """One quantity with its published values: numbers, or words such as "unstable"; None where nothing was published.
 
-    Of a quantity of ours, of which nothing was published anywhere, there are neither cells nor a mark.
+    A quantity of ours, for which nothing was published anywhere, has neither cells nor a mark.
     """
 
-    name: str  # as the paper calls it: "FID"
-    mark: str = ""  # how sure the numbers are: a letter of MARKS
-    cells: Sequence[Any] = ()  # a row for each label, of a cell for each column; or a cell for each label
-    better: str = "less"  # "less", "more", or "" where neither is
+    name: str  # the paper's: "FID"
+    mark: str = ""  # how certain the numbers are: a letter of MARKS
+    cells: Sequence[Any] = ()  # row by row, each with a cell for each column; or a cell for each row
+    better: str = "less"  # "less", "more", or "" if neither is
     unit: str = ""
 
     def __post_init__(self):
         if not isinstance(self.cells, Sequence) or isinstance(self.cells, str):
-            raise UserError(f"experiment: the cells of {self.name}, {self.cells!r}, are no rows of cells")
+            raise UserError(f"experiment: the cells of {self.name}, {self.cells!r}, must be rows of cells")
         if self.cells and self.mark not in MARKS:
-            raise UserError(f"experiment: the mark of {self.name}, {self.mark!r}, is not one of {', '.join(MARKS)}")
+            raise UserError(f"experiment: the mark of {self.name}, {self.mark!r}, must be one of {', '.join(MARKS)}")
         if self.mark and not self.cells:
-            raise UserError(f"experiment: {self.name} has the mark {self.mark!r}, and no published cells")
+            raise UserError(f"experiment: {self.name} has the mark {self.mark!r} but no published cells")
         if self.better not in ("less", "more", ""):
-            raise UserError(f"experiment: {self.name} is better {self.better!r}; write 'less', 'more' or ''")
+            raise UserError(f"experiment: {self.name} has better={self.better!r}; it must be 'less', 'more' or ''")
 
 
 @dataclass(frozen=True)
 class Table:
     """A published table. Raises UserError unless every quantity has a cell for every place."""
 
-    source: str  # who published it where: "Song et al. 2020, arXiv 2010.02502, table 1"
+    source: str  # "Song et al. 2020, arXiv 2010.02502, table 1"
     rows: Axis
     quantities: tuple[Quantity, ...]
     columns: Axis | None = None
@@ -92,8 +92,8 @@ class Table:
         for quantity in (quantity for quantity in self.quantities if quantity.cells):
             shape, rows = self._shape(), self._rows(quantity)
             if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
-                found = f"{len(rows)} rows of {'/'.join(map(str, sorted({len(row) for row in rows})))}"
-                raise UserError(f"experiment: {quantity.name} has {found} cells, the table {shape[0]} of {shape[1]}")
+                sizes = f"{len(rows)} rows of {'/'.join(map(str, sorted({len(row) for row in rows})))}"
+                raise UserError(f"experiment: {quantity.name} has {sizes} cells, the table {shape[0]} of {shape[1]}")
 
     def _shape(self) -> tuple[int, int]:
         return len(self.rows.labels), len(self.columns.labels) if self.columns else 1
@@ -112,34 +112,33 @@ class Table:
             yield dict(zip(names, labels, strict=True))
 
     def published(self, quantity: str, where: Where) -> Any:
-        """What was published there: a number, a (mean, spread) pair, a word, or None; or one of them, Marked."""
-        (found,) = (q for q in self.quantities if q.name == quantity)
-        if not found.cells:
+        """The published value at a place: a number, a (mean, spread) pair, a word or None; perhaps Marked."""
+        (entry,) = (q for q in self.quantities if q.name == quantity)
+        if not entry.cells:
             return None
         i = self.rows.labels.index(where[self.rows.name])
         j = self.columns.labels.index(where[self.columns.name]) if self.columns else 0
-        return self._rows(found)[i][j]
+        return self._rows(entry)[i][j]
 
     def check(self, where: Where) -> None:
         """Raises UserError for a place that is not in this table."""
         if sorted(where) != sorted(axis.name for axis in self.axes):
-            raise UserError(
-                f"experiment: {dict(where)} is no place in a table of {' and '.join(a.name for a in self.axes)}"
-            )
+            names = " and ".join(axis.name for axis in self.axes)
+            raise UserError(f"experiment: {dict(where)} must have a label for {names}, and for no other axis")
         self.check_labels({name: (label,) for name, label in where.items()})
 
     def check_labels(self, labels: Mapping[str, Sequence[str]]) -> None:
         """Raises UserError for an axis that is not in this table, or labels that its axis does not have."""
-        known = {axis.name: axis.labels for axis in self.axes}
-        for name, some in labels.items():
-            if name not in known:
-                raise UserError(f"experiment: {name!r} is no axis of this table; it has {' and '.join(known)}")
-            for label in some:
-                if label not in known[name]:
-                    raise UserError(f"experiment: {name} {label!r} is not one of {', '.join(known[name])}")
+        axes = {axis.name: axis.labels for axis in self.axes}
+        for name, wanted in labels.items():
+            if name not in axes:
+                raise UserError(f"experiment: {name!r} is not an axis of this table; it has {' and '.join(axes)}")
+            for label in wanted:
+                if label not in axes[name]:
+                    raise UserError(f"experiment: {name} {label!r} is not one of {', '.join(axes[name])}")
 
     def check_quantity(self, name: str) -> None:
         """Raises UserError for a quantity that is not in this table."""
-        known = [quantity.name for quantity in self.quantities]
-        if name not in known:
-            raise UserError(f"experiment: {name!r} is no quantity of this table; it has {', '.join(known)}")
+        names = [quantity.name for quantity in self.quantities]
+        if name not in names:
+            raise UserError(f"experiment: {name!r} is not a quantity of this table; it has {', '.join(names)}")

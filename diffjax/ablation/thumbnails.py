@@ -1,4 +1,4 @@
-"""Small pictures of a table's runs, kept beside the ledger: what each drew last, for whoever has no run directories."""
+"""Small pictures of a table's runs, kept beside the ledger: the last samples of each, for when the run is gone."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,55 +10,55 @@ from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
 from diffjax.whole import written_whole
 
-SIDE = 1024  # pixels at most; half as many, and so on, where a table's pictures would be more than MOST_BYTES together
+SIDE = 1024  # pixels at most, halved until a table's pictures have at most MOST_BYTES together
 COLOURS = 256
 MOST_BYTES = 200_000
 
 
 def groups(plan: Sequence[Task]) -> list[list[Task]]:
-    """The runs that are trained and measured, the seeds of each together."""
-    of_places: dict[tuple, list[Task]] = {}
+    """The runs that are trained and measured, grouped so that a group has the seeds of one run."""
+    by_places: dict[tuple, list[Task]] = {}
     for task in plan:
         if task.evaluations and not task.compute:
             places = tuple(tuple(sorted(evaluation.where.items())) for evaluation in task.evaluations)
-            of_places.setdefault(places, []).append(task)
-    return list(of_places.values())
+            by_places.setdefault(places, []).append(task)
+    return list(by_places.values())
 
 
 def picture_of(experiment: Experiment, run: str) -> Path:
-    """Where the picture of a run is kept, by the run's id."""
+    """Where the picture of the run with this id is kept."""
     return experiment.path.parent / "results" / experiment.name / f"{run}.png"
 
 
 def last_samples(workdir: Path) -> Path | None:
-    """The last picture that a run drew of its samples while it trained."""
+    """The last picture of samples that a run drew during training; None if there is none."""
     return max((workdir / "samples").glob("*.png"), default=None)
 
 
 def pictures_of(experiment: Experiment, runs: Iterable[Sequence[Task]]) -> list[tuple[Task, Path]]:
-    """What was kept of these runs, of one of the seeds of each at most."""
-    found = []
+    """The kept pictures of these runs, at most one for the seeds of each."""
+    pictures = []
     for seeds in runs:
-        there = [(task, path) for task in seeds if (path := picture_of(experiment, task.id)).is_file()]
-        found += there[:1]
-    return found
+        kept = [(task, path) for task in seeds if (path := picture_of(experiment, task.id)).is_file()]
+        pictures += kept[:1]
+    return pictures
 
 
 def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterable[Cell]) -> None:
-    """Keeps a picture of the first seed at hand of each run, where there is none of its seeds yet.
+    """Keeps a picture of the first available seed of each run, if none of its seeds has one yet.
 
-    Those of runs that are in no cell of the ledger, which are `kept`, any more are removed: for one process at a time,
-    as another one would lose its own, or meet them half gone.
+    `kept` are the ledger's cells. Pictures of runs that are in none of them are removed. Call this for one process at a
+    time: another one could lose pictures that it has just written.
     """
-    known = {run for cell in kept for run in cell.runs.values()}
+    run_ids = {run for cell in kept for run in cell.runs.values()}
     folder = picture_of(experiment, "").parent
     for path in folder.glob("*.png"):
-        if path.stem not in known:
+        if path.stem not in run_ids:
             path.unlink(missing_ok=True)
     for seeds in groups(plan):
-        there = {task.id: last_samples(task.workdir(root)) for task in seeds if task.id in known}
-        if not any(picture_of(experiment, run).is_file() for run in there):
-            for run, path in [(run, path) for run, path in there.items() if path][:1]:
+        samples = {task.id: last_samples(task.workdir(root)) for task in seeds if task.id in run_ids}
+        if not any(picture_of(experiment, run).is_file() for run in samples):
+            for run, path in [(run, path) for run, path in samples.items() if path][:1]:
                 _write(path, picture_of(experiment, run), SIDE)
     side = SIDE
     while sum(path.stat().st_size for path in folder.glob("*.png")) > MOST_BYTES and side > 1:
@@ -67,10 +67,10 @@ def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterabl
             _write(path, path, side)
 
 
-def _write(source: Path, place: Path, side: int) -> None:
-    """A picture at a place, no longer than that on either side."""
+def _write(source: Path, target: Path, side: int) -> None:
+    """Writes a copy of a picture that is at most `side` pixels wide and high."""
     with Image.open(source) as image:
         small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.BOX)
-    with written_whole(place) as unfinished:
+    with written_whole(target) as unfinished:
         small.quantize(COLOURS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)

@@ -1,10 +1,10 @@
-"""One task carried out in this process: a run trained to its end, or continued, then measured in all that is asked.
+"""Runs one task in this process: trains it to its end, or continues it, then makes all of its measurements.
 
-What is there already is not done again. A run directory belongs to one process at a time: who finds it taken leaves it
-to the other. What older code made is moved aside where that is asked.
+Whatever exists already is not made again. A run directory belongs to one process at a time; a process that finds it
+taken leaves it to the other. What older code made is set aside only on request.
 
-An exception at one place keeps none of the others from being measured. Neither does a training that fails late keep its
-checkpoints from it that were good: a quality after a part of the training is what it is, whatever happens later.
+After an exception at one place the others are measured all the same. If a training fails, its good checkpoints are
+still measured: the quality after a part of the training does not depend on what happens later.
 """
 
 import contextlib
@@ -30,49 +30,53 @@ from diffjax.train import train
 from diffjax.workdir import Hold, elsewhere, read_config
 from diffjax.writer import read_json, write_json
 
-CODE = "code.json"  # in a run directory: the code it was trained by
-FILM = "film"  # likewise: x_t beside the predicted x0 after k of N steps, at t in [0, 1]: k_of_N_t_t.png
-FORWARD = "forward"  # likewise: what is left of real examples, the noise, and their sum x_t, at time k of T: k_of_T.png
-UNDRAWN = "film.unfinished"  # likewise, while a film is to be drawn: what there is of both, which nobody shows
+# Names in a run directory.
+CODE = "code.json"  # the hash of the code that trained it
+FILM = "film"  # frames k_of_N_t_T.png: x_t beside the predicted x0 after k of N steps, at time T in [0, 1]
+FORWARD = "forward"  # frames k_of_T.png: alpha x0 of real examples, the noise, and their sum x_t, at time k of T
+UNDRAWN = "film.unfinished"  # exists until both films are complete, and holds the frames so far, which nobody shows
 FRAMES = 24  # of a film, at most
 
-ENDED = ("done", "failed", "blocked")  # what is never begun again
+ENDED = ("done", "failed", "blocked")  # statuses of tasks that are never started again
 
 
 class State(NamedTuple):
-    """How far a task has come, by what its run directory holds.
+    """How far a task has come, according to its run directory.
 
-    "not run", "begun", "done", "failed", or "blocked" by a run that it needs, which went wrong. "trained" and "failing"
-    are to be done and to have failed once what is still to be measured, or drawn, of them is.
+    The status is "not run", "begun", "done", "failed", or "blocked" by a run that it needs and that went wrong.
+    "trained" becomes "done", and "failing" becomes "failed", once all that is left to measure or draw has been.
     """
 
     status: str
-    reason: str = ""  # why it failed or is blocked; of others what was raised when they were last tried
+    reason: str = ""  # why it failed or is blocked; otherwise what the last attempt raised
     code: str = ""
 
 
 def state_of(task: Task, root: Path) -> State:
-    """How far a task has come."""
-    own = _own_state(task, root)
-    if own.status in ENDED:
-        return own
+    """How far a task has come, taking into account the runs it needs."""
+    state = _own_state(task, root)
+    if state.status in ENDED:
+        return state
     for need in task.needs:
-        state = state_of(need, root)
-        if state.reason and not is_made(need, root):
-            how = "failed: " if state.status in ENDED else ""
-            return State("blocked", f"needs {need.id}, which {how}{state.reason}", own.code)
-    return own
+        need_state = state_of(need, root)
+        if need_state.reason and not is_made(need, root):
+            failed = "failed: " if need_state.status in ENDED else ""
+            return State("blocked", f"needs {need.id}, which {failed}{need_state.reason}", state.code)
+    return state
 
 
 def is_made(task: Task, root: Path) -> bool:
-    """Whether what needs its run may begin: all of it is measured, though its film may still be to draw."""
+    """Whether tasks that need this one may start: all of it is measured, although its film may not be drawn yet."""
     workdir = task.workdir(root)
     status = _own_state(task, root).status
     return status == "done" or (status == "trained" and not _unmeasured(task, workdir, {}))
 
 
 def is_over(task: Task, root: Path) -> bool:
-    """Whether the same command does nothing more about it. What a run that raised has blocked it does, after that."""
+    """Whether running the same command again would do nothing for it.
+
+    A task that is blocked by a run which raised an exception is not over: that run is tried again.
+    """
     status = state_of(task, root).status
     if status == "blocked":
         return any(is_over(need, root) and not is_made(need, root) for need in task.needs)
@@ -80,41 +84,42 @@ def is_over(task: Task, root: Path) -> bool:
 
 
 def _own_state(task: Task, root: Path) -> State:
+    """How far a task has come by itself, whatever the state of the runs it needs."""
     workdir = task.workdir(root)
-    result, made = _json(workdir / "result.json"), _json(workdir / CODE, workdir)
-    if made.get("id", task.id) != task.id:
+    result, record = _json(workdir / "result.json"), _json(workdir / CODE, workdir)
+    if record.get("id", task.id) != task.id:
         raise UserError(
-            f"--workdir: {workdir} holds the run {made['id']}; rename it to that, and {task.id} is made again"
+            f"--workdir: {workdir} holds the run {record['id']}; rename it to that, and {task.id} is made again"
         )
-    code = made.get("code", "")
-    said = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
+    code = record.get("code", "")
+    exception = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
     if result.get("status") == "failed" and _unmeasured(task, workdir, result):
-        return State("failing", said, code)
+        return State("failing", exception, code)
     if result.get("status") == "failed":
         return State("failed", result.get("reason", "no reason was written down"), code)
     if result.get("status") != "finished":
-        return State("begun" if (workdir / "config.json").is_file() else "not run", said, code)
+        return State("begun" if (workdir / "config.json").is_file() else "not run", exception, code)
     if _unmeasured(task, workdir, result):
-        return State("trained", said, code)
+        return State("trained", exception, code)
     if (workdir / UNDRAWN).is_dir():
         return State("trained", raised(workdir, FILM), code)
     return State("done", "", code)
 
 
 def _unmeasured(task: Task, workdir: Path, result: Mapping[str, Any]) -> list[Evaluation]:
-    """What is still to be measured of a run with this result: where it failed, only checkpoints from before that."""
-    left = [evaluation for evaluation in task.evaluations if not evaluation.path(workdir).is_file()]
+    """What is still to be measured of a run with this result: of a failed run only its good checkpoints."""
+    pending = [evaluation for evaluation in task.evaluations if not evaluation.path(workdir).is_file()]
     if result.get("status") != "failed":
-        return left
-    good, there = result.get("last_good_step", 0), workdir / "checkpoints"
-    return [e for e in left if e.checkpoint and e.checkpoint <= good and (there / str(e.checkpoint)).is_dir()]
+        return pending
+    last_good, folder = result.get("last_good_step", 0), workdir / "checkpoints"
+    return [e for e in pending if e.checkpoint and e.checkpoint <= last_good and (folder / str(e.checkpoint)).is_dir()]
 
 
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
-    """Trains and measures.
+    """Trains and measures a task, as far as that has not been done.
 
-    Raises UserError if the run is in another process's hands, or cannot be run as planned. What is met on the way keeps
-    nothing else from being done, and is raised in the end: a mistake as a UserError, other exceptions as Raised.
+    Raises UserError if another process has the run, or if it cannot be run as planned. An exception in one measurement
+    does not stop the others and is raised at the end: a user error as UserError, any other exception as Raised.
     """
     workdir = task.workdir(root)
     if _own_state(task, root).status in ENDED:
@@ -122,8 +127,8 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     for need in task.needs:
         if not is_made(need, root):
             state = state_of(need, root)
-            said = state.reason or f"it is {state.status}; run it first"
-            raise UserError(f"--run: {task.id} needs {need.id} ({need.source}): {said}")
+            reason = state.reason or f"it is {state.status}; run it first"
+            raise UserError(f"--run: {task.id} needs {need.id} ({need.source}): {reason}")
     if task.compute:
         _compute(task, workdir, say)
         return
@@ -137,44 +142,44 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
         forget(workdir)
         if result["status"] == "finished" and not (workdir / FILM).is_dir():
             (workdir / UNDRAWN).mkdir(exist_ok=True)
-        left = _unmeasured(task, workdir, result)
-        _each(task, left, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
-        if (workdir / UNDRAWN).is_dir():  # last: it is only to be looked at
+        pending = _unmeasured(task, workdir, result)
+        _for_each(task, pending, workdir, "measuring", lambda evaluation: _measure(evaluation, workdir, say), say)
+        if (workdir / UNDRAWN).is_dir():  # last, because no number depends on it
             with noted(task.id, workdir, FILM):
-                _whole_film(workdir)
+                _draw_films(workdir)
 
 
-def _each(
+def _for_each(
     task: Task,
-    left: Sequence[Evaluation],
+    pending: Sequence[Evaluation],
     workdir: Path,
-    doing: str,
-    do: Callable[[Evaluation], None],
+    activity: str,
+    action: Callable[[Evaluation], None],
     say: Callable[[str], None],
 ) -> None:
-    """Does what is left of all. What is raised at one place is raised after the others have had their turn."""
-    met: list[Exception] = []
-    for done, evaluation in enumerate(task.evaluations):
-        if evaluation not in left or evaluation.path(workdir).is_file():  # two places may share it
+    """Applies `action` to all pending evaluations, then raises the first exception that any of them raised."""
+    errors: list[Exception] = []
+    for number, evaluation in enumerate(task.evaluations, 1):
+        if evaluation not in pending or evaluation.path(workdir).is_file():  # two places may share one evaluation
             continue
-        say(f"{doing} {done + 1} of {len(task.evaluations)}: {named(evaluation.where)}")
+        say(f"{activity} {number} of {len(task.evaluations)}: {named(evaluation.where)}")
         try:
             with noted(task.id, workdir, evaluation.id):
-                do(evaluation)
-        except Exception as error:  # whatever it is, it is raised in the end
-            met.append(error)
-    if met:
-        raise met[0]
+                action(evaluation)
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _computed(name: str, value: float | Metric) -> Score:
-    """A number of an experiment's file, with its protocol if the file says one."""
+    """A number that an experiment's file computed, with its protocol if the file gives one."""
     metric = value if isinstance(value, Metric) else Metric(name, value)
     return Score(name, metric.value, None, "computed by the experiment's file", metric.protocol)
 
 
 def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
-    """What needs no training, each value as it comes."""
+    """Computes a task that needs no training; each number is written as soon as it is there."""
 
     def compute(evaluation: Evaluation) -> None:
         scores = [_computed(*item) for item in task.compute(seed=task.seed, **evaluation.keys).items()]
@@ -183,43 +188,43 @@ def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
     with Hold(workdir):
         forget(workdir)
         write_json(workdir / CODE, {"id": task.id, "code": task.code})
-        _each(task, task.evaluations, workdir, "computing", compute, say)
+        _for_each(task, task.evaluations, workdir, "computing", compute, say)
         write_json(workdir / "result.json", {"status": "finished"})
 
 
 def _train(task: Task, workdir: Path) -> None:
-    begun = (workdir / "config.json").is_file()  # perhaps as another table planned the same training
-    config = read_config(workdir) if begun else task.config
+    started = (workdir / "config.json").is_file()  # perhaps by another table that planned the same training
+    config = read_config(workdir) if started else task.config
 
-    def note() -> None:
-        """By which code it is trained: "mixed" of what was begun by one and is ended by another."""
+    def record_code() -> None:
+        """Writes which code trains the run: "mixed" if another version of the code started it."""
         forget(workdir)
-        there = (workdir / "config.json").is_file()
-        known = _json(workdir / CODE, workdir).get("code") if there else task.code
-        write_json(workdir / CODE, {"id": task.id, "code": task.code if known == task.code else "mixed"})
+        continues = (workdir / "config.json").is_file()
+        earlier = _json(workdir / CODE, workdir).get("code") if continues else task.code
+        write_json(workdir / CODE, {"id": task.id, "code": task.code if earlier == task.code else "mixed"})
 
-    with contextlib.suppress(Diverged):  # the run has written down why: that is a result like any other
-        train(config, workdir, note)
-
-
-def _whole_film(workdir: Path) -> None:
-    """Draws a film from its beginning, and puts it where it is looked for when all of its frames are there."""
-    undrawn = workdir / UNDRAWN
-    shutil.rmtree(undrawn)
-    undrawn.mkdir()
-    _film(workdir)
-    for drawn in sorted(undrawn.iterdir()):
-        shutil.rmtree(workdir / drawn.name, ignore_errors=True)
-        drawn.rename(workdir / drawn.name)
-    undrawn.rmdir()
+    with contextlib.suppress(Diverged):  # the run has recorded why it failed, which is a result like any other
+        train(config, workdir, record_code)
 
 
-def _film(workdir: Path) -> None:
-    """The way from a few examples to noise and from noise to samples, as pictures, for whoever looks at the table.
+def _draw_films(workdir: Path) -> None:
+    """Draws both films from the start, and moves them to their final folders once all frames exist."""
+    unfinished = workdir / UNDRAWN
+    shutil.rmtree(unfinished)
+    unfinished.mkdir()
+    _draw_frames(workdir)
+    for film in sorted(unfinished.iterdir()):
+        shutil.rmtree(workdir / film.name, ignore_errors=True)
+        film.rename(workdir / film.name)
+    unfinished.rmdir()
 
-    None of what draws at once.
+
+def _draw_frames(workdir: Path) -> None:
+    """Writes the frames of both films, from a few examples to noise and from noise to samples, under UNDRAWN.
+
+    A method that generates in one step has no frames.
     """
-    into = workdir / UNDRAWN
+    folder = workdir / UNDRAWN
     run = load(workdir)
     method, seed = run.experiment.method, run.experiment.config.seed
     if not method.generates:
@@ -227,16 +232,16 @@ def _film(workdir: Path) -> None:
     num = few(method)
     if isinstance(method, Diffusion) and is_main():
         for (k, steps), frame in forward(run, num, FRAMES, seed).items():
-            pictures.save_png(into / FORWARD / f"{k:04}_of_{steps}.png", frame)
-    drawn = run.experiment.generator(batch_size=num, trajectory=True).draw(run.ema, num, seed)
-    if drawn.x_t is None or drawn.x0_hat is None or not is_main():
+            pictures.save_png(folder / FORWARD / f"{k:04}_of_{steps}.png", frame)
+    samples = run.experiment.generator(batch_size=num, trajectory=True).draw(run.ema, num, seed)
+    if samples.x_t is None or samples.x0_hat is None or not is_main():
         return
-    for (k, steps, t), frame in backward(run, drawn, FRAMES).items():
-        pictures.save_png(into / FILM / f"{k:04}_of_{steps}_t_{t:.6g}.png", frame)
+    for (k, steps, t), frame in backward(run, samples, FRAMES).items():
+        pictures.save_png(folder / FILM / f"{k:04}_of_{steps}_t_{t:.6g}.png", frame)
 
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:
-    """One evaluation, written whole or not at all; that of samples that are no numbers is written down as failed."""
+    """Makes one measurement and writes it atomically; samples that are not finite are recorded as a failure."""
     config = elsewhere(evaluation.config)
     run = load(workdir, config, evaluation.checkpoint)
     choice = choose(config.eval.metrics, run.experiment)
@@ -245,9 +250,9 @@ def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) 
 
 
 def set_aside(task: Task, root: Path) -> list[Path]:
-    """Moves out of the way what older code made, so that it is done again; where it is now. Nothing is deleted.
+    """Renames what older code made, so that it is made again, and returns the new paths. Nothing is deleted.
 
-    A run that older code trained goes whole; of others the measurements that older code made.
+    If older code trained the run, its whole directory is renamed; otherwise only measurements that older code made.
     """
     workdir, state = task.workdir(root), _own_state(task, root)
     if state.status == "not run" and not state.code:
@@ -260,16 +265,17 @@ def set_aside(task: Task, root: Path) -> list[Path]:
 
 
 def _code(path: Path) -> str:
-    """The code that made a measurement."""
+    """The hash of the code that made a measurement; "" if there is none."""
     return _json(path).get("provenance", {}).get("code", "")
 
 
 def _moved(path: Path) -> Path:
     n = 1
-    while (aside := path.with_name(f"{path.name}.old{n}")).exists():
+    while (target := path.with_name(f"{path.name}.old{n}")).exists():
         n += 1
-    return path.rename(aside)
+    return path.rename(target)
 
 
-def _json(path: Path, whole: Path | None = None) -> dict[str, Any]:
-    return read_json(path, whole) if path.is_file() else {}
+def _json(path: Path, workdir: Path | None = None) -> dict[str, Any]:
+    """The content of a file; {} if there is none. A damaged one is a UserError that says to remove `workdir`."""
+    return read_json(path, workdir) if path.is_file() else {}

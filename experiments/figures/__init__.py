@@ -1,1 +1,1 @@
-"""The pictures of the course, each one command: python -m experiments.figures.NAME writes NAME.png and NAME.gif."""
+"""The pictures of the course. `python -m experiments.figures.NAME` writes NAME.png and NAME.gif."""

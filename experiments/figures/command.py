@@ -1,4 +1,4 @@
-"""What the pictures' commands share: flags, training by the project's own loop, files, and errors of one line."""
+"""What the picture commands share: flags, training with the project's loop, output files, and one-line errors."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -11,18 +11,18 @@ from diffjax.errors import UserError
 from experiments.figures import style
 from launch import Parser, guarded, set_up, split_overrides
 
-EPILOG = """Networks are trained first, by the project's own loop, in run directories under --workdir: a finished run is
-reused, a stopped one continued. --config.train.steps=500 and the like change their configs, as with launch.py train.
+EPILOG = """Networks are trained first, in run directories under --workdir: a finished run is reused, a stopped one is
+continued. Flags such as --config.train.steps=500 change their configs, as for `launch.py train`.
 """
 
 
 class Picture(NamedTuple):
-    """What a command makes: a picture, the frames of a film (uint8 [h, w, 3]), and what was measured on the way."""
+    """What a command makes: a picture, the frames of a film (both uint8 [h, w, 3]), and lines to print."""
 
     still: np.ndarray
     frames: Sequence[np.ndarray]
-    seconds: float  # that the film lasts
-    facts: Sequence[str]
+    seconds: float  # length of the film
+    facts: Sequence[str]  # measured on the way
 
 
 Overrides = Sequence[tuple[str, str]]
@@ -32,9 +32,9 @@ Draw = Callable[[argparse.Namespace, Overrides], Picture]
 def main(
     name: str, about: str, draw: Draw, words: Sequence[str], more: Callable[[Parser], None] = lambda parser: None
 ) -> int:
-    """Carries out one picture's command, and returns its exit status, which is as `launch.guarded` has it.
+    """Runs the command of one picture and returns its exit status (see `launch.guarded`).
 
-    `more` adds flags of its own.
+    `more` adds flags that only this picture has.
     """
     parser = Parser(
         f"python -m experiments.figures.{name}",
@@ -44,17 +44,17 @@ def main(
         allow_abbrev=False,
     )
     parser.add_argument("--out", type=Path, default=Path("runs/figures"), metavar="DIR",
-                        help=f"where {name}.png and {name}.gif go (runs/figures)")  # fmt: skip
+                        help=f"folder for {name}.png and {name}.gif (runs/figures)")  # fmt: skip
     parser.add_argument("--workdir", type=Path, default=Path("runs/figures") / name, metavar="DIR",
-                        help=f"where what is trained lives (runs/figures/{name})")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn, not of the training (0)")
+                        help=f"folder for the training runs (runs/figures/{name})")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="seed of the picture, not of the training (0)")
     more(parser)
 
     def act(arguments: argparse.Namespace) -> int:
         rest, overrides = split_overrides(words)
         parser.parse_args(rest, arguments)
         if not 0 <= arguments.seed < 2**32:
-            raise UserError(f"--seed: {arguments.seed} is not between 0 and 2^32 - 1")
+            raise UserError(f"--seed: {arguments.seed} must be between 0 and 2^32 - 1")
         with style.look():
             set_up()
             picture = draw(arguments, overrides)
@@ -75,15 +75,15 @@ def _save(name: str, out: Path, picture: Picture) -> None:
 
 
 def config_of(path: str, overrides: Overrides = (), **changes):
-    """A config file's config with `changes` (double underscores stand for dots) and then the user's overrides."""
+    """A config file's config with `changes` (double underscores stand for dots), then the user's overrides."""
     from diffjax import config as configs
 
-    own = [(key.replace("__", "."), str(value)) for key, value in changes.items()]
-    return configs.override(configs.load(path), [*own, *overrides])
+    changed = [(key.replace("__", "."), str(value)) for key, value in changes.items()]
+    return configs.override(configs.load(path), [*changed, *overrides])
 
 
 def trained(config, workdir: Path):
-    """The run of `config` in `workdir`, trained to its end, or as far as that is still to do."""
+    """Trains the run of `config` in `workdir` to its end, unless that has been done, and loads it."""
     from diffjax.run import load
     from diffjax.train import train
 

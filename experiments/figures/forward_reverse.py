@@ -1,10 +1,10 @@
 """An image drowns in noise, and a trained model brings another one back, step by step.
 
-Forward, t = 1 .. 1000 of 1000: what is left of a real image, alpha x0, and the noise added to it, sigma eps, are x_t.
-Backward: x_t on its way from noise to a sample, beside what the model takes x0 to be at that time. Everything at one t
-is drawn at one contrast, that of the data, so that the parts add up. Times between the first and the last have their
-log-SNRs evenly apart, since most t are of images already drowned. --workdir=DIR shows any finished diffusion run of
-images; --config=FILE.py trains one.
+Forward, t = 1 .. 1000 of 1000: the scaled image alpha x0 and the added noise sigma eps sum to x_t. Backward: x_t on its
+way from noise to a sample, beside the x0 that the model predicts at that time. Everything at one t is drawn at the same
+contrast, that of the data, so that the parts add up. Times between the first and the last are evenly spaced in log-SNR,
+because at most t the image has already drowned. --workdir=DIR shows any finished diffusion run on images;
+--config=FILE.py trains one.
 """
 
 import sys
@@ -21,22 +21,22 @@ from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
 
 CONFIG = "configs/mnist.py:ddpm"
-# Where nothing is left of the image, eps says nothing of it, and x0 made of eps is wild; v says x0 at every t. A narrow
-# network, few steps and no labels: 700 batches of 64 are enough to see strokes like those of digits.
+# v determines x0 at every t. eps does not: where nothing is left of the image, x0 computed from eps is wild. A narrow
+# network, no labels and 700 batches of 64 are enough for strokes like those of digits.
 OWN = {
     "method__target__name": "v", "method__conditional": False, "method__network__channels": 16,
     "method__network__dropout": 0.0, "train__steps": 700, "train__batch_size": 64, "train__sample_every": 0,
     "train__checkpoint_every": 100, "train__log_every": 20, "optim__learning_rate": 2e-3, "optim__warmup": 6_400.0,
     "optim__decay": "cosine", "ema__images": 6_400.0, "eval__metrics": (), "eval__num": 16,
 }  # fmt: skip
-SHOWN, FRAMES = 7, 12  # times in the still picture and in the film, either way, if there are as many
-CLEAR = 4.0  # log-SNR from which on noise is hardly seen; from -CLEAR on nothing else is
+SHOWN, FRAMES = 7, 12  # times in each direction of the still picture and of the film, if there are as many
+CLEAR = 4.0  # above this log-SNR noise is hardly visible; below -CLEAR nothing else is
 IMAGES = 4  # in the film
-AVERAGED = 1_000  # held-out images, at most, in their mean
+AVERAGED = 1_000  # held-out images in the mean image, at most
 
 
 class Step(NamedTuple):
-    """A reverse step, stored units [n, ...]: the x0 that is predicted there, and the noise that is the rest of x_t."""
+    """A reverse step, in stored units [n, ...]: the predicted x0, and the noise, the rest of x_t."""
 
     t: float
     x0: np.ndarray
@@ -45,15 +45,15 @@ class Step(NamedTuple):
 
 
 def moments(run, count: int) -> list[float]:
-    """The first and the last step, and `count` - 2 times between them whose log-SNRs fall evenly, CLEAR to -CLEAR."""
+    """The first and the last time, and `count` - 2 between them, evenly spaced in log-SNR from CLEAR to -CLEAR."""
     steps = run.process.steps or 1000
     between = run.process.time_of(jnp.linspace(CLEAR, -CLEAR, count - 2))
-    found = np.clip(np.round(np.asarray(between) * steps), 1, steps)
-    return [k / steps for k in sorted({1, *found.astype(int).tolist(), steps})]
+    rounded = np.clip(np.round(np.asarray(between) * steps), 1, steps)
+    return [k / steps for k in sorted({1, *rounded.astype(int).tolist(), steps})]
 
 
 def forward(run, times, seed: int) -> list[Noised]:
-    """Held-out images under one noise, at `times`."""
+    """Held-out images with the same noise at `times`."""
     space = run.experiment.method.space
     x0 = jnp.asarray(space.to_model(run.experiment.source.split("heldout").take(np.arange(IMAGES))["x"]))
     eps = jax.random.normal(jax.random.key(seed), x0.shape, x0.dtype)
@@ -61,27 +61,29 @@ def forward(run, times, seed: int) -> list[Noised]:
 
 
 def backward(run, seed: int) -> tuple[list[Step], np.ndarray]:
-    """The reverse steps, and the samples [n, ...] they end in."""
+    """The reverse steps, and the samples [n, ...] in which they end."""
     spec, space = run.experiment.sampler, run.experiment.method.space
-    drawn = run.sample(IMAGES, seed, trajectory=True, batch_size=IMAGES)
-    if drawn.x_t is None or drawn.x0_hat is None:
-        raise UserError(f"sampler.name: {run.experiment.config.sampler.name!r} goes no way that could be shown")
+    samples = run.sample(IMAGES, seed, trajectory=True, batch_size=IMAGES)
+    if samples.x_t is None or samples.x0_hat is None:
+        raise UserError(
+            f"sampler.name: {run.experiment.config.sampler.name!r} must be a sampler with steps that can be shown"
+        )
     steps = []
-    for t, x_t, x0 in zip(np.asarray(spec.grid(run.process, spec.steps)), drawn.x_t, drawn.x0_hat, strict=False):
+    for t, x_t, x0 in zip(np.asarray(spec.grid(run.process, spec.steps)), samples.x_t, samples.x0_hat, strict=False):
         eps = run.process.eps(jnp.asarray(x0), jnp.asarray(x_t), jnp.asarray(t))
         parts = noised(run, x0, np.asarray(eps), t)
         steps.append(Step(float(t), np.asarray(space.from_model(x0)), parts.noise, parts.x_t))
-    return steps, drawn.x
+    return steps, samples.x
 
 
 def nearest(steps: list[Step], times: list[float]) -> list[Step]:
-    """Of each of `times` the nearest step, none twice; the sample is what comes after the first of `times`."""
-    taken = np.array([step.t for step in steps])
-    return [steps[i] for i in sorted({int(np.abs(taken - t).argmin()) for t in times[1:]}, reverse=True)]
+    """The step nearest to each of `times`, each step once, without the first time, after which comes the sample."""
+    step_times = np.array([step.t for step in steps])
+    return [steps[i] for i in sorted({int(np.abs(step_times - t).argmin()) for t in times[1:]}, reverse=True)]
 
 
 def mean_image(run) -> np.ndarray:
-    """Of held-out images: what a denoiser should say where x_t says nothing."""
+    """The mean of held-out images, which a denoiser should predict where x_t has no information."""
     heldout = run.experiment.source.split("heldout")
     return heldout.take(np.arange(min(AVERAGED, len(heldout))))["x"].mean(axis=0)
 
@@ -99,10 +101,10 @@ def draw_images(axes, images: np.ndarray) -> None:
 
 
 def named(run, t: float, whole: bool = True) -> str:
-    """t as a step of the table, or of 1000; the `whole` of it says of how many."""
+    """t in timesteps, of the process or of 1000: "250", or with `whole` "250 of 1000"."""
     steps = run.process.steps or 1000
-    said = f"{t * steps:.0f}" if t * steps >= 0.5 else f"{t * steps:.1g}"
-    return f"{said} of {steps}" if whole else said
+    number = f"{t * steps:.0f}" if t * steps >= 0.5 else f"{t * steps:.1g}"
+    return f"{number} of {steps}" if whole else number
 
 
 def coefficients(run, t: float) -> str:
@@ -148,22 +150,22 @@ def frame(heading: str, sheets: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Real images drown; samples come up."""
+    """The frames of the film: first forward, then backward."""
     frames, times = [], moments(run, FRAMES)
     for t, parts in zip(times, forward(run, times, seed), strict=True):
         names = ("what is left of the images", "+ noise added", "= x$_t$")
-        said = f"Forward, t = {named(run, t)}: x$_t$ = {coefficients(run, t)}"
-        frames.append(frame(said, dict(zip(names, parts, strict=True))))
+        heading = f"Forward, t = {named(run, t)}: x$_t$ = {coefficients(run, t)}"
+        frames.append(frame(heading, dict(zip(names, parts, strict=True))))
     for step in reversed(nearest(steps, times)):
-        seen = {"predicted x₀": step.x0, "predicted noise": step.noise, "x$_t$": step.x_t}
-        frames.append(frame(f"Backward, t = {named(run, step.t)}: the learned reverse", seen))
+        sheets = {"predicted x₀": step.x0, "predicted noise": step.noise, "x$_t$": step.x_t}
+        frames.append(frame(f"Backward, t = {named(run, step.t)}: the learned reverse", sheets))
     blank = np.asarray(run.experiment.method.space.from_model(np.zeros(samples.shape, np.float32)))
     last = {"predicted x₀": samples, "predicted noise": blank, "x₀: samples": samples}
     return [*frames, frame("Backward, t = 0", last)]
 
 
 def opened(arguments, overrides):
-    """A finished run, perhaps with another sampler, or one that is trained now. One that failed is a UserError."""
+    """A finished run, perhaps with another sampler; or a run that is trained now. Raises UserError for a failed run."""
     from diffjax import config as configs
     from diffjax.run import load
     from diffjax.workdir import elsewhere, read_config
@@ -189,7 +191,7 @@ def draw(arguments, overrides) -> Picture:
     run = opened(arguments, overrides)
     method = run.experiment.method
     if not isinstance(method, Diffusion) or method.space.kind != "images":
-        raise UserError(f"--workdir: {arguments.workdir} is no diffusion model of images, but a"
+        raise UserError(f"--workdir: {arguments.workdir} must be a diffusion model of images, not a"
                         f" {run.experiment.config.method.name} of {method.space.kind}")  # fmt: skip
     times = moments(run, SHOWN)
     steps, samples = backward(run, arguments.seed)
@@ -198,8 +200,8 @@ def draw(arguments, overrides) -> Picture:
     for step in shown:
         from_sample, from_mean = (np.mean(np.abs(step.x0.astype(float) - other)) for other in (samples, mean))
         facts.append(
-            f"backward, t = {named(run, step.t)}: the predicted x0 is {from_sample:.1f} greys of 255 from the sample on"
-            f" average, {from_mean:.1f} from the mean image"
+            f"backward, t = {named(run, step.t)}: on average the predicted x0 is {from_sample:.1f} greys of 255 from the"
+            f" sample, and {from_mean:.1f} from the mean image"
         )
     facts.append(f"the samples are {np.mean(np.abs(samples - mean)):.1f} greys from the mean image")
     picture = still(run, times, forward(run, times, arguments.seed), shown, samples)
@@ -207,7 +209,7 @@ def draw(arguments, overrides) -> Picture:
 
 
 def more(parser) -> None:
-    about = f"what to train where --workdir holds no finished run ({CONFIG}, smaller, target v)"
+    about = f"what to train if --workdir has no finished run (a smaller {CONFIG} with target v)"
     parser.add_argument("--config", default="", metavar="FILE.py[:VARIANT]", help=about)
 
 

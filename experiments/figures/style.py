@@ -1,7 +1,7 @@
-"""How all pictures look: one palette, one font, few lines; colours that a colour-blind eye tells apart.
+"""The look of all pictures: one palette, one font, few lines, and colours that colour-blind readers can tell apart.
 
-Matplotlib is imported when the first figure is made, so that a machine without it hears what to install. Figures are
-drawn inside `look()`, which leaves matplotlib's own settings as they were.
+Matplotlib is imported when the first figure is made, so that a machine without it gets a message that says what to
+install. Figures are drawn inside `look()`, which restores matplotlib's settings afterwards.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def _hex(colour: tuple[int, int, int]) -> str:
 
 
 paper, ink, rule, grey, blue = map(_hex, (PAPER, INK, RULE, GREY, BLUE))
-orange = "#d55e00"  # vermillion and bluish green of Okabe and Ito (2008), made to be told apart from blue by all
+orange = "#d55e00"  # vermillion and bluish green of Okabe and Ito (2008), which everyone can tell apart from blue
 green = "#009e73"
 
 LOOK = {
@@ -35,16 +35,16 @@ LOOK = {
 
 
 def check() -> None:
-    """Raises UserError where matplotlib is missing: before anything is trained."""
+    """Raises UserError if matplotlib is missing; called before anything is trained."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise UserError("matplotlib: the pictures are drawn with it; pip install -e '.[figures]'") from error
+        raise UserError("matplotlib: must be installed to draw pictures; pip install -e '.[figures]'") from error
 
 
 @contextmanager
 def look() -> Iterator[None]:
-    """What is drawn inside looks as LOOK says."""
+    """A context in which figures are drawn with the settings LOOK."""
     check()
     import matplotlib
 
@@ -60,7 +60,7 @@ def figure(height: float):
 
 
 def pixels(figure, dpi: int) -> np.ndarray:
-    """A figure as a picture: uint8 [height, width, 3]."""
+    """A rendered figure: uint8 [height, width, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure.set_dpi(dpi)
@@ -70,21 +70,21 @@ def pixels(figure, dpi: int) -> np.ndarray:
 
 
 def shades(colour: str):
-    """Colours from paper to `colour`, for what is 0 or more."""
+    """A colour map from paper to `colour`, for values from 0 on."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("shades", [paper, colour])
 
 
 def two_sides(low: str, high: str):
-    """Colours from `low` through paper to `high`, for what has a middle."""
+    """A colour map from `low` through paper to `high`, for values with a centre."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("two_sides", [low, paper, high])
 
 
 def bare(axes, reach: tuple[float, float, float, float] | None = None) -> None:
-    """Axes without numbers, in a thin frame, one unit as long in both directions: for what has a place, no unit."""
+    """Removes ticks, and sets equal aspect and a thin frame: for points in a plane without units."""
     axes.set(xticks=[], yticks=[], aspect="equal")
     if reach:
         axes.set(xlim=reach[:2], ylim=reach[2:])

@@ -200,7 +200,7 @@ def test_a_run_that_was_trained_elsewhere_is_said_to_be(finished, capsys):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"device": "8 x tpu"}))
     finish(experiment, "hour", plan, root)
     said = capsys.readouterr().out
-    assert f" x cpu, {processor()} (in part trained on 8 x tpu), commit" in said and "of the 2 runs that say it" in said
+    assert f" x cpu, {processor()} (partly trained on 8 x tpu); commit" in said and "(2 runs)" in said
 
 
 def test_cells_that_older_code_trained_are_stale_and_set_aside_when_asked(finished, capsys):
@@ -381,20 +381,20 @@ def test_mistakes_are_one_line(moons, tmp_path, capsys):
     broken = tmp_path / "broken.py"
     for text, words, said in (
         (None, [str(tmp_path / "nowhere.py")], "there is no file"),
-        (None, [str(moons), "--budget=week"], "--budget: 'week' is unknown; it is one of minute, hour, day"),
+        (None, [str(moons), "--budget=week"], "--budget: 'week' is unknown; it must be one of minute, hour, day"),
         (None, [str(moons), "--budget=paper"], "'paper' has no grid"),
-        (None, [str(moons), "--slots=-3"], "--slots: -3 is not a number of processes"),
-        (None, [str(moons), "--budget=minute", "--run=abc"], "--run: 'abc' is no run"),
+        (None, [str(moons), "--slots=-3"], "--slots: -3 must be a number of processes"),
+        (None, [str(moons), "--budget=minute", "--run=abc"], "--run: 'abc' is not a run"),
         (None, [str(moons), "--budget=minute", "--config.seed=1"], "--config.seed"),
         ("x = 1 /", [str(broken)], "broken.py raised SyntaxError"),
-        ("x = 1", [str(broken)], "defines no PAPER, a Table"),
+        ("x = 1", [str(broken)], "must define PAPER, a Table"),
         ("from diffjax.ablation import *\nTable('', Axis.of('x', (1,)), ())", [str(broken)], "has no source"),
         (
             "from diffjax.ablation import *\nTable('s', Axis.of('x', (1, 2)), (Quantity('FID', 'T', (1,)),))",
             [str(broken)],
             "FID has 1 rows",
         ),
-        ("from diffjax.ablation import *\nQuantity('FID', 'Z', (1,))", [str(broken)], "'Z', is not one of A, T, 1"),
+        ("from diffjax.ablation import *\nQuantity('FID', 'Z', (1,))", [str(broken)], "'Z', must be one of A, T, 1"),
     ):
         if text:
             broken.write_text(text)

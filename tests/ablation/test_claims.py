@@ -83,7 +83,9 @@ def test_near_knows_the_others_mean_no_better_than_its_own():
     assert verdict(statement, cells({(0, 10): y, (1, 10): x})) == "reproduced"
     lower, upper = (stats.ttest_1samp([b - share * a for a, b in zip(y, x, strict=True)], 0).confidence_interval(0.95)
                     for share in (0.9, 1.1))  # fmt: skip
-    said = f"{lower.low:.4g} .. {lower.high:.4g}, from its upper {upper.low:.4g} .. {upper.high:.4g}"
+    said = (
+        f"A - 0.9 B {lower.low:.4g} to {lower.high:.4g}, A - 1.1 B {upper.low:.4g} to {upper.high:.4g} (95 %, paired)"
+    )
     assert said in statement.decide(cells({(0, 10): y, (1, 10): x})).why
     negative = cells({(0, 10): [-10.0, -10.1, -9.9], (1, 10): [-10.5, -10.6, -10.4]})
     assert verdict(statement, negative) == "reproduced"
@@ -94,10 +96,11 @@ def test_intervals_are_scipys():
     a, b = [1.0, 2.0, 4.0], [3.0, 3.5, 3.1, 2.9]
     apart = cells({(0, 10): a, (1, 10): b}, runs=lambda eta, steps: f"{eta}-")
     low, high = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
-    assert f"{low:.4g} .. {high:.4g}" in Less("FID", at(0), at(1)).decide(apart).why
+    difference = f"FID (eta 0, steps 10) < FID (eta 1, steps 10): difference {low:.4g} to {high:.4g} (95 %)"
+    assert Less("FID", at(0), at(1)).decide(apart).why == difference
     together = cells({(0, 10): a, (1, 10): b[:3]})
     low, high = stats.ttest_rel(b[:3], a).confidence_interval(0.95)
-    assert f"{low:.4g} .. {high:.4g} (paired)" in Less("FID", at(0), at(1)).decide(together).why
+    assert f"difference {low:.4g} to {high:.4g} (95 %, paired)" in Less("FID", at(0), at(1)).decide(together).why
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_a_contradiction_among_many_is_held_to_a_stricter_level():
     assert many.decide(of).holds is None
     found = All((Less("FID", at(1, 20), at(0, 20)), lone)).decide(of)
     low, high = stats.ttest_rel(one, other).confidence_interval(0.975)
-    assert found.holds is False and f"second - first {low:.4g} .. {high:.4g} at 97.5 % (paired)" in found.why
+    assert found.holds is False and f"difference {low:.4g} to {high:.4g} (97.5 %, paired)" in found.why
 
 
 def test_one_of_several_is_enough_for_any():
@@ -187,8 +190,8 @@ def test_a_mean_within_bounds():
     assert verdict(Within("FID", at(0), low=24.5), of) == "reproduced"
     assert verdict(Within("FID", at(0), high=24.5), of) == "contradicted"
     assert verdict(Within("FID", at(1), low=24.5), of) == "not decided"
-    for bounds, said in (({"low": 24.5}, ">= 24.5"), ({"high": 26}, "<= 26"), ({"low": 24, "high": 26}, "in 24 .. 26")):
-        assert f"FID at eta 0, steps 10 {said}: mean " in Within("FID", at(0), **bounds).decide(of).why
+    for bounds, said in (({"low": 24.5}, ">= 24.5"), ({"high": 26}, "<= 26"), ({"low": 24, "high": 26}, "in [24, 26]")):
+        assert f"FID (eta 0, steps 10) {said}: mean " in Within("FID", at(0), **bounds).decide(of).why
 
 
 @pytest.mark.parametrize(("seeds", "holds"), [(3, None), (5, None), (6, True)])
@@ -198,11 +201,11 @@ def test_seeds_that_are_all_alike_have_no_interval_and_are_counted(seeds, holds)
     found = Within("FID", at(0), low=7.5).decide(of)
     low, high = stats.beta.ppf(0.025, seeds, 1), 1
     assert found.holds is holds
-    assert f"{seeds} of {seeds} runs lie there, all of 8, a share of {low:.4g} .. {high:.4g}" in found.why
-    assert ("at least 6 seeds are needed" in found.why) is (holds is None)
+    assert f"{seeds} of {seeds} runs within bounds, all 8, share {low:.4g} to {high:.4g} (95 %)" in found.why
+    assert ("needs at least 6 seeds" in found.why) is (holds is None)
     assert Within("FID", at(1), low=7.5).decide(of).holds is (False if holds else None)
     paired = Less("FID", at(1), at(0)).decide(of)
-    assert paired.holds is holds and "by signs" in paired.why
+    assert paired.holds is holds and "(sign test)" in paired.why
     assert Near("FID", at(1), at(0), share=0.5).decide(of).holds is None
 
 
@@ -210,8 +213,8 @@ def test_seeds_that_are_all_alike_have_no_interval_and_are_counted(seeds, holds)
 def test_a_place_whose_seeds_are_all_alike_is_told_from_another_by_ranks(seeds, holds):
     of = cells({(0, 10): [8.0] * seeds, (1, 10): [5.0, 6.0, 6.0, 7.0][:seeds]}, runs=lambda eta, steps: f"{eta}-")
     found = Less("FID", at(1), at(0)).decide(of)
-    assert found.holds is holds and "show no spread, p = " in found.why
-    assert ("at least 4 seeds of each are needed" in found.why) is (holds is None)
+    assert found.holds is holds and "no spread over seeds, p = " in found.why
+    assert ("needs at least 4 seeds of each" in found.why) is (holds is None)
     same = cells({(0, 10): [8.0] * 9, (1, 10): [8.0] * 9}, runs=lambda eta, steps: f"{eta}-")
     assert "all seeds of both give 8" in Less("FID", at(1), at(0)).decide(same).why
 
@@ -219,7 +222,7 @@ def test_a_place_whose_seeds_are_all_alike_is_told_from_another_by_ranks(seeds, 
 def test_differences_that_are_alike_but_for_rounding_have_no_spread_either():
     for low, high in (([0.49, 0.04, 0.89], [0.50, 0.05, 0.90]), ([0.25, 0.5, 0.75], [0.5, 0.75, 1.0])):
         found = Less("FID", at(0), at(1)).decide(cells({(0, 10): low, (1, 10): high}))
-        assert found.holds is None and "show no spread, p = 0.25 by signs; at least 6 seeds" in found.why
+        assert found.holds is None and "no spread over seeds, p = 0.25 (sign test); needs at least 6 seeds" in found.why
 
 
 @pytest.mark.parametrize("seeds", [3, 6, 10])
@@ -232,8 +235,8 @@ def test_the_verdict_on_a_count_is_wrong_no_more_often(seeds):
     for _ in range(2_000):
         of = cells({(0, 10): rng.choice([8.0, 6.0], size=seeds, p=[0.7, 0.3])})
         found.append(Within("FID", at(0), low=7.5).decide(of))
-    assert np.mean([f.holds is True and "lie there" not in f.why for f in found]) < 0.05
-    decided = [f.holds is not None for f in found if "lie there" in f.why]
+    assert np.mean([f.holds is True and "within bounds" not in f.why for f in found]) < 0.05
+    decided = [f.holds is not None for f in found if "within bounds" in f.why]
     assert decided and (not any(decided) if seeds < 6 else all(decided))
 
 
@@ -252,7 +255,7 @@ def test_that_runs_fail_and_others_do_not_is_decided_by_ranks_from_four_seeds_on
     found = Less("FID", at(0), at(1)).decide(of)
     assert found.holds is holds
     assert f"0 of {seeds} runs failed against {seeds} of {seeds}, p = " in found.why
-    assert ("at least 4 seeds of each are needed" in found.why) is (holds is None)
+    assert ("needs at least 4 seeds of each" in found.why) is (holds is None)
     assert Less("FID", at(1), at(0)).decide(of).holds is (False if holds else None)
 
 
@@ -271,8 +274,8 @@ def test_a_part_that_failed_has_its_ranks_and_p_is_that_of_the_exact_test():
     found = Less("FID", at(0), at(1)).decide(Cells(TABLE, [failing(at(0), 5, 0), bad]))
     ranks = [[2, 3, 4, 5, 6], [8.5, 8.5, 8.5, 8.5, 1]]
     exact = stats.permutation_test(ranks, lambda x, y: sum(x), n_resamples=np.inf).pvalue
-    assert found.holds is None and f"0 of 5 runs failed against 4 of 5, p = {exact:.2g} by ranks" in found.why
-    assert "needed" not in found.why
+    assert found.holds is None and f"0 of 5 runs failed against 4 of 5, p = {exact:.2g} (rank test)" in found.why
+    assert "needs" not in found.why
     many = Cells(TABLE, [failing(at(0), 14, 0), failing(at(1), 14, 10, runs="other")])
     assert Less("FID", at(0), at(1)).decide(many).holds is True
 
@@ -282,7 +285,7 @@ def test_failures_of_the_same_networks_are_compared_seed_by_seed():
     for seeds, holds in ((5, None), (6, True)):
         of = Cells(TABLE, [failing(at(0), seeds, 0), failing(at(1), seeds, seeds)])
         assert Less("FID", at(0), at(1)).decide(of).holds is holds
-        assert "by signs" in Less("FID", at(0), at(1)).decide(of).why
+        assert "(sign test)" in Less("FID", at(0), at(1)).decide(of).why
     of = Cells(TABLE, [failing(at(0), 6, 6), failing(at(1), 6, 6)])
     assert Less("FID", at(0), at(1)).decide(of).holds is None
 
@@ -291,7 +294,7 @@ def test_a_failure_among_many_comparisons_is_held_to_their_level():
     of = Cells(TABLE, [failing(at(0), 4, 4, runs="other"), failing(at(1), 4, 0)])
     lone = Less("FID", at(0), at(1))
     assert lone.decide(of).holds is False and All((lone,) * 2).decide(of).holds is None
-    assert "at least 5 seeds of each are needed" in lone.decide(of, 0.05 / 2).why
+    assert "needs at least 5 seeds of each" in lone.decide(of, 0.05 / 2).why
 
 
 def test_that_a_place_fails_is_decided_by_the_exact_interval_of_the_share():
@@ -300,8 +303,10 @@ def test_that_a_place_fails_is_decided_by_the_exact_interval_of_the_share():
         low, high = stats.beta.ppf((0.025, 0.975), (failed, failed + 1), (seeds - failed + 1, seeds - failed))
         low, high = 0 if failed == 0 else low, 1 if failed == seeds else high
         assert found.holds is holds, found
-        assert f"{failed} of {seeds} runs failed, a share of {low:.4g} .. {high:.4g}" in found.why
-        assert ("at least 6 seeds are needed" in found.why) is (seeds < 6)
+        assert (
+            f"eta 1, steps 10 fails: {failed} of {seeds} runs failed, share {low:.4g} to {high:.4g} (95 %)" in found.why
+        )
+        assert ("needs at least 6 seeds" in found.why) is (seeds < 6)
     assert Fails(at(1)).decide(Cells(TABLE, [failing(at(1), 6, 6)]), level=0.01).holds is None
 
 
@@ -356,9 +361,9 @@ def test_different_protocols_are_never_compared():
 def test_a_claim_of_an_axis_says_which_of_its_labels_a_budget_has():
     of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3]})
     whole = increases("FID", along="eta").decide(of)
-    assert whole.holds and whole.why.endswith("; of eta only 0, 1; of steps only 10")
+    assert whole.holds and whole.why.endswith("; this budget has only eta 0, 1 and steps 10")
     fixed = least("FID", along="eta", eta="0", steps="10").decide(of)
-    assert fixed.holds and fixed.why.endswith("; of eta only 0, 1")
+    assert fixed.holds and fixed.why.endswith("; this budget has only eta 0, 1")
     assert " only " not in increases("FID", along="eta", over=(0, 1), steps="10").decide(of).why
 
 
@@ -371,20 +376,23 @@ def test_a_claim_that_was_made_after_cells_were_seen_says_so():
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        (Less("IDF", at(0), at(1)), "'IDF' is no quantity of this table; it has FID, IS"),
+        (Less("IDF", at(0), at(1)), "'IDF' is not a quantity of this table; it has FID, IS"),
         (Less("FID", at(0), at(7)), "eta '7' is not one of 0, 1, 2"),
-        (Near("FID", {"eta": "0"}, at(1), share=0.1), "{'eta': '0'} is no place in a table of eta and steps"),
+        (
+            Near("FID", {"eta": "0"}, at(1), share=0.1),
+            "{'eta': '0'} must have a label for eta and steps, and for no other axis",
+        ),
         (All((Fails(at(0)), AnyOf((Within("FID", at(0, 30)),)))), "steps '30' is not one of 10, 20"),
-        (increases("FID", along="epsilon"), "'epsilon' is no axis of this table; it has eta and steps"),
+        (increases("FID", along="epsilon"), "'epsilon' is not an axis of this table; it has eta and steps"),
         (increases("FID", along="eta", over=(0, 5)), "eta '5' is not one of 0, 1, 2"),
-        (least("FID", along="eta", steps="10"), "which eta is it that has the extreme?"),
-        (greatest("FID", along="eta", eta="1", step="10"), "'step' is no axis of this table"),
-        (increases("FID", along="eta", eta="1"), "eta cannot change and be 1"),
-        (decreases("FID", along="eta", over=(1,)), "eta 1 alone has nothing to be compared with"),
-        (Less("FID", at(0), at(0)), "eta 0, steps 10 is compared with itself"),
-        (Near("FID", at(0), at(1), share=-0.1), "the share -0.1 within which two are near"),
-        (Near("FID", at(0), at(1), share=10), "the share 10 within which two are near"),
-        (Within("FID", at(0), low=5, high=1), "FID cannot lie in 5 .. 1"),
+        (least("FID", along="eta", steps="10"), "the label with the extreme is missing; give eta=LABEL"),
+        (greatest("FID", along="eta", eta="1", step="10"), "'step' is not an axis of this table"),
+        (increases("FID", along="eta", eta="1"), "eta=1 cannot be fixed in a statement along eta"),
+        (decreases("FID", along="eta", over=(1,)), "over=('1',) has one label; it must name at least two of eta"),
+        (Less("FID", at(0), at(0)), "eta 0, steps 10 cannot be compared with itself"),
+        (Near("FID", at(0), at(1), share=-0.1), "share=-0.1 must lie between 0 and 1"),
+        (Near("FID", at(0), at(1), share=10), "share=10 must lie between 0 and 1"),
+        (Within("FID", at(0), low=5, high=1), "FID cannot be in [5, 1]: low exceeds high"),
     ],
 )
 def test_a_claim_of_what_is_not_in_the_table_is_refused(statement, said):

@@ -219,7 +219,7 @@ def test_what_does_not_say_what_is_used_of_this_package_is_refused(hashed):
         ("import diffjax", "diffjax.load"), ("import diffjax.metrics", "diffjax.metrics.kid"),
         ("import diffjax.metrics as m", "m.kid"), ("from diffjax.metrics import *", "kid"),
     ):  # fmt: skip
-        with pytest.raises(UserError, match="grid: .* takes all of diffjax.*; write `from diffjax.* import` and"):
+        with pytest.raises(UserError, match="grid: .* imports all of diffjax.*; write `from diffjax.* import` and"):
             hashed(taken + uses.format(used))
     assert hashed("from diffjax.ablation import *" + uses.format(1)), "it makes no number"
     assert hashed("import diffjax.metrics as m" + uses.format(1)), "nothing of it is used"

@@ -73,7 +73,7 @@ def test_what_needs_no_training_is_a_function_for_each_seed():
     with pytest.raises(UserError, match="seeds=0"):
         computed(square, seeds=0)
     for nameless in (lambda seed: {}, len, partial(square, x=1), "square"):
-        with pytest.raises(UserError, match="computed takes a function with a name"):
+        with pytest.raises(UserError, match="computed must get a named function"):
             computed(nameless)
 
 

@@ -23,7 +23,7 @@ from diffjax.writer import write_json
 from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_needs import COMPUTED
 
-UNCOMMITTED = "the code was changed since its commit: the ledger will say so of what is run now; better commit first\n"
+UNCOMMITTED = "the code has uncommitted changes, which the ledger will record for these runs; better commit first\n"
 TIMED = (  # which measures how long it took, too
     COMPUTED.replace('"D", (1, 4)),)', '"D", (1, 4)), Quantity("time", "D", (1, 4)))')
     .replace("0.1 * x * seed}", '0.1 * x * seed, "seconds": 2.0 + seed, "cpu_seconds": 9.0 - x - seed}')
@@ -143,7 +143,7 @@ def test_a_stale_cell_stays_until_all_its_seeds_are_done_again_and_goes_as_a_who
     for seeds in (1, 2):
         run(squares, tmp_path / "new", seeds)
         assert [cell.values["square"][0] for cell in kept(squares)] == [1.0, 4.0]
-        assert capsys.readouterr().out.count(f"stale, now {seeds} of 3 seeds done again") == 2
+        assert capsys.readouterr().out.count(f"stale, now {seeds} of 3 seeds redone") == 2
     run(squares, tmp_path / "new", 3)
     assert [(cell.values["square"][0], cell.now) for cell in kept(squares)] == [(1.0, ""), (8.0, "")]
     assert "stale" not in capsys.readouterr().out
@@ -221,7 +221,7 @@ def test_a_quantity_that_some_seeds_of_a_cell_lack_is_refused_missing_and_not_lo
     work(plan[2], tmp_path / "two", quiet)
     timed_otherwise(plan[2], tmp_path / "two")
     run(squares, tmp_path / "two", 0)
-    said = "no seconds of seed 2, which others have"
+    said = "no seconds for seed 2, which other seeds have"
     one, other = kept(squares)
     assert (one.refused, set(one.values), one.status) == ({"time": said}, {"square"}, "done")
     assert set(other.values["time"]) == {0, 1, 2}
@@ -242,7 +242,7 @@ def test_cells_by_another_score_are_not_shown_joined_or_lost(squares, tmp_path, 
     before, content = kept(squares), place_of(read(squares)).read_text()
     squares.write_text(swapped)
     plan = tasks(read(squares).budget("hour"), tmp_path / "new")
-    said = "no cpu_seconds yet: what the ledger has is seconds"
+    said = "no cpu_seconds yet: the ledger has seconds"
     for cell in kept(squares):
         assert cell.refused == {"time": said} and set(cell.values) == {"square"} and not ledger.stale(cell, plan)
     assert ledger.missing(read(squares), "hour", plan, tmp_path / "new") == plan
@@ -250,8 +250,8 @@ def test_cells_by_another_score_are_not_shown_joined_or_lost(squares, tmp_path, 
         capsys.readouterr()
         run(squares, tmp_path / "new", seeds)
         shown = capsys.readouterr().out
-        assert shown.count(f"refused (now {seeds} of 3 seeds done again)") == 2 and REPRODUCED in shown
-        assert f"| time grows | **not decided** | time at x 1 < at x 2: refused: {said} |" in shown
+        assert shown.count(f"refused (now {seeds} of 3 seeds redone)") == 2 and REPRODUCED in shown
+        assert f"| time grows | **not decided** | time (x 1) < time (x 2): refused: {said} |" in shown
         written = json.loads(place_of(read(squares)).read_text())["budgets"]["hour"]
         assert written["measures"]["time"] == "cpu_seconds"
         assert {cell["measures"]["time"] for cell in written["cells"]} == {"seconds"}
@@ -271,14 +271,14 @@ def test_a_quantity_that_a_budget_has_had_no_score_for_is_missing(squares, tmp_p
     squares.write_text(TIMED.replace(', "time": "seconds"', ""))
     run(squares, tmp_path / "one", 2)
     squares.write_text(TIMED)
-    said = "no seconds yet: the cell was kept before the budget had one for it"
+    said = "no seconds yet: the cell was kept before the budget had a score for time"
     assert [cell.refused for cell in kept(squares)] == [{"time": said}] * 2
     plan = tasks(read(squares).budget("hour"), tmp_path / "two")
     assert ledger.missing(read(squares), "hour", plan, tmp_path / "two") == plan
     run(squares, tmp_path / "two", 1, first=2)
     assert [set(cell.values["square"]) for cell in kept(squares)] == [{0, 1}] * 2
     run(squares, tmp_path / "one", 2)
-    assert [cell.now for cell in kept(squares)] == ["2 of 3 seeds done again"] * 2
+    assert [cell.now for cell in kept(squares)] == ["2 of 3 seeds redone"] * 2
     run(squares, tmp_path / "one", 3)
     assert [set(cell.values["time"]) for cell in kept(squares)] == [{0, 1, 2}] * 2
     squares.write_text(TIMED.replace(', "time": "seconds"', ""))
@@ -292,10 +292,10 @@ def test_seeds_of_two_codes_never_stand_in_one_cell(squares, tmp_path, capsys):
     squares.write_text(COMPUTED.replace("x * x", "100 + x * x"))
     found = run(squares, root, 1, first=2)
     assert [set(cell.values["square"]) for cell in found.cells] == [{2}, {2}], "those that today's code made"
-    said = "seeds 0, 1 not measured: other code made it than the other seeds; --rerun-stale makes all alike"
+    said = "seeds 0, 1 not measured: made by other code than the other seeds; --rerun-stale makes all by the same"
     assert {cell.reason for cell in found.cells} == {said} and not any(cell.complete for cell in found.cells)
     assert [set(cell.values["square"]) for cell in kept(squares)] == [{0, 1}, {0, 1}], "until all are done again"
-    assert "stale, now 1 of 3 seeds done again" in capsys.readouterr().out
+    assert "stale, now 1 of 3 seeds redone" in capsys.readouterr().out
     squares.write_text(COMPUTED.replace("x * x", "1000 + x * x"))
     found = run(squares, root, 0)
     assert [set(cell.values["square"]) for cell in found.cells] == [{0, 1}, {0, 1}], "of two older codes the more"
@@ -304,7 +304,7 @@ def test_seeds_of_two_codes_never_stand_in_one_cell(squares, tmp_path, capsys):
 def test_a_seed_without_a_score_that_the_others_have_is_no_smaller_mean(squares, tmp_path, capsys):
     squares.write_text(COMPUTED.replace('return {"value"', 'return {} if seed == 2 else {"value"'))
     found = run(squares, tmp_path / "runs")
-    assert {cell.refused["square"] for cell in found.cells} == {"no value of seed 2, which others have"}
+    assert {cell.refused["square"] for cell in found.cells} == {"no value for seed 2, which other seeds have"}
     shown = capsys.readouterr().out
     assert "| 1 | refused | 1 |" in shown and "| squares grow | **not decided** | " in shown
 
@@ -331,9 +331,9 @@ def test_the_file_has_what_was_published_and_what_was_measured(squares, tmp_path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[]", "is no ledger: it has no budgets"),
-        ("{}", "is no ledger: it has no budgets"),
-        ("{", "is no JSON"),
+        ("[]", "is not a ledger: it has no budgets"),
+        ("{}", "is not a ledger: it has no budgets"),
+        ("{", "is not valid JSON"),
         ('{"budgets": {"hour": {"cells": [{}]}}}', "is damaged at hour (KeyError('runs'))"),
         ('{"budgets": {"hour": []}, "x": 1}', ""),
     ],
@@ -359,7 +359,7 @@ def test_cells_of_places_that_the_table_lost_are_not_lost_with_them(squares, tmp
     for words in (["ablate", str(squares), "--budget=hour"], ["report", str(squares)]):
         assert launch.main([*words, f"--workdir={tmp_path / 'more'}"]) == 2
         err = capsys.readouterr().err
-        assert "has cells that the table does not have: x '2' is not one of 1, 3; name them alike" in err
+        assert "has cells that the table does not have: x '2' is not one of 1, 3; rename them alike" in err
         assert err.count("\n") == 1
     assert place_of(read(squares)).read_text() == before and not (tmp_path / "more").exists()
 

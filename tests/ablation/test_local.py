@@ -75,7 +75,7 @@ def test_there_are_no_more_slots_than_cores_which_is_said(monkeypatch, capsys):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     assert [slot.cores for slot in slots(2)] == [(3,), (5,)] and not capsys.readouterr().err
     assert len(slots(9)) == 2
-    assert capsys.readouterr().err == "--slots: there are cores for 2 processes at once, not for 9\n"
+    assert capsys.readouterr().err == "--slots: 9 is more than the 2 cores here; using 2\n"
 
 
 @pytest.fixture

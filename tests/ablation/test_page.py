@@ -195,7 +195,7 @@ def test_frames_of_older_runs_which_do_not_say_when_they_are_are_counted(tmp_pat
 def test_the_way_to_noise_is_shown_once_for_all_runs_that_have_the_same(tmp_path):
     first, second = (run(tmp_path, name, **edm()) for name in ("first", "second"))
     path = written(tmp_path, first, second)
-    assert words(path) == [THERE, BACK, BACK] and "as of eta first, above" in path.read_text()
+    assert words(path) == [THERE, BACK, BACK] and "the same as eta first, above" in path.read_text()
     pictures.save_png(second.workdir(tmp_path) / f"{FRAMES[0]}.png", np.full((60, 600), 99, np.uint8))
     assert words(written(tmp_path, first, second)) == [THERE, BACK, THERE, BACK]
 
@@ -220,7 +220,7 @@ def test_a_film_of_which_two_frames_are_too_heavy_is_left_out_and_so_it_is_said(
     tasks = [run(tmp_path, name, **edm()) for name in ("first", "second")]
     monkeypatch.setattr(page, "BYTES", 3 * (heavy(tmp_path, FRAMES[:2]) - 1))
     path = written(tmp_path, *tasks)
-    assert words(path) == [] and "Some films are left out" in path.read_text()
+    assert words(path) == [] and "some films or pictures are left out" in path.read_text()
     assert "above" not in re.sub("<style>.*?</style>", "", path.read_text(), flags=re.DOTALL), "nothing is there"
 
 
@@ -283,7 +283,7 @@ def test_the_way_to_noise_is_in_the_page_once_whatever_the_table(tmp_path):
     ]
     page.write(path := tmp_path / "page.html", sections, tmp_path)
     assert words(path) == [THERE, BACK, BACK]
-    assert "as of moons, minute, eta first, above" in path.read_text()
+    assert "the same as moons, minute, eta first, above" in path.read_text()
 
 
 def test_why_a_predicted_x0_is_salt_is_said_once_and_only_where_it_is(tmp_path):

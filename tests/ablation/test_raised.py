@@ -168,11 +168,11 @@ def measures(evaluation, workdir, say):
     record([score], {"code": evaluation.code}, evaluation.path(workdir))
 
 
-@pytest.mark.parametrize("name, lost", [("train", 4), ("_film", 0), ("_measure", 1)])
+@pytest.mark.parametrize("name, lost", [("train", 4), ("_draw_frames", 0), ("_measure", 1)])
 def test_a_trained_run_that_raises_says_so_of_what_it_lacks_and_goes_on(name, lost, tmp_path, monkeypatch, capsys):
     experiment = read(HERE / "moons.py")
     plan = tasks(experiment.budget("minute"), tmp_path)
-    works = {"train": trains, "_film": lambda workdir: None, "_measure": measures}
+    works = {"train": trains, "_draw_frames": lambda workdir: None, "_measure": measures}
 
     def raises_once(*_):
         monkeypatch.setattr(work, name, works[name])
@@ -209,7 +209,7 @@ def test_a_film_that_raises_is_said_beside_a_whole_table_and_drawn_by_the_same_c
         if len(drawn) == 1:
             raise TypeError("no such thing")
 
-    for function, does in (("train", trains), ("_film", film), ("_measure", measures)):
+    for function, does in (("train", trains), ("_draw_frames", film), ("_measure", measures)):
         monkeypatch.setattr(work, function, does)
     words = ["ablate", str(path), "--budget=minute", f"--workdir={tmp_path / 'runs'}"]
     assert launch.main(words) == 2
@@ -229,7 +229,7 @@ def test_a_mistake_in_one_run_is_failed_of_its_seed_and_the_other_seed_goes_on(t
     def mistaken(config, workdir, note):
         raise UserError("train.init_from: there is no such run")
 
-    for function, does in (("train", mistaken), ("_film", quiet), ("_measure", measures)):
+    for function, does in (("train", mistaken), ("_draw_frames", quiet), ("_measure", measures)):
         monkeypatch.setattr(work, function, does)
     with pytest.raises(UserError, match="train.init_from: there is no such run"):
         work.work(plan[0], tmp_path, quiet)

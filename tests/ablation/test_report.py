@@ -54,7 +54,7 @@ def kept(moons, tmp_path):  # noqa: F811
 
 def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
     text = markdown(kept[0], "hour", kept[2], kept[1])
-    assert "| eta | steps 2 | paper | steps 4 | paper |" in text and "mean +- spread over 2 seeds" in text
+    assert "| eta | steps 2 | paper | steps 4 | paper |" in text and "mean +- standard deviation over 2 seeds" in text
     assert "| 0.0 | 1.10 +- 0.14 | 1 | 0.550 +- 0.071 | 0.5 |" in text
     assert "| 1.0 | failed | unstable | 2 (n = 1, 1 of 2 failed) |  |" in text
     assert "nobody 2020, table 0" in text and "[T: two" in text and "commit abcdef0123." in text
@@ -88,7 +88,7 @@ def test_published_cells_are_printed_as_they_were_published():
     assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.1", "unstable", ""]
     assert published(Marked(3.77, "M")) == "3.77 [M]"
     assert text_of(Cell({}), "distance", []) == "" and text_of(Cell({}, {0: "abc"}), "distance", []) == "not run"
-    with pytest.raises(UserError, match="the mark of 3.77, 'Z', is not one of A"):
+    with pytest.raises(UserError, match="the mark of 3.77, 'Z', must be one of A"):
         Marked(3.77, "Z")
 
 
@@ -148,7 +148,7 @@ def test_the_page_shows_one_seed_of_each_run_by_what_distinguishes_it(kept, moon
 
 def test_without_runs_a_page_says_so_and_other_endings_are_refused(kept, moons, tmp_path, capsys):  # noqa: F811
     report([str(moons)], tmp_path / "nowhere", tmp_path / "page.html")
-    assert "not at hand" in (tmp_path / "page.html").read_text()
+    assert "The run directories are not available" in (tmp_path / "page.html").read_text()
     assert launch.main(["report", str(moons), f"--out={tmp_path / 'page.pdf'}"]) == 2
     assert "--out" in capsys.readouterr().err
 

@@ -231,7 +231,7 @@ def test_how_jobs_ended_is_said_and_a_wait_that_is_interrupted_leaves_them_be(mo
     monkeypatch.setattr(Ended, "done", interrupted)
     with pytest.raises(KeyboardInterrupt):
         slurm._array(submitit, wave, job, {}, said.append)
-    assert said[-1] == "the jobs go on; scancel 7 ends them"
+    assert said[-1] == "the jobs continue; scancel 7 ends them"
 
 
 @pytest.mark.slow

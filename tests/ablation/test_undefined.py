@@ -55,13 +55,13 @@ def test_a_seed_without_one_number_keeps_its_others(games, tmp_path, capsys):
 
 def test_claims_count_it_as_failed_in_its_own_quantity_alone(games, tmp_path):
     of = run(games, tmp_path / "runs", 4)
-    assert "second - first" in Less("modes", GAN, R1).decide(of).why
+    assert "difference" in Less("modes", GAN, R1).decide(of).why
     kl = Less("KL", R1, GAN).decide(of)
-    assert "0 of 4 runs failed against 2 of 4, p = 0.5 by signs" in kl.why and kl.holds is None
-    assert "2 of 4 runs failed, a share of" in Within("KL", GAN, low=0.0).decide(of).why
+    assert "0 of 4 runs failed against 2 of 4, p = 0.5 (sign test)" in kl.why and kl.holds is None
+    assert "2 of 4 runs failed, share" in Within("KL", GAN, low=0.0).decide(of).why
     assert ": mean " in Within("modes", GAN, low=0.0).decide(of).why
     assert "gave no KL" in Near("KL", R1, GAN, share=0.5).decide(of).why
-    assert "from its lower bound" in Near("modes", R1, GAN, share=0.5).decide(of).why
+    assert "A - 0.5 B" in Near("modes", R1, GAN, share=0.5).decide(of).why
     assert "0 of 4 runs failed" in Fails(GAN).decide(of).why, "the runs are whole"
 
 
@@ -85,7 +85,7 @@ def test_a_quantity_of_which_no_seed_has_a_number_is_failed_and_compared_with_ot
     gan, r1 = kept(games)
     assert "KL" not in gan.values and set(gan.undefined["KL"]) == {0, 1, 2, 3} and gan.status == "part failed"
     found = Less("KL", R1, GAN).decide(Cells(read(games).paper, [gan, r1]))
-    assert "0 of 4 runs failed against 4 of 4, p = 0.12 by signs; at least 6 seeds" in found.why
+    assert "0 of 4 runs failed against 4 of 4, p = 0.12 (sign test); needs at least 6 seeds" in found.why
     running = run(games, tmp_path / "fewer", 2).cells[0]
     plan = tasks(read(games).budget("hour"), tmp_path)
     assert running.status == text_of(running, "KL", plan) == "running"

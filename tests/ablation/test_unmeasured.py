@@ -62,5 +62,5 @@ def test_each_sheet_has_the_rows_and_columns_that_its_quantity_has(tmp_path):
 
 def test_a_score_that_nothing_gives_is_one_line(tmp_path):
     experiment, plan = done(tmp_path, "parsen")
-    with pytest.raises(UserError, match="measures Parzen by 'parsen', which was not measured; there are k, parzen"):
+    with pytest.raises(UserError, match="measures Parzen by 'parsen', which must be a measured score: k, parzen"):
         collect(experiment, experiment.budget("minute"), plan, tmp_path)

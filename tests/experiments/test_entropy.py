@@ -50,7 +50,7 @@ def test_neighbours_tell_the_entropy(mixture):
 
 
 def test_what_has_no_density_has_no_entropy():
-    with pytest.raises(UserError, match="more than 4 fall on one place"):
+    with pytest.raises(UserError, match="more than 4 coincide"):
         entropy_of_points(np.zeros((10, 2)))
-    with pytest.raises(UserError, match="points: 3, too few"):
+    with pytest.raises(UserError, match="points: 3 are too few"):
         entropy_of_points(np.zeros((3, 2)))
