@@ -14,7 +14,7 @@ all seeds of a place give the same number, so that their spread is unknown. Whet
 which is then a statement about its median, and whether a place fails, is decided by the exact interval of the share of
 its runs that do, against one half.
 
-The evidence of a verdict has one form: the statement, a colon, and what decided it (layout.py explains it to readers).
+All evidence has one form: the statement, a colon, and what decided it. `layout.EVIDENCE` explains it to readers.
 """
 
 import math

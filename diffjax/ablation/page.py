@@ -12,7 +12,7 @@ from typing import NamedTuple
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.figure import SLIDE, Shown, figure, level, text, thumbnail, weight
-from diffjax.ablation.layout import PREFACE, Sheet, made, sheets
+from diffjax.ablation.layout import EVIDENCE, PREFACE, Sheet, made, sheets
 from diffjax.ablation.plan import Task
 from diffjax.ablation.thumbnails import groups, picture_of, pictures_of
 from diffjax.whole import written_whole
@@ -84,11 +84,12 @@ def _page(sections: Sequence[Section], root: Path) -> str:
     parts = [_section(*section, section_runs, most) for section, section_runs in zip(sections, runs, strict=True)]
     names = [(_anchor(experiment, name), _title(experiment, name)) for experiment, name, *_ in sections]
     links = ", ".join(f'<a href="#{anchor}">{text(title)}</a>' for anchor, title in names) if len(parts) > 1 else ""
+    legend = "".join(f"<li>{text(form)}: {text(meaning)}" for form, meaning in EVIDENCE.items())
     title = names[0][1] if len(names) == 1 else "experiments"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>diffjax: {text(title)}</title><style>{STYLE}</style>"
-        f"<h1>Experiments</h1><p class=soft>{text(PREFACE)}</p><p class=soft>{links}</p>"
+        f"<h1>Experiments</h1><p class=soft>{text(PREFACE)}</p><ul class=soft>{legend}</ul><p class=soft>{links}</p>"
         f"{''.join(parts) or '<p>The ledger is empty.</p>'}<script>{SLIDE}</script></html>\n"
     )
 

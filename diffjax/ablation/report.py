@@ -8,7 +8,7 @@ from diffjax.ablation import ledger
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import Experiment, read
-from diffjax.ablation.layout import PREFACE
+from diffjax.ablation.layout import EVIDENCE, PREFACE
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import Section, write
 from diffjax.ablation.plan import Task, tasks
@@ -19,6 +19,7 @@ from diffjax.whole import written_whole
 
 IN_A_LINE = 4  # pictures in a row of the gallery
 HERE = Path("experiments")  # the folder of the experiment files, from the repository's root
+LEGEND = "\n".join(f"| {form} | {meaning} |" for form, meaning in EVIDENCE.items())
 README = f"""# Experiments
 
 Each file here is a published table: its numbers with their sources, claims about them, and a grid for each budget.
@@ -26,6 +27,10 @@ Each file here is a published table: its numbers with their sources, claims abou
 ledger in `results/`.
 
 {fill(PREFACE, 120)}
+
+| evidence | meaning |
+|---|---|
+{LEGEND}
 """
 NOT_RUN = """## Not run yet
 

@@ -200,7 +200,7 @@ def draw(arguments, overrides) -> Picture:
     for step in shown:
         from_sample, from_mean = (np.mean(np.abs(step.x0.astype(float) - other)) for other in (samples, mean))
         facts.append(
-            f"backward, t = {named(run, step.t)}: on average the predicted x0 is {from_sample:.1f} greys of 255 from"
+            f"backward, t = {named(run, step.t)}: the predicted x0 is on average {from_sample:.1f} greys of 255 from"
             f" the sample, and {from_mean:.1f} from the mean image"
         )
     facts.append(f"the samples are {np.mean(np.abs(samples - mean)):.1f} greys from the mean image")

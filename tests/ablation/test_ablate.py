@@ -107,7 +107,7 @@ def test_a_run_leaves_films_of_both_ways(finished):
         assert any((task.workdir(root) / "film").iterdir())
 
 
-def test_a_film_that_was_cut_is_not_shown_and_is_drawn_by_the_same_command(finished, monkeypatch):
+def test_an_interrupted_film_is_not_shown_and_is_drawn_by_the_same_command(finished, monkeypatch):
     _, (task, _), root = finished
     workdir = task.workdir(root)
     whole = [{path.name for path in (workdir / name).iterdir()} for name in (FILM, FORWARD)]
@@ -132,7 +132,7 @@ def test_a_film_that_was_cut_is_not_shown_and_is_drawn_by_the_same_command(finis
     assert [{path.name for path in (workdir / name).iterdir()} for name in (FILM, FORWARD)] == whole
 
 
-def test_what_is_there_is_not_done_again(finished):
+def test_what_exists_is_not_made_again(finished):
     _, plan, root = finished
     times = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     for task in plan:
@@ -140,7 +140,7 @@ def test_what_is_there_is_not_done_again(finished):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == times
 
 
-def test_a_missing_measurement_alone_is_made_up_for_to_the_same_number(finished):
+def test_a_single_missing_measurement_is_repeated_to_the_same_number(finished):
     _, plan, root = finished
     workdir = plan[0].workdir(root)
     gone = plan[0].evaluations[1].path(workdir)
@@ -157,7 +157,7 @@ def test_a_missing_measurement_alone_is_made_up_for_to_the_same_number(finished)
     assert (workdir / "result.json").stat().st_mtime_ns == trained
 
 
-def test_a_mistake_that_a_metric_meets_is_no_result_of_the_run(finished, monkeypatch):
+def test_a_user_error_in_a_metric_is_not_a_result_of_the_run(finished, monkeypatch):
     _, plan, root = finished
     gone = plan[0].evaluations[1].path(plan[0].workdir(root))
     gone.unlink()
@@ -186,7 +186,7 @@ def test_the_smoke_test_is_not_kept_and_missing_cells_are_values(finished, capsy
     assert "not run" in capsys.readouterr().out
 
 
-def test_cells_that_were_not_run_here_leave_what_the_ledger_has(finished, tmp_path):
+def test_cells_that_were_not_run_leave_the_ledger_as_it_is(finished, tmp_path):
     experiment, plan, root = finished
     finish(experiment, "hour", plan, root)
     before = ledger.place_of(experiment).read_text()
@@ -194,7 +194,7 @@ def test_cells_that_were_not_run_here_leave_what_the_ledger_has(finished, tmp_pa
     assert ledger.place_of(experiment).read_text() == before
 
 
-def test_a_run_that_was_trained_elsewhere_is_said_to_be(finished, capsys):
+def test_the_report_says_where_runs_were_trained(finished, capsys):
     experiment, plan, root = finished
     config = plan[0].workdir(root) / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"device": "8 x tpu"}))
@@ -276,7 +276,7 @@ def test_the_good_checkpoints_of_a_run_that_fails_are_measured(moons, tmp_path, 
     assert [(cell.status, len(cell.values)) for cell in cells] == [("done", 1), ("failed", 0)] * 2
 
 
-def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):
+def test_a_run_held_by_another_process_is_left_to_it(moons, tmp_path):
     task = tasks(read(moons).budget("minute"), tmp_path)[0]
     with Hold(task.workdir(tmp_path)), pytest.raises(Taken, match="in use by a live process"):
         work(task, tmp_path, quiet)
@@ -286,7 +286,7 @@ def test_a_run_in_another_hand_is_left_to_it(moons, tmp_path):
         assert launch.main(words) == 75
 
 
-def test_a_run_that_was_killed_halfway_goes_on_from_its_checkpoint_to_the_same_numbers(finished, tmp_path, capsys):
+def test_a_killed_run_continues_from_its_checkpoint_to_the_same_numbers(finished, tmp_path, capsys):
     _, (whole, _), root = finished
     task = tasks(finished[0].budget("minute"), tmp_path / "half")[0]
     workdir = task.workdir(tmp_path / "half")
@@ -317,7 +317,7 @@ def lay(path, steps):
 
 
 @pytest.mark.slow
-def test_a_killed_ablation_goes_on_without_repeating_what_is_done(moons, tmp_path):
+def test_a_killed_ablation_continues_without_repeating_what_is_done(moons, tmp_path):
     """Two ablations of one directory, the first killed with its processes: every run is trained once."""
     words = ["ablate", str(moons), "--budget=hour", f"--workdir={tmp_path / 'runs'}", "--slots=1"]
     first = tiny.launch(*words)
@@ -357,7 +357,7 @@ def test_a_closed_terminal_or_a_kill_ends_the_runs_with_their_checkpoints(moons,
         assert (workdir / "checkpoints" / step).is_dir(), said
 
 
-def test_a_file_that_was_copied_in_part_is_named_in_a_line(finished, capsys):
+def test_a_truncated_file_is_named_in_one_line(finished, capsys):
     experiment, plan, root = finished
     workdir = plan[1].workdir(root)
     words = ["ablate", str(experiment.path), "--budget=hour", f"--workdir={root}"]
@@ -376,7 +376,7 @@ def test_a_file_that_was_copied_in_part_is_named_in_a_line(finished, capsys):
     assert launch.main(words) == 0
 
 
-def test_mistakes_are_one_line(moons, tmp_path, capsys):
+def test_user_errors_are_one_line(moons, tmp_path, capsys):
     runs = f"--workdir={tmp_path}"
     broken = tmp_path / "broken.py"
     for text, words, said in (
@@ -424,13 +424,13 @@ def test_print_gives_a_line_for_each_run_that_is_missing(moons, tmp_path, capsys
     assert len(lines) == 2 and all(line.startswith("python launch.py ablate ") and "--run=" in line for line in lines)
 
 
-def test_a_table_that_is_interrupted_does_not_end_as_if_it_were_whole(moons, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_table_ends_with_status_2(moons, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(local.Stop, "asked", True)
     assert launch.main(["ablate", str(moons), "--budget=hour", f"--workdir={tmp_path}"]) == 2
     assert "ablate: 2 of 2 runs are not done" in capsys.readouterr().err
 
 
-def test_a_run_is_pictured_at_the_most_steps_and_midway_along_the_other_axes(moons, tmp_path):
+def test_films_use_the_most_steps_and_the_middle_of_the_other_axes(moons, tmp_path):
     text = Path(moons).read_text().replace("for eta in (0.0, 1.0)}", "for eta in (0.0, 0.5, 1.0)}").replace(
         "(0.0, 1.0)),", "(0.0, 0.5, 1.0)),").replace("((1.0, 0.5), ", "((1.0, 0.5), (1.0, 0.5), ")  # fmt: skip
     Path(moons).write_text(text)

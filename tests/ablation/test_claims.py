@@ -52,18 +52,18 @@ def at(eta, steps=10):
     return {"eta": str(eta), "steps": str(steps)}
 
 
-def test_one_is_less_when_the_interval_of_the_differences_says_so():
+def test_less_holds_if_the_interval_of_the_differences_lies_above_0():
     of = cells({(0, 10): [1.0, 2.0, 3.0], (1, 10): [1.5, 2.6, 3.4]})
     assert verdict(Less("FID", at(0), at(1)), of) == "reproduced"
     assert verdict(Less("FID", at(1), at(0)), of) == "contradicted"
 
 
-def test_networks_of_their_own_are_not_paired_and_then_the_same_numbers_decide_nothing():
+def test_independent_networks_are_not_paired():
     apart = cells({(0, 10): [1.0, 2.0, 3.0], (1, 10): [1.5, 2.6, 3.4]}, runs=lambda eta, steps: f"{eta}-")
     assert verdict(Less("FID", at(0), at(1)), apart) == "not decided"
 
 
-def test_two_places_are_near_only_where_the_whole_interval_lies_within():
+def test_near_needs_the_whole_interval_within_the_share():
     of = cells({(0, 10): [10.0, 12.0, 14.0], (1, 10): [10.1, 12.1, 14.2], (2, 10): [20.0, 22.0, 24.1]})
     assert verdict(Near("FID", at(1), at(0), share=0.1), of) == "reproduced"  # paired: 0.13 +- 0.14 of 12
     assert verdict(Near("FID", at(1), at(0), share=0.01), of) == "not decided"
@@ -74,7 +74,7 @@ def test_two_places_are_near_only_where_the_whole_interval_lies_within():
     assert verdict(Near("FID", at(1), at(0), share=0.1), failed) == "not decided"
 
 
-def test_near_knows_the_others_mean_no_better_than_its_own():
+def test_near_includes_the_uncertainty_of_the_other_mean():
     """x = y + 0.9 where y = 10 +- 4: a tenth of y's mean may be less than 0.9; of x = 0.95 y there is no doubt."""
     statement, y = Near("FID", at(1), at(0), share=0.1), [6.0, 14.0, 10.0]
     assert verdict(statement, cells({(0, 10): y, (1, 10): [value + 0.9 for value in y]})) == "not decided"
@@ -112,7 +112,7 @@ def test_intervals_are_scipys():
         (lambda eta, _: f"{eta}-", 10, 0, 0.035),  # and exact where nearly all of the spread is one's
     ],
 )
-def test_the_verdict_is_wrong_one_time_in_twenty_and_no_more(runs, spread, shared, low):
+def test_a_verdict_on_equal_means_is_wrong_one_time_in_twenty(runs, spread, shared, low):
     """Two places of one mean: a difference is found in 5 % of 2,000 draws of 3 seeds, half of them each way."""
     rng = np.random.default_rng(0)
     found = []
@@ -137,14 +137,14 @@ def test_a_false_claim_is_contradicted_and_an_underpowered_one_is_not_decided():
     assert verdict(increases("FID", along="eta"), cells(noisy)) == "not decided"
 
 
-def test_all_of_several_needs_each_and_one_undecided_leaves_it_open():
+def test_all_needs_each_statement_and_one_undecided_leaves_it_undecided():
     of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3], (2, 10): [2.0, 2.3, 2.1]})
     assert verdict(Less("FID", at(0), at(1)), of) == "reproduced"
     assert verdict(increases("FID", along="eta", steps="10"), of) == "not decided"
     assert verdict(increases("FID", along="eta", over=(0, 1)), of) == "reproduced"
 
 
-def test_a_contradiction_among_many_is_held_to_a_stricter_level():
+def test_a_contradiction_among_many_is_tested_at_a_corrected_level():
     """One of 20 comparisons that lies beyond 95 % by chance does not contradict the 19 others."""
     t = stats.t.ppf(0.985, 2) / np.sqrt(3)  # beyond the interval of 95 %, not beyond that of 99.75 %
     slightly = [-t + 1, -t, -t - 1]
@@ -159,7 +159,7 @@ def test_a_contradiction_among_many_is_held_to_a_stricter_level():
     assert found.holds is False and f"difference {low:.4g} to {high:.4g} (97.5 %, paired)" in found.why
 
 
-def test_one_of_several_is_enough_for_any():
+def test_any_of_needs_one_statement():
     of = cells({(0, 10): [1.0, 1.01, 1.02], (1, 10): [2.0, 2.02, 2.03], (2, 10): [0.0, 0.03, 0.02]})
     assert AnyOf((Less("FID", at(1), at(0)), Less("FID", at(2), at(0)))).decide(of).holds is True
     assert AnyOf((Less("FID", at(1), at(0)), Less("FID", at(1), at(2)))).decide(of).holds is False
@@ -195,7 +195,7 @@ def test_a_mean_within_bounds():
 
 
 @pytest.mark.parametrize(("seeds", "holds"), [(3, None), (5, None), (6, True)])
-def test_seeds_that_are_all_alike_have_no_interval_and_are_counted(seeds, holds):
+def test_seeds_that_all_agree_have_no_interval_and_are_counted(seeds, holds):
     """Three counts of 8 in three runs are what a place gives one time in three that has 8 in seven runs of ten."""
     of = cells({(0, 10): [8.0] * seeds, (1, 10): [7.0] * seeds})
     found = Within("FID", at(0), low=7.5).decide(of)
@@ -210,7 +210,7 @@ def test_seeds_that_are_all_alike_have_no_interval_and_are_counted(seeds, holds)
 
 
 @pytest.mark.parametrize(("seeds", "holds"), [(3, None), (4, True)])
-def test_a_place_whose_seeds_are_all_alike_is_told_from_another_by_ranks(seeds, holds):
+def test_a_place_whose_seeds_all_agree_is_compared_by_ranks(seeds, holds):
     of = cells({(0, 10): [8.0] * seeds, (1, 10): [5.0, 6.0, 6.0, 7.0][:seeds]}, runs=lambda eta, steps: f"{eta}-")
     found = Less("FID", at(1), at(0)).decide(of)
     assert found.holds is holds and "no spread over seeds, p = " in found.why
@@ -219,14 +219,14 @@ def test_a_place_whose_seeds_are_all_alike_is_told_from_another_by_ranks(seeds, 
     assert "all seeds of both give 8" in Less("FID", at(1), at(0)).decide(same).why
 
 
-def test_differences_that_are_alike_but_for_rounding_have_no_spread_either():
+def test_differences_that_differ_only_by_rounding_have_no_spread():
     for low, high in (([0.49, 0.04, 0.89], [0.50, 0.05, 0.90]), ([0.25, 0.5, 0.75], [0.5, 0.75, 1.0])):
         found = Less("FID", at(0), at(1)).decide(cells({(0, 10): low, (1, 10): high}))
         assert found.holds is None and "no spread over seeds, p = 0.25 (sign test); needs at least 6 seeds" in found.why
 
 
 @pytest.mark.parametrize("seeds", [3, 6, 10])
-def test_the_verdict_on_a_count_is_wrong_no_more_often(seeds):
+def test_a_verdict_on_a_count_is_wrong_no_more_often(seeds):
     """A mean of 7.4 modes, 8 in seven runs of ten and 6 in the others, is not found to be 7.5 or more, or seldom.
 
     Where all seeds give 8, most runs do: then it is true that they lie there, of the mean nothing is said.
@@ -249,7 +249,7 @@ def failing(where, seeds, failed, value=3.0, runs="own"):
 
 
 @pytest.mark.parametrize(("seeds", "holds"), [(1, None), (3, None), (4, True), (6, True)])
-def test_that_runs_fail_and_others_do_not_is_decided_by_ranks_from_four_seeds_on(seeds, holds):
+def test_failures_against_none_are_decided_by_ranks_from_four_seeds_on(seeds, holds):
     """Two-sided, 3 seeds against 3 can say no more than p = 0.1, however they end; 4 against 4 can say 2 / 70."""
     of = Cells(TABLE, [failing(at(0), seeds, 0), failing(at(1), seeds, seeds, runs="other")])
     found = Less("FID", at(0), at(1)).decide(of)
@@ -259,7 +259,7 @@ def test_that_runs_fail_and_others_do_not_is_decided_by_ranks_from_four_seeds_on
     assert Less("FID", at(1), at(0)).decide(of).holds is (False if holds else None)
 
 
-def test_a_failed_run_is_worse_than_any_that_did_not_whichever_way_is_better():
+def test_a_failed_run_is_worse_than_any_other_whichever_direction_is_better():
     of = Cells(TABLE, [failing(at(0), 4, 0), failing(at(1), 4, 4, runs="other")])
     assert Less("IS", at(0), at(1)).decide(of).holds is None, "IS was not measured of those that did not fail"
     of = Cells(TABLE, [Cell(c.where, c.runs, {"IS": c.values.get("FID", {})} if c.values else {}, {"IS": {}},
@@ -268,7 +268,7 @@ def test_a_failed_run_is_worse_than_any_that_did_not_whichever_way_is_better():
     assert Less("IS", at(0), at(1)).decide(of).holds is False
 
 
-def test_a_part_that_failed_has_its_ranks_and_p_is_that_of_the_exact_test():
+def test_partial_failures_are_ranked_by_the_exact_test():
     """4 of 5 failed, and the one that did not is better than all the others: it is one outcome of many."""
     bad = failing(at(1), 5, 4, value=0.0, runs="other")
     found = Less("FID", at(0), at(1)).decide(Cells(TABLE, [failing(at(0), 5, 0), bad]))
@@ -290,14 +290,14 @@ def test_failures_of_the_same_networks_are_compared_seed_by_seed():
     assert Less("FID", at(0), at(1)).decide(of).holds is None
 
 
-def test_a_failure_among_many_comparisons_is_held_to_their_level():
+def test_a_failure_among_many_comparisons_is_tested_at_a_corrected_level():
     of = Cells(TABLE, [failing(at(0), 4, 4, runs="other"), failing(at(1), 4, 0)])
     lone = Less("FID", at(0), at(1))
     assert lone.decide(of).holds is False and All((lone,) * 2).decide(of).holds is None
     assert "needs at least 5 seeds of each" in lone.decide(of, 0.05 / 2).why
 
 
-def test_that_a_place_fails_is_decided_by_the_exact_interval_of_the_share():
+def test_fails_is_decided_by_the_clopper_pearson_interval():
     for seeds, failed, holds in ((1, 1, None), (5, 5, None), (6, 6, True), (6, 0, False), (3, 0, None), (20, 12, None)):
         found = Fails(at(1)).decide(Cells(TABLE, [failing(at(1), seeds, failed)]))
         low, high = stats.beta.ppf((0.025, 0.975), (failed, failed + 1), (seeds - failed + 1, seeds - failed))
@@ -310,13 +310,13 @@ def test_that_a_place_fails_is_decided_by_the_exact_interval_of_the_share():
     assert Fails(at(1)).decide(Cells(TABLE, [failing(at(1), 6, 6)]), level=0.01).holds is None
 
 
-def test_a_mean_of_runs_most_of_which_fail_is_not_within_any_bounds():
+def test_a_mean_is_within_no_bounds_if_most_runs_fail():
     for seeds, failed, holds in ((3, 3, None), (6, 6, False), (6, 1, None), (30, 1, None)):
         of = Cells(TABLE, [failing(at(1), seeds, failed)])
         assert Within("FID", at(1), low=0.0).decide(of).holds is holds
 
 
-def test_what_was_not_run_or_lost_its_judge_decides_nothing():
+def test_cells_not_run_or_without_their_judge_decide_nothing():
     whole = failing(at(0), 6, 0)
     lost = Cell(at(1), {0: "a"}, blocked={0: "needs b, which failed"})
     of = Cells(TABLE, [whole, lost, Cell(at(2), {0: "a"})])
@@ -326,7 +326,7 @@ def test_what_was_not_run_or_lost_its_judge_decides_nothing():
             assert found.holds is None and of.at(at(other)).reason in found.why
 
 
-def test_a_quantity_whose_seeds_were_measured_otherwise_decides_nothing():
+def test_a_refused_quantity_decides_nothing():
     good = failing(at(0), 4, 0)
     refused = Cell(at(1), {0: "a", 1: "b"}, refused={"FID": "protocols differ: n (1 against 2)"},
                    provenance={0: {}, 1: {}})  # fmt: skip
@@ -358,7 +358,7 @@ def test_different_protocols_are_never_compared():
     assert found.holds is None and "generated (100 against 101)" in found.why
 
 
-def test_a_claim_of_an_axis_says_which_of_its_labels_a_budget_has():
+def test_a_claim_along_an_axis_names_the_labels_that_a_budget_has():
     of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3]})
     whole = increases("FID", along="eta").decide(of)
     assert whole.holds and whole.why.endswith("; this budget has only eta 0, 1 and steps 10")
@@ -367,7 +367,7 @@ def test_a_claim_of_an_axis_says_which_of_its_labels_a_budget_has():
     assert " only " not in increases("FID", along="eta", over=(0, 1), steps="10").decide(of).why
 
 
-def test_a_claim_that_was_made_after_cells_were_seen_says_so():
+def test_a_claim_added_after_cells_were_seen_says_so():
     of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3]})
     claim = Claim("it grows", Less("FID", at(0), at(1)), added="after the cells of hour were seen")
     assert claim.verdict(of).says == "it grows (added after the cells of hour were seen)"
@@ -395,7 +395,7 @@ def test_a_claim_that_was_made_after_cells_were_seen_says_so():
         (Within("FID", at(0), low=5, high=1), "FID cannot be in [5, 1]: low exceeds high"),
     ],
 )
-def test_a_claim_of_what_is_not_in_the_table_is_refused(statement, said):
+def test_a_claim_about_something_outside_the_table_is_an_error(statement, said):
     with pytest.raises(UserError, match=re.escape(f"experiment: {said}")):
         statement.check(TABLE)
 

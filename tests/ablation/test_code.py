@@ -61,7 +61,7 @@ def test_the_hash_is_the_same_in_every_version_of_python(hashed):
     assert hashed(FUNCTION) == "7d31af89afc0"
 
 
-def test_an_f_string_is_what_it_says_however_it_is_cut(hashed):
+def test_an_f_string_may_be_split_anywhere(hashed):
     whole, cut = ("def f(x):\n    return " + text for text in ("f'a{x}bc'", "'a' f'{x}' 'b' '' f'c'"))
     assert hashed(whole) == hashed(cut)
     assert hashed(whole.replace("bc", "b")) != hashed(whole)
@@ -94,7 +94,7 @@ def test_a_local_variable_may_have_any_name(name):
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_what_others_may_call_by_its_name_may_not(name):
+def test_names_that_callers_may_use_may_not_change(name):
     assert syntax.read(renamed(FUNCTION, name)).content != syntax.read(FUNCTION).content
 
 
@@ -113,7 +113,7 @@ def test_what_others_may_call_by_its_name_may_not(name):
         ("y = 1", "z = 1"),
     ],
 )  # fmt: skip
-def test_functions_that_do_not_mean_the_same_are_told_apart(text, other):
+def test_functions_of_different_meaning_are_told_apart(text, other):
     assert syntax.read(text).content != syntax.read(other).content
 
 
@@ -139,7 +139,7 @@ def test_how_tables_are_planned_and_shown_changes_no_number(monkeypatch):
     assert code.code_of_function(*of) != before
 
 
-def test_of_a_file_counts_what_the_function_uses_and_nothing_else(hashed):
+def test_only_what_a_function_uses_of_its_file_counts(hashed):
     """What a claim says makes no number stale; a constant that another function uses does."""
     used = "from functools import cache\nA = 1\n@cache\ndef g():\n    return A{1}\ndef f(x):\n    return g() + x\n"
     text = used + "CLAIM = ['{0}' for x in range(3)]\n"
@@ -149,7 +149,7 @@ def test_of_a_file_counts_what_the_function_uses_and_nothing_else(hashed):
     assert hashed(text.format("more", "").replace("A = 1", "A = 2")) != plain
 
 
-def test_whatever_gives_a_name_its_meaning_counts(hashed):
+def test_every_statement_that_binds_a_name_counts(hashed):
     """Each of several bindings, a change of a part, and a call at the top of the file, which may change anything."""
     text = (
         "import jax\nA = 1\nA += 1\nT = {{}}\nT['x'] = 3\nT['y'].z = 4\n"
@@ -165,7 +165,7 @@ def test_whatever_gives_a_name_its_meaning_counts(hashed):
     assert hashed(text.format(True, 7).replace("B = 5", "'A docstring of B.'\nB = 5")) == plain
 
 
-def test_a_function_inside_another_is_of_its_whole_file(hashed):
+def test_a_nested_function_depends_on_its_whole_file(hashed):
     text = "A = 1\ndef make(n):\n    def f(x):\n        return n * x\n    return f\n"
     assert hashed(text) != hashed(text.replace("n * x", "n + x"))
 
@@ -194,7 +194,7 @@ def neighbours(tmp_path):
         "from experiments.common import *\ndef f():\n    return score()\n",
     ],
 )
-def test_what_a_function_takes_from_the_files_beside_its_own_counts(neighbours, taken):
+def test_imports_from_files_beside_its_own_count(neighbours, taken):
     common = "from .deeper import SIZE\ndef score():\n    return SIZE\n"
     plain = neighbours(taken, common=common, deeper="SIZE = 1\n")
     assert neighbours(taken, deeper="SIZE = 1  # one\nWHAT = 'else'\n") == plain
@@ -205,7 +205,7 @@ def test_what_a_function_takes_from_the_files_beside_its_own_counts(neighbours, 
     assert neighbours(unused, other="other = 2\n") == plain, "f does not use it"
 
 
-def test_what_files_beside_it_take_of_this_package_counts(neighbours, monkeypatch):
+def test_what_files_beside_it_import_from_diffjax_counts(neighbours, monkeypatch):
     text = "from experiments.common import score\ndef f():\n    return score()\n"
     common = "from diffjax.metrics import energy_distance\ndef score():\n    return energy_distance(1, 2)\n"
     plain, content = neighbours(text, common=common), code._content
@@ -213,7 +213,7 @@ def test_what_files_beside_it_take_of_this_package_counts(neighbours, monkeypatc
     assert neighbours(text) != plain
 
 
-def test_what_does_not_say_what_is_used_of_this_package_is_refused(hashed):
+def test_importing_a_whole_module_of_diffjax_is_an_error(hashed):
     uses = "\ndef f():\n    return {}\n"
     for taken, used in (
         ("import diffjax", "diffjax.load"), ("import diffjax.metrics", "diffjax.metrics.kid"),
@@ -225,7 +225,7 @@ def test_what_does_not_say_what_is_used_of_this_package_is_refused(hashed):
     assert hashed("import diffjax.metrics as m" + uses.format(1)), "nothing of it is used"
 
 
-def test_a_name_that_a_package_hands_on_is_of_the_module_that_defines_it(file):
+def test_a_reexported_name_counts_as_the_module_that_defines_it(file):
     """What else the package holds changes nothing, however the name is taken; of a table a config says what counts."""
 
     def taken(text):
@@ -236,7 +236,7 @@ def test_a_name_that_a_package_hands_on_is_of_the_module_that_defines_it(file):
     assert taken("from diffjax.models import NETWORKS") == ()
 
 
-def test_no_file_takes_anything_in_a_way_that_would_be_overlooked():
+def test_no_file_imports_in_a_way_that_the_hash_would_overlook():
     """`import diffjax.x`, `from . import x`, and a package as a value, not for one of its names."""
     for path in code.ROOT.rglob("*.py"):
         tree = ast.parse(path.read_text())
@@ -273,7 +273,7 @@ TRAINING = (  # how a run begins, goes on, and is given up
 
 
 @pytest.mark.parametrize("change", TRAINING, ids=lambda change: change[0])
-def test_how_a_run_begins_goes_on_and_is_given_up_counts(changed, change):
+def test_how_a_run_starts_continues_and_fails_counts(changed, change):
     config, oracle = configs.load("configs/digits.py"), ("experiments/samplers_on_oracle.py", "measure")
     before = code.code_of(config), code.code_of(config, ("nfe",)), code.code_of_function(*oracle)
     changed(*change)
@@ -289,14 +289,14 @@ def test_how_a_run_begins_goes_on_and_is_given_up_counts(changed, change):
     ],
     ids=lambda change: change[0],
 )
-def test_how_a_run_is_opened_to_be_measured_counts_for_that_alone(changed, change):
+def test_how_a_run_is_loaded_for_measuring_counts_for_that_only(changed, change):
     config = configs.load("configs/digits.py")
     before = code.code_of(config), code.code_of(config, ("nfe",))
     changed(*change)
     assert code.code_of(config) == before[0] and code.code_of(config, ("nfe",)) != before[1]
 
 
-def test_a_function_that_opens_a_run_depends_on_how_it_is_opened(hashed, changed):
+def test_a_function_that_loads_a_run_depends_on_the_loading_code(hashed, changed):
     texts = [f"from {of} import load\ndef f():\n    return load('x')\n" for of in ("diffjax.run", "diffjax")]
     before = [hashed(text) for text in texts]
     changed("diffjax.run", "step = checkpoints.latest() if step is None else step", "step = 0")
@@ -311,20 +311,20 @@ def test_a_function_that_opens_a_run_depends_on_how_it_is_opened(hashed, changed
         ("diffjax.run", "ema of sigma_rel", "an average of"),
     ],
 )
-def test_what_is_said_and_done_beside_a_training_changes_nothing_of_it(changed, change):
+def test_messages_and_side_work_during_training_do_not_count(changed, change):
     config = configs.load("configs/digits.py")
     before = code.code_of(config)
     changed(*change)
     assert code.code_of(config) == before
 
 
-def test_every_part_that_is_named_is_there():
+def test_every_named_part_of_the_code_exists():
     for part in (*code.LOOP, *code.MEASURING):
         module, _, name = part.partition(":")
         assert not name or syntax.definition(code._file(module).read_text(), name), part
 
 
-def test_how_a_run_is_drawn_from_and_measured_changes_nothing_of_its_training(monkeypatch):
+def test_sampling_and_measuring_do_not_count_for_training(monkeypatch):
     config, content = configs.load("configs/digits.py"), code._content
     before = code.code_of(config), code.code_of(config, ("nfe",))
     for changed in ("evidence.py", "heun.py"):
@@ -343,7 +343,7 @@ def test_a_feature_network_and_a_judge_count(monkeypatch):
     assert code.code_of(config, ("frechet:inception_clean",)) != before[1]
 
 
-def test_a_change_in_the_games_leaves_diffusion_as_it_was(monkeypatch):
+def test_a_change_in_gan_losses_does_not_affect_diffusion(monkeypatch):
     diffusion, game = (configs.load(f"configs/{name}.py") for name in ("digits", "gan_digits"))
     before = code.code_of(diffusion), code.code_of(game)
     content = code._content

@@ -14,7 +14,7 @@ from diffjax.writer import write_json
 from tests import tiny
 
 
-def test_training_time_is_that_of_the_logged_speeds_and_nothing_else(tmp_path):
+def test_training_time_comes_from_the_logged_speeds_only(tmp_path):
     """1,000 images at 100 a second and 3,000 at 300: 20 seconds, whatever else the run spent its minute on."""
     lines = [
         {"step": 10, "images": 1000, "seconds": 40.0, "images_per_second": 100.0},
@@ -45,7 +45,7 @@ def test_training_time_is_that_of_the_logged_speeds_and_nothing_else(tmp_path):
         ((), "not known"),
     ],
 )
-def test_speeds_of_a_crowded_machine_are_compared_with_no_others(loads, said, tmp_path):
+def test_speeds_of_a_crowded_machine_have_their_own_protocol(loads, said, tmp_path):
     lines = [{"images": 100 * i, "images_per_second": 10.0, "load": load} for i, load in enumerate(loads, 1)]
     lines = lines or [{"images": 100, "images_per_second": 10.0}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -53,7 +53,7 @@ def test_speeds_of_a_crowded_machine_are_compared_with_no_others(loads, said, tm
     assert cost_of(tmp_path)["training_seconds"]["protocol"]["load"] == said
 
 
-def test_what_two_machines_trained_is_the_cost_of_neither(tmp_path, monkeypatch):
+def test_a_run_trained_on_two_machines_has_a_mixed_protocol(tmp_path, monkeypatch):
     """Nor is it averaged with that of a run which changed between them at another step."""
     protocols = []
     for half in (7, 10):
@@ -66,5 +66,5 @@ def test_what_two_machines_trained_is_the_cost_of_neither(tmp_path, monkeypatch)
     assert differences(*protocols)
 
 
-def test_what_was_not_trained_has_no_cost(tmp_path):
+def test_without_training_there_is_no_cost(tmp_path):
     assert cost_of(tmp_path) == {}

@@ -8,7 +8,7 @@ from diffjax.ablation import Run, computed, setting, trained, vary
 from diffjax.errors import UserError
 
 
-def test_a_product_is_every_point_of_the_one_with_every_point_of_the_other():
+def test_a_product_combines_every_pair_of_points():
     etas = vary("eta", {0.0: {"sampler.eta": 0.0}, 1.0: {"sampler.eta": 1.0}})
     steps = vary("steps", {10: {"sampler.steps": 10}, 20: {"sampler.steps": 20}, 50: {"sampler.steps": 50}})
     grid = trained("configs/digits.py", seeds=2, train__steps=7) * etas * steps
@@ -29,7 +29,7 @@ def test_a_sum_has_the_points_of_both_in_order():
     assert [(p.config, p.seed) for p in one + two] == [("configs/a.py", 0), ("configs/b.py", 0), ("configs/b.py", 1)]
 
 
-def test_a_choice_may_bring_a_config_of_its_own():
+def test_a_choice_may_have_its_own_config():
     rows = vary("row", {"a": trained("configs/a.py", seeds=2), "b": trained("configs/b.py", optim__b1=0.5)})
     assert [(p.where["row"], p.config) for p in rows] == [("a", "configs/a.py")] * 2 + [("b", "configs/b.py")]
     assert rows.points[-1].keys == {"optim.b1": 0.5}
@@ -40,7 +40,7 @@ def test_points_can_be_left_out():
     assert [point.where["x"] for point in grid] == ["1", "3"]
 
 
-def test_what_disagrees_is_refused_by_name():
+def test_disagreeing_choices_are_an_error_that_names_the_key():
     with pytest.raises(UserError, match=r"keys of two choices disagree on sampler.eta: 0.0 and 1.0"):
         vary("x", {1: {"sampler.eta": 0.0}}) * vary("y", {1: {"sampler.eta": 1.0}})
     with pytest.raises(UserError, match=r"places of two choices disagree on x: '1' and '2'"):
@@ -60,12 +60,12 @@ def pow_(seed, x):
     return {"value": x**3}
 
 
-def test_a_run_that_others_need_is_named_by_its_config_and_keys():
+def test_a_needed_run_is_given_by_config_and_keys():
     run = Run.of("configs/classifier.py:digits", train__steps=5)
     assert run == Run("configs/classifier.py:digits", (("train.steps", 5),))
 
 
-def test_what_needs_no_training_is_a_function_for_each_seed():
+def test_a_computation_is_a_function_for_each_seed():
     grid = computed(square, seeds=2) * vary("x", {1: {"x": 1}})
     assert [(p.compute, p.seed, p.where, p.keys) for p in grid] == [
         (square, seed, {"x": "1"}, {"x": 1}) for seed in (0, 1)
@@ -84,6 +84,6 @@ def test_what_needs_no_training_is_a_function_for_each_seed():
         (trained("a.py"), trained("b.py"), "a.py and b.py are two configs for one point"),
     ],
 )
-def test_a_point_is_of_one_thing_to_run(one, other, said):
+def test_a_point_has_one_thing_to_run(one, other, said):
     with pytest.raises(UserError, match=said):
         one * other

@@ -64,7 +64,7 @@ def test_a_complete_cell_is_not_lost_to_runs_that_have_less(squares, tmp_path, c
     assert REPRODUCED in capsys.readouterr().out, "what is printed is what the ledger has"
 
 
-def test_a_table_of_which_nothing_was_run_is_printed_and_not_kept(squares, tmp_path, capsys):
+def test_a_table_without_runs_is_printed_but_not_kept(squares, tmp_path, capsys):
     run(squares, tmp_path / "nothing", seeds=0)
     assert "not run" in capsys.readouterr().out and not place_of(read(squares)).exists()
     run(squares, tmp_path / "here")
@@ -73,14 +73,14 @@ def test_a_table_of_which_nothing_was_run_is_printed_and_not_kept(squares, tmp_p
     assert REPRODUCED in capsys.readouterr().out, "what is printed is what the ledger has"
 
 
-def test_runs_that_have_more_seeds_take_the_place_of_fewer(squares, tmp_path, capsys):
+def test_more_seeds_replace_fewer(squares, tmp_path, capsys):
     for seeds, status in ((1, "running"), (2, "running"), (3, "done")):
         run(squares, tmp_path / f"{seeds}", seeds)
         assert {(cell.status, len(cell.values["square"])) for cell in kept(squares)} == {(status, seeds)}
         assert capsys.readouterr().out.count(f"({seeds} of 3 seeds so far)") == (2 if seeds < 3 else 0)
 
 
-def test_seeds_of_two_places_come_together_and_each_says_where_it_was_made(squares, tmp_path):
+def test_seeds_run_in_two_places_are_merged_with_their_provenance(squares, tmp_path):
     one, two = run(squares, tmp_path / "one", 2), run(squares, tmp_path / "two", 2, first=1)
     for a, b, both in zip(one.cells, two.cells, kept(squares), strict=True):
         assert (a.status, both.status, both.reason) == ("running", "done", "")
@@ -90,7 +90,7 @@ def test_seeds_of_two_places_come_together_and_each_says_where_it_was_made(squar
 
 
 @pytest.mark.parametrize("seed", [0, 2])
-def test_a_seed_that_failed_stands_beside_those_of_elsewhere_until_it_is_done(squares, tmp_path, seed):
+def test_a_failed_seed_is_merged_with_others_until_it_is_redone(squares, tmp_path, seed):
     root = tmp_path / "failed"
     task = tasks(read(squares).budget("hour"), root)[seed]
     write_json(task.workdir(root) / "code.json", {"code": task.code})
@@ -102,7 +102,7 @@ def test_a_seed_that_failed_stands_beside_those_of_elsewhere_until_it_is_done(sq
     assert {(cell.status, cell.reason) for cell in kept(squares)} == {("done", "")}
 
 
-def test_seeds_that_were_measured_otherwise_do_not_come_together(squares, tmp_path):
+def test_seeds_measured_differently_are_not_merged(squares, tmp_path):
     run(squares, tmp_path / "one", 2)
     before, root = kept(squares), tmp_path / "two"
     run(squares, root, 0)
@@ -117,7 +117,7 @@ def test_seeds_that_were_measured_otherwise_do_not_come_together(squares, tmp_pa
     assert kept(squares)[0] == before[0]
 
 
-def test_only_what_the_ledger_lacks_is_run_where_its_directories_are_not(squares, tmp_path, capsys):
+def test_missing_runs_only_what_the_ledger_lacks_without_run_directories(squares, tmp_path, capsys):
     def planned(root, missing):
         capsys.readouterr()
         ablate(str(squares), "hour", "print", root, missing=missing)
@@ -137,7 +137,7 @@ def test_only_what_the_ledger_lacks_is_run_where_its_directories_are_not(squares
     assert planned(tmp_path / "four", missing=True) == [0, 1, 2], "what older code made is missing"
 
 
-def test_a_stale_cell_stays_until_all_its_seeds_are_done_again_and_goes_as_a_whole(squares, tmp_path, capsys):
+def test_a_stale_cell_is_replaced_as_a_whole_once_all_seeds_are_redone(squares, tmp_path, capsys):
     run(squares, tmp_path / "old")
     squares.write_text(COMPUTED.replace("x * x", "x ** 3"))
     for seeds in (1, 2):
@@ -151,7 +151,7 @@ def test_a_stale_cell_stays_until_all_its_seeds_are_done_again_and_goes_as_a_who
     assert [cell.values["square"][0] for cell in kept(squares)] == [1.0, 8.0], "the runs of older code are still there"
 
 
-def test_a_cell_that_was_measured_otherwise_is_stale_though_run_and_code_are_the_same(squares, tmp_path):
+def test_a_cell_measured_differently_is_stale_even_for_the_same_run_and_code(squares, tmp_path):
     run(squares, tmp_path / "runs")
     text = COMPUTED.replace("{1: {", '{1: {"more": 0, ').replace("(seed, x)", "(seed, x, more=0)")
     squares.write_text(text)
@@ -163,7 +163,7 @@ def test_a_cell_that_was_measured_otherwise_is_stale_though_run_and_code_are_the
         assert ledger.stale(today, plan) is (cell.where["x"] == "1")
 
 
-def test_seeds_measured_under_different_protocols_refuse_their_own_quantity_alone(squares, tmp_path, capsys):
+def test_different_protocols_refuse_only_their_own_quantity(squares, tmp_path, capsys):
     squares.write_text(TIMED)
     root = tmp_path / "runs"
     for task in tasks(read(squares).budget("hour"), root):
@@ -190,7 +190,7 @@ def timed_otherwise(task, root, protocol=None):
     write_json(path, content)
 
 
-def test_what_a_cell_has_is_not_lost_to_one_of_as_many_seeds_that_refuses_it(squares, tmp_path):
+def test_a_quantity_is_not_lost_to_a_cell_of_as_many_seeds_that_refuses_it(squares, tmp_path):
     """A run directory is lost, and its seed done again on other hardware."""
     squares.write_text(TIMED)
     run(squares, tmp_path / "runs")
@@ -204,7 +204,7 @@ def test_what_a_cell_has_is_not_lost_to_one_of_as_many_seeds_that_refuses_it(squ
     assert kept(squares)[0].protocols["time"] == {"device": "another"}, "of as many, all alike, the later ones"
 
 
-def test_what_a_seed_has_is_not_lost_to_the_same_one_that_lacks_it(squares, tmp_path):
+def test_a_quantity_is_not_lost_to_a_later_run_of_the_seed_that_lacks_it(squares, tmp_path):
     squares.write_text(TIMED)
     run(squares, tmp_path / "runs")
     before = kept(squares)
@@ -214,7 +214,7 @@ def test_what_a_seed_has_is_not_lost_to_the_same_one_that_lacks_it(squares, tmp_
     assert set(found.values) == {"square"} and kept(squares) == before
 
 
-def test_a_quantity_that_some_seeds_of_a_cell_lack_is_refused_missing_and_not_lost(squares, tmp_path, capsys):
+def test_a_quantity_that_some_seeds_lack_is_refused_counts_as_missing_and_is_not_lost(squares, tmp_path, capsys):
     squares.write_text(TIMED)
     run(squares, tmp_path / "one", 2)
     plan = tasks(read(squares).budget("hour"), tmp_path / "two")
@@ -233,7 +233,7 @@ def test_a_quantity_that_some_seeds_of_a_cell_lack_is_refused_missing_and_not_lo
     assert ledger.missing(read(squares), "hour", plan, tmp_path / "three") == []
 
 
-def test_cells_by_another_score_are_not_shown_joined_or_lost(squares, tmp_path, capsys):
+def test_cells_by_another_score_are_neither_shown_nor_merged_nor_lost(squares, tmp_path, capsys):
     """Both scores are measured, so that no id changes with the one that stands for a quantity."""
     growing = TIMED.replace("CLAIMS = (", 'CLAIMS = (Claim("time grows", increases("time", along="x")), ')
     swapped = growing.replace('"time": "seconds"', '"time": "cpu_seconds"')
@@ -267,7 +267,7 @@ def test_cells_by_another_score_are_not_shown_joined_or_lost(squares, tmp_path, 
     assert place_of(read(squares)).read_text() == content
 
 
-def test_a_quantity_that_a_budget_has_had_no_score_for_is_missing(squares, tmp_path, capsys):
+def test_a_quantity_newly_added_to_a_budget_is_missing(squares, tmp_path, capsys):
     squares.write_text(TIMED.replace(', "time": "seconds"', ""))
     run(squares, tmp_path / "one", 2)
     squares.write_text(TIMED)
@@ -286,7 +286,7 @@ def test_a_quantity_that_a_budget_has_had_no_score_for_is_missing(squares, tmp_p
     assert ledger.missing(read(squares), "hour", plan, tmp_path / "two") == []
 
 
-def test_seeds_of_two_codes_never_stand_in_one_cell(squares, tmp_path, capsys):
+def test_seeds_of_two_code_versions_never_share_a_cell(squares, tmp_path, capsys):
     root = tmp_path / "runs"
     run(squares, root, 2)
     squares.write_text(COMPUTED.replace("x * x", "100 + x * x"))
@@ -301,7 +301,7 @@ def test_seeds_of_two_codes_never_stand_in_one_cell(squares, tmp_path, capsys):
     assert [set(cell.values["square"]) for cell in found.cells] == [{0, 1}, {0, 1}], "of two older codes the more"
 
 
-def test_a_seed_without_a_score_that_the_others_have_is_no_smaller_mean(squares, tmp_path, capsys):
+def test_a_score_that_one_seed_lacks_is_refused_not_averaged(squares, tmp_path, capsys):
     squares.write_text(COMPUTED.replace('return {"value"', 'return {} if seed == 2 else {"value"'))
     found = run(squares, tmp_path / "runs")
     assert {cell.refused["square"] for cell in found.cells} == {"no value for seed 2, which other seeds have"}
@@ -309,7 +309,7 @@ def test_a_seed_without_a_score_that_the_others_have_is_no_smaller_mean(squares,
     assert "| 1 | refused | 1 |" in shown and "| squares grow | **not decided** | " in shown
 
 
-def test_the_file_has_what_was_published_and_what_was_measured(squares, tmp_path):
+def test_the_file_has_published_and_measured_values(squares, tmp_path):
     run(squares, tmp_path / "runs")
     content = json.loads(place_of(read(squares)).read_text())
     assert content["source"] == "nobody"
@@ -338,7 +338,7 @@ def test_the_file_has_what_was_published_and_what_was_measured(squares, tmp_path
         ('{"budgets": {"hour": []}, "x": 1}', ""),
     ],
 )
-def test_a_ledger_that_is_none_is_one_line_before_anything_runs(squares, tmp_path, capsys, content, said):
+def test_a_damaged_ledger_is_a_one_line_error_before_anything_runs(squares, tmp_path, capsys, content, said):
     place = place_of(read(squares))
     place.parent.mkdir()
     place.write_text(content)
@@ -351,7 +351,7 @@ def test_a_ledger_that_is_none_is_one_line_before_anything_runs(squares, tmp_pat
         assert said in capsys.readouterr().err
 
 
-def test_cells_of_places_that_the_table_lost_are_not_lost_with_them(squares, tmp_path, capsys):
+def test_cells_of_removed_places_are_an_error_and_not_lost(squares, tmp_path, capsys):
     run(squares, tmp_path / "runs")
     before = place_of(read(squares)).read_text()
     capsys.readouterr()
@@ -364,7 +364,7 @@ def test_cells_of_places_that_the_table_lost_are_not_lost_with_them(squares, tmp
     assert place_of(read(squares)).read_text() == before and not (tmp_path / "more").exists()
 
 
-def test_each_seed_has_its_provenance_and_the_file_says_once_what_they_share(squares, tmp_path):
+def test_each_seed_has_its_provenance_and_shared_entries_are_written_once(squares, tmp_path):
     found = run(squares, tmp_path / "runs")
     for seed in range(3):
         made = found.cells[0].provenance[seed]
@@ -374,7 +374,7 @@ def test_each_seed_has_its_provenance_and_the_file_says_once_what_they_share(squ
     assert "commit" in written and set(written["seeds"]["1"]) == {"command"}
 
 
-def test_a_run_that_failed_says_where_and_by_which_code(moons, tmp_path):  # noqa: F811
+def test_a_failed_run_records_where_and_by_which_code(moons, tmp_path):  # noqa: F811
     """And so it can be called stale."""
     experiment, root = read(moons), tmp_path / "runs"
     plan = tasks(experiment.budget("hour"), root)
@@ -395,7 +395,7 @@ def test_a_run_that_failed_says_where_and_by_which_code(moons, tmp_path):  # noq
 
 
 @pytest.mark.parametrize("failed", [(0,), (1,), (0, 1)])
-def test_a_failed_run_of_older_code_stands_beside_what_was_measured_of_the_same_training(moons, tmp_path, failed):  # noqa: F811
+def test_a_failed_run_of_older_code_is_grouped_with_seeds_of_the_same_training(moons, tmp_path, failed):  # noqa: F811
     """It has the code of its training alone, whichever seeds there are more of."""
     path = Path(moons)
     path.write_text(path.read_text().replace('"hour": budget(2)', '"hour": budget(3)'))
@@ -443,9 +443,7 @@ def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch)
     assert [cell.status for cell in kept(squares)] == ["done", "done"]
 
 
-def test_pictures_are_kept_before_another_process_may_write_and_know_the_cells_of_all_budgets(
-    squares, tmp_path, monkeypatch
-):
+def test_pictures_are_kept_under_the_ledgers_lock_for_the_cells_of_all_budgets(squares, tmp_path, monkeypatch):
     """One that had read the ledger before would remove the pictures of cells that came since."""
     squares.write_text(f"{COMPUTED}BUDGETS['day'] = Budget('', computed(square, 1) * vary('x', {{1: {{'x': 1}}}}), "
                        "{'square': 'value'}, 1)\n")  # fmt: skip

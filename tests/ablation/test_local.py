@@ -43,7 +43,7 @@ def shares(number):
 
 
 @pytest.mark.usefixtures("gpus")
-def test_each_slot_has_gpus_of_its_own_while_there_are_enough():
+def test_each_slot_has_its_own_gpus_if_there_are_enough():
     assert shares(0) == shares(2) == [{"CUDA_VISIBLE_DEVICES": "2"}, {"CUDA_VISIBLE_DEVICES": "5"}]
     assert shares(1) == [{"CUDA_VISIBLE_DEVICES": "2,5"}]
 
@@ -58,19 +58,19 @@ def test_more_slots_than_gpus_share_them_and_their_memory():
 
 
 @pytest.mark.usefixtures("gpus")
-def test_a_fraction_of_memory_that_the_user_set_stays(monkeypatch):
+def test_the_users_memory_fraction_is_kept(monkeypatch):
     monkeypatch.setenv(MEMORY, "0.2")
     assert [share[MEMORY] for share in shares(4)] == ["0.2"] * 4
 
 
-def test_without_a_gpu_each_slot_has_cores_of_its_own(monkeypatch):
+def test_without_a_gpu_each_slot_has_its_own_cores(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     cores = [slot.cores for slot in slots(1)]
     assert len(cores) == 1 and cores[0]
     assert not slots(1)[0].environment
 
 
-def test_there_are_no_more_slots_than_cores_which_is_said(monkeypatch, capsys):
+def test_there_are_no_more_slots_than_cores_and_a_message_says_so(monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     assert [slot.cores for slot in slots(2)] == [(3,), (5,)] and not capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_a_closed_terminal_and_a_kill_ask_the_processes_to_stop(folder, number):
     wait_for(folder / "saved")
 
 
-def test_an_error_on_the_way_leaves_no_process_behind(folder):
+def test_an_error_leaves_no_process_behind(folder):
     def show(progress):
         if (folder / "ready").exists():
             raise OSError("the terminal is gone")

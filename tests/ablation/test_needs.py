@@ -63,7 +63,7 @@ def own_judge(tmp_path):
     return path
 
 
-def test_a_run_that_is_trained_in_another_way_makes_another_of_all_that_need_it(own_judge, tmp_path):
+def test_a_differently_trained_run_changes_the_ids_of_all_that_need_it(own_judge, tmp_path):
     """Its config is a file's name in the grid, and what that file says is what it is: of what measures, and trains."""
     path = tmp_path / "squares.py"
     judge = f'Run.of("{own_judge}")'
@@ -89,7 +89,7 @@ def test_a_run_that_is_trained_in_another_way_makes_another_of_all_that_need_it(
         assert tuple(one != other for one, other in zip(before, plan(), strict=True)) == changed, new
 
 
-def test_what_another_judge_measured_is_stale(own_judge, tmp_path):
+def test_cells_measured_by_another_judge_are_stale(own_judge, tmp_path):
     path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
     path.parent.mkdir()
     judge = f'computed(square, 3) * setting(judge=Run.of("{own_judge}"))'
@@ -116,7 +116,7 @@ def test_what_another_judge_measured_is_stale(own_judge, tmp_path):
         ('Run.of("configs/classifier.py:digits"), 1', "x=.*Run.*: Run has no place in JSON"),
     ],
 )
-def test_a_value_that_no_other_process_would_know_again_is_refused_in_a_line(tmp_path, capsys, value, said):
+def test_a_value_that_cannot_identify_a_run_is_a_one_line_error(tmp_path, capsys, value, said):
     path = tmp_path / "squares.py"
     path.write_text(COMPUTED.replace('{1: {"x": 1}', f'{{1: {{"x": ({value})}}'))
     assert launch.main(["ablate", str(path), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]) == 2
@@ -124,7 +124,7 @@ def test_a_value_that_no_other_process_would_know_again_is_refused_in_a_line(tmp
     assert re.search(f"grid: a run cannot be known by {said}", err) and err.count("\n") == 1, err
 
 
-def test_arrays_are_told_apart_by_all_that_they_hold_and_kept(tmp_path):
+def test_arrays_are_told_apart_by_their_whole_content(tmp_path):
     (tmp_path / "experiments").mkdir()
     path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
     text = COMPUTED.replace("'Squares.'\n", "'Squares.'\nimport numpy as np\n").replace(
@@ -159,7 +159,7 @@ def judged(tmp_path):
     return path, root, plan
 
 
-def test_what_another_judge_would_measure_is_not_added_to_what_the_ledger_has(judged, tmp_path):
+def test_missing_needs_the_judge_that_the_ledgers_cells_had(judged, tmp_path):
     path, root, (judge, *others) = judged
     write_json(judge.workdir(root) / "result.json", {"status": "finished"})
     experiment, plan = read(path), (judge, *others)
@@ -171,7 +171,7 @@ def test_what_another_judge_would_measure_is_not_added_to_what_the_ledger_has(ju
         ledger.missing(experiment, "hour", plan, tmp_path / "nowhere")
 
 
-def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
+def test_a_task_that_needs_a_failed_run_is_blocked_at_once(judged, capsys):
     path, root, (judge, *others) = judged
     said = f"needs {judge.id}, which failed: step 3 was not finite"
     assert {state_of(task, root)[:2] for task in others} == {("blocked", said)}
@@ -190,7 +190,7 @@ def test_what_needs_a_run_that_failed_says_so_at_once(judged, capsys):
     assert {state_of(task, root).status for task in others} == {"not run"}, "a judge made anew lets them go on"
 
 
-def test_what_needs_a_run_that_raised_waits_until_it_has_been_made(judged):
+def test_a_task_that_needs_a_run_that_raised_waits_for_it(judged):
     path, root, (judge, *others) = judged
     (judge.workdir(root) / "result.json").unlink()
     with pytest.raises(Raised), noted(judge.id, judge.workdir(root), RUN):
@@ -204,7 +204,7 @@ def test_what_needs_a_run_that_raised_waits_until_it_has_been_made(judged):
     assert {state_of(task, root)[:2] for task in others} == {("not run", "")}
 
 
-def test_what_needs_a_run_does_not_wait_for_its_film(judged):
+def test_a_task_does_not_wait_for_the_film_of_a_run_it_needs(judged):
     _, root, (judge, *others) = judged
     write_json(judge.workdir(root) / "result.json", {"status": "finished"})
     (judge.workdir(root) / UNDRAWN).mkdir()
@@ -216,7 +216,7 @@ def test_what_needs_a_run_does_not_wait_for_its_film(judged):
     assert state_of(others[0], root).status == "done"
 
 
-def test_the_ledger_does_not_say_where_on_this_disk_runs_live(judged):
+def test_the_ledger_has_no_paths_of_this_machine(judged):
     path, root, (judge, *others) = judged
     write_json(judge.workdir(root) / "result.json", {"status": "finished"})
     work(others[0], root, str)
@@ -226,7 +226,7 @@ def test_the_ledger_does_not_say_where_on_this_disk_runs_live(judged):
     assert str(root.parent) not in ledger.place_of(experiment).read_text()
 
 
-def test_slurm_is_given_what_others_need_first_and_nothing_that_needs_a_failure(judged, monkeypatch):
+def test_slurm_gets_needed_runs_first_and_nothing_that_needs_a_failed_run(judged, monkeypatch):
     path, root, (judge, *others) = judged
     (judge.workdir(root) / "result.json").unlink()
     submitted = []
@@ -252,7 +252,7 @@ def test_slurm_is_given_what_others_need_first_and_nothing_that_needs_a_failure(
         assert submitted == waves
 
 
-def test_printed_lines_say_what_must_have_ended_before_they_begin(judged, capsys):
+def test_printed_lines_say_what_must_have_ended_first(judged, capsys):
     path, root, (judge, *others) = judged
     (judge.workdir(root) / "result.json").unlink()
     words = ["ablate", str(path), "--budget=hour", f"--workdir={root}"]
@@ -299,7 +299,7 @@ def test_a_computed_number_may_bring_its_protocol(tmp_path):
     assert [cell.protocols["square"] for cell in cells.cells] == [{"x": 1}, {"x": 2}]
 
 
-def test_two_functions_of_one_name_are_not_one_run(tmp_path):
+def test_two_functions_of_one_name_are_an_error(tmp_path):
     path = tmp_path / "squares.py"
     text = COMPUTED.replace("BUDGETS", "one = square\ndef square(seed, x):\n    return {'value': 100 + x}\nBUDGETS")
     grid = "computed(one, 3) * vary('x', {1: {'x': 1}}) + computed(square, 3) * vary"
@@ -317,7 +317,7 @@ def test_a_run_that_another_process_computes_is_left_to_it(tmp_path):
     assert not (task.workdir(tmp_path) / "cells").exists() and not (task.workdir(tmp_path) / "code.json").exists()
 
 
-def test_a_directory_that_was_given_the_name_of_another_run_is_not_taken_for_it(tmp_path):
+def test_a_directory_renamed_to_another_run_is_an_error(tmp_path):
     path = tmp_path / "squares.py"
     path.write_text(COMPUTED)
     one, two, _ = tasks(read(path).budget("hour"), tmp_path)

@@ -93,7 +93,7 @@ def words(path):
 
 
 @in_a_browser
-def test_a_slider_shows_the_frame_it_stands_at_and_says_which_it_is(tmp_path):
+def test_a_slider_shows_its_frame_and_caption(tmp_path):
     told = opened(written(tmp_path, run(tmp_path, **edm())).read_text(), tmp_path)
     assert told["faults"] == []
     frames = list(zip(THERE + BACK, files(tmp_path), strict=True))
@@ -114,15 +114,15 @@ def test_a_slider_shows_the_frame_it_stands_at_and_says_which_it_is(tmp_path):
         ("step.max=frames.length-1;", "step.max=frames.length-1);"),  # no JavaScript
     ],
 )
-def test_the_check_in_a_browser_fails_where_the_script_is_broken(right, wrong, tmp_path, monkeypatch):
+def test_the_browser_check_fails_if_the_script_is_broken(right, wrong, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "SLIDE", page.SLIDE.replace(right, wrong))
     with pytest.raises(AssertionError):
-        test_a_slider_shows_the_frame_it_stands_at_and_says_which_it_is(tmp_path)
+        test_a_slider_shows_its_frame_and_caption(tmp_path)
 
 
 @in_a_browser
 @pytest.mark.parametrize("width", [500, 1280])  # a window is no narrower
-def test_nothing_but_a_table_is_wider_than_the_window(width, tmp_path):
+def test_only_tables_may_be_wider_than_the_window(width, tmp_path):
     losses = [{"step": step, "d_loss": 1.0, "g_loss": float(step)} for step in range(1, 9)]
     names = ("abc", "a_name_without_a_space_in_it")
     path = written(tmp_path, *(run(tmp_path, name, lines=losses, **edm()) for name in names))
@@ -145,7 +145,7 @@ def opened(text, tmp_path, *more):
     return json.loads(told[1])
 
 
-def test_without_a_browser_each_film_still_has_all_that_its_script_asks_for(tmp_path):
+def test_each_film_has_the_elements_that_its_script_uses(tmp_path):
     path = written(tmp_path, run(tmp_path, **edm()))
     parts = path.read_text().split("<div class=film>")[1:]
     for part, blocks in zip(parts, (3, 2), strict=True):
@@ -157,11 +157,11 @@ def test_without_a_browser_each_film_still_has_all_that_its_script_asks_for(tmp_
     assert [base64.b64decode(source.partition(",")[2]) for source in sources] == files(tmp_path)
 
 
-def test_both_sliders_say_when_and_how_noisy(tmp_path):
+def test_both_sliders_show_time_and_noise_level(tmp_path):
     assert words(written(tmp_path, run(tmp_path, **edm()))) == [THERE, BACK]
 
 
-def test_a_table_counts_its_own_steps(tmp_path):
+def test_discrete_processes_count_their_own_timesteps(tmp_path):
     process, sampler = component("process", "ddpm_linear", timesteps=40), component("sampler", "ddim", steps=3)
     config = {"method": {"name": "diffusion", "process": process.to_dict()}, "sampler": sampler.to_dict()}
     frames = [f"film/{step:04}_of_3_t_{t:.6g}" for step, t in enumerate((1, 27 / 40, 13 / 40, 0))]
@@ -180,19 +180,19 @@ def test_a_table_counts_its_own_steps(tmp_path):
         edm() | {"method": {"name": "diffusion", "process": {"name": "edm", "fuel": "a field that it had once"}}},
     ],
 )
-def test_a_run_whose_noise_its_config_does_not_tell_says_the_time_alone(config, tmp_path):
+def test_captions_have_no_noise_level_if_the_config_gives_none(config, tmp_path):
     assert words(written(tmp_path, run(tmp_path, **config))) == [
         [said.partition(", sigma")[0] for said in film] for film in (THERE, BACK)
     ]
 
 
-def test_frames_of_older_runs_which_do_not_say_when_they_are_are_counted(tmp_path):
+def test_frames_of_older_runs_without_a_time_are_counted(tmp_path):
     frames = [f"film/{number:02}" for number in range(3)]
     (back,) = words(written(tmp_path, run(tmp_path, frames=frames, **edm())))
     assert back == [f"frame {number} of 3" for number in (1, 2, 3)]
 
 
-def test_the_way_to_noise_is_shown_once_for_all_runs_that_have_the_same(tmp_path):
+def test_identical_forward_films_are_shown_once(tmp_path):
     first, second = (run(tmp_path, name, **edm()) for name in ("first", "second"))
     path = written(tmp_path, first, second)
     assert words(path) == [THERE, BACK, BACK] and "the same as eta first, above" in path.read_text()
@@ -205,7 +205,7 @@ def heavy(root, names):
     return sum(len(base64.b64encode((root / "first" / f"{name}.png").read_bytes())) for name in names)
 
 
-def test_films_that_would_make_a_page_heavy_leave_frames_out_but_neither_the_first_nor_the_last(tmp_path, monkeypatch):
+def test_heavy_films_lose_frames_but_neither_the_first_nor_the_last(tmp_path, monkeypatch):
     tasks = [run(tmp_path, name, **edm()) for name in ("first", "second")]
     there, back = heavy(tmp_path, FRAMES[:2]), heavy(tmp_path, BACK_NAMES)
     ends = heavy(tmp_path, (BACK_NAMES[0], BACK_NAMES[3]))
@@ -216,7 +216,7 @@ def test_films_that_would_make_a_page_heavy_leave_frames_out_but_neither_the_fir
         assert words(path) == [THERE, kept, kept] and "left out" not in path.read_text()
 
 
-def test_a_film_of_which_two_frames_are_too_heavy_is_left_out_and_so_it_is_said(tmp_path, monkeypatch):
+def test_a_film_of_which_two_frames_are_too_heavy_is_left_out_with_a_note(tmp_path, monkeypatch):
     tasks = [run(tmp_path, name, **edm()) for name in ("first", "second")]
     monkeypatch.setattr(page, "BYTES", 3 * (heavy(tmp_path, FRAMES[:2]) - 1))
     path = written(tmp_path, *tasks)
@@ -224,7 +224,7 @@ def test_a_film_of_which_two_frames_are_too_heavy_is_left_out_and_so_it_is_said(
     assert "above" not in re.sub("<style>.*?</style>", "", path.read_text(), flags=re.DOTALL), "nothing is there"
 
 
-def test_samples_too_heavy_for_a_page_give_way_to_the_picture_that_was_kept_of_them(tmp_path, monkeypatch):
+def test_samples_too_heavy_for_a_page_are_replaced_by_their_thumbnail(tmp_path, monkeypatch):
     experiment, task = read(Path(__file__).with_name("moons.py")), run(tmp_path, frames=())
     noise = np.random.RandomState(0).randint(0, 256, (40, 40), np.uint8)
     large, small = task.workdir(tmp_path) / "samples" / "00000014.png", tmp_path / "kept" / "abc.png"
@@ -241,7 +241,7 @@ def test_samples_too_heavy_for_a_page_give_way_to_the_picture_that_was_kept_of_t
         assert ("left out" in text) == (shown != large)
 
 
-def test_a_page_of_however_many_runs_has_no_more_than_its_bytes(tmp_path, monkeypatch):
+def test_a_page_of_many_runs_stays_within_its_bytes(tmp_path, monkeypatch):
     """Of three budgets, with samples, both films and a long curve each, and what was kept of runs not at hand."""
     experiment = read(Path(__file__).with_name("moons.py"))
     generator, lines = np.random.RandomState(0), [{"step": n, "loss": 1.0 + n % 7} for n in range(5_000)]
@@ -275,7 +275,7 @@ def test_a_page_of_however_many_runs_has_no_more_than_its_bytes(tmp_path, monkey
     assert size > 0.8 * share * whole
 
 
-def test_the_way_to_noise_is_in_the_page_once_whatever_the_table(tmp_path):
+def test_a_forward_film_is_in_the_page_once_across_tables(tmp_path):
     tasks = [run(tmp_path, name, **edm()) for name in ("first", "second")]
     experiment, names = read(Path(__file__).with_name("moons.py")), ("minute", "hour")
     sections = [
@@ -286,7 +286,7 @@ def test_the_way_to_noise_is_in_the_page_once_whatever_the_table(tmp_path):
     assert "the same as moons, minute, eta first, above" in path.read_text()
 
 
-def test_why_a_predicted_x0_is_salt_is_said_once_and_only_where_it_is(tmp_path):
+def test_the_note_on_noisy_x0_appears_once_and_only_if_it_applies(tmp_path):
     tasks = [run(tmp_path, name, **predicts("eps")) for name in ("first", "second")]
     assert written(tmp_path, *tasks).read_text().count("salt") == 1
     for target in ("x0", "v", "velocity"):
@@ -303,7 +303,7 @@ def curve(tmp_path, *lines):
     return points, re.findall(r"<text .*?>(.*?)</text>", drawn), "log scale" in drawn
 
 
-def test_two_losses_share_one_scale_whose_ends_are_said(tmp_path):
+def test_two_losses_share_one_labelled_scale(tmp_path):
     lines = [
         {"step": step, "d_loss": d, "g_loss": g} for step, d, g in ((10, 1.0, 3.0), (20, 2.0, 2.0), (40, 0.0, 4.0))
     ]
@@ -314,13 +314,13 @@ def test_two_losses_share_one_scale_whose_ends_are_said(tmp_path):
     assert (d[1][0] - d[0][0]) * 2 == pytest.approx(d[2][0] - d[1][0], abs=0.21)
 
 
-def test_losses_of_many_sizes_are_on_a_log_scale(tmp_path):
+def test_losses_over_decades_use_a_log_scale(tmp_path):
     points, said, log = curve(tmp_path, *({"step": step, "loss": 10.0**-step} for step in (1, 2, 3)))
     high, middle, low = (y for _, y in points["loss"])
     assert log and middle - high == pytest.approx(low - middle, abs=0.11) and said[:2] == ["0.1", "0.001"]
 
 
-def test_losses_of_one_step_and_what_is_no_number_do_not_break_a_curve(tmp_path):
+def test_curves_survive_equal_steps_and_values_that_are_not_finite(tmp_path):
     points, said, _ = curve(tmp_path, {"step": 5, "loss": 1.0}, {"step": 5, "loss": 2.0}, {"step": 5, "loss": None})
     assert len(points["loss"]) == 2 and len({x for x, _ in points["loss"]}) == 1 and said[2:] == ["step 5", "5"]
     points, *_ = curve(tmp_path, {"step": 1, "loss": 2.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": 2.0})
@@ -343,14 +343,14 @@ def test_a_long_curve_has_no_more_points_than_pixels_and_keeps_its_ends_and_extr
     assert len(curve(tmp_path, *({"step": n, "loss": value} for n, value in enumerate(few)))[0]["loss"]) == 400
 
 
-def test_how_samples_are_drawn_is_said_whatever_wraps_their_guidance(tmp_path):
+def test_the_heading_names_sampler_and_innermost_guidance(tmp_path):
     inner = component("guidance", "classifier_free", scale=3.0).to_dict()
     outer = component("guidance", "interval").to_dict() | {"guidance": inner}
     text = written(tmp_path, run(tmp_path, **edm(guidance=outer))).read_text()
     assert "seed 0, drawn in 3 steps of heun, guidance 3, configs/x.py" in text
 
 
-def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_page_is_written_atomically(tmp_path, monkeypatch):
     path = written(tmp_path, task := run(tmp_path))
     before, there = path.read_text(), sorted(tmp_path.iterdir())
     real = Path.write_text

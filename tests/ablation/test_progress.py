@@ -73,7 +73,7 @@ def table(tmp_path, clock):
     return Table(tmp_path)
 
 
-def test_it_counts_and_says_what_each_running_one_is_at(table, clock):
+def test_the_line_counts_tasks_and_the_rows_show_activities(table, clock):
     table.done("judge", "moons0")
     write_json(table.root / "gan0" / "result.json", {"status": "failed", "reason": "not finite"})
     table.trains("moons1")
@@ -89,7 +89,7 @@ def test_it_counts_and_says_what_each_running_one_is_at(table, clock):
     assert re.fullmatch(r"rings0  2:00  step 200 of 1,000 +model rings0, NFE 1/10/100, seed 0", training)
 
 
-def test_a_run_that_has_logged_no_step_is_compiled_or_starts(table):
+def test_a_run_without_a_logged_step_is_starting_or_compiling(table):
     table.begin("judge")
     assert "  starting  " in table.progress.rows()[0]
     table.logs("judge")
@@ -102,7 +102,7 @@ def test_a_run_that_has_logged_no_step_is_compiled_or_starts(table):
     assert "  step 100 of 1,000  " in table.progress.rows()[0]
 
 
-def test_a_run_that_continues_is_compiled_as_well(table):
+def test_a_continued_run_is_compiling_too(table):
     table.logs("judge", 100, 200)
     table.begin("judge")
     assert "  compiling  " in table.progress.rows()[0]
@@ -110,7 +110,7 @@ def test_a_run_that_continues_is_compiled_as_well(table):
     assert "  step 300 of 1,000  " in table.progress.rows()[0]
 
 
-def test_the_time_left_is_from_what_is_alike_and_never_of_a_judge_for_what_it_judges(table, clock):
+def test_the_time_left_is_estimated_from_similar_tasks_and_never_from_a_judge(table, clock):
     table.done("rings0", "gan0")
     table.begin("judge")
     assert table.left == "", "nothing is known"
@@ -144,7 +144,7 @@ def test_the_time_left_is_from_what_is_alike_and_never_of_a_judge_for_what_it_ju
     assert table.left == "2:45 left", "30 seconds, 900 steps, and 3 places"
 
 
-def test_of_runs_that_are_not_quite_alike_the_time_is_taken_until_there_is_a_better_one(table, clock):
+def test_less_similar_tasks_are_used_until_there_is_a_better_estimate(table, clock):
     table.done("judge", "moons0", "rings0")
     table.trains("moons1")
     table.begin("moons1")
@@ -153,7 +153,7 @@ def test_of_runs_that_are_not_quite_alike_the_time_is_taken_until_there_is_a_bet
     assert table.left == "more than 0:40 left", "another file's places may take as long; its training is unknown"
 
 
-def test_a_run_that_takes_longer_than_was_thought_has_not_0_00_left(table, clock):
+def test_an_overdue_run_has_no_time_left_in_the_line(table, clock):
     table.done("judge", "moons0", "rings0", "gan0")
     table.trains("moons1")
     table.begin("moons1")
@@ -164,7 +164,7 @@ def test_a_run_that_takes_longer_than_was_thought_has_not_0_00_left(table, clock
     assert table.progress.line() == "1 running, 4 done"
 
 
-def test_slots_share_what_waits_and_wait_for_the_longest(table, clock):
+def test_slots_share_waiting_tasks_and_wait_for_the_longest(table, clock):
     table.progress.slots = 2
     table.done("judge", "rings0", "gan0")
     for name in ("moons0", "moons1"):
@@ -176,7 +176,7 @@ def test_slots_share_what_waits_and_wait_for_the_longest(table, clock):
     assert table.left == "0:20 left", "the longer of two that run; not half of 25 seconds"
 
 
-def test_a_quick_function_is_known_by_what_it_had_done_when_it_ended(table, clock):
+def test_a_quick_function_is_timed_by_what_it_had_done_at_its_end(table, clock):
     for number in range(2):
         places = [Evaluation(f"{x}", {"x": f"{x}"}, {}, "") for x in range(4)]
         table.plan.append(Task(f"squares{number}", number, "", source="square", compute=print, evaluations=places))
@@ -189,7 +189,7 @@ def test_a_quick_function_is_known_by_what_it_had_done_when_it_ended(table, cloc
     assert table.left == "0:08 left"
 
 
-def test_on_a_terminal_lines_are_drawn_over_and_elsewhere_said_when_something_changes(table, capsys):
+def test_terminals_redraw_lines_and_logs_get_one_for_each_change(table, capsys):
     progress, show = table.progress, Show()
     table.done("judge")
     table.begin("moons0")

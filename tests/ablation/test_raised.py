@@ -63,7 +63,7 @@ def inverses(tmp_path):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_place_whose_function_raises_is_failed_with_the_reason_until_it_is_mended(inverses, tmp_path, capsys):
+def test_an_exception_at_a_place_is_failed_with_its_reason_until_fixed(inverses, tmp_path, capsys):
     words = ["ablate", str(inverses), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]
     (task,) = tasks(read(inverses).budget("hour"), tmp_path / "runs")
     log = task.workdir(tmp_path / "runs") / "log.txt"
@@ -94,7 +94,7 @@ def tabulated(inverses):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_mistake_at_one_place_is_failed_with_its_line_until_it_is_mended(tabulated, tmp_path, capsys):
+def test_a_user_error_at_a_place_is_failed_with_its_line_until_fixed(tabulated, tmp_path, capsys):
     words = ["ablate", str(tabulated), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]
     (task,) = tasks(read(tabulated).budget("hour"), tmp_path / "runs")
     workdir = task.workdir(tmp_path / "runs")
@@ -116,7 +116,7 @@ def test_a_mistake_at_one_place_is_failed_with_its_line_until_it_is_mended(tabul
 
 
 @pytest.mark.usefixtures("here")
-def test_a_mistake_that_keeps_all_from_being_measured_is_one_line_and_not_kept(tabulated, tmp_path, capsys):
+def test_a_user_error_everywhere_is_one_line_and_not_kept(tabulated, tmp_path, capsys):
     words = ["ablate", str(tabulated), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]
     assert launch.main(words) == 2
     shown = capsys.readouterr()
@@ -129,7 +129,7 @@ def test_a_mistake_that_keeps_all_from_being_measured_is_one_line_and_not_kept(t
 
 
 @pytest.mark.usefixtures("here")
-def test_so_is_a_data_set_that_is_missing_where_all_is_judged_by_what_sees_it(inverses, tmp_path, monkeypatch, capsys):
+def test_a_missing_data_set_of_the_judge_is_one_line_and_not_kept(inverses, tmp_path, monkeypatch, capsys):
     judge = 'computed(inverse, 1) * setting(judge=Run.of("configs/classifier.py:mnist", train__steps=2))'
     inverses.write_text(INVERSES.replace("seed, x", "seed, x, judge").replace("computed(inverse, 1)", judge))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
@@ -144,7 +144,7 @@ NO_ROOM.__cause__ = OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device"), NO_ROOM])
-def test_what_the_machine_is_to_blame_for_is_not_written_down(inverses, tmp_path, error):
+def test_the_machines_faults_are_not_recorded(inverses, tmp_path, error):
     (task,), root = tasks(read(inverses).budget("hour"), tmp_path), tmp_path
 
     def compute(**_):
@@ -169,7 +169,7 @@ def measures(evaluation, workdir, say):
 
 
 @pytest.mark.parametrize("name, lost", [("train", 4), ("_draw_frames", 0), ("_measure", 1)])
-def test_a_trained_run_that_raises_says_so_of_what_it_lacks_and_goes_on(name, lost, tmp_path, monkeypatch, capsys):
+def test_an_exception_is_reported_for_what_is_missing_and_tried_again(name, lost, tmp_path, monkeypatch, capsys):
     experiment = read(HERE / "moons.py")
     plan = tasks(experiment.budget("minute"), tmp_path)
     works = {"train": trains, "_draw_frames": lambda workdir: None, "_measure": measures}
@@ -196,7 +196,7 @@ def test_a_trained_run_that_raises_says_so_of_what_it_lacks_and_goes_on(name, lo
 
 
 @pytest.mark.usefixtures("here")
-def test_a_film_that_raises_is_said_beside_a_whole_table_and_drawn_by_the_same_command(tmp_path, monkeypatch, capsys):
+def test_a_film_that_raises_is_reported_beside_a_complete_table_and_drawn_again(tmp_path, monkeypatch, capsys):
     (tmp_path / "experiments").mkdir()
     path = shutil.copy(HERE / "moons.py", tmp_path / "experiments" / "moons.py")
     (task,) = tasks(read(path).budget("minute"), tmp_path / "runs")
@@ -222,7 +222,7 @@ def test_a_film_that_raises_is_said_beside_a_whole_table_and_drawn_by_the_same_c
         assert [path.name for path in (workdir / FILM).iterdir()] == ["1.png"]
 
 
-def test_a_mistake_in_one_run_is_failed_of_its_seed_and_the_other_seed_goes_on(tmp_path, monkeypatch):
+def test_a_user_error_in_one_run_fails_its_seed_only(tmp_path, monkeypatch):
     experiment = read(HERE / "moons.py")
     plan = tasks(experiment.budget("hour"), tmp_path)
 

@@ -52,7 +52,7 @@ def kept(moons, tmp_path):  # noqa: F811
     return experiment, plan, cells
 
 
-def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
+def test_our_cells_stand_beside_the_papers(kept):
     text = markdown(kept[0], "hour", kept[2], kept[1])
     assert "| eta | steps 2 | paper | steps 4 | paper |" in text and "mean +- standard deviation over 2 seeds" in text
     assert "| 0.0 | 1.10 +- 0.14 | 1 | 0.550 +- 0.071 | 0.5 |" in text
@@ -66,7 +66,7 @@ def test_ours_stands_beside_the_papers_with_spread_and_number(kept):
     assert "| 1.0 | failed (stale) | unstable | 2 (n = 1, 1 of 2 failed, stale) |  |" in stale
 
 
-def test_a_mean_is_said_as_far_as_its_spread_is_known():
+def test_a_mean_is_rounded_to_its_standard_deviation():
     numbers = {
         (0.20739, 0.00172): "0.2074 +- 0.0017", (333.0, 159.6): "330 +- 160", (7.3333, 0.5774): "7.33 +- 0.58",
         (8.0, 0.0): "8 +- 0", (0.123456, None): "0.1235", (0.0, 0.5): "0.00 +- 0.50",
@@ -75,7 +75,7 @@ def test_a_mean_is_said_as_far_as_its_spread_is_known():
     assert {given: measured(*given) for given in numbers} == numbers
 
 
-def test_what_a_place_does_not_measure_is_blank_even_where_one_of_its_runs_failed():
+def test_an_unmeasured_quantity_is_blank_even_if_a_run_failed():
     part = Cell({}, {0: "a", 1: "b"}, {"K": {1: 2.0}}, {"K": {}}, failed={0: "not finite"})
     assert text_of(part, "K", (), usual=2) == "2 (n = 1, 1 of 2 failed)" and text_of(part, "Parzen", ()) == ""
     refused = Cell({}, {0: "a"}, refused={"K": "protocols differ"}, provenance={0: {}})
@@ -92,7 +92,7 @@ def test_published_cells_are_printed_as_they_were_published():
         Marked(3.77, "Z")
 
 
-def test_the_page_is_whole_escaped_and_fetches_nothing(kept, moons, tmp_path, capsys):  # noqa: F811
+def test_the_page_is_complete_escaped_and_fetches_nothing(kept, moons, tmp_path, capsys):  # noqa: F811
     for task in kept[1]:
         picture(tmp_path / "runs" / task.id)
     out = tmp_path / "page.html"
@@ -118,7 +118,7 @@ def picture(run):
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_the_page_shows_one_seed_of_each_run_by_what_distinguishes_it(kept, moons, tmp_path, monkeypatch):  # noqa: F811
+def test_the_page_shows_one_seed_of_each_run_with_what_distinguishes_it(kept, moons, tmp_path, monkeypatch):  # noqa: F811
     """Three models of two seeds each: three figures, and fewer where that is too many, as the page says."""
     experiment, root = kept[0], tmp_path / "runs"
     plan = []
@@ -146,7 +146,7 @@ def test_the_page_shows_one_seed_of_each_run_by_what_distinguishes_it(kept, moon
     assert len(captions) == 2 and "of one seed of each run, the first 2 of 3 runs." in text
 
 
-def test_without_runs_a_page_says_so_and_other_endings_are_refused(kept, moons, tmp_path, capsys):  # noqa: F811
+def test_a_page_without_runs_says_so_and_other_suffixes_are_an_error(kept, moons, tmp_path, capsys):  # noqa: F811
     report([str(moons)], tmp_path / "nowhere", tmp_path / "page.html")
     assert "The run directories are not available" in (tmp_path / "page.html").read_text()
     assert launch.main(["report", str(moons), f"--out={tmp_path / 'page.pdf'}"]) == 2
@@ -172,9 +172,7 @@ class Page(HTMLParser):
         self.data += [data] if self.inside else []
 
 
-def test_a_table_that_was_never_run_stands_as_the_paper_has_it_and_in_the_whole_report_by_its_name(
-    tmp_path, monkeypatch
-):
+def test_a_table_never_run_has_the_papers_values_and_is_listed_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger, "cells_of", lambda *_: None)
     text = report(["experiments/edm_configs.py"], tmp_path)
     assert "| A | not run | 3.01 |" in text and "seeds 0, 1, 2 not run" in text
@@ -185,6 +183,6 @@ def test_a_table_that_was_never_run_stands_as_the_paper_has_it_and_in_the_whole_
     assert (tmp_path / "README.md").read_text() == text
 
 
-def test_a_file_that_is_not_there_is_told_from_those_that_are():
+def test_a_missing_file_is_reported_with_the_existing_ones():
     with pytest.raises(UserError, match="there is no file experiments/edm_config.py; .*; did you mean 'edm_configs'"):
         report(["experiments/edm_config.py"], Path("runs"))

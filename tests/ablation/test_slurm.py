@@ -43,7 +43,7 @@ def test_a_scheduler_that_cannot_be_reached_is_one_line(moons, tmp_path, monkeyp
     assert "--backend: slurm cannot be reached" in err and err.count("\n") == 1
 
 
-def test_what_a_job_asks_for_is_what_was_said_over_what_its_budget_needs():
+def test_user_options_override_the_budgets_defaults():
     assert options((), "hour", 2) == {"time": 120, "cpus_per_task": 2}
     assert options((), "day", 24) == {"time": 1440, "cpus_per_task": 2, "gpus_per_node": 1}
     said = ("gres=gpu:a100:1", "--cpus-per-task=8", "mem=32G", "time=60", "exclusive")
@@ -53,7 +53,7 @@ def test_what_a_job_asks_for_is_what_was_said_over_what_its_budget_needs():
     assert options(("cpus_per_task=", "gpus_per_node="), "paper", 1) == {"time": 60}
 
 
-def test_it_stands_in_what_sbatch_is_given(moons, tmp_path, monkeypatch):  # noqa: F811
+def test_the_options_reach_sbatch(moons, tmp_path, monkeypatch):  # noqa: F811
     """A scheduler of one line, which keeps the script and takes the jobs."""
     fake(tmp_path, f'cp "$1" {tmp_path}/script; echo Submitted batch job 7')
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -76,7 +76,7 @@ def test_it_stands_in_what_sbatch_is_given(moons, tmp_path, monkeypatch):  # noq
         ("time=2:00:00", "time '2:00:00' is not a number of minutes"),
     ],
 )
-def test_what_is_no_option_is_one_line(word, said, moons, tmp_path, capsys):  # noqa: F811
+def test_an_invalid_option_is_one_line(word, said, moons, tmp_path, capsys):  # noqa: F811
     words = ["ablate", str(moons), f"--workdir={tmp_path}", f"--slurm={word}", "--backend=slurm"]
     assert launch.main(words) == 2
     err = capsys.readouterr().err
@@ -85,7 +85,7 @@ def test_what_is_no_option_is_one_line(word, said, moons, tmp_path, capsys):  # 
     assert "--slurm: mem=4G goes with --backend=slurm, not with local" in capsys.readouterr().err
 
 
-def test_what_the_scheduler_refuses_is_said_in_its_words(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_schedulers_refusal_is_quoted(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
     fake(tmp_path, "echo 'sbatch: error: invalid partition specified: gpux' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     words = ["ablate", str(moons), f"--workdir={tmp_path / 'runs'}", "--backend=slurm", "--slurm=partition=gpux"]
@@ -102,7 +102,7 @@ def fake(folder, script):
         (folder / name).chmod(0o755)
 
 
-def test_a_job_goes_on_as_the_same_run_and_one_that_is_taken_ends_as_such(tmp_path):
+def test_a_requeued_job_continues_its_run_and_a_held_run_ends_as_taken(tmp_path):
     asked = []
     job = slurm.Job(lambda *words: asked.append(words), "x.py", "hour", tmp_path)
     assert job("abc") == 0 and asked == [("x.py", "hour", tmp_path, "abc")]
@@ -170,7 +170,7 @@ def test_a_training_that_a_signal_reaches_saves_a_checkpoint_first(number, tmp_p
     assert (tmp_path / "run" / "checkpoints" / "5").is_dir()
 
 
-def test_a_run_in_another_hand_is_waited_for_and_submitted_again_once_it_is_let_go(moons, tmp_path, monkeypatch):  # noqa: F811
+def test_a_held_run_is_waited_for_and_submitted_again_once_released(moons, tmp_path, monkeypatch):  # noqa: F811
     """Here the other process dies before it has finished the first of two, and finishes the second."""
     first, second = plan = tasks(read(moons).budget("hour"), tmp_path)
     others, submitted, said = [Hold(task.workdir(tmp_path)).__enter__() for task in plan], [], []
@@ -215,7 +215,7 @@ class Ended:
         return self.error
 
 
-def test_how_jobs_ended_is_said_and_a_wait_that_is_interrupted_leaves_them_be(moons, tmp_path, monkeypatch):  # noqa: F811
+def test_crashes_are_reported_and_an_interrupted_wait_leaves_the_jobs_running(moons, tmp_path, monkeypatch):  # noqa: F811
     wave, said = tasks(read(moons).budget("hour"), tmp_path), []
     job = slurm.Job(run_one, str(moons), "hour", tmp_path)
     jobs = [Ended(), Ended(RuntimeError("Traceback ...\nslurmstepd: out of memory"))]

@@ -39,7 +39,7 @@ def names(experiment):
     return sorted(path.name for path in thumbnails.picture_of(experiment, "").parent.glob("*"))
 
 
-def test_the_last_picture_of_one_seed_of_each_run_is_kept_while_the_ledger_has_it(table):
+def test_one_picture_of_each_run_is_kept_while_the_ledger_has_it(table):
     experiment, plan, root = table
     thumbnails.keep(experiment, plan, root, cells(*PLACES))
     assert names(experiment) == ["00.png", "11.png"]
@@ -56,7 +56,7 @@ def test_the_last_picture_of_one_seed_of_each_run_is_kept_while_the_ledger_has_i
     assert names(experiment) == ["00.png"], "what was kept stays where the runs are not at hand"
 
 
-def test_pictures_that_would_be_too_many_bytes_are_made_smaller(table, monkeypatch):
+def test_pictures_beyond_the_byte_limit_are_made_smaller(table, monkeypatch):
     experiment, plan, root = table
     noise = np.random.default_rng(0).integers(0, 256, size=(512, 512, 3), dtype=np.uint8)
     for run in ("00", "11"):

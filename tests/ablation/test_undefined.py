@@ -41,7 +41,7 @@ def games(tmp_path):
     return path
 
 
-def test_a_seed_without_one_number_keeps_its_others(games, tmp_path, capsys):
+def test_a_seed_with_one_undefined_number_keeps_the_others(games, tmp_path, capsys):
     gan, r1 = run(games, tmp_path / "runs", 4).cells
     assert gan.values["modes"] == pytest.approx({0: 0.0, 1: 6.1, 2: 0.0, 3: 6.3}), "a real 0 is in the mean"
     assert set(gan.values["KL"]) == {1, 3} and set(gan.undefined) == {"KL"} and set(gan.failing("KL")) == {0, 2}
@@ -53,7 +53,7 @@ def test_a_seed_without_one_number_keeps_its_others(games, tmp_path, capsys):
     assert f"- game GAN: seeds 0, 2 {why}" in shown
 
 
-def test_claims_count_it_as_failed_in_its_own_quantity_alone(games, tmp_path):
+def test_claims_count_an_undefined_number_as_failed_in_its_quantity_only(games, tmp_path):
     of = run(games, tmp_path / "runs", 4)
     assert "difference" in Less("modes", GAN, R1).decide(of).why
     kl = Less("KL", R1, GAN).decide(of)
@@ -65,7 +65,7 @@ def test_claims_count_it_as_failed_in_its_own_quantity_alone(games, tmp_path):
     assert "0 of 4 runs failed" in Fails(GAN).decide(of).why, "the runs are whole"
 
 
-def test_the_ledger_has_it_and_seeds_from_two_places_come_together(games, tmp_path):
+def test_the_ledger_keeps_undefined_numbers_and_merges_seeds(games, tmp_path):
     one, two = run(games, tmp_path / "one", 2), run(games, tmp_path / "two", 2, first=2)
     whole = run(games, tmp_path / "whole", 4)
     for a, b, both, found in zip(one.cells, two.cells, kept(games), whole.cells, strict=True):
@@ -77,7 +77,7 @@ def test_the_ledger_has_it_and_seeds_from_two_places_come_together(games, tmp_pa
     assert set(gan["KL"]) == {"0", "2"} and gan["modes"] is None and r1 == {"modes": None, "KL": None}
 
 
-def test_a_quantity_of_which_no_seed_has_a_number_is_failed_and_compared_with_others(games, tmp_path, capsys):
+def test_a_quantity_undefined_for_all_seeds_is_failed_and_still_compared(games, tmp_path, capsys):
     games.write_text(FILE.replace("(0, 2)\n", "range(4)\n"))
     run(games, tmp_path / "runs", 4)
     shown = capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_a_quantity_of_which_no_seed_has_a_number_is_failed_and_compared_with_ot
     assert running.status == text_of(running, "KL", plan) == "running"
 
 
-def test_a_seed_of_which_nothing_is_a_number_failed(games, tmp_path):
+def test_a_seed_without_any_finite_number_has_failed(games, tmp_path):
     games.write_text(FILE.replace("0.0 if collapsed", "math.nan if collapsed"))
     gan = run(games, tmp_path / "runs", 4).cells[0]
     said = "failed: found is nan: computed by the experiment's file"
@@ -99,7 +99,7 @@ def test_a_seed_of_which_nothing_is_a_number_failed(games, tmp_path):
     assert "2 of 4 runs failed" in Fails(GAN).decide(Cells(read(games).paper, kept(games))).why
 
 
-def test_an_older_ledger_in_which_such_a_seed_had_failed_is_read(games, tmp_path):
+def test_an_older_ledger_in_which_such_a_seed_had_failed_can_be_read(games, tmp_path):
     run(games, tmp_path / "runs", 4)
     place = ledger.place_of(read(games))
     content = json.loads(place.read_text())
@@ -112,7 +112,7 @@ def test_an_older_ledger_in_which_such_a_seed_had_failed_is_read(games, tmp_path
     assert set(gan.failed) == {0, 2} and gan.undefined == {} and gan.complete and gan.status == "part failed"
 
 
-def test_protocols_of_what_is_no_number_count_as_well(games, tmp_path):
+def test_protocols_of_undefined_numbers_count_too(games, tmp_path):
     root = tmp_path / "runs"
     plan = tasks(read(games).budget("hour"), root)
     for task in plan:
@@ -125,7 +125,7 @@ def test_protocols_of_what_is_no_number_count_as_well(games, tmp_path):
     assert set(gan.values) == {"modes"} and "protocols differ: samples" in gan.refused["KL"]
 
 
-def test_a_checkpoint_that_was_measured_is_none_of_a_run_that_failed_after_it(moons, tmp_path):  # noqa: F811
+def test_a_checkpoint_measured_before_a_failure_keeps_its_value(moons, tmp_path):  # noqa: F811
     path = Path(moons)
     text = path.read_text().replace('{"sampler.steps": steps}', '{"checkpoint.step": 7} if steps == 2 else {}')
     path.write_text(text)

@@ -49,7 +49,7 @@ def done(tmp_path, name):
     return experiment, plan
 
 
-def test_each_sheet_has_the_rows_and_columns_that_its_quantity_has(tmp_path):
+def test_each_sheet_has_the_rows_and_columns_of_its_quantity(tmp_path):
     experiment, plan = done(tmp_path, "parzen")
     text = markdown(experiment, "minute", collect(experiment, experiment.budget("minute"), plan, tmp_path), plan)
     k, parzen = text[text.index("K: ours") :].split("Parzen: ours")
@@ -60,7 +60,7 @@ def test_each_sheet_has_the_rows_and_columns_that_its_quantity_has(tmp_path):
     assert "| digits | 317 | 300 | 251 | 250 |" in parzen and "roll" not in parzen
 
 
-def test_a_score_that_nothing_gives_is_one_line(tmp_path):
+def test_a_score_that_was_never_measured_is_a_one_line_error(tmp_path):
     experiment, plan = done(tmp_path, "parsen")
     with pytest.raises(UserError, match="measures Parzen by 'parsen', which must be a measured score: k, parzen"):
         collect(experiment, experiment.budget("minute"), plan, tmp_path)
