@@ -55,7 +55,7 @@ class Embedded:
 
     @cached_property
     def moments(self) -> m.Moments:
-        """The moments of the features in float64, a thousand at a time: all of them in float64 may not fit in memory."""
+        """The moments of the features in float64, computed a thousand rows at a time to save memory."""
         m.check_dimensions(self.features.shape[1])
         moments = m.Moments.empty(self.features.shape[1])
         for start in range(0, len(self.features), 1000):

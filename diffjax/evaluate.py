@@ -27,7 +27,7 @@ class Watch(NamedTuple):
 
 
 def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[Watch]:
-    """The evaluations of a training run. Raises UserError now, not after hours of training, for what they would lack."""
+    """The evaluations of a training run. Raises UserError now, rather than after hours, if one cannot be computed."""
     config, watches = experiment.config, []
     if experiment.method.generates:
 
@@ -72,7 +72,9 @@ def _check_best(best: str, choice: Choice) -> None:
     """Raises UserError unless some metric gives the value that the best checkpoint is chosen by, and ranks runs."""
     names = [f"eval/{name}" for name in choice.names]
     if best and best not in names:
-        raise UserError(f"eval.best: no metric gives {best!r}; must be one of {', '.join(names) or '(no eval.metrics)'}")
+        raise UserError(
+            f"eval.best: no metric gives {best!r}; must be one of {', '.join(names) or '(no eval.metrics)'}"
+        )
     if best and not better(best.removeprefix("eval/")):
         ranking = ", ".join(name for name in names if better(name.removeprefix("eval/")))
         raise UserError(f"eval.best: {best!r} does not say how good a run is; must be one of {ranking}")
@@ -81,7 +83,7 @@ def _check_best(best: str, choice: Choice) -> None:
 def evaluate(
     evidence: Evidence, workdir: Path, step: int, place: Path | None = None, whole: bool = False, **provenance: Any
 ) -> list[Score]:
-    """Computes the chosen metrics and writes them, with protocol and provenance, to `evals/ID.json`, pictures beside it.
+    """Computes the chosen metrics and writes them, with protocol, provenance and pictures, to `evals/ID.json`.
 
     `place` replaces `evals` by another folder, or by the .json file itself. `provenance` is recorded in addition to
     what this function records.
