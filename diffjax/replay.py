@@ -73,7 +73,7 @@ def first_bad_tensor(function: Any, *arguments: Any) -> str:
 
 
 def _interpret(jaxpr: Any, consts: Any, arguments: Any) -> tuple[list[Any], str]:
-    """Evaluates a jaxpr, also nested ones, until an operation goes bad. Returns its outputs and the bad tensor or ""."""
+    """Evaluates a jaxpr and those inside it until an operation goes bad. Returns outputs and the bad tensor, or ""."""
     values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom):
