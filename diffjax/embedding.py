@@ -67,15 +67,15 @@ class Embedded:
 
     def at_most(self, n: int) -> "Embedded":
         """The first n images by hash, or all if there are no more."""
-        return self if n >= len(self) else self._subset(self.order[:n])
+        return self if n >= len(self) else self._of(self.order[:n])
 
     def evenly(self, n: int) -> "Embedded":
         """At most n images, evenly spaced in the order of the set."""
-        return self if n >= len(self) else self._subset(evenly(n, len(self)))
+        return self if n >= len(self) else self._of(evenly(n, len(self)))
 
-    def _subset(self, indices: Int64[np.ndarray, " k"]) -> "Embedded":
-        logits = None if self.logits is None else self.logits[indices]
-        return Embedded(self.features[indices], logits, self.hashes[indices])
+    def _of(self, chosen: Int64[np.ndarray, " k"]) -> "Embedded":
+        logits = None if self.logits is None else self.logits[chosen]
+        return Embedded(self.features[chosen], logits, self.hashes[chosen])
 
 
 class Gathering:
@@ -83,17 +83,17 @@ class Gathering:
 
     def __init__(self, n: int):
         self.features, self.logits = Rows(n), Rows(n)
-        self._pending: tuple[Outputs, int] | None = None
+        self._under_way: tuple[Outputs, int] | None = None
 
     def add(self, outputs: Outputs, real: int) -> None:
         """Adds the first `real` rows of a batch's outputs; the others are padding."""
         self._fetch()
-        self._pending = outputs, real
+        self._under_way = outputs, real
 
     def _fetch(self) -> None:
-        if self._pending is None:
+        if self._under_way is None:
             return
-        (outputs, real), self._pending = self._pending, None
+        (outputs, real), self._under_way = self._under_way, None
         self.features.add(np.asarray(outputs.features)[:real])
         if outputs.logits is not None:
             self.logits.add(np.asarray(outputs.logits)[:real])
@@ -141,14 +141,14 @@ class Embedder:
         size = -(-min(self.batch_size, n) // devices) * devices
         gathering, hashes = Gathering(n), Rows(n)
         for x, x_hashes in read_ahead(images, size):
-            gathering.add(self.batch(self._padded(x, size), variables), len(x))
+            gathering.add(self.batch(self._placed(x, size), variables), len(x))
             hashes.add(x_hashes)
             progress(gathering.features.done, n)
         embedded = gathering.whole(hashes.array)
         progress(n, n)
         return embedded
 
-    def _padded(self, x: UInt8[np.ndarray, "n h w c"], size: int) -> jax.Array:
+    def _placed(self, x: UInt8[np.ndarray, "n h w c"], size: int) -> jax.Array:
         padded = np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
         return jax.make_array_from_callback(padded.shape, self.layout.examples, lambda part: padded[part])
 
@@ -159,13 +159,13 @@ def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, 
     An exception of a thread is raised in place of its batch, and reading stops.
     """
 
-    def read(start):
-        x = images.take(np.arange(start, min(start + size, len(images))))["x"]
+    def read(first):
+        x = images.take(np.arange(first, min(first + size, len(images))))["x"]
         return x, image_hashes(x)
 
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            submissions = (pool.submit(read, start) for start in range(0, len(images), size))
+            submissions = (pool.submit(read, first) for first in range(0, len(images), size))
             futures = deque(islice(submissions, AHEAD))
             while futures:
                 batch = futures.popleft().result()
