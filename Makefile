@@ -1,4 +1,4 @@
-# The two commands of the README are `make demo` and `make test`. Each makes .venv from nothing but Python, pip and make.
+# `make demo` and `make test` create .venv themselves; they need only Python, pip and make.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -41,7 +41,7 @@ bench: $(VENV)/.demo
 clean:
 	rm -rf $(VENV) build *.egg-info
 
-# Stamps: each says that an extra is installed, and is redone when what to install changes.
+# Stamp files: each marks an extra as installed, and is remade when the requirements change.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -55,5 +55,5 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.parity: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[test,parity,slurm]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps k-diffusion==0.1.1.post1  # its needs pin NumPy 1
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps k-diffusion==0.1.1.post1  # its requirements pin NumPy 1
 	@touch $@

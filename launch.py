@@ -1,11 +1,7 @@
-"""The front door: python launch.py COMMAND --help explains each command.
+"""The command line of diffjax: train, sample, evaluate, prepare, ablate and report.
 
-train      train a config, or continue what its run directory holds
-sample     draw from a trained run: a picture, a film, an archive or a folder
-evaluate   measure a trained run
-prepare    download and prepare a TFDS data set
-ablate     reproduce the table of a paper
-report     show what was reproduced
+`main` splits off the `--config.KEY=VALUE` overrides, parses the rest, prepares the process and calls the command's
+function. A mistake of the user's ends it with one line on stderr and status 2 (diffjax/errors.py).
 """
 
 import argparse
@@ -13,160 +9,216 @@ import difflib
 import errno
 import os
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from diffjax.errors import NO_ROOM, TAKEN, Diverged, Taken, UserError
 
-EPILOG = """config files:
-  --config=configs/digits.py            a file with get_config()
-  --config=configs/toy2d.py:moons       one of its variants
-  --config.train.steps=2000             any key of it, checked against its type
-  --config.sampler.name=ddim            another component: its own defaults replace the old one's keys
+MAIN_EPILOG = "`launch.py COMMAND --help` explains a command."
+CONFIG_EPILOG = """config files:
+  --config=configs/digits.py       a file with a function get_config()
+  --config=configs/toy2d.py:moons  one of its variants
+
+config overrides:
+  --config.train.steps=2000        change a key; the value must have its type
+  --config.sampler.name=ddim       choose another component; its own defaults
+                                   replace the old one's keys
 """
-EMPTY = "it is empty (a variable of the shell that is not set?); say which, or leave it out"
-UNKNOWN = "unrecognized arguments: "
+RUN_EPILOG = """config overrides:
+  --config.sampler.steps=50        change a key of the run's config: sampler.*,
+                                   eval.*, parallel.*, or the path of its data
+                                   or text encoder
+  --config.sampler.name=ddim       choose another sampler, with its defaults
+"""
+WIDTH = 78  # characters in a line of a help text, for a terminal of 80 columns
+EMPTY = "is empty (an unset shell variable?); give a value or omit the flag"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, whose complaints are one line like every other one here."""
+    """An argument parser that raises a UserError of one line and suggests what the user may have meant."""
+
+    def parse_args(self, args=None, namespace=None):
+        namespace, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {self._describe(unknown)}")
+        return namespace
+
+    def _describe(self, unknown: list[str]) -> str:
+        """Words that no option accepts, and why: empty, an option of another command, or probably misspelt."""
+        text = " ".join(unknown)
+        if not text.strip():
+            return f"'' {EMPTY}"
+        name = (text.split("=")[0].split() or [""])[0]
+        commands = {key: p for a in self._actions if isinstance(a.choices, dict) for key, p in a.choices.items()}
+        owners = [command for command, parser in commands.items() if name in parser._option_string_actions]
+        if owners:
+            return f"{text}; it goes with {', '.join(owners)}"
+        options = [option for parser in (*commands.values(), self) for option in parser._option_string_actions]
+        return text + nearest(name, options)
+
+    def _check_value(self, action, value):  # argparse calls it for every value of an argument with choices
+        if action.choices is not None and value not in action.choices:
+            choices = ", ".join(map(repr, action.choices))
+            message = f"invalid choice: {value!r} (choose from {choices}){nearest(value, action.choices)}"
+            raise argparse.ArgumentError(action, message)
 
     def error(self, message):
-        commands = {name: p for a in self._actions if isinstance(a.choices, dict) for name, p in a.choices.items()}
-        known = {name: p._option_string_actions for name, p in commands.items()} | {"": self._option_string_actions}
-        _, choice, rest = message.partition("invalid choice: '")
-        if choice:  # among its own
-            word, _, listed = rest.partition("' (choose from ")
-            words = [name.strip("') ") for name in listed.split(",")]
-        else:
-            unknown = message.removeprefix(UNKNOWN)
-            word = (unknown.split("=")[0].split() or [""])[0]
-            words = [option for options in known.values() for option in options]
-            if not unknown.strip():
-                message = f"{UNKNOWN}'': {EMPTY}"
-        close = difflib.get_close_matches(word, words, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        if owners := [name for name, options in known.items() if word in options and name]:
-            hint = f"; it goes with {', '.join(owners)}"
-        raise UserError(f"{message}{hint} ({self.prog} --help explains)")
+        raise UserError(f"{message} ({self.prog} --help explains)")
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The end of an error message about a word: "; did you mean ...?", or nothing."""
+    matches = difflib.get_close_matches(word, list(words), n=1)
+    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def parser() -> Parser:
     main = Parser(
-        "launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "launch.py",
+        description="Trains diffusion models and GANs, draws from them, measures them, and reproduces papers' tables.",
+        epilog=MAIN_EPILOG,
+        allow_abbrev=False,
     )
-    commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    commands = main.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
 
-    def command(name: str, about: str, epilog: str = EPILOG, **options) -> Parser:
+    def command(name: str, summary: str, epilog: str) -> Parser:
         return commands.add_parser(
-            name, help=about, description=about[0].upper() + about[1:] + ".", epilog=epilog, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter, **options,
+            name, help=summary, description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}.", WIDTH), epilog=epilog,
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
 
-    train = command("train", "train a config, or continue what its run directory holds")
-    train.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="what to train")
-    train.add_argument("--workdir", type=directory, metavar="DIR", help="the run directory; made if it is not there")
-    train.add_argument("--dry-run", action="store_true", help="print parameters, FLOPs and memory per device, and stop")
+    train = command("train", "train a config, or continue its run", CONFIG_EPILOG)
+    train.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the config to train")
+    train.add_argument("--workdir", type=directory, metavar="DIR", help="the run directory; created if missing")
+    train.add_argument("--dry-run", action="store_true", help="print parameters, FLOPs and memory per device, then "
+                       "exit")  # fmt: skip
 
-    sample = command("sample", "draw from a trained run")
+    sample = command("sample", "draw samples from a trained run, or edit a photo with it", RUN_EPILOG)
     sample.add_argument("--workdir", required=True, type=directory, metavar="DIR", help="the run directory")
-    sample.add_argument("--out", required=True, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/",
-                        help="a grid, a film of the sampler's way, an archive (x, label), or one PNG each")  # fmt: skip
-    sample.add_argument("--num", type=int, default=64, help="how many (64); sample i is the same whatever their number")
-    sample.add_argument("--seed", type=int, default=0, help="another seed draws other samples (0)")
-    sample.add_argument("--label", type=int, help="the class to draw, for a model with labels (each in turn)")
-    sample.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="what to draw, for a model with "
-                        "captions (those of its data); given several times, each in turn, a row each")  # fmt: skip
-    sample.add_argument("--negative", metavar="TEXT", help="what to be guided away from, with a --guidance above 1")
-    sample.add_argument("--attention", action="store_true", help="a film, --out=FILE.gif, of where in the image each "
-                        "word is attended to")  # fmt: skip
-    sample.add_argument("--guidance", type=float, metavar="S", help="D_u + S (D_c - D_u): 1 is the conditional model")
-    sample.add_argument("--batch", type=int, default=0, help="samples drawn at once (eval.batch_size; of a photo 16)")
+    sample.add_argument("--out", required=True, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/", help="where to write: "
+                        ".png is a grid of samples, .gif a film of the sampling steps, .npz the arrays x and label, a "
+                        "folder one PNG per sample")  # fmt: skip
+    sample.add_argument("--num", type=int, default=64, metavar="N", help="number of samples (default: 64); sample i is "
+                        "the same for every N")  # fmt: skip
+    sample.add_argument("--seed", type=int, default=0, metavar="SEED", help="seed of the samples (default: 0)")
+    sample.add_argument("--label", type=int, metavar="CLASS", help="class to draw, for a class-conditional model "
+                        "(default: all classes in turn)")  # fmt: skip
+    sample.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="caption to draw, for a "
+                        "text-to-image model (default: captions of its data in turn); repeat it for several prompts, "
+                        "which get a row each")  # fmt: skip
+    sample.add_argument("--negative", metavar="TEXT", help="negative prompt: guide away from this caption; needs a "
+                        "guidance scale above 1")  # fmt: skip
+    sample.add_argument("--attention", action="store_true", help="write a film (--out=FILE.gif) of where in the image "
+                        "the model attends to each word")  # fmt: skip
+    sample.add_argument("--guidance", type=float, metavar="S", help="guidance scale: D_u + S (D_c - D_u), so 1 is the "
+                        "conditional model (default: the config's sampler.guidance.scale)")  # fmt: skip
+    sample.add_argument("--batch", type=int, default=0, metavar="N", help="samples drawn at once (default: "
+                        "eval.batch_size, but at most 16 when editing a photo)")  # fmt: skip
 
     photo = sample.add_argument_group(
         "editing a photo",
-        "a photo of any mode and size is brought to the model's, and it is said how; pictures and films show it first",
+        textwrap.fill(
+            "The photo may have any mode and size: it is cropped, resized and converted to the model's format, and a "
+            "printed line says how. Pictures and films show it before its edits.",
+            WIDTH - 2,
+        ),
     )
-    photo.add_argument("--image", type=Path, metavar="FILE", help="the photo; with one of the next four, or with none "
-                       "for a model trained with method.super_resolution: images that fit it")  # fmt: skip
-    photo.add_argument("--strength", type=float, metavar="S", help="SDEdit: noise it as far as the last share S of the "
-                       "steps undo; 0 is the photo itself, 1 ignores it")  # fmt: skip
-    photo.add_argument("--mask", type=Path, metavar="FILE", help="paint where this is white (grey 128 or more), and "
-                       "keep the rest to the last bit; of the photo's size")  # fmt: skip
-    photo.add_argument("--noise", type=float, metavar="GREYS", help="the photo has Gaussian noise of this standard "
-                       "deviation, in greys of 0 to 255: draw what may be under it")  # fmt: skip
-    photo.add_argument("--upscale", type=int, metavar="K", help="the photo is K times smaller than the model's images: "
-                       "draw images whose K x K means it is")  # fmt: skip
-    photo.add_argument("--inpaint", choices=("repaint", "posterior"), help="repaint (the default): back and forth; "
-                       "posterior: the denoiser's derivative carries the known part over")  # fmt: skip
-    photo.add_argument("--resamples", type=int, metavar="R", help="repaint: how often each stretch is walked (10)")
-    photo.add_argument("--jump", type=int, metavar="J", help="repaint: steps in a stretch (4%% of the sampler's)")
+    photo.add_argument("--image", type=Path, metavar="FILE", help="the photo; give one of --strength, --mask, --noise "
+                       "and --upscale with it. A super-resolution model (method.super_resolution) needs none of them: "
+                       "it draws images that match the photo")  # fmt: skip
+    photo.add_argument("--strength", type=float, metavar="S", help="SDEdit: fraction of the steps to run, from 0 to 1; "
+                       "0 returns the photo, 1 ignores it")  # fmt: skip
+    photo.add_argument("--mask", type=Path, metavar="FILE", help="inpaint where this picture of the photo's size is "
+                       "white (grey 128 or more); all other pixels stay exactly as they are")  # fmt: skip
+    photo.add_argument("--noise", type=float, metavar="STD", help="denoise: the photo has Gaussian noise of this "
+                       "standard deviation, in greys of 0 to 255")  # fmt: skip
+    photo.add_argument("--upscale", type=int, metavar="K", help="draw images whose KxK block means equal the photo, "
+                       "which is K times smaller than the model's images")  # fmt: skip
+    photo.add_argument("--inpaint", choices=("repaint", "posterior"), help="method for --mask. repaint: alternate "
+                       "denoising and renoising (RePaint). posterior: guide by the denoiser's Jacobian (default: "
+                       "repaint)")  # fmt: skip
+    photo.add_argument("--resamples", type=int, metavar="R", help="repaint: passes over each stretch of steps "
+                       "(default: 10)")  # fmt: skip
+    photo.add_argument("--jump", type=int, metavar="J", help="repaint: steps in a stretch (default: 4%% of the "
+                       "sampler's steps)")  # fmt: skip
 
-    evaluate = command("evaluate", "measure a trained run, or anyone's images against a reference")
-    evaluate.add_argument("--workdir", type=directory, metavar="DIR", help="the run directory; or --samples")
-    evaluate.add_argument("--metrics", metavar="A,B", help="which (eval.metrics): fid, kid, prdc, memorisation, ...; a "
-                          "feature network may stand after a colon, as in kid:pixels")  # fmt: skip
-    evaluate.add_argument("--features", metavar="NAME", help="the network of metrics that name none: inception, "
-                          "inception_clean, dinov2, classifier, pixels (eval.features)")  # fmt: skip
-    evaluate.add_argument("--num", type=int, help="samples to draw (eval.num)")
-    evaluate.add_argument("--seed", type=int, help="seed of the samples (the run's)")
-    evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="the numbers, with how they were measured (of "
-                          "a run: in its evals/)")  # fmt: skip
+    evaluate = command("evaluate", "measure a trained run, or one set of images against another", RUN_EPILOG)
+    evaluate.add_argument("--workdir", type=directory, metavar="DIR", help="the run directory; leave it out to "
+                          "compare two sets of images, or with --compare")  # fmt: skip
+    evaluate.add_argument("--metrics", metavar="A,B", help="metrics such as fid, kid, prdc or memorisation, each with "
+                          "a feature network after a colon if it needs another than --features: kid:pixels (default: "
+                          "eval.metrics; of two sets of images frechet)")  # fmt: skip
+    evaluate.add_argument("--features", metavar="NAME", help="feature network of the metrics that name none: "
+                          "inception, inception_clean, dinov2, classifier or pixels (default: eval.features; of two "
+                          "sets of images inception)")  # fmt: skip
+    evaluate.add_argument("--num", type=int, metavar="N", help="number of samples to draw (default: eval.num)")
+    evaluate.add_argument("--seed", type=int, metavar="SEED", help="seed of the samples (default: the run's)")
+    evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="write the scores and how they were measured "
+                          "here (default: evals/ of the run; of two sets of images nowhere)")  # fmt: skip
 
-    evaluate.add_argument("--compare", nargs="+", type=Path, metavar="FILE.json", help="show these evaluations beside "
-                          "each other, with mean and spread; an error where their protocols differ")  # fmt: skip
+    evaluate.add_argument("--compare", nargs="+", type=Path, metavar="FILE.json", help="print these evaluations side "
+                          "by side, with mean and spread; an error if their protocols differ")  # fmt: skip
 
-    images = evaluate.add_argument_group("anyone's images", "instead of --workdir")
-    images.add_argument("--samples", metavar="FOLDER|FILE.npz", help="the images to judge")
-    images.add_argument("--reference", metavar="FOLDER|FILE.npz|tfds:NAME", help="what to compare them with: images, a "
-                        "data source by name, or a file that --statistics made")  # fmt: skip
-    images.add_argument("--split", choices=("train", "heldout"), help="of a data source (train), where it does "
-                        "not say so itself, as in tfds:mnist@heldout")  # fmt: skip
-    images.add_argument("--weights", default="", metavar="FILE", help="the network's (the cache, or a download)")
-    images.add_argument("--precision", metavar="highest|tensorfloat32|default", help="of the network's matrix products "
-                        "on a GPU: tensorfloat32 is faster, and what PyTorch does (highest)")  # fmt: skip
-    images.add_argument("--classifier", default="", metavar="DIR", help="the run whose features 'classifier' are")
-    images.add_argument("--statistics", type=Path, metavar="FILE.npz", help="keep the reference's moments here")
-    for drawing in (sample, evaluate):
-        drawing.add_argument("--step", type=step, metavar="N|best", help="the checkpoint to use (the last)")
-        drawing.add_argument("--ema", type=float, metavar="SIGMA_REL",
-                             help="average the weights with this relative width, such as 0.13, whatever widths were "
-                             "kept in training; needs a run with ema.name=power (the run's own average)")  # fmt: skip
-
-    prepare = command("prepare", "download and prepare the TFDS data set of a config; needs the extra `prepare`")
-    prepare.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="whose data set")
-
-    table = command(
-        "ablate", "run the table of a paper at a budget, continue it, and print it beside the paper's", epilog=""
+    images = evaluate.add_argument_group(
+        "comparing two sets of images", "Give --samples and --reference instead of --workdir."
     )
+    images.add_argument("--samples", metavar="FOLDER|FILE.npz", help="the images to measure")
+    images.add_argument("--reference", metavar="FOLDER|FILE.npz|tfds:NAME", help="the images to compare them with, a "
+                        "data source by name, or a file written by --statistics")  # fmt: skip
+    images.add_argument("--split", choices=("train", "heldout"), help="split of a data source whose name does not "
+                        "choose one as tfds:mnist@heldout does (default: train)")  # fmt: skip
+    images.add_argument("--weights", default="", metavar="FILE", help="weights of the feature network (default: the "
+                        "cache, or a download)")  # fmt: skip
+    images.add_argument("--precision", metavar="highest|tensorfloat32|default", help="precision of the feature "
+                        "network's matrix products on a GPU; tensorfloat32 is faster, and what PyTorch uses (default: "
+                        "highest)")  # fmt: skip
+    images.add_argument("--classifier", default="", metavar="DIR", help="run directory of the classifier used by "
+                        "features 'classifier'")  # fmt: skip
+    images.add_argument("--statistics", type=Path, metavar="FILE.npz", help="write the moments of the reference's "
+                        "features here, to use as a --reference later")  # fmt: skip
+    for subparser in (sample, evaluate):
+        subparser.add_argument("--step", type=step, metavar="N|best", help="checkpoint to use (default: the last)")
+        subparser.add_argument("--ema", type=float, metavar="SIGMA_REL",
+                               help="average the weights with this relative width, such as 0.13; it need not be one "
+                               "that training used, but the run must have ema.name=power (default: the run's own "
+                               "average)")  # fmt: skip
+
+    prepare = command(
+        "prepare", "download and prepare the TFDS data set of a config; needs the extra `prepare`", CONFIG_EPILOG
+    )
+    prepare.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="a config with the data set")
+
+    table = command("ablate", "reproduce a table of a paper and print it beside the paper's", "")
     table.add_argument("experiment", type=word, metavar="experiments/X.py", help="the table")
-    table.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="how "
-                       "long it may take: minute (a smoke test, not kept), hour (2 cores), quarter (of an hour, on a "
-                       "GPU), day (a GPU), paper")  # fmt: skip
-    table.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="processes here, job "
-                       "arrays, or one shell line for each run (local)")  # fmt: skip
-    table.add_argument("--workdir", type=directory, metavar="DIR", help="where the runs live (runs/ablations)")
-    table.add_argument("--slots", type=int, default=0, metavar="N", help="local: processes at once (one for each GPU, "
-                       "which more of them share, or for each two cores)")  # fmt: skip
+    table.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="size of the "
+                       "experiment: minute (a smoke test that the ledger does not keep), hour (on 2 cores), quarter "
+                       "(a quarter of an hour on a GPU), day (on a GPU) or paper (default: minute)")  # fmt: skip
+    table.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="local: processes on "
+                       "this machine; slurm: job arrays; print: only print one shell command per run (default: "
+                       "local)")  # fmt: skip
+    table.add_argument("--workdir", type=directory, metavar="DIR", help="directory of the runs (default: "
+                       "runs/ablations)")  # fmt: skip
+    table.add_argument("--slots", type=int, default=0, metavar="N", help="local: parallel processes, which may "
+                       "share a GPU (default: one per GPU, else one per two cores)")  # fmt: skip
     table.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: an option of sbatch, "
-                       "such as partition=gpu, gres=gpu:a100:1, mem=32G, account=NAME; may be repeated (2 cores, a GPU "
-                       "for budgets that are of one)")  # fmt: skip
-    table.add_argument("--rerun-stale", action="store_true", help="set aside what older code made, and run it again")
-    table.add_argument("--missing", action="store_true", help="run only what the ledger lacks of today's code: to go "
-                       "on with a table without its run directories")  # fmt: skip
-    table.add_argument(
-        "--run", type=word, metavar="ID", help="carry out one run of the table in this process, as backends do"
-    )
+                       "such as partition=gpu, gres=gpu:a100:1, mem=32G or account=NAME; may be repeated (default: 2 "
+                       "cores, and one GPU for the budgets that need one)")  # fmt: skip
+    table.add_argument("--rerun-stale", action="store_true", help="set aside the results of older code and run them "
+                       "again")  # fmt: skip
+    table.add_argument("--missing", action="store_true", help="run only cells that the ledger lacks for today's code; "
+                       "earlier run directories are not needed")  # fmt: skip
+    table.add_argument("--run", type=word, metavar="ID", help="do one run of the table in this process; the backends "
+                       "use it")  # fmt: skip
 
-    shown = command("report", "show what was reproduced: Markdown, and a page", epilog="")
-    shown.add_argument(
-        "experiment", nargs="?", type=word, metavar="experiments/X.py", help="one table (all that there are)"
-    )
-    shown.add_argument("--workdir", type=directory, metavar="DIR", help="where the runs live (runs/ablations)")
-    shown.add_argument(
-        "--out", type=Path, metavar="FILE.html", help="also a page with tables, curves, samples and films"
-    )
+    report = command("report", "print the reproduced tables as Markdown", "")
+    report.add_argument("experiment", nargs="?", type=word, metavar="experiments/X.py", help="one table (default: all, "
+                        "which are also written to experiments/README.md)")  # fmt: skip
+    report.add_argument("--workdir", type=directory, metavar="DIR", help="directory of the runs (default: "
+                        "runs/ablations)")  # fmt: skip
+    report.add_argument("--out", type=Path, metavar="FILE.html", help="also write an HTML page with tables, curves, "
+                        "samples and films")  # fmt: skip
     return main
 
 
@@ -191,9 +243,18 @@ def sample(arguments, overrides):
 
     request = Request(**{field: getattr(arguments, field) for field in Request.__dataclass_fields__})
     words = Words(tuple(arguments.prompt), arguments.negative)
-    run = opened(arguments, overrides)
-    a = arguments
-    draw(run, a.out, a.num, a.seed, a.label, a.guidance, a.batch, request, words, a.attention)
+    draw(
+        opened(arguments, overrides),
+        out=arguments.out,
+        num=arguments.num,
+        seed=arguments.seed,
+        label=arguments.label,
+        guidance=arguments.guidance,
+        batch=arguments.batch,
+        request=request,
+        words=words,
+        attention=arguments.attention,
+    )
 
 
 def evaluate(arguments, overrides):
@@ -208,28 +269,30 @@ def evaluate(arguments, overrides):
     if arguments.compare:
         for flag in [*given(arguments), *(f"config.{path}" for path, _ in overrides)]:
             if flag != "compare":
-                raise UserError(f"--{flag}: --compare only reads evaluations that there are; leave one out")
+                raise UserError(f"--{flag}: cannot be combined with --compare, which only reads earlier evaluations")
         print(side_by_side(arguments.compare))
         return
     if arguments.samples or arguments.reference:
         compare(arguments, overrides)
         return
     if arguments.workdir is None:
-        raise UserError("--workdir: evaluate needs a run directory, or --samples and --reference")
+        raise UserError("--workdir: missing; evaluate needs a run directory, or --samples and --reference")
     for flag in given(arguments):
         if flag in ("statistics", "weights", "precision", "classifier", "split"):
-            raise UserError(f"--{flag}: goes with --samples; of a run it is a key of its config")
+            raise UserError(f"--{flag}: applies to --samples; for a trained run, override its config")
     if arguments.out:
         check_place(arguments.out, "--out", ".json")
     features = [("eval.features", arguments.features)] if arguments.features else []
     run = opened(arguments, overrides + features)
     config = run.experiment.config
-    names = words_of(arguments.metrics) or config.eval.metrics
+    names = split_commas(arguments.metrics) or config.eval.metrics
     if not names:
-        raise UserError("--metrics: this run's config chooses none; give some, such as --metrics=frechet_pixels")
+        raise UserError(
+            "--metrics: missing, and eval.metrics of this run is empty; give some, such as --metrics=frechet_pixels"
+        )
     num = config.eval.num if arguments.num is None else arguments.num
     if num < 2:
-        raise UserError(f"--num: {num} is too few samples to be measured; at least 2")
+        raise UserError(f"--num: {num} samples cannot be measured; must be at least 2")
     choice = choose(names, run.experiment, num)
     check_features(arguments.features, choice.metrics)
     seed = config.seed if arguments.seed is None else arguments.seed
@@ -247,18 +310,18 @@ def compare(arguments, overrides):
 
     for flag in ("samples", "reference"):
         if not getattr(arguments, flag):
-            raise UserError(f"--{flag}: two sets of images are compared, --samples with --reference")
+            raise UserError(f"--{flag}: missing; two sets of images are compared, --samples with --reference")
     for flag in given(arguments):
         if flag in ("workdir", "num", "seed", "step", "ema"):
-            raise UserError(f"--{flag}: is of a trained run; --samples are what they are")
+            raise UserError(f"--{flag}: applies to a trained run, not to --samples")
     if overrides:
-        raise UserError(f"--config.{overrides[0][0]}: there is no run whose config it could be")
-    asked = {flag: value for flag, value in given(arguments).items() if flag in Comparison.__dataclass_fields__}
+        raise UserError(f"--config.{overrides[0][0]}: needs --workdir; --samples has no config")
+    fields = {flag: value for flag, value in given(arguments).items() if flag in Comparison.__dataclass_fields__}
     if arguments.metrics:
-        asked["metrics"] = words_of(arguments.metrics)
+        fields["metrics"] = split_commas(arguments.metrics)
     try:
-        scores = compare(Comparison(**asked))
-    except UserError as error:  # what a run's config calls eval.X is here a flag
+        scores = compare(Comparison(**fields))
+    except UserError as error:  # the key eval.X of a run's config is the flag --X here
         raise error.about("eval.", "--") from None
     if parallel.is_main():
         print(table(scores))
@@ -270,9 +333,9 @@ def prepare(arguments, overrides):
     from diffjax.data.tfds import TFDS, prepare
 
     source = build("data", configs.override(configs.load(arguments.config), overrides).data)
-    source = getattr(source, "digits", source)  # what stacked_mnist stacks
+    source = getattr(source, "digits", source)  # the digits that stacked_mnist stacks
     if not isinstance(source, TFDS):
-        raise UserError(f"--config: {arguments.config} reads no TFDS data set; there is nothing to prepare")
+        raise UserError(f"--config: {arguments.config} does not use a TFDS data set, so there is nothing to prepare")
     prepare(source)
 
 
@@ -280,22 +343,31 @@ def ablate(arguments, overrides):
     from diffjax.ablation.ablate import ROOT, ablate, run_one
 
     if overrides:
-        raise UserError(f"--config.{overrides[0][0]}: a table's configs are what its file says; change it there")
+        raise UserError(
+            f"--config.{overrides[0][0]}: a table's configs cannot be overridden; change {arguments.experiment}"
+        )
     root = arguments.workdir or ROOT
     if arguments.run:
         run_one(arguments.experiment, arguments.budget, root, arguments.run)
         return
     ablate(
-        arguments.experiment, arguments.budget, arguments.backend, root, arguments.slots, arguments.rerun_stale,
-        arguments.missing, arguments.slurm,
-    )  # fmt: skip
+        arguments.experiment,
+        budget=arguments.budget,
+        backend=arguments.backend,
+        root=root,
+        slots=arguments.slots,
+        rerun_stale=arguments.rerun_stale,
+        missing=arguments.missing,
+        slurm_options=arguments.slurm,
+    )
 
 
 def report(arguments, overrides):
     from diffjax.ablation.ablate import ROOT
     from diffjax.ablation.report import report
 
-    print(report([arguments.experiment] if arguments.experiment else [], arguments.workdir or ROOT, arguments.out))
+    paths = [arguments.experiment] if arguments.experiment else []
+    print(report(paths, root=arguments.workdir or ROOT, out=arguments.out))
 
 
 COMMANDS = {
@@ -309,7 +381,10 @@ COMMANDS = {
 
 
 def opened(arguments, overrides):
-    """The run in --workdir, with overrides of how it is drawn from and measured, not of what it is."""
+    """The run in --workdir, with overrides of how samples are drawn and measured.
+
+    Raises UserError for an override of anything that determines the trained weights.
+    """
     from diffjax import config as configs
     from diffjax import parallel
     from diffjax.precision import Precision
@@ -319,18 +394,19 @@ def opened(arguments, overrides):
     for path, _ in overrides:
         if path.split(".")[0] not in ("sampler", "eval", "parallel") and not configs.is_place(path):
             raise UserError(
-                f"--config.{path}: the run is trained; only sampler.*, eval.* and parallel.* can be changed now"
+                f"--config.{path}: a trained run accepts only sampler.*, eval.* and parallel.* (and the path of its "
+                "data or text encoder)"
             )
     config = configs.override(elsewhere(read_config(arguments.workdir)), overrides)
     Precision(**config.precision).apply()
     run = load(arguments.workdir, config, arguments.step, arguments.ema)
     if arguments.ema is not None and parallel.is_main():
-        print(f"weights: {run.weights} (0 fits exactly; more snapshots, ema.snapshot_every, fit better)")
+        print(f"weights: {run.weights} (0 is an exact fit; more snapshots, ema.snapshot_every, fit better)")
     return run
 
 
 def given(arguments) -> dict[str, Any]:
-    """The flags of a command that were given, even as 0, with their values."""
+    """The flags that the command line sets, also to 0, with their values."""
     return {
         flag: value
         for flag, value in vars(arguments).items()
@@ -341,7 +417,7 @@ def given(arguments) -> dict[str, Any]:
 def step(text: str) -> int | str:
     if text == "best" or text.isdigit():
         return text if text == "best" else int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is neither a step's number nor 'best'")
+    raise argparse.ArgumentTypeError(f"{text!r} must be the number of a step, or 'best'")
 
 
 def word(text: str) -> str:
@@ -354,36 +430,36 @@ def directory(text: str) -> Path:
     return Path(word(text))
 
 
-def words_of(text: str | None) -> tuple[str, ...]:
-    """The words of a list with commas."""
-    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+def split_commas(text: str | None) -> tuple[str, ...]:
+    """The items of a list separated by commas, without empty ones."""
+    return tuple(item.strip() for item in (text or "").split(",") if item.strip())
 
 
 def split_overrides(words: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The command line without its `--config.a.b=v` words (or `--config.a.b v`), and these as ("a.b", "v")."""
-    rest, overrides, words = [], [], list(words)
-    while words:
-        word = words.pop(0)
+    """Splits a command line into its other words and its overrides.
+
+    An override `--config.a.b=v` or `--config.a.b v` is returned as ("a.b", "v").
+    """
+    others, overrides, remaining = [], [], iter(words)
+    for word in remaining:
         if not word.startswith("--config."):
-            rest.append(word)
+            others.append(word)
             continue
         path, equals, value = word.removeprefix("--config.").partition("=")
-        if not equals:
-            if not words:
-                raise UserError(f"{word}: no value; write {word}=VALUE")
-            value = words.pop(0)
+        if not equals and (value := next(remaining, None)) is None:
+            raise UserError(f"{word}: no value; write {word}=VALUE")
         overrides.append((path, value))
-    return rest, overrides
+    return others, overrides
 
 
 def main(words: list[str]) -> int:
     def act(arguments: argparse.Namespace) -> int:
-        rest, overrides = split_overrides(words)
-        known = parser()
-        if not rest:
-            known.print_help()
+        others, overrides = split_overrides(words)
+        main_parser = parser()
+        if not others:
+            main_parser.print_help()
             return 2
-        known.parse_args(rest, arguments)
+        main_parser.parse_args(others, arguments)
         set_up()
         COMMANDS[arguments.command](arguments, overrides)
         return 0
@@ -392,43 +468,46 @@ def main(words: list[str]) -> int:
 
 
 def guarded(name: str, act: Callable[[argparse.Namespace], int]) -> int:
-    """The exit status of a command, which is `act`'s, or that of what went wrong, said in one line on stderr.
+    """Runs a command and returns its exit status; an expected failure becomes one line on stderr and its own status.
 
-    `act` parses its command line into the namespace that it is given: what is there says what could not be written.
+    `act` parses its command line into the namespace it receives: its --workdir or --out is named where a file cannot be
+    written.
     """
     arguments = argparse.Namespace()
 
-    def ends(status: int, said: object) -> int:
-        print(f"{name}: {said}", file=sys.stderr)
+    def fail(status: int, message: object) -> int:
+        print(f"{name}: {message}", file=sys.stderr)
         return status
 
     try:
         return act(arguments)
     except Taken as error:
-        return ends(TAKEN if getattr(arguments, "run", None) else 2, error)
+        return fail(TAKEN if getattr(arguments, "run", None) else 2, error)
     except UserError as error:
-        return ends(2, error)
+        return fail(2, error)
     except Diverged as error:
-        return ends(3, error)
+        return fail(3, error)
     except KeyboardInterrupt:
-        return ends(130, "interrupted; what was written is kept, and the same command goes on")
-    except BrokenPipeError:  # whoever read what is printed has seen enough
+        return fail(130, "interrupted; written files are kept, and the same command continues")
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        where = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
-        denied = isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError)
-        if denied or error.errno == errno.EROFS:
-            return ends(2, f"cannot write {where} ({error.strerror}); choose another place")
+        path = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
+        not_writable = isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError)
+        if not_writable or error.errno == errno.EROFS:
+            return fail(2, f"cannot write {path} ({error.strerror}); choose another path")
         if error.errno not in NO_ROOM:
             raise
-        return ends(2, f"no room to write {where} ({error.strerror}); free some space and run it again")
+        return fail(2, f"no room to write {path} ({error.strerror}); free some space and run it again")
 
 
 def set_up() -> None:
-    """What a process needs before its first computation: kept programs, XLA's flags, and the other hosts."""
+    """Prepares the process for its first computation: the compilation cache, XLA's flags, and the other hosts."""
+    from diffjax.caches import cache_directory
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "diffjax" / "xla"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_directory() / "xla"))  # JAX reads it when imported
     from diffjax import parallel
     from diffjax.xla import choose_kernels
 

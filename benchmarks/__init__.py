@@ -1,1 +1,1 @@
-"""Speed and memory, measured; nothing here is a test. `make bench`, or python -m benchmarks.train_step --help."""
+"""Benchmarks of speed and memory, not tests: `make bench`, or `python -m benchmarks.train_step --help`."""

@@ -1,4 +1,4 @@
-"""Inception's features of images: resized, embedded, on the host. images/s, beside torch-fidelity where it is."""
+"""Inception features from resizing to host memory: images/s, beside torch-fidelity if it is installed."""
 
 from benchmarks.measure import Benchmark, Contender, main
 from benchmarks.sizes import PICTURES

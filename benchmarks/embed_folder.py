@@ -1,9 +1,10 @@
-"""A folder of PNGs embedded by a tiny network: images/s, beside decoding alone and the network alone.
+"""Embeds a folder of PNGs with a tiny network: images/s, beside decoding alone and the network alone.
 
     python -m benchmarks.embed_folder --count=2000 --side=128
 
-On a CPU the network and the threads that decode want the same cores. The last two rows are of a device elsewhere, which
-takes 50 ms for a batch and none of the cores: batches read when it asks for them, and read ahead.
+On a CPU the network and the decoding threads compete for cores. The last two rows
+simulate an accelerator, which takes 50 ms per batch and no cores: with batches read
+on demand, and read ahead.
 """
 
 import argparse
@@ -25,11 +26,11 @@ from diffjax.xla import choose_kernels
 
 WIDTH = 64
 BATCH = 64
-ELSEWHERE = 0.05  # seconds that a batch takes on a device elsewhere
+ACCELERATOR = 0.05  # seconds per batch of the simulated accelerator
 
 
 def tiny_network(side: int) -> Extractor:
-    """Two convolutions and a mean."""
+    """A feature network of two convolutions and a mean."""
     random = np.random.default_rng(0)
     kernels = [random.normal(size=shape).astype(np.float32) / 8 for shape in ((8, 8, 3, 32), (3, 3, 32, WIDTH))]
 
@@ -45,8 +46,8 @@ def tiny_network(side: int) -> Extractor:
     return Extractor("tiny", WIDTH, {"network": "tiny"}, kernels, apply)
 
 
-def make(folder: Path, count: int, side: int) -> None:
-    """Smooth noise, which compresses as photos do."""
+def write_images(folder: Path, count: int, side: int) -> None:
+    """Writes PNGs of smooth noise, which compresses like photos."""
     random = np.random.default_rng(0)
     for i in range(count):
         coarse = Image.fromarray(random.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
@@ -54,14 +55,14 @@ def make(folder: Path, count: int, side: int) -> None:
 
 
 def on_demand(images: Examples) -> None:
-    for first in range(0, len(images), BATCH):
-        images.take(np.arange(first, min(first + BATCH, len(images))))
-        time.sleep(ELSEWHERE)
+    for start in range(0, len(images), BATCH):
+        images.take(np.arange(start, min(start + BATCH, len(images))))
+        time.sleep(ACCELERATOR)
 
 
 def ahead(images: Examples) -> None:
     for _ in read_ahead(images, BATCH):
-        time.sleep(ELSEWHERE)
+        time.sleep(ACCELERATOR)
 
 
 def timed(call) -> float:
@@ -72,27 +73,27 @@ def timed(call) -> float:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--count", type=int, default=2000, help="number of images (default: 2000)")
+    parser.add_argument("--side", type=int, default=128, help="their side in pixels (default: 128)")
+    parser.add_argument("--repeats", type=int, default=3, help="timings, of which the best counts (default: 3)")
     arguments = parser.parse_args()
     choose_kernels()
     with tempfile.TemporaryDirectory() as name:
-        make(Path(name), arguments.count, arguments.side)
+        write_images(Path(name), arguments.count, arguments.side)
         images = Folder(name).everything()
         embedder = Embedder(tiny_network(arguments.side), parallel.layout(), BATCH)
-        whole = in_memory(images.take(np.arange(len(images)))["x"], np.zeros(len(images)))
-        embedder(whole)  # compiled
-        ways = {
+        decoded = in_memory(images.take(np.arange(len(images)))["x"], np.zeros(len(images)))
+        embedder(decoded)  # compiles
+        rows = {
             "decoding alone, one thread": lambda: images.take(np.arange(len(images))),
-            "the network alone": lambda: embedder(whole),
+            "the network alone": lambda: embedder(decoded),
             "embedded from the folder": lambda: embedder(images),
-            "elsewhere, read on demand": lambda: on_demand(images),
-            "elsewhere, read ahead": lambda: ahead(images),
+            "accelerator, on demand": lambda: on_demand(images),
+            "accelerator, read ahead": lambda: ahead(images),
         }
-        for way, call in ways.items():
+        for name, call in rows.items():
             seconds = min(timed(call) for _ in range(arguments.repeats))
-            print(f"{way:<28} {seconds:6.2f} s  {arguments.count / seconds:7.0f} images/s")
+            print(f"{name:<28} {seconds:6.2f} s  {arguments.count / seconds:7.0f} images/s")
 
 
 if __name__ == "__main__":

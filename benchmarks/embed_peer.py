@@ -1,4 +1,4 @@
-"""The same by torch-fidelity (extra `parity`): its Inception, with the weights that it is initialised with."""
+"""`benchmarks.embed` by torch-fidelity (extra `parity`): its Inception, with its initial weights."""
 
 # isort: off
 import benchmarks.torchvision_on_cpu  # noqa: F401  (before torch_fidelity)
@@ -14,10 +14,10 @@ from benchmarks.torch_clock import device, parameters, products, timed
 
 
 def embed(size: Pictures, compute: str, count: int) -> dict[str, float]:
-    """Seconds a batch of uint8 images, features back on the host. No weights are fetched."""
+    """Seconds per batch of uint8 images, features back on the host. No weights are downloaded."""
     products(compute)
-    never = {"load_state_dict": lambda *_, **__: None}
-    with mock.patch.object(torch, "load"), mock.patch.multiple(FeatureExtractorInceptionV3, **never):
+    no_loading = {"load_state_dict": lambda *_, **__: None}
+    with mock.patch.object(torch, "load"), mock.patch.multiple(FeatureExtractorInceptionV3, **no_loading):
         network = FeatureExtractorInceptionV3("embed", ["2048"], "none").to(device())
     images = torch.randint(0, 256, (size.batch, 3, size.side, size.side), dtype=torch.uint8)
 

@@ -1,7 +1,7 @@
-"""The games in plain PyTorch (extra `parity`): the networks, losses and penalties of ours, gradients by autograd.
+"""`benchmarks.gan_step` in plain PyTorch (extra `parity`): our networks, losses and penalties, with autograd.
 
-Not compiled: torch.compile cannot differentiate twice, as the penalties must. Every image is judged once in a turn, and
-the penalty taken from that same logit.
+Not compiled: torch.compile cannot differentiate twice, as the penalties require. Each image passes through the
+discriminator once per update, and its penalty uses the same logit.
 """
 
 import copy
@@ -65,21 +65,21 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Twice or half the side, with the filter [1, 3, 3, 1] / 8 along rows and columns."""
+    """Doubles or halves the side, with the filter [1, 3, 3, 1] / 8 along rows and columns."""
 
     def __init__(self, up: bool):
         super().__init__()
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-        self.change = F.conv_transpose2d if up else F.conv2d
+        self.resample = F.conv_transpose2d if up else F.conv2d
         self.register_buffer("taps", torch.outer(taps, taps) * (4 if up else 1))
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
-        return self.change(x, self.taps.expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
+        return self.resample(x, self.taps.expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
 
 
 class FromBasis(nn.Module):
-    """z [b, latent] -> a learned map, each channel times a linear function of z."""
+    """z [b, latent] -> a learned map [b, c, 4, 4] whose channels are scaled by a linear function of z."""
 
     def __init__(self, latent: int, width: int):
         super().__init__()
@@ -105,8 +105,8 @@ def r3gan(game: Game, widths: tuple[int, ...], blocks: tuple[int, ...], group: i
     def stage(width, count):
         return [Block(width, group) for _ in range(count)]
 
-    def projection(before, after):
-        return [nn.Conv2d(before, after, 1, bias=False)] if before != after else []
+    def projection(width_in, width_out):
+        return [nn.Conv2d(width_in, width_out, 1, bias=False)] if width_in != width_out else []
 
     generator = [FromBasis(game.latent, widths[0]), *stage(widths[0], blocks[0])]
     for (above, below), count in zip(pairwise(widths), blocks[1:], strict=True):
@@ -129,35 +129,35 @@ def networks(game: Game) -> tuple[nn.Module, nn.Module]:
 
 
 def squared_gradient(logit: Tensor, x: Tensor) -> Tensor:
-    """|grad_x D(x)|^2, the mean over the batch, to be differentiated again."""
+    """The batch mean of |grad_x D(x)|^2, differentiable again."""
     (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
     return gradient.square().sum() / len(x)
 
 
 def gan_step(game: Game, compute: str, count: int) -> dict[str, float]:
-    """The discriminator's update with its penalty, the generator's, and an average of the generator, as ours."""
+    """Updates the discriminator with its penalty, the generator, and the average of its weights, as ours does."""
     torch.backends.cudnn.benchmark = True
     products(compute)
     generator, discriminator = (network.to(device()) for network in networks(game))
     average = copy.deepcopy(generator)
     adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, betas=(0.5, 0.999)) for n in (generator, discriminator))
     stored = torch.randint(0, 256, (2, game.batch, 3, 32, 32), dtype=torch.uint8, device=device())
-    relativistic = game.kind == "r3gan"  # which also has R2
+    relativistic = game.kind == "r3gan"  # also with R2
 
-    def in_format(network, x):
+    def in_precision(network, x):
         with torch.autocast(device(), torch.bfloat16, enabled=compute == "bfloat16"):
             return network(x).float()
 
     def draw():
-        return in_format(generator, torch.randn(game.batch, game.latent, device=device()))
+        return in_precision(generator, torch.randn(game.batch, game.latent, device=device()))
 
-    def turn_of_d(real):
+    def update_d(real):
         discriminator.requires_grad_(True)
         with torch.no_grad():
             fake = draw()
         real.requires_grad_()
         fake.requires_grad_(relativistic)
-        d_real, d_fake = in_format(discriminator, real), in_format(discriminator, fake)
+        d_real, d_fake = in_precision(discriminator, real), in_precision(discriminator, fake)
         if relativistic:
             loss, penalty = F.softplus(d_fake - d_real), squared_gradient(d_real, real) + squared_gradient(d_fake, fake)
         else:
@@ -166,23 +166,23 @@ def gan_step(game: Game, compute: str, count: int) -> dict[str, float]:
         (loss.mean() + game.gamma / 2 * penalty).backward(inputs=list(discriminator.parameters()))
         adam_d.step()
 
-    def turn_of_g(real):
+    def update_g(real):
         discriminator.requires_grad_(False)
-        ahead = in_format(discriminator, draw())
+        logit = in_precision(discriminator, draw())
         if relativistic:
-            ahead = ahead - in_format(discriminator, real)
+            logit = logit - in_precision(discriminator, real)
         adam_g.zero_grad()
-        F.softplus(-ahead).mean().backward()
+        F.softplus(-logit).mean().backward()
         adam_g.step()
 
     def weights(network):
-        """What is averaged: BatchNorm's statistics too."""
+        """The tensors that are averaged, including BatchNorm's statistics."""
         return [value for value in network.state_dict().values() if value.is_floating_point()]
 
     def step():
         first, second = (x.float() / 127.5 - 1 for x in stored)
-        turn_of_d(first)
-        turn_of_g(second)
+        update_d(first)
+        update_g(second)
         torch._foreach_lerp_(weights(average), weights(generator), 1e-4)
 
     return timed(step, count) | {"parameters": parameters(generator, discriminator)}

@@ -1,4 +1,4 @@
-"""A step of a GAN, D's update and G's: images/s, compile seconds, peak memory, FLOPs; beside PyTorch where it is."""
+"""A GAN step, the updates of D and G: images/s, compile time, memory, FLOPs; beside PyTorch if it is installed."""
 
 from benchmarks.measure import Benchmark, Contender, main
 from benchmarks.sizes import GAMES

@@ -1,4 +1,4 @@
-"""What is timed of ours: the compiled training steps and the compiled sampler, as a run uses them."""
+"""Times diffjax's own compiled training steps, sampler and feature network, as a run uses them."""
 
 import time
 from functools import partial
@@ -29,15 +29,15 @@ WARM = 2  # steps before the clock starts
 
 
 def precision(compute: str) -> Precision:
-    """What a benchmark's format is of ours, in force from now on, with the kernels that a run has."""
+    """Our Precision for a benchmark's format, applied to this process, with the kernels of a run."""
     choose_kernels()
-    made = {
+    setting = {
         "float32": Precision(matmul="highest"),
         "tensorfloat32": Precision(matmul="tensorfloat32"),
         "bfloat16": Precision(compute="bfloat16"),
     }[compute]
-    made.apply()
-    return made
+    setting.apply()
+    return setting
 
 
 def diffusion(size: Size, compute: str) -> Diffusion:
@@ -61,7 +61,7 @@ def diffusion(size: Size, compute: str) -> Diffusion:
 
 
 def gan(game: Game, compute: str) -> GAN:
-    """This game, with one update of the discriminator in a step."""
+    """A GAN with one update of the discriminator per step."""
     generator, discriminator, loss, penalty = {
         "dcgan": (DcganGenerator, DcganDiscriminator, NonSaturating(), R1(game.gamma)),
         "r3gan": (R3GANGenerator, R3GANDiscriminator, Relativistic(), R1R2(game.gamma)),
@@ -82,24 +82,24 @@ def gan(game: Game, compute: str) -> GAN:
 
 
 def prepared(method: Method):
-    """A state, a batch of noise as data, and where both live."""
+    """An initial state, a batch of noise as data, and their layout."""
     layout = parallel.layout(devices=1)
-    whole = (method.batches_per_step, method.batch_size)
-    x = np.random.default_rng(0).integers(0, 256, (*whole, *method.space.shape), np.uint8)
-    place = np.broadcast_to(np.arange(method.batch_size, dtype=np.int32), whole)
-    batch = jax.device_put({"x": x, "label": np.zeros(whole, np.int32), "position": place}, layout.batch)
+    shape = (method.batches_per_step, method.batch_size)
+    x = np.random.default_rng(0).integers(0, 256, (*shape, *method.space.shape), np.uint8)
+    position = np.broadcast_to(np.arange(method.batch_size, dtype=np.int32), shape)
+    batch = jax.device_put({"x": x, "label": np.zeros(shape, np.int32), "position": position}, layout.batch)
     state = jax.jit(method.init)(jax.random.key(0), batch)
     return jax.device_put(state, layout.replicated), batch, layout
 
 
 def timed_step(method: Method, count: int) -> dict[str, float]:
-    """Seconds a step over `count` steps, seconds to compile, FLOPs an image, parameters."""
+    """Seconds per step over `count` steps, seconds to compile, FLOPs per image, parameters."""
     state, batch, layout = prepared(method)
     key = jax.random.key(0)
     parameters = sum(leaf.size for network in state.params.values() for leaf in jax.tree.leaves(network["params"]))
     began = time.perf_counter()
     compiled = parallel.compile_step(method.step, layout, state).lower(state, batch, key).compile()
-    compiling = time.perf_counter() - began
+    compile_seconds = time.perf_counter() - began
     for step in range(WARM + count):
         if step == WARM:
             jax.block_until_ready(state)
@@ -108,8 +108,8 @@ def timed_step(method: Method, count: int) -> dict[str, float]:
     jax.block_until_ready(state)
     seconds = (time.perf_counter() - began) / count
     flops = step_flops(method.step, state, batch) / method.batch_size
-    found = {"seconds": seconds, "compile": compiling, "flops": flops, "parameters": parameters}
-    return found | device_memory() | {"ceiling": ceiling(method.precision.compute)}
+    figures = {"seconds": seconds, "compile": compile_seconds, "flops": flops, "parameters": parameters}
+    return figures | device_memory() | {"ceiling": ceiling(method.precision.compute)}
 
 
 def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
@@ -121,28 +121,28 @@ def gan_step(game: Game, compute: str, count: int) -> dict[str, float]:
 
 
 def sampler(size: Size, compute: str, steps: int) -> dict[str, float]:
-    """Seconds to draw a batch with DDIM, and to compile that."""
+    """Seconds to draw a batch with DDIM, and seconds to compile."""
     method = diffusion(size, compute)
     state, _, _ = prepared(method)
     draw = jax.jit(lambda variables, keys: method.sample(variables, DDIM(steps=steps), keys, None).x0)
     keys = jax.random.split(jax.random.key(1), size.batch)
     began = time.perf_counter()
     compiled = draw.lower(state.params, keys).compile()
-    compiling = time.perf_counter() - began
+    compile_seconds = time.perf_counter() - began
     jax.block_until_ready(compiled(state.params, keys))
     began = time.perf_counter()
     jax.block_until_ready(compiled(state.params, keys))
-    return {"seconds": time.perf_counter() - began, "compile": compiling} | device_memory()
+    return {"seconds": time.perf_counter() - began, "compile": compile_seconds} | device_memory()
 
 
 def embed(size: Pictures, compute: str, count: int) -> dict[str, float]:
-    """Seconds a batch through Inception as `evaluate` uses it, features back on the host, and to compile that."""
+    """Seconds per batch through Inception as in `evaluate`, features back on the host, and seconds to compile."""
     network = inception.Inception(precision(compute).matmul)
     variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), inception.shapes())
 
     def apply(variables, images):
-        found = network.apply(variables, inception.preprocess(images, "tf1"))
-        return Outputs(found["2048"])
+        features = network.apply(variables, inception.preprocess(images, "tf1"))
+        return Outputs(features["2048"])
 
     embedder = Embedder(Extractor("inception", 2048, {}, variables, apply), parallel.layout(devices=1), size.batch)
     images = np.random.default_rng(0).integers(0, 256, (size.batch, *size.shape), np.uint8)
@@ -158,7 +158,7 @@ def embed(size: Pictures, compute: str, count: int) -> dict[str, float]:
 
 
 def ceiling(compute: str, side: int = 8192) -> float:
-    """FLOP/s of a large matrix product of random numbers in this format: what the device gives at best. 0 on a CPU."""
+    """FLOP/s of a large matrix product in this format, the most that the device reaches; 0 on a CPU."""
     if jax.devices()[0].platform == "cpu":
         return 0.0
     a, b = jax.random.normal(jax.random.key(0), (2, side, side), jnp.dtype(compute))
@@ -170,6 +170,6 @@ def ceiling(compute: str, side: int = 8192) -> float:
 
 
 def device_memory() -> dict[str, float]:
-    """Peak bytes on an accelerator; nothing on a CPU, whose peak is the process's."""
+    """Peak bytes on an accelerator; {} on a CPU, where the peak of the process counts."""
     stats = jax.devices()[0].memory_stats() or {}
     return {"peak": stats["peak_bytes_in_use"]} if "peak_bytes_in_use" in stats else {}

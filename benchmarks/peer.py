@@ -1,4 +1,4 @@
-"""The same for diffusers' `UNet2DModel` and PyTorch (extra `parity`), written as its training example is."""
+"""`benchmarks.train_step` and `sampler` with diffusers' `UNet2DModel` (extra `parity`), like its training example."""
 
 # isort: off
 import benchmarks.torchvision_on_cpu  # noqa: F401  (before diffusers)
@@ -14,7 +14,7 @@ from benchmarks.torch_clock import device, parameters, products, timed
 
 
 def unet(size: Size) -> diffusers.UNet2DModel:
-    """The same widths, blocks and attention; its own initialisation and group sizes."""
+    """A UNet with our widths, blocks and attention, and its own initialisation and group sizes."""
     kinds = ["Attn" if level in size.attention else "" for level in range(len(size.multipliers))]
     widths = tuple(size.channels * m for m in size.multipliers)
     return diffusers.UNet2DModel(
@@ -31,21 +31,21 @@ def unet(size: Size) -> diffusers.UNet2DModel:
 
 
 def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
-    """Noise, forward, backward, Adam and an average of the weights, as ours."""
+    """Noise, forward, backward, Adam and an average of the weights, as in ours."""
     products(compute)
     model = unet(size)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
     schedule = diffusers.DDPMScheduler(1000)
     x = torch.rand(size.batch, size.colours, size.side, size.side, device=device()) * 2 - 1
-    run = torch.compile(model) if device() == "cuda" else model
+    compiled = torch.compile(model) if device() == "cuda" else model
 
     def step():
         noise = torch.randn_like(x)
         t = torch.randint(0, 1000, (size.batch,), device=device())
         noisy = schedule.add_noise(x, noise, t)
         with torch.autocast(device(), torch.bfloat16, enabled=compute == "bfloat16"):
-            loss = torch.nn.functional.mse_loss(run(noisy, t).sample.float(), noise)
+            loss = torch.nn.functional.mse_loss(compiled(noisy, t).sample.float(), noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -56,7 +56,7 @@ def train_step(size: Size, compute: str, count: int) -> dict[str, float]:
 
 @torch.no_grad()
 def sampler(size: Size, compute: str, steps: int) -> dict[str, float]:
-    """DDIM with as many steps."""
+    """DDIM with `steps` steps."""
     products(compute)
     model, schedule = unet(size).eval(), diffusers.DDIMScheduler(1000, clip_sample=False)
     schedule.set_timesteps(steps)

@@ -1,4 +1,4 @@
-"""DDIM on a UNet: images/s, compile seconds, peak memory; beside diffusers where it is installed."""
+"""DDIM on a UNet: images/s, compile time, memory; beside diffusers if it is installed."""
 
 from benchmarks.measure import Benchmark, main
 from benchmarks.sizes import SIZES

@@ -1,4 +1,4 @@
-"""What is timed: networks and batches, the same for us and for a peer."""
+"""The networks and batches that are timed, the same for diffjax and its peers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Size:
-    """A UNet for square images. `attention` lists the levels, counted from the full resolution, that attend."""
+    """A UNet for square images. `attention` lists the levels with attention, counted from the full resolution."""
 
     side: int
     colours: int
@@ -50,14 +50,14 @@ class Game:
 GAMES = {
     "dcgan": Game("dcgan", 100, 10.0, 64, {"width": 64}),
     "r3gan": Game("r3gan", 64, 0.05, 32, {"widths": (128, 96, 64, 48), "blocks": (1,) * 4, "group": 16}),
-    # The paper's networks, and of its batch of 512 what each of 8 GPUs had.
+    # The paper's networks, and the share of its batch of 512 on each of 8 GPUs.
     "r3gan_cifar10": Game("r3gan", 64, 0.05, 64, {"widths": (768,) * 4, "blocks": (2,) * 4, "group": 16}),
 }
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Square colour images, so many at once, for a feature network."""
+    """Batches of square colour images for a feature network."""
 
     side: int
     batch: int

@@ -1,4 +1,4 @@
-"""How PyTorch's peers are timed: on which device, for how long, and with how much memory."""
+"""Times the peers in PyTorch: their device, seconds and memory."""
 
 import time
 from collections.abc import Callable
@@ -16,27 +16,27 @@ def wait() -> None:
 
 
 def products(compute: str) -> None:
-    """Which products of float32 a GPU may shorten: none in "float32", where PyTorch by default does in convolutions."""
-    short = compute != "float32"
-    torch.backends.cudnn.allow_tf32 = short
-    torch.set_float32_matmul_precision("high" if short else "highest")
+    """Sets the precision of float32 products on a GPU: full for "float32" (PyTorch's convolutions default to TF32)."""
+    tf32 = compute != "float32"
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
 
 
 def timed(call: Callable[[], None], count: int, warm: int = 2) -> dict[str, float]:
-    """Seconds a call over `count` calls, and what the first took longer; peak bytes on a GPU."""
+    """Seconds per call over `count` calls, the extra seconds of the first call, and peak bytes on a GPU."""
 
-    def seconds(calls):
+    def seconds_of(calls):
         began = time.perf_counter()
         for _ in range(calls):
             call()
         wait()
         return time.perf_counter() - began
 
-    first = seconds(1)
-    seconds(warm)
-    each = seconds(count) / count
+    first = seconds_of(1)
+    seconds_of(warm)
+    seconds = seconds_of(count) / count
     peak = {"peak": torch.cuda.max_memory_allocated()} if device() == "cuda" else {}
-    return {"seconds": each, "compile": max(first - each, 0.0)} | peak
+    return {"seconds": seconds, "compile": max(first - seconds, 0.0)} | peak
 
 
 def parameters(*networks: torch.nn.Module) -> int:

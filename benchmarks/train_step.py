@@ -1,4 +1,4 @@
-"""A training step of a UNet: images/s, compile seconds, peak memory, FLOPs; beside diffusers where it is installed."""
+"""A training step of a UNet: images/s, compile time, memory, FLOPs; beside diffusers if it is installed."""
 
 from benchmarks.measure import Benchmark, Contender, main
 from benchmarks.sizes import SIZES

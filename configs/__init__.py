@@ -1,1 +1,1 @@
-"""What to run: one file for each experiment, on top of `base`."""
+"""The configs: one file per experiment, each built on `base`."""

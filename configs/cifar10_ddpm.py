@@ -1,6 +1,7 @@
-"""DDPM on CIFAR-10, every number the paper's (Ho et al. 2020, appendix B and its released code): 35.7M parameters.
+"""DDPM on CIFAR-10 with every number of the paper (Ho et al. 2020, appendix B and released code); 35.7M parameters.
 
-Variants: "cifar10" (L_simple), "cifar10_vlb" (the bound L, fixed variance beta~), and both as "digits", "digits_vlb".
+Variants: "cifar10" (L_simple), "cifar10_vlb" (the bound L with fixed variance beta~), and both on digits: "digits",
+"digits_vlb".
 """
 
 from configs import base

@@ -1,7 +1,7 @@
-"""EDM on CIFAR-10 (Karras et al. 2022, table 2, and its released code): F, with augmentation.
+"""EDM on CIFAR-10 (Karras et al. 2022, table 2, and its released code): configuration F, with augmentation.
 
-Variants: "cifar10" and "cifar10_conditional"; configuration E, which only mirrors images, is "cifar10_mirrored" and
-"cifar10_conditional_mirrored"; and the same as "digits"... Digits are not flipped, so theirs are never augmented.
+Variants: "cifar10", "cifar10_conditional"; "cifar10_mirrored", "cifar10_conditional_mirrored" (configuration E, which
+only mirrors images); and all of them with "digits" for "cifar10". Digits must not be mirrored, and are not augmented.
 """
 
 from configs import base

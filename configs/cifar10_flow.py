@@ -1,7 +1,7 @@
 """Flow matching with straight paths on CIFAR-10 (Lipman et al. 2023, table 3): ADM's network, velocities, Dopri5.
 
-Variants: "cifar10", "cifar10_diffusion" (the diffusion path of table 1: VP, the same network and sampler), and both as
-"digits", "digits_diffusion".
+Variants: "cifar10", "cifar10_diffusion" (the diffusion path of table 1: VP, with the same network and sampler), and
+both on digits: "digits", "digits_diffusion".
 """
 
 from configs import base

@@ -1,7 +1,7 @@
 """Improved DDPM on CIFAR-10 (Nichol & Dhariwal 2021, tables 1 and 2, and its released code): T = 4000, cosine betas.
 
 Variants: "cifar10" (L_hybrid), "cifar10_vlb" (L_vlb, importance-sampled), "cifar10_simple", "cifar10_linear" (L_hybrid,
-linear betas scaled to T = 4000), and the same as "digits"...
+linear betas scaled to T = 4000), and all of them with "digits" for "cifar10".
 """
 
 from configs import base

@@ -1,7 +1,7 @@
 """Score-based models through SDEs on CIFAR-10 (Song et al. 2021, and its released code), continuous objectives.
 
-Variants: "cifar10" (NCSN++, VE), "cifar10_vp" and "cifar10_subvp" (DDPM++), and the same as "digits"... The paper's VE
-noise, 0.01 to 50, is of data in [0, 1]; ours lie in [-1, 1], so it is doubled.
+Variants: "cifar10" (NCSN++, VE), "cifar10_vp" and "cifar10_subvp" (DDPM++), and all of them with "digits" for
+"cifar10". The paper's VE noise levels, 0.01 to 50, are for data in [0, 1]; for data in [-1, 1] they are doubled here.
 """
 
 from configs import base

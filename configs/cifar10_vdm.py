@@ -1,8 +1,10 @@
 """Variational diffusion models on CIFAR-10 (Kingma et al. 2021, appendix B, released code), without augmentation.
 
-The schedule's two ends are learned with the bound; what lies between does not change it (eq. 18), and stays a line.
-Not as there: their network adds x_t to its output and is told log-SNR scaled to 0..1000, here log-SNR itself; their
-p(x0 | z_0) is a softmax over the 256 values, here it is the normal's mass in each bin.
+The two ends of the schedule are learned with the bound. The bound does not depend on the schedule between them (eq.
+18), so log-SNR stays linear in t. Differences from the paper: its network adds x_t to its output and takes log-SNR
+scaled to 0..1000, ours takes log-SNR itself; its p(x0 | z_0) is a softmax over the 256 values, ours the mass of a
+normal in each bin.
+
 Variants: "cifar10", "digits".
 """
 

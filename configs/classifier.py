@@ -1,5 +1,8 @@
-"""A small CNN trained on real labelled images. Variants: "digits" (seconds), "mnist", "mnist14" of 14x14 (minutes):
-judges of samples; "digits_noisy": asked about noisy digits, for the classifier guidance of an EDM run."""
+"""A small CNN trained on real labelled images.
+
+Variants: "digits" (seconds), "mnist" and "mnist14", 14x14 (minutes), are classifiers that measure samples;
+"digits_noisy" classifies noisy digits, for the classifier guidance of an EDM run.
+"""
 
 from configs import base
 from diffjax.config import component

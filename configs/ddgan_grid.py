@@ -1,6 +1,6 @@
-"""A denoising diffusion GAN on a grid of 25 Gaussians, as Xiao et al. 2021 try it first; 15 minutes on a core.
+"""A denoising diffusion GAN on a grid of 25 Gaussians, the first experiment of Xiao et al. 2021; 15 minutes on a core.
 
-Variants, alike but for the number of steps: "t4" (the default), "t1" (a GAN), "t2", "t8".
+Variants, which differ in the number of steps only: "t4" (the default), "t1" (a GAN), "t2", "t8".
 """
 
 from configs import base
@@ -16,7 +16,7 @@ def get_config(variant="t4"):
     players = {"generator": "mlp_generator", "discriminator": "mlp_discriminator"}
     c.method = component("method", "denoising_gan", **players)
     c.method.process.timesteps = STEPS[variant]
-    c.method.penalty.gamma = 0.001  # modes are narrow: a discriminator that sees them is steep
+    c.method.penalty.gamma = 0.001  # modes are narrow, so the discriminator must be steep
     for player in (c.method.generator, c.method.discriminator):
         player.update(width=256, depth=4)
     c.train.update(steps=20_000, batch_size=256, log_every=1_000, sample_every=10_000, checkpoint_every=10_000)

@@ -1,7 +1,7 @@
-"""EDM on scikit-learn's 1,797 digits, 8x8: no download; 0.7M parameters, two to three minutes on 2 cores.
+"""EDM on scikit-learn's 1,797 digits, 8x8: no download, 0.7M parameters, two to three minutes on 2 cores.
 
-Variants: "edm" (the default), "conditional" (by label, with guidance at hand), "ddpm" (eps, linear betas, DDIM-50),
-"super_resolution" (SR3: sees the 2x2 means beside x_t; `sample --image` draws 8x8 digits that fit a small image).
+Variants: "edm" (the default), "conditional" (by label, can be guided), "ddpm" (eps, linear betas, DDIM-50),
+"super_resolution" (SR3: sees the image reduced to 2x2 beside x_t; `sample --image` draws digits that match an image).
 """
 
 from configs import base

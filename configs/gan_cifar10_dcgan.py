@@ -1,6 +1,6 @@
-"""DCGAN on CIFAR-10: rates, latents and BatchNorm in both networks, and no penalty, as Radford et al. 2015 have them.
+"""DCGAN on CIFAR-10 with the rates and latents of Radford et al. 2015, BatchNorm in both networks, and no penalty.
 
-Its networks differ a little (diffjax/models/dcgan.py).
+The networks differ slightly from the paper's (diffjax/models/dcgan.py).
 
 Variants: "cifar10", "digits".
 """

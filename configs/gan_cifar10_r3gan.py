@@ -1,7 +1,9 @@
 """R3GAN on CIFAR-10, by label (Huang et al. 2024, and the preset of its released code): RpGAN with R1 and R2.
 
-Rates, b2, gamma, the average's half-life and the probability of augmentation go along half a cosine over the first 20
-million images. Variants: "cifar10", "digits" (over a shorter ramp, and neither augmented nor mirrored).
+Rates, b2, gamma, the half-life of the average and the probability of augmentation follow half a cosine over the first
+20 million images.
+
+Variants: "cifar10", "digits" (with a shorter ramp, neither augmented nor mirrored).
 """
 
 from configs import base
@@ -21,9 +23,9 @@ def get_config(variant="cifar10"):
     c.method.augment = component("augment", "ada", target=0.0, p=0.0, p_last=0.55, cutout=1.0, **colour)
     c.ema.update(images=5_000_000.0, ramp=0.0)
     if small:
-        own = {"widths": (64, 32), "blocks": (1, 1), "group": 8}
-        c = base.gan_on_digits(c, {"latent": 32, "embedding": 16, **own}, own, learning_rate=5e-4)
-        c.method.augment = component("augment", "none")  # a digit that is turned or mirrored is another one
+        widths = {"widths": (64, 32), "blocks": (1, 1), "group": 8}
+        c = base.gan_on_digits(c, {"latent": 32, "embedding": 16, **widths}, widths, learning_rate=5e-4)
+        c.method.augment = component("augment", "none")  # a rotated or mirrored digit is not the same digit
         c.method.penalty.update(gamma=1.0, gamma_last=0.1)
     ramp = c.train.steps * c.train.batch_size / 2 if small else RAMP
     c.method.penalty.ramp_images = ramp

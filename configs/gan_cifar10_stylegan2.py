@@ -1,11 +1,12 @@
 """StyleGAN2 with adaptive augmentation on CIFAR-10 (Karras et al. 2020, "StyleGAN2-ADA"): its released preset "cifar".
 
-Of StyleGAN2 it leaves out path lengths, mixed styles and the discriminator's shortcuts. Its code slows the generator
-down for path lengths all the same: by 4 / 5, and b2 to that power. It computes the larger sides in float16 with values
-cut at 256; `--config.precision.compute=bfloat16`, which has float32's range, needs no cut.
+The preset has no path length regularisation, no style mixing and no shortcuts in the discriminator. Its code still
+adapts the generator's optimiser for the path length regularisation: the rate times 4 / 5, and b2 to that power. It
+computes high resolutions in float16 with activations clipped to 256; `--config.precision.compute=bfloat16`, which has
+float32's range, needs no clipping.
 
-Variants: "cifar10", "cifar10_conditional" (by label), and both as "digits"... `--config.sampler.psi=0.7` trades variety
-for fidelity.
+Variants: "cifar10", "cifar10_conditional" (by label), and both with "digits" for "cifar10".
+`--config.sampler.psi=0.7` trades diversity for fidelity.
 """
 
 from ml_collections import ConfigDict
@@ -25,19 +26,19 @@ def get_config(variant="cifar10"):
     c.train.update(steps=1_562_500, batch_size=64)  # 100 million images
     adam = {"learning_rate": 2.5e-3, "b1": 0.0, "b2": 0.99}
     if small:
-        c.method.augment = component("augment", "none")  # a digit that is turned or mirrored is another one
+        c.method.augment = component("augment", "none")  # a rotated or mirrored digit is not the same digit
         c.method.penalty.gamma = 0.1
-        own = {"channel_base": 256, "channel_max": 64}
+        channels = {"channel_base": 256, "channel_max": 64}
         c = base.gan_on_digits(
             c,
-            {"latent": 32, "style": 32, **own},
-            {"minibatch_std": 4, "mapping_layers": 2, **own},
+            {"latent": 32, "style": 32, **channels},
+            {"minibatch_std": 4, "mapping_layers": 2, **channels},
             **adam,
         )
         return c
-    slower = adam | {"learning_rate": 2.5e-3 * 4 / 5, "b2": 0.99 ** (4 / 5)}
+    adam_g = adam | {"learning_rate": 2.5e-3 * 4 / 5, "b2": 0.99 ** (4 / 5)}
     c.optim = ConfigDict(
-        {"generator": component("optim", "adam", **slower), "discriminator": component("optim", "adam", **adam)}
+        {"generator": component("optim", "adam", **adam_g), "discriminator": component("optim", "adam", **adam)}
     )
     c.ema = component("ema", "half_life", images=500_000.0, ramp=0.05)
     return c

@@ -1,6 +1,7 @@
 """WGAN-GP's residual networks on CIFAR-10, without labels (Gulrajani et al. 2017, appendix F).
 
-Its released code gives the generator batches twice as large as the discriminator's; here they are alike.
+The released code's generator has batches twice as large as the discriminator's; here they have the same size.
+
 Variants: "cifar10", "digits".
 """
 
@@ -13,9 +14,9 @@ def get_config(variant="cifar10"):
     c.method.generator.width = c.method.discriminator.width = 128
     c.method.discriminator.update(spectral_norm=False, pooling="mean")
     c.train.update(steps=100_000, batch_size=64)
-    c.optim.update(learning_rate=2e-4, b1=0.0, b2=0.9, decay="linear")  # both networks, to 0 in the end
+    c.optim.update(learning_rate=2e-4, b1=0.0, b2=0.9, decay="linear")  # both networks; to 0 at the end
     if small:
         c.method.d_steps = 2
-        sides = {"multipliers": (1, 1), "halvings": 1}
-        return base.gan_on_digits(c, {"latent": 32, "width": 32}, {"width": 32, **sides}, learning_rate=5e-4)
+        blocks = {"multipliers": (1, 1), "halvings": 1}
+        return base.gan_on_digits(c, {"latent": 32, "width": 32}, {"width": 32, **blocks}, learning_rate=5e-4)
     return c

@@ -1,4 +1,4 @@
-"""A GAN on a grid of 25 Gaussians; the variants are those of configs/gan_ring.py."""
+"""A GAN on a grid of 25 Gaussians, with the variants of configs/gan_ring.py."""
 
 from configs import gan_ring
 

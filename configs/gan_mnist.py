@@ -1,6 +1,6 @@
 """A DCGAN with R1 on MNIST, 28x28, by label; meant for a GPU. Variants: "conditional" (the default), "all" (no labels).
 
-On 2 cores give it `--config.method.generator.width=16` and a tenth of the steps.
+On 2 cores, use `--config.method.generator.width=16` and a tenth of the steps.
 """
 
 from configs import base

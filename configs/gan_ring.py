@@ -1,8 +1,8 @@
 """A GAN on a ring of 8 Gaussians, fully connected; a minute on 2 cores.
 
-Variants: "r1" (the default: what finds all modes), and the protocol of PacGAN (Lin et al. 2018, section 4.1, networks,
-sizes and rates from their code): "paper_pac1" (no packing) to "paper_pac4", 400 epochs of 100,000 packs,
-hours; and "pac1" to "pac4", the same for 20 epochs. They are measured on the generator as it is, not averaged.
+Variants: "r1" (the default), which finds all modes; and the protocol of PacGAN (Lin et al. 2018, section 4.1; networks,
+sizes and rates from their code), "paper_pac1" (no packing) to "paper_pac4", 400 epochs of 100,000 packs, which take
+hours, and "pac1" to "pac4", the same for 20 epochs. PacGAN's variants have no average of the weights.
 """
 
 from configs import base
@@ -16,7 +16,7 @@ def get_config(variant="r1"):
 
 
 def game(mixture, variant):
-    """The game on a mixture; grid's are the same."""
+    """The config of a variant on a mixture, "ring" or "grid"."""
     base.check_variant(variant, ("r1", *PACKED, *(f"paper_{packed}" for packed in PACKED)))
     c = base.get_config()
     long, packed = variant.startswith("paper_"), variant.removeprefix("paper_")
@@ -28,7 +28,10 @@ def game(mixture, variant):
 
 
 def with_r1(c, mixture):
-    """A rate that falls to 0 makes samples as narrow as the modes (1/70 of the ring's spread); R1 keeps all modes."""
+    """With R1, which keeps all modes, and a rate that decays to 0, so that samples become as narrow as the modes.
+
+    Modes have 1/70 of the ring's spread.
+    """
     c.method.generator.width = c.method.discriminator.width = 64
     c.method.penalty.gamma = {"ring": 1.0, "grid": 0.1}[mixture]
     c.train.update(steps=20_000, batch_size=256, log_every=1_000, sample_every=10_000, checkpoint_every=10_000)
@@ -38,7 +41,7 @@ def with_r1(c, mixture):
 
 
 def pacgan(c, packing, epochs):
-    """100 packs a batch, 1,000 batches an epoch; both networks are updated at once."""
+    """PacGAN's protocol: 100 packs per batch, 1,000 batches per epoch; both networks are updated simultaneously."""
     c.data.update(standardised=False, num_train=100_000 * packing)
     c.method.update(packing=packing, simultaneous=True)
     c.method.penalty = component("penalty", "none")

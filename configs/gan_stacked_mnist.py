@@ -1,12 +1,18 @@
-"""GANs on Stacked MNIST, three digits as red, green and blue: how many of a thousand modes are found.
+"""GANs on Stacked MNIST, whose images have three digits as red, green and blue: how many of 1,000 modes do they find?
 
-Variants: R3GAN's table of losses (Huang et al. 2024, table 1), "rpgan_r1_r2" (the default), "rpgan_r1", "gan_r1_r2",
-"gan_r1", each also as "small_..." (14x14, a narrow network, a smaller batch and a shorter run: 20 minutes on one core)
-and as "digits_..." (stacks of 8x8 digits), with networks, batches, lengths and gamma of ours; as "published_..." those
-of the paper's own run on Stacked MNIST (its table 9); and "pac1" to "pac4": our DCGAN on PacGAN's images, batches and
-50 epochs (Lin et al. 2018), not its networks, z or turns, so no comparison with its table, also as "digits_pac1" to
-"digits_pac4": narrow, and a tenth as long. The classifier that counts is trained first, on the same single digits:
-`train --config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (for "small_" mnist14, for "digits_" digits).
+Variants:
+
+"rpgan_r1_r2"      the default, and "rpgan_r1", "gan_r1_r2", "gan_r1": the losses of R3GAN (Huang et al. 2024, table 1)
+                   with networks, batches, lengths and gamma of our own.
+"small_..."        these on 14x14 images, with narrow networks, smaller batches and fewer steps: 20 minutes on one core.
+"digits_..."       these on stacks of 8x8 digits.
+"published_..."    these as in the paper's own run on Stacked MNIST (its table 9).
+"pac1" to "pac4"   our DCGAN with the images, batches and 50 epochs of PacGAN (Lin et al. 2018), but not its networks, z
+                   or order of updates, so its table is no comparison.
+"digits_pac1" ...  these on stacks of 8x8 digits, with narrow networks and a tenth of the steps.
+
+First train the classifier that recognises the modes, on the same single digits:
+`train --config=configs/classifier.py:mnist --workdir=runs/judge_mnist` (mnist14 for "small_", digits for "digits_").
 """
 
 from configs import base
@@ -18,7 +24,7 @@ TABLE = {
     "gan_r1_r2": ("non_saturating", "r1_r2"),
     "gan_r1": ("non_saturating", "r1"),
 }
-SIZES = {  # pixels (0: the digits' own), widths and batch of the networks, steps, gamma; and who counts
+SIZES = {  # digits, side (0: the digits' own), widths, batch, steps, gamma, and the classifier that counts
     "": ("mnist", 0, (256, 256, 256), 512, 100_000, 1.0, "mnist"),
     "small_": ("mnist", 14, (32, 16), 64, 10_000, 1.0, "mnist14"),
     "digits_": ("digits", 0, (64, 48), 64, 10_000, 0.3, "digits"),
@@ -40,7 +46,7 @@ def get_config(variant="rpgan_r1_r2"):
 
 
 def r3gan(variant):
-    """One of the four games, at one of three sizes."""
+    """One of the four losses in one of the three sizes."""
     loss = next(name for name in TABLE if variant in [size + name for size in SIZES])
     digits, side, widths, batch, steps, gamma, judge = SIZES[variant.removesuffix(loss)]
     c = base.gan("r3gan_generator", "r3gan_discriminator", *TABLE[loss])
@@ -57,24 +63,24 @@ def r3gan(variant):
 
 
 def published(loss):
-    """Table 9's column: 32x32, two blocks of 768 channels at each side, 10 million images, 2 million of them burn-in.
+    """The column of table 9: 32x32, two blocks of 768 channels per resolution, 10 million images, 2 million of burn-in.
 
-    The networks have the 20.73 and 20.68 million parameters that it states. Of table 1's no more is said than "a small
-    ResNet".
+    The networks have the 20.73 and 20.68 million parameters stated there. Those of table 1 are described only as "a
+    small ResNet".
     """
     c = base.gan("r3gan_generator", "r3gan_discriminator", *TABLE[loss])
     c.data = component("data", "stacked_mnist", base="mnist", size=32)
     c.method.penalty.update(gamma=1.0, gamma_last=0.1, ramp_images=2_000_000.0)
     c.train.update(steps=19_531, batch_size=512)
     c.optim.update(learning_rate=2e-4, learning_rate_last=2e-4, b1=0.0, b2=0.9, b2_last=0.99)
-    c.optim.update(decay="cosine", decay_images=2_000_000.0)  # of b2 alone: the rate stays
+    c.optim.update(decay="cosine", decay_images=2_000_000.0)  # of b2 only: the rate is constant
     c.ema.update(images=500_000.0, ramp=0.0, warmup=2_000_000.0)
     c.eval.classifier = "runs/judge_mnist"
     return c
 
 
 def pacgan(packing, size):
-    """VEEGAN's setting: 128,000 images, 50 epochs of batches of 64 packs; of small digits a tenth of it."""
+    """VEEGAN's setting: 128,000 images, 50 epochs with batches of 64 packs; a tenth of the steps on small digits."""
     digits, width, steps = ("digits", 16, 10_000) if size else ("mnist", 64, 100_000)
     c = base.gan("dcgan_generator", "dcgan_discriminator", packing=packing)
     c.data = component("data", "stacked_mnist", base=digits)

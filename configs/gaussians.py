@@ -1,7 +1,7 @@
-"""Diffusion on the points of the course's pictures, by the variance-preserving process. Some minutes on 2 cores.
+"""Variance-preserving diffusion on the point clouds of the course's pictures. A few minutes on 2 cores.
 
-Variants: "splash" (the default), a drop of ink that spreads in a bowl, drawn by the reversed Brownian motion; "people",
-points (height, weight), and "winged", where a third axis is wing span, drawn by the probability-flow ODE.
+Variants: "splash" (the default), a drop of ink that spreads in a bowl, sampled by reversed Brownian motion; "people",
+points (height, weight), and "winged", with wing span as third coordinate, sampled by the probability-flow ODE.
 """
 
 from configs import base
@@ -20,7 +20,7 @@ def get_config(variant="splash"):
     c.ema.update(images=25_000.0)
     c.sampler = component("sampler", "heun", steps=32)
     c.eval.update(metrics=("energy",), num=2_500, batch_size=2_500)
-    if variant == "splash":  # its satellites are 20 times narrower than the bowl
+    if variant == "splash":  # its small drops are 20 times narrower than the bowl
         c.method.network.update(width=128, depth=3)
         c.train.update(steps=6_000, batch_size=512)
         c.optim.warmup, c.ema.images = 51_200.0, 50_000.0

@@ -1,17 +1,17 @@
-"""The binary heartbeat of Sohl-Dickstein et al. 2015: 20 bits, a beat every 5. A minute or two on 2 cores.
+"""The binary heartbeat of Sohl-Dickstein et al. 2015: 20 bits with a beat every 5. One or two minutes on 2 cores.
 
 Variants: "binomial" (the default), the paper's kernel and its 2000 steps; "uniform" and "absorbing", D3PM's.
 
-Bits a sequence. True log likelihood log2(1/5) = -2.3219; independent bits with the data's rate, L_null = -14.4386.
+In bits per sequence. True log likelihood log2(1/5) = -2.3219; independent bits at the data's rate, L_null = -14.4386.
 
                               bound      K         K - L_null
 paper                                    -2.414    12.024
-exact p(x0 | x_t), binomial   -2.324     -2.391    12.047      the best any network can do
+exact p(x0 | x_t), binomial   -2.324     -2.391    12.047      the best possible network
 this config, binomial         -2.330     -2.397    12.042      three seeds, spread 0.009 (experiments/README.md)
 this config, absorbing        -2.326                           seed 0, standard error 0.004; no K with a mask
 
-The exact model misses the truth by 0.0025 because a step draws the bits independently. K gives 0.067 more away at its
-edge (see `diffjax.diffusion.discrete.edge_entropy`); the bound, whose last step is learned, does not.
+The exact model is 0.0025 short of the true likelihood because a step draws the bits independently. K loses 0.067 more
+at its edge (see `diffjax.diffusion.discrete.edge_entropy`); the bound, whose last step is learned, does not.
 """
 
 from configs import base

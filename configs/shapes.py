@@ -1,9 +1,9 @@
-"""Text to image from nothing: rendered scenes of shapes with captions, and a model that draws what a sentence says.
+"""Text to image from scratch: rendered scenes of shapes with captions, and a diffusion model that draws captions.
 
-Variants: SIZE_OBJECTS, of 16, 32 or 64 pixels and "one", "two" or "three" things in a scene; "16_two" is the default.
-"three" has scenes of one to three, a quarter of those of several counted ("three small red circles"). With "_dit" after
-it a transformer draws in place of the UNet. "16_two" has 0.9M parameters and takes some two hours on two cores.
-docs/words.md says what the pixels' positions, the reader's window and the noisier times are worth.
+Variants: SIZE_OBJECTS with SIZE 16, 32 or 64 pixels and OBJECTS "one", "two" or "three" per scene; "16_two" is the
+default. "three" has scenes of one to three objects; a quarter of those with several have a counting caption ("three
+small red circles"). The suffix "_dit" replaces the UNet by a transformer. "16_two" has 0.9M parameters and takes about
+two hours on two cores. docs/words.md shows the effect of the pixels' positions, the reader's window and noisier times.
 """
 
 from configs import base
@@ -33,7 +33,7 @@ def get_config(variant="16_two"):
             modulation="scale_shift",
         )  # fmt: skip
     c.method.network.text = component("text", "transformer", depth=1, window=17)
-    c.method.times.mean = 1.0  # where things stand is decided at noisy times
+    c.method.times.mean = 1.0  # positions of objects are decided at noisy times
     c.train.update(steps=6_000, batch_size=64, sample_every=1_000, checkpoint_every=500)
     c.optim.update(learning_rate=1e-3 if network == "dit" else 2e-3, warmup=12_800.0, decay="cosine")
     c.ema.update(images=50_000.0)

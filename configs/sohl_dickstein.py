@@ -1,17 +1,16 @@
-"""Sohl-Dickstein et al. 2015, the Gaussian half: few steps, their betas and the reverse covariance learned.
+"""Gaussian diffusion of Sohl-Dickstein et al. 2015: few steps, with learned betas and reverse variances.
 
-Trained on the bound itself. Variants:
+Trained on the variational bound itself. Variants:
 
-"swiss_roll"   40 steps, three to four minutes on 2 cores. K = 1.92 bits and K - L_null = 6.01, of points with unit
-               variance whose own noise has a deviation of 0.00368 (0.025 as stored) and whose true log likelihood is
-               2.38 bits. The paper, which states no noise: 2.35 and 6.45.
-"dead_leaves"  8x8 patches of occluding discs, 100 steps; "dead_leaves_32": 32x32, the 1,000 steps of the paper.
-"digits"       8x8 digits, 100 steps, from which a Parzen window is made.
+"swiss_roll"   40 steps, three to four minutes on 2 cores. K = 1.92 bits and K - L_null = 6.01, for points of unit
+               variance whose noise has standard deviation 0.00368 (0.025 as stored) and whose true log likelihood is
+               2.38 bits. The paper, which does not state its noise, has 2.35 and 6.45.
+"dead_leaves"  8x8 patches of occluding discs, 100 steps; "dead_leaves_32": 32x32 and the 1,000 steps of the paper.
+"digits"       8x8 digits, 100 steps, measured by a Parzen window.
 "mnist"        28x28, 1,000 steps.
 
-Each also with betas that are not learned: "..._start" keeps them where learning starts, log-SNR falling evenly;
-"..._erasing" takes the same share of the signal's variance away at every step, as the paper does with binary data and
-its released code with images.
+Each also with fixed betas: "..._start" keeps the initial ones, with evenly falling log-SNR; "..._erasing" removes the
+same share of the signal's variance at every step, as the paper does for binary data and its released code for images.
 """
 
 import math
@@ -19,31 +18,31 @@ import math
 from configs import base
 from diffjax.config import component
 
-SHAPES = {  # steps of the chain, and beta of the first: the noise under which K sees the data
+SHAPES = {  # steps of the chain, and beta of the first step: the noise level at which K sees the data
     "swiss_roll": (40, 1e-6),
-    "dead_leaves": (100, 1e-3),  # the released code's for images
+    "dead_leaves": (100, 1e-3),  # of the released code, for images
     "dead_leaves_32": (1_000, 1e-3),
     "digits": (100, 1e-3),
     "mnist": (1_000, 1e-3),
 }
-LEAST = -4.0  # log-SNR at the end, where learning starts
+LEAST = -4.0  # initial log-SNR of the last step
 
 
 def start(steps, first):
-    """Betas by which log-SNR falls evenly from that of the first step."""
+    """Betas with evenly falling log-SNR, from that of the first step to LEAST."""
     high = math.log1p(-first) - math.log(first)
     log_snr = [high + (LEAST - high) * i / (steps - 1) for i in range(steps)]
     return betas_of([1 / (1 + math.exp(-level)) for level in log_snr])
 
 
 def erasing(steps, first):
-    """Betas by which alpha^2 falls evenly after the first step, down to 1/T: beta_n = 1 / (T - n + 2)."""
+    """Betas with evenly falling alpha^2 after the first step, down to 1/T: beta_n = 1 / (T - n + 2)."""
     return betas_of([(1 - first) * (1 - i / steps) for i in range(steps)])
 
 
 def betas_of(alpha_bar):
-    """From alpha^2 at steps 1 .. T."""
-    return tuple(1 - now / before for before, now in zip([1.0, *alpha_bar], alpha_bar, strict=False))
+    """The betas of alpha^2 at steps 1 .. T."""
+    return tuple(1 - new / old for old, new in zip([1.0, *alpha_bar], alpha_bar, strict=False))
 
 
 def get_config(variant="swiss_roll"):
@@ -87,6 +86,6 @@ def get_config(variant="swiss_roll"):
         c.eval.update(num=10_000)
     if leaves:
         c.data.update(num_heldout=500)
-    if leaves and large:  # larger discs and fewer patches, for it takes a hundred thousand operations to draw one
+    if leaves and large:  # larger discs; fewer patches, because one takes a hundred thousand operations to draw
         c.data.update(size=32, radius_min=2.0, radius_max=32.0, num_train=20_000)
     return c

@@ -1,4 +1,7 @@
-"""EDM on points in the plane. Variants: "swiss_roll" (the default), "ring" of 8, "grid" of 25, two "moons"."""
+"""EDM on points in the plane.
+
+Variants: "swiss_roll" (the default), "ring" (8 Gaussians), "grid" (25 Gaussians), "moons" (two).
+"""
 
 from configs import base
 from diffjax.config import component

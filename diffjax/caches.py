@@ -1,9 +1,9 @@
-"""Where what was fetched or computed once is kept between runs."""
+"""The cache of downloads, embeddings and compiled programs, shared by all runs."""
 
 import os
 from pathlib import Path
 
 
 def cache_directory() -> Path:
-    """$DIFFJAX_CACHE, or ~/.cache/diffjax; it need not be there yet."""
+    """$DIFFJAX_CACHE, or ~/.cache/diffjax. It may not exist yet."""
     return Path(os.environ.get("DIFFJAX_CACHE") or "~/.cache/diffjax").expanduser()

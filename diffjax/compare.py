@@ -1,4 +1,4 @@
-"""Anyone's images against a reference: the other half of the command `evaluate`."""
+"""`evaluate --samples --reference`: measures one set of images against another, without a trained run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,51 +21,54 @@ from diffjax.progress import aside
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is asked for, as the flags of the command are called."""
+    """The flags of the command, under their names."""
 
     samples: str  # a folder, an .npz of images, or a data source by name
     reference: str  # likewise, or a file of statistics
     metrics: tuple[str, ...] = ("frechet",)
-    features: str = ""  # of the metrics that name none; "": inception
-    split: str = "train"  # of data sources
+    features: str = ""  # feature network of the metrics that name none; "": inception
+    split: str = "train"  # of a data source
     weights: str = ""  # the feature network's; "": the cache, or a download
-    precision: str = "highest"  # of its products
-    classifier: str = ""  # the run whose features "classifier" are
-    out: Path | None = None  # a JSON file for the scores with their protocols
-    statistics: Path | None = None  # a file of statistics to be made of the reference
-    batch_size: int = 256  # images
+    precision: str = "highest"  # of its matrix products
+    classifier: str = ""  # run directory of the classifier used by features "classifier"
+    out: Path | None = None  # JSON file to write the scores and their protocols to
+    statistics: Path | None = None  # file to write the moments of the reference's features to
+    batch_size: int = 256  # images embedded at once
 
 
-def compare(asked: Comparison) -> list[Score]:
-    """The metrics of some images, compared with others. Raises UserError before anything is computed where it can."""
-    chosen, keep = by_features(asked.metrics, asked.features or "inception"), asked.statistics
-    check_features(asked.features, chosen)
-    check_choice("--precision", asked.precision, MATMUL)
-    for path, flag, ending in ((asked.out, "--out", ".json"), (keep, "--statistics", ".npz")):
+def compare(flags: Comparison) -> list[Score]:
+    """Computes the metrics of the samples against the reference, and writes the files that the flags name.
+
+    Raises UserError, before anything is computed if possible.
+    """
+    metrics = by_features(flags.metrics, flags.features or "inception")
+    check_features(flags.features, metrics)
+    check_choice("--precision", flags.precision, MATMUL)
+    for path, flag, suffix in ((flags.out, "--out", ".json"), (flags.statistics, "--statistics", ".npz")):
         if path:
-            check_place(path, flag, ending)
-    images = read(asked.samples, "--samples", asked.split)
-    kept = is_statistics(asked.reference)
-    against = asked.reference if kept else read(asked.reference, "--reference", asked.split)
-    asking = [name for name in chosen if name.endswith(":classifier")]
-    run = judge(asked.classifier, images.shape, asking[0]) if asking else None
-    networks = extractors(chosen, images.shape, asked.weights, run, asked.precision)
-    if keep:
-        if isinstance(against, str) or len(networks) != 1:
-            what = "the moments of one reference's images by one feature network"
-            raise UserError(f"--statistics: {keep} would keep {what}")
+            check_place(path, flag, suffix)
+    samples = read(flags.samples, "--samples", flags.split)
+    from_statistics = is_statistics(flags.reference)
+    reference = flags.reference if from_statistics else read(flags.reference, "--reference", flags.split)
+    need_classifier = [name for name in metrics if name.endswith(":classifier")]
+    run = judge(flags.classifier, samples.shape, need_classifier[0]) if need_classifier else None
+    networks = extractors(metrics, samples.shape, flags.weights, run, flags.precision)
+    if flags.statistics:
+        if from_statistics or len(networks) != 1:
+            content = "the moments of one reference's images by one feature network"
+            raise UserError(f"--statistics: {flags.statistics} must hold {content}")
         check_dimensions(*(network.dimensions for network in networks.values()))
-    sets = Files(images, against, networks, parallel.layout(), asked.batch_size)
-    check_all(chosen, networks, sets.counts)
-    scores = [with_warning(score) for metric in chosen.values() for score in metric(sets)]
+    sets = Files(samples, reference, networks, parallel.layout(), flags.batch_size)
+    check_all(metrics, networks, sets.counts)
+    scores = [with_warning(score) for metric in metrics.values() for score in metric(sets)]
     if sets.alike:
-        aside(f"{asked.samples} and {asked.reference} are the same images: what compares them says nothing")
-    if keep and parallel.is_main():
+        aside(f"{flags.samples} and {flags.reference} are the same images: comparing them says nothing")
+    if flags.statistics and parallel.is_main():
         (name,) = networks
-        protocol = sets.reference_protocol(name) | of_images(networks[name]) | {"images": against.name}
-        save_statistics(keep, sets.embedded(name, "reference").moments, protocol)
-    if asked.out and parallel.is_main():
-        record(scores, sets.provenance, asked.out)
+        protocol = sets.reference_protocol(name) | of_images(networks[name]) | {"images": reference.name}
+        save_statistics(flags.statistics, sets.embedded(name, "reference").moments, protocol)
+    if flags.out and parallel.is_main():
+        record(scores, sets.provenance, flags.out)
         for name, image in sets.pictures.items():
-            pictures.save_png(asked.out.with_name(f"{asked.out.stem}-{name}.png"), image)
+            pictures.save_png(flags.out.with_name(f"{flags.out.stem}-{name}.png"), image)
     return scores

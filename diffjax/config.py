@@ -1,8 +1,8 @@
-"""From a config to objects and back: components, strict overrides, and what may change when a run is continued.
+"""Turns configs into objects, applies strict overrides, and decides which changes a continued run allows.
 
-A *component* is a sub-dict {name, hyper-parameters} at a *slot*, a key that says which table its name is looked up in.
-Its hyper-parameters are the fields of the dataclass (or the keywords of the function) in that table that have a
-default: they stand there once, and the config shows them all. Nothing below this file ever sees a ConfigDict.
+A *component* is a sub-dict {name, hyper-parameters} at a *slot*, the key that selects the table its name is looked up
+in. Its hyper-parameters are the fields of the table's dataclass (or the keywords of its function) that have a default.
+Defaults are defined there alone, and the config shows them all. The components themselves never see a ConfigDict.
 """
 
 import ast
@@ -48,19 +48,19 @@ TABLES: dict[str, dict[str, Callable]] = {
     "optim": optim.OPTIMIZERS,
     "ema": ema.AVERAGES,
 }
-ALSO_CALLED = {  # by papers
+ALSO_CALLED = {  # names that papers use -> ours
     "gan": "minimax", "ns": "non_saturating", "lsgan": "least_squares", "wgan": "wasserstein", "rpgan": "relativistic",
 }  # fmt: skip
-FREE = (  # keys that change nothing that is trained, drawn or measured: intervals, what is kept, samples drawn at once
+FREE = (  # keys that change no result: intervals, which checkpoints are kept, how many samples are drawn at once
     "train.log_every", "train.sample_every", "train.checkpoint_every", "train.keep", "train.profile", "eval.every",
     "eval.batch_size", "ema.snapshot_every",
 )  # fmt: skip
-PLACES = {"data.data_dir": "data.name", ".text.encoder": ".text.identity"}  # by the ends of keys: what identifies them
-FLAX_FIELDS = ("parent", "name", "outputs", "hints")  # Flax's own two, and what a method says: no hyper-parameters
+PLACES = {"data.data_dir": "data.name", ".text.encoder": ".text.identity"}  # suffix of a path -> of what identifies it
+FLAX_FIELDS = ("parent", "name", "outputs", "hints")  # no hyper-parameters: Flax's own two, and two that a method sets
 
 
 def component(slot: str, name: str, **fields: Any) -> ConfigDict:
-    """The sub-dict of one component: its name, all its defaults, and `fields` laid over them, strictly."""
+    """The sub-dict of one component: its name, and all its defaults overridden by `fields`, which must exist."""
     defaults, _ = _parameters(*_look_up(slot, name))
     node = {"name": name} | {key: _describe(key, value) for key, value in defaults.items()}
     for key, value in fields.items():
@@ -71,24 +71,27 @@ def component(slot: str, name: str, **fields: Any) -> ConfigDict:
 
 
 def build(slot: str, node: ConfigDict) -> Any:
-    """The object a component stands for; or, if it still needs arguments, a partial that awaits them."""
+    """Builds the object of a component; or, if its factory has arguments without default, a partial awaiting them."""
     factory, member = _look_up(slot, node.name)
-    _, missing = _parameters(factory, member)
-    own = {key: value for key, value in node.items() if key != "name"}
-    fields = {key: _inside(slot, key, v) if isinstance(v, ConfigDict) else plain(v) for key, v in own.items()}
-    made = partial(factory, *member, **fields)
-    return made if missing else made()
+    _, required = _parameters(factory, member)
+    fields = {
+        key: _build_nested(slot, key, value) if isinstance(value, ConfigDict) else plain(value)
+        for key, value in node.items()
+        if key != "name"
+    }
+    make = partial(factory, *member, **fields)
+    return make if required else make()
 
 
-def _inside(slot: str, key: str, node: ConfigDict) -> Any:
-    """A component's component."""
-    with _placed(f"{slot}.{key}", key):
+def _build_nested(slot: str, key: str, node: ConfigDict) -> Any:
+    """Builds a component that is a field of another one."""
+    with _errors_at(f"{slot}.{key}", key):
         return build(key, node)
 
 
 @contextlib.contextmanager
-def _placed(path: str, slot: str) -> Iterator[None]:
-    """What a component says of its fields by its table's name ("penalty.gamma") is said by its place in the config."""
+def _errors_at(path: str, slot: str) -> Iterator[None]:
+    """Lets errors name a field by its path in the config instead of by its slot ("penalty.gamma")."""
     try:
         yield
     except UserError as error:
@@ -96,37 +99,37 @@ def _placed(path: str, slot: str) -> Iterator[None]:
 
 
 def _look_up(slot: str, name: str) -> tuple[Callable, tuple[str, ...]]:
-    """The factory a name stands for. In "family:member" the member is the family's first argument ("tfds:mnist")."""
+    """The factory of a name, and its first argument if the name is "family:member" such as "tfds:mnist"."""
     family, colon, member = str(name).partition(":")
     table = TABLES[slot]
     if family not in table:
         raise UserError(
-            f"{slot}.name: {name!r} is unknown; it is one of {', '.join(table)}{did_you_mean(family, table)}"
+            f"{slot}.name: {name!r} is unknown; must be one of {', '.join(table)}{did_you_mean(family, table)}"
         )
     takes_member = table[family] in data.FAMILIES
     if takes_member and not member:
-        raise UserError(f"{slot}.name: {name!r} needs to say which; write {family}:NAME")
+        raise UserError(f"{slot}.name: {name!r} lacks a member; write {family}:NAME")
     if colon and not takes_member:
         raise UserError(f"{slot}.name: {name!r} has no members; write {family}")
     return table[family], (member,) if colon else ()
 
 
 def _parameters(factory: Callable, member: tuple[str, ...] = ()) -> tuple[dict[str, Any], list[str]]:
-    """A factory's hyper-parameters with their defaults, and the names of the arguments it still needs."""
+    """A factory's hyper-parameters with their defaults, and the names of its arguments without one."""
     parameters = [p for p in inspect.signature(factory).parameters.values() if p.name not in FLAX_FIELDS]
     defaults = {
         p.name: p.default
         for p in parameters
         if p.default is not p.empty and (inspect.isclass(factory) or p.kind is p.KEYWORD_ONLY)
     }
-    missing = [p.name for p in parameters if p.default is p.empty]
-    return defaults, missing[len(member) :]
+    required = [p.name for p in parameters if p.default is p.empty]
+    return defaults, required[len(member) :]
 
 
 def _describe(slot: str, value: Any) -> Any:
-    """A default as it stands in a config: a component's object by its name and fields, anything else as it is."""
+    """A default as the config shows it: the sub-dict of a component's object, or any other value unchanged."""
     if slot not in TABLES or isinstance(value, ConfigDict | int | float):
-        return value  # a number is no component, whatever its field is called
+        return value  # a number is never a component, even where its field has the name of a slot
     if isinstance(value, str):
         return component(slot, value)
     factory, fields = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
@@ -135,47 +138,47 @@ def _describe(slot: str, value: Any) -> Any:
             return component(slot, name, **fields)
         if type(value) is candidate:
             return component(slot, name, **{key: getattr(value, key) for key in _parameters(candidate)[0]})
-    raise UserError(f"{slot}: {value!r} is in no table of components; it is one of {', '.join(TABLES[slot])}")
+    raise UserError(f"{slot}: {value!r} is not a component; must be one of {', '.join(TABLES[slot])}")
 
 
 def plain(value: Any) -> Any:
-    """Tuples as JSON and ConfigDict may return them: lists, nested or not, become tuples again."""
+    """Converts lists, which JSON and ConfigDict make of tuples, back to tuples at every depth."""
     return tuple(plain(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def from_json(node: Any) -> Any:
-    """A ConfigDict from what JSON made of it: lists are tuples again."""
+    """Restores a ConfigDict from its JSON, lists as tuples."""
     return ConfigDict({key: from_json(value) for key, value in node.items()}) if isinstance(node, dict) else plain(node)
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """What a complaint about a word ends in: "; did you mean ...?", or nothing."""
+    """The end of an error message about a word: "; did you mean ...?", or nothing."""
     word = ALSO_CALLED.get(word.lower(), word)
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    matches = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
-# ---------------------------------------------------------------------------------------------------- files and flags
+# ------------------------------------------------------------------------------------------------ files and overrides
 
 
 def load(path: str) -> ConfigDict:
-    """The config of `FILE.py` or `FILE.py:variant`: what its `get_config(variant)` returns, locked."""
+    """Loads the config of `FILE.py` or `FILE.py:variant`: what its `get_config(variant)` returns, locked."""
     file, _, variant = path.partition(":")
     if not file.endswith(".py") or not Path(file).is_file():
         raise UserError(f"--config: no config file {file!r}; give a path such as configs/digits.py")
     with executed(Path(file), f"--config: {path}") as module:
         if not hasattr(module, "get_config"):
-            raise UserError("there is no function get_config() in it")
+            raise UserError("has no function get_config()")
         config = module.get_config(variant) if variant else module.get_config()
     if not isinstance(config, ConfigDict):
-        raise UserError(f"--config: get_config() of {file} returned {type(config).__name__}, not a ConfigDict")
+        raise UserError(f"--config: get_config() of {file} returned {type(config).__name__}; must be a ConfigDict")
     return config.lock()
 
 
 def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> ConfigDict:
-    """`config` with ("sampler.steps", "25")-like overrides laid over it, each checked against what it replaces.
+    """Applies overrides such as ("sampler.steps", "25"), each checked against the value it replaces.
 
-    Overriding a component's name resets its sub-dict to the new component's defaults, before all other overrides.
+    Overriding a component's name replaces its sub-dict by the new component's defaults. Names are overridden first.
     """
     config = config.copy_and_resolve_references().unlock()
     names = [item for item in overrides if item[0].endswith(".name")]
@@ -183,8 +186,8 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> Config
     for path, text in sorted(names, key=lambda item: item[0].count(".")):
         parent, slot = _parent(config, path.removesuffix(".name"))
         if not isinstance(parent[slot], ConfigDict) or "name" not in parent[slot]:
-            raise UserError(f"--config.{path}: {slot!r} is no component; it has no name to choose")
-        with _placed(path.removesuffix(".name"), slot_of(path)):
+            raise UserError(f"--config.{path}: {slot!r} is not a component, so it has no name")
+        with _errors_at(path.removesuffix(".name"), slot_of(path)):
             parent[slot] = component(slot_of(path), text)
     for path, text in others:
         parent, key = _parent(config, path)
@@ -193,38 +196,42 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> Config
 
 
 def slot_of(path: str) -> str:
-    """The table of a component: its key, or for one of several (`optim.generator`) the key above it."""
+    """The slot of the component whose name has this path: its key, or "optim" for the optimiser of one network.
+
+    "sampler.name" -> "sampler", "optim.generator.name" -> "optim".
+    """
     *_, above, key, _name = ["", *path.split(".")]
     return above if above == "optim" else key
 
 
 def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
     """The sub-dict that holds the last key of a dotted path, and that key; both must exist."""
-    node, seen = config, []
+    node = config
     keys = path.split(".")
-    for key in keys:
+    for depth, key in enumerate(keys):
+        prefix = ".".join(keys[:depth])
         if not isinstance(node, ConfigDict):
-            raise UserError(f"--config.{path}: {'.'.join(seen)!r} is a value, not a section")
+            raise UserError(f"--config.{path}: {prefix!r} is a value, not a section")
         if key not in node:
-            where = ".".join(seen)
-            known = f"{where!r} has {', '.join(node)}" if where else f"there is {', '.join(node)}"
-            raise UserError(f"--config.{path}: no key {key!r}{did_you_mean(key, node) or '; ' + known}")
+            siblings = f"{prefix!r} has {', '.join(node)}" if prefix else f"must be one of {', '.join(node)}"
+            raise UserError(f"--config.{path}: no key {key!r}{did_you_mean(key, node) or '; ' + siblings}")
         parent, node = node, node[key]
-        seen.append(key)
     return parent, keys[-1]
 
 
 def _parse(path: str, text: str, old: Any) -> Any:
-    """`text` as a value of the type of `old`; 1e5 is an integer where it is one; (1,2), [1,2] and 1,2 are tuples."""
+    """Parses `text` as a value of the type of `old`: 1e5 may be an integer; (1,2), [1,2] and 1,2 are tuples."""
     if isinstance(old, ConfigDict):
         if "name" in old:
-            raise UserError(f"--config.{path}: is a component; choose it with --config.{path}.name={text}")
-        raise UserError(f"--config.{path}: is a section with {', '.join(old)}; set one of these")
-    wanted = {bool: "true or false", int: "an integer", float: "a number", str: "text", tuple: "a tuple such as 1,2,4"}
-    wrong = UserError(f"--config.{path}: {text!r} is not {wanted.get(type(old), type(old).__name__)} (now {old!r})")
+            raise UserError(
+                f"--config.{path}: {text!r} cannot replace a component; choose one with --config.{path}.name={text}"
+            )
+        raise UserError(f"--config.{path}: {text!r} cannot replace a section; set one of {', '.join(old)} in it")
+    kinds = {bool: "true or false", int: "an integer", float: "a number", str: "text", tuple: "a tuple such as 1,2,4"}
+    mismatch = UserError(f"--config.{path}: {text!r} must be {kinds.get(type(old), type(old).__name__)} (now {old!r})")
     if isinstance(old, bool):
         if text.lower() not in ("true", "false", "1", "0"):
-            raise wrong
+            raise mismatch
         return text.lower() in ("true", "1")
     if isinstance(old, str):
         return text
@@ -232,19 +239,19 @@ def _parse(path: str, text: str, old: Any) -> Any:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
         if not isinstance(old, tuple) or any(not isinstance(item, str) for item in old):
-            raise wrong from None
-        value = tuple(word.strip() for word in text.strip("()[] ").split(","))  # names need no quotes
+            raise mismatch from None
+        value = tuple(item.strip() for item in text.strip("()[] ").split(","))  # strings without quotes
     if isinstance(old, tuple):
         value = tuple(value) if isinstance(value, list | tuple) else (value,)
-        kinds = {type(item) for item in old} or {type(item) for item in value}
-        if len(kinds) == 1 and any(type(item) not in kinds | {int} for item in value):
-            raise wrong
+        types = {type(item) for item in old} or {type(item) for item in value}
+        if len(types) == 1 and any(type(item) not in types | {int} for item in value):
+            raise mismatch
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise wrong
+        raise mismatch
     if isinstance(old, int):
         if value != int(value):
-            raise wrong
+            raise mismatch
         return int(value)
     return float(value)
 
@@ -253,7 +260,7 @@ def _parse(path: str, text: str, old: Any) -> Any:
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """{"train.steps": 1000, ...}: every leaf by its dotted path."""
+    """Every leaf by its dotted path: {"train.steps": 1000, ...}."""
     leaves = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
@@ -262,9 +269,8 @@ def flatten(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
 
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
-    """The leaves that decide a result, in this the same for all who ask whether two are one.
-
-    Not those in FREE, nor devices; and of a place, where something lies, only if nothing else says what lies there.
+    """The leaves that determine a run's result: not FREE keys or devices, and a path only if nothing else identifies
+    its content. Two runs are the same run if these are equal.
     """
     leaves = flatten(config)
     return {path: value for path, value in leaves.items() if not (_is_free(path) or _is_identified(path, leaves))}
@@ -275,19 +281,19 @@ def _is_free(path: str) -> bool:
 
 
 def is_place(path: str) -> bool:
-    """Whether a key says only where something lies that another identifies: data by a name, an encoder by its hash."""
+    """Whether a key is a file path whose content another key identifies: data by name, a text encoder by its hash."""
     return path.endswith(tuple(PLACES))
 
 
 def _is_identified(path: str, leaves: dict[str, Any]) -> bool:
-    """Whether this is a place, and it is known what lies there: the hash of an encoder is "" until it is opened."""
+    """Whether a key is a file path and its content is identified; an encoder's hash is "" until it is opened."""
     return any(path.endswith(end) and leaves.get(path.removesuffix(end) + key) for end, key in PLACES.items())
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """What keeps `new` from continuing a run of `old`, as "key: old -> new" strings; empty when nothing does.
+    """The changes that keep `new` from continuing a run of `old`, each as "key: old -> new".
 
-    A run may become longer.
+    `train.steps` may change: a run may become longer.
     """
     before, after = decisive(old), decisive(new)
     changed = [path for path in before | after if before.get(path, "absent") != after.get(path, "absent")]
@@ -296,5 +302,5 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 
 
 def fingerprint(config: ConfigDict) -> str:
-    """Ten hexadecimal digits that change with whatever may change a run's result; not with intervals or devices."""
+    """A hash, ten hexadecimal digits, of everything in a config that determines a run's result (`decisive`)."""
     return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()[:10]

@@ -1,8 +1,7 @@
-"""How likely a trained diffusion model finds given examples, in compiled batches over all devices.
+"""Bounds, likelihoods and denoising errors of examples under a trained model, in compiled batches over all devices.
 
-A program is compiled once for an experiment, however often a run that is watched asks for it.
-
-Example i's noise depends on the seed and on i alone: not on the batch, nor on the devices.
+Each program is compiled once per experiment, however often a training run evaluates it. The noise of example i depends
+only on the seed and on i, not on the batch or the devices.
 """
 
 from collections.abc import Callable
@@ -23,9 +22,9 @@ from diffjax.methods.diffusion import Diffusion
 from diffjax.run import Experiment
 from diffjax.state import Tree
 
-T_MIN = 1e-5  # where continuous time begins, for processes that have no noise at t = 0 (Song et al. 2021)
-LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # sigma / alpha, of denoising errors
-EXACT = 8  # dimensions up to which a divergence is computed exactly
+T_MIN = 1e-5  # start of continuous time for processes without noise at t = 0 (Song et al. 2021)
+LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # sigma / alpha of the denoising errors
+EXACT = 8  # dimensions up to which divergences are computed exactly
 
 
 def bound(
@@ -37,31 +36,32 @@ def bound(
     repeats: int = 1,
     clip: bool = False,
 ) -> Bound:
-    """The terms of the model's own bound on -log p of stored examples, in nats, as float64 arrays [n].
+    """The terms of the model's variational bound on -log p of stored examples, in nats, as float64 arrays [n].
 
-    Of images it is that of their 256 values; of points, of their density in model units. In a chain of T steps `draws`
-    of them stand for all, or all are taken where they are no more; in continuous time it is the integral's. `repeats`
-    independent estimates are averaged. With `clip` every estimate of x0 is held to [-1, 1], as samplers with `clip` do.
+    For images p is the probability of their 256 values, for points the density in model units. In a chain of T steps,
+    `draws` sampled steps estimate the sum (all T if there are no more); in continuous time, `draws` sampled times
+    estimate the integral. `repeats` independent estimates are averaged. With `clip`, x0 predictions are clipped to
+    [-1, 1], as in samplers with `clip`.
     """
     method = _diffusion(experiment)
     start = t_min(method.process_of(variables))
 
-    def of(variables, x, label, keys):
+    def bound_terms(variables, x, label, keys):
         process, denoise = method.process_of(variables), method.denoiser(variables)
         denoise = (guidance.clip_x0(denoise) if clip else denoise).given(label)
         x0 = method.space.to_model(x)
 
-        def once(i):
+        def estimate(i):
             key = fold_in(keys, i)
             if process.steps:
                 times = grid.linear(process, process.steps)
                 return chain_bound(process, denoise, x0, key, method.decoder, times, draws)
             return continuous_bound(process, denoise, x0, key, method.decoder, draws, start)
 
-        terms = jax.tree.map(lambda term: jnp.mean(term, axis=0), lax.map(once, jnp.arange(repeats)))
+        terms = jax.tree.map(lambda term: jnp.mean(term, axis=0), lax.map(estimate, jnp.arange(repeats)))
         return terms._replace(each=terms.each.T)
 
-    terms = _in_batches(experiment, ("bound", draws, repeats, clip), of, variables, data, seed)
+    terms = _in_batches(experiment, ("bound", draws, repeats, clip), bound_terms, variables, data, seed)
     return terms._replace(each=terms.each.T)
 
 
@@ -72,28 +72,28 @@ def log_prob(
     seed: int = 0,
     probes: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log p of stored examples by the probability-flow ODE, in nats and stored units [n], and each one's NFE [n].
+    """log p of stored examples by the probability-flow ODE, in nats and stored units [n], and the NFE of each [n].
 
-    Of images it is that of one uniform dequantisation, the mean of which is a lower bound on log P. The divergence is
-    exact up to 8 dimensions, and Hutchinson's with `probes` above.
+    For images it is the density of one uniform dequantisation, whose mean is a lower bound on log P. The divergence is
+    exact up to 8 dimensions, and Hutchinson's estimate with `probes` probes above.
     """
     method = _diffusion(experiment)
     exact = np.prod(method.space.shape) <= EXACT
     start = t_min(method.process_of(variables))
 
-    def of(variables, x, label, keys):
+    def ode_log_prob(variables, x, label, keys):
         key_u, key_v = jax.vmap(jax.random.split, out_axes=1)(keys)
         if method.space.kind == "images":
             x0, _ = dequantise(x, key_u, method.space.shift, method.space.scale)
         else:
             x0 = method.space.to_model(x)
-        found = ode_likelihood(
+        likelihood = ode_likelihood(
             method.process_of(variables), method.denoiser(variables), x0, key_v, label,
             probes=0 if exact else probes, t_min=start,
         )  # fmt: skip
-        return found.log_prob + method.space.log_det, found.nfe
+        return likelihood.log_prob + method.space.log_det, likelihood.nfe
 
-    return _in_batches(experiment, ("log_prob", probes), of, variables, data, seed)
+    return _in_batches(experiment, ("log_prob", probes), ode_log_prob, variables, data, seed)
 
 
 def denoising_error(
@@ -103,30 +103,31 @@ def denoising_error(
     seed: int = 0,
     levels: tuple[float, ...] = LEVELS,
 ) -> dict[float, np.ndarray]:
-    """|D(x_t) - x0|^2 / dims of stored examples, in model units, at levels sigma / alpha: float64 arrays [n].
+    """|D(x_t) - x0|^2 / dims of stored examples, in model units: {level sigma / alpha: float64 array [n]}.
 
-    Those levels that the process has, to a tenth: a chain has the steps that it has.
+    Levels that the process does not reach within 10 % are left out, since a chain has only its own steps. Raises
+    UserError if it reaches none.
     """
     method = _diffusion(experiment)
     process = method.process_of(variables)
     times = {level: process.time_of(-2 * jnp.log(jnp.asarray(level))) for level in levels}
     reached = {level: float(jnp.exp(-process.log_snr(t) / 2)) for level, t in times.items() if 0 < t <= 1}
-    there = [level for level, ratio in reached.items() if abs(ratio / level - 1) < 0.1]
-    if not there:
+    levels_reached = [level for level, ratio in reached.items() if abs(ratio / level - 1) < 0.1]
+    if not levels_reached:
         raise UserError(f"denoising_error: the process has none of the noise levels {levels}")
 
-    def of(variables, x, label, keys):
+    def errors(variables, x, label, keys):
         process, denoise = method.process_of(variables), method.denoiser(variables).given(label)
         x0 = method.space.to_model(x)
 
-        def at(i, level):
+        def error_at(i, level):
             t = jnp.full(len(x0), process.time_of(-2 * jnp.log(jnp.asarray(level, x0.dtype))))
             error = denoise(process.corrupt(x0, normal(fold_in(keys, i), x0), t), t).x0 - x0
             return jnp.mean(error.reshape(len(x0), -1) ** 2, axis=1)
 
-        return {level: at(i, level) for i, level in enumerate(there)}
+        return {level: error_at(i, level) for i, level in enumerate(levels_reached)}
 
-    return _in_batches(experiment, ("denoising_error", tuple(there)), of, variables, data, seed)
+    return _in_batches(experiment, ("denoising_error", tuple(levels_reached)), errors, variables, data, seed)
 
 
 def discrete_bound(
@@ -134,20 +135,20 @@ def discrete_bound(
 ) -> discrete.Bound:
     """The terms of a discrete model's bound on -log P of stored categories, in nats, as float64 arrays [n]."""
 
-    def of(variables, x, label, keys):
+    def bound_terms(variables, x, label, keys):
         return experiment.method.bound(variables, x, keys, draws)
 
-    return _in_batches(experiment, ("discrete_bound", draws), of, variables, data, seed)
+    return _in_batches(experiment, ("discrete_bound", draws), bound_terms, variables, data, seed)
 
 
 def t_min(process: Process) -> float:
-    """Where its continuous time begins: at 0 if it has noise there."""
+    """The start of the process's continuous time: 0 if it has noise there, otherwise T_MIN."""
     return 0.0 if float(process.sigma(jnp.zeros(()))) > 0 else T_MIN
 
 
 def _diffusion(experiment: Experiment) -> Diffusion:
     if not isinstance(experiment.method, Diffusion):
-        raise UserError(f"likelihood: a {experiment.config.method.name} says nothing of it; diffusion models do")
+        raise UserError(f"method.name: {experiment.config.method.name!r} has no likelihood; must be a diffusion model")
     return experiment.method
 
 
@@ -161,7 +162,7 @@ def _in_batches(
 ) -> Any:
     """`function(variables, x, label, keys)` of all examples, `eval.batch_size` at a time, the last batch padded.
 
-    `name` tells it from the experiment's other programs: with everything that it closes over.
+    `name` identifies the compiled program within the experiment; it must contain everything the function closes over.
     """
     layout, method = experiment.layout, experiment.method
     conds = method.cond_for(data["caption"]) if method.reads_captions else method.cond_of(data)

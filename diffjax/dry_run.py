@@ -1,4 +1,4 @@
-"""What a config would cost, without running it: parameters, FLOPs and memory."""
+"""`train --dry-run`: the parameters, FLOPs and memory of a config, without running it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,16 +16,16 @@ from diffjax.train import carry_shapes, warm_start
 
 
 def dry_run(config: ConfigDict) -> str:
-    """Compiles the step for the devices present and reads off what it needs; nothing is computed or written.
+    """Compiles the training step for the devices present and returns a report of its cost; computes and writes nothing.
 
-    Raises UserError for whatever of the config `train` would refuse before its first step. It does not look at a run
-    directory, and fetches no weights of feature networks: what `train` refuses because of these it cannot know.
+    Raises UserError for any config that `train` would refuse before its first step, except for reasons that lie in a
+    run directory or in the weights of feature networks: it neither reads the one nor downloads the others.
     """
     Precision(**config.precision).apply()
     experiment = Experiment.of(config)
     chosen(experiment, load_networks=False)
     parallel.check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.group)
-    layout = replace(experiment.layout, mode="jit")  # pmap runs the same program on each device
+    layout = replace(experiment.layout, mode="jit")  # under pmap every device runs the same program
     images = config.train.batch_size
     shapes, batch = carry_shapes(experiment), experiment.batch_shapes(images)
     warm_start(experiment, shapes["state"])
@@ -47,9 +47,9 @@ def dry_run(config: ConfigDict) -> str:
 
 
 def step_flops(step: Callable, state: parallel.Tree, batch: parallel.Tree) -> float:
-    """FLOPs of one step on whatever devices, from what XLA is given for a CPU.
+    """FLOPs of one step on any device, counted by XLA in the program lowered for a CPU.
 
-    Of a GPU's program it counts none, and once compiled convolutions are calls to a library there.
+    XLA counts none in a program for a GPU, and after compilation convolutions are library calls there.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, batch, jax.random.key(0)))
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
@@ -57,7 +57,7 @@ def step_flops(step: Callable, state: parallel.Tree, batch: parallel.Tree) -> fl
 
 
 def size(count: float) -> str:
-    """Bytes as a person reads them."""
+    """Formats a number of bytes with a binary unit: "1.5 MiB"."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.4g} {unit}"

@@ -1,7 +1,7 @@
-"""What a feature network sees in sets of images: a compiled batch at a time over all devices, the last one padded.
+"""Computes the features of sets of images, one compiled batch at a time over all devices, the last one padded.
 
-Threads read, and hash, the batches to come while the devices work, and the next batch is on its way to them before the
-features of the last are fetched. Both are bounded: a few batches of images are in memory, whatever the set.
+Threads read and hash the next batches while the devices work, and the next batch is dispatched before the features of
+the last one are fetched. Only a few batches of images are in memory at a time, whatever the size of the set.
 """
 
 import hashlib
@@ -26,48 +26,51 @@ from diffjax.metrics.progress import OnProgress, silent
 from diffjax.parallel import Layout, Tree
 from diffjax.rows import Rows, evenly
 
-AHEAD = THREADS + 1  # batches read before they are asked for
+AHEAD = THREADS + 1  # batches read ahead
 HASH = 16  # bytes
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """A set of images as a feature network sees it, in the order in which they came."""
+    """The features of a set of images, in the order of the set."""
 
     features: Float[np.ndarray, "n d"]
     logits: Float[np.ndarray, "n k"] | None
-    hashes: UInt8[np.ndarray, "n 16"]  # of the images themselves
+    hashes: UInt8[np.ndarray, "n 16"]  # of the images
 
     @cached_property
     def order(self) -> Int64[np.ndarray, " n"]:
-        """The images by their hashes. What takes some of them takes them in this order, which is as good as random, and
-        is then a function of the set: of what the images are, and not of how they were sorted."""
+        """The indices that sort the images by hash.
+
+        Metrics that use a subset take it in this order: it is as good as random, and depends on the images but not on
+        how they were sorted.
+        """
         high, low = self.hashes.view(">u8").T
         return np.lexsort((low, high))
 
     @cached_property
     def content(self) -> str:
-        """One hash of the set from its images': of their order it knows nothing, of how many are alike it does."""
+        """A hash of the set, independent of the order of its images but not of how often each occurs."""
         return hashlib.blake2b(self.hashes[self.order].tobytes(), digest_size=8).hexdigest()
 
     @cached_property
     def moments(self) -> m.Moments:
-        """Of the features, in float64, a thousand at a time: in float64 all of them would not fit."""
+        """The moments of the features in float64, computed a thousand rows at a time to save memory."""
         m.check_dimensions(self.features.shape[1])
         moments = m.Moments.empty(self.features.shape[1])
-        for first in range(0, len(self.features), 1000):
-            moments = moments.update(self.features[first : first + 1000])
+        for start in range(0, len(self.features), 1000):
+            moments = moments.update(self.features[start : start + 1000])
         return moments
 
     def __len__(self) -> int:
         return len(self.features)
 
     def at_most(self, n: int) -> "Embedded":
-        """n of them, the first by their hashes, or all."""
+        """The first n images by hash, or all if there are no more."""
         return self if n >= len(self) else self._of(self.order[:n])
 
     def evenly(self, n: int) -> "Embedded":
-        """At most n of them, from all over the set as it came."""
+        """At most n images, evenly spaced in the order of the set."""
         return self if n >= len(self) else self._of(evenly(n, len(self)))
 
     def _of(self, chosen: Int64[np.ndarray, " k"]) -> "Embedded":
@@ -76,14 +79,14 @@ class Embedded:
 
 
 class Gathering:
-    """Features of n images, as they come from the devices: a batch is fetched when the next is already under way."""
+    """Collects the features of n images from the devices; fetches each batch only when the next is dispatched."""
 
     def __init__(self, n: int):
         self.features, self.logits = Rows(n), Rows(n)
         self._under_way: tuple[Outputs, int] | None = None
 
     def add(self, outputs: Outputs, real: int) -> None:
-        """The first `real` rows of what a batch gave."""
+        """Adds the first `real` rows of a batch's outputs; the others are padding."""
         self._fetch()
         self._under_way = outputs, real
 
@@ -96,18 +99,18 @@ class Gathering:
             self.logits.add(np.asarray(outputs.logits)[:real])
 
     def whole(self, hashes: UInt8[np.ndarray, "n 16"]) -> Embedded:
-        """All of them, with their images' hashes. Raises UserError if some are not finite."""
+        """The features of all images, with the images' hashes. Raises UserError if some are not finite."""
         self._fetch()
         features = self.features.array
         bad = sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in np.array_split(features, 64))
         if bad:
-            raise UserError(f"features: those of {bad} images of {len(features)} are not finite")
+            raise UserError(f"features: {bad} of {len(features)} images have features that are not finite")
         return Embedded(features, self.logits.array, hashes)
 
 
 @dataclass(frozen=True, eq=False)
 class Embedder:
-    """A feature network on the devices there are. An image's features depend on no other image."""
+    """A feature network on the devices of a layout. The features of an image do not depend on other images."""
 
     extractor: Extractor
     layout: Layout
@@ -115,31 +118,31 @@ class Embedder:
 
     @cached_property
     def _compiled(self) -> Callable:
-        def split(variables, images):
+        def apply(variables, images):
             return self.extractor.apply(variables, lax.with_sharding_constraint(images, self.layout.examples))
 
-        return jax.jit(split, out_shardings=self.layout.replicated)
+        return jax.jit(apply, out_shardings=self.layout.replicated)
 
     @cached_property
     def _variables(self):
         return jax.device_put(self.extractor.variables, self.layout.replicated)
 
     def batch(self, images: jax.Array, variables: Tree | None = None) -> Outputs:
-        """A batch that the devices divide, wherever it lies; nothing waits for what it gives."""
+        """The outputs for one batch, whose size the devices must divide; dispatched without waiting for them."""
         return self._compiled(self._variables if variables is None else variables, images)
 
     def __call__(self, images: Examples, progress: OnProgress = silent, variables: Tree | None = None) -> Embedded:
-        """All of a split; `progress` is how many are done. Raises UserError on features that are not finite.
+        """Embeds all images; calls `progress(done, total)` on the way. Raises UserError if features are not finite.
 
-        `variables` are those of a network that changes, in place of the extractor's.
+        `variables` replace the extractor's, for a network that is still training.
         """
         variables = None if variables is None else jax.device_put(variables, self.layout.replicated)
         n, devices = len(images), self.layout.mesh.size
         size = -(-min(self.batch_size, n) // devices) * devices
         gathering, hashes = Gathering(n), Rows(n)
-        for x, of_images in read_ahead(images, size):
+        for x, x_hashes in read_ahead(images, size):
             gathering.add(self.batch(self._placed(x, size), variables), len(x))
-            hashes.add(of_images)
+            hashes.add(x_hashes)
             progress(gathering.features.done, n)
         embedded = gathering.whole(hashes.array)
         progress(n, n)
@@ -151,9 +154,9 @@ class Embedder:
 
 
 def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "n 16"]]]:
-    """Batches in their order, with their images' hashes, read by threads before they are asked for.
+    """Yields the batches in order, with the hashes of their images; threads read them ahead.
 
-    What a thread raises is raised in its batch's place; nothing more is read then.
+    An exception of a thread is raised in place of its batch, and reading stops.
     """
 
     def read(first):
@@ -162,11 +165,11 @@ def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, 
 
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            reading = (pool.submit(read, first) for first in range(0, len(images), size))
-            waiting = deque(islice(reading, AHEAD))
-            while waiting:
-                batch = waiting.popleft().result()
-                waiting.extend(islice(reading, 1))
+            submissions = (pool.submit(read, first) for first in range(0, len(images), size))
+            futures = deque(islice(submissions, AHEAD))
+            while futures:
+                batch = futures.popleft().result()
+                futures.extend(islice(submissions, 1))
                 yield batch
         finally:
             pool.shutdown(cancel_futures=True)
@@ -174,10 +177,10 @@ def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, 
 
 def image_hashes(x: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n 16"]:
     """A hash of the shape and the pixels of each image."""
-    start = hashlib.blake2b(str(x.shape[1:]).encode(), digest_size=HASH)
+    shape_hash = hashlib.blake2b(str(x.shape[1:]).encode(), digest_size=HASH)
     hashes = np.empty((len(x), HASH), np.uint8)
     for row, image in zip(hashes, x, strict=True):
-        digest = start.copy()
-        digest.update(np.ascontiguousarray(image))
-        row[:] = np.frombuffer(digest.digest(), np.uint8)
+        image_hash = shape_hash.copy()
+        image_hash.update(np.ascontiguousarray(image))
+        row[:] = np.frombuffer(image_hash.digest(), np.uint8)
     return hashes

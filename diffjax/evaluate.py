@@ -1,4 +1,4 @@
-"""Watching a run: a flat list of (name, every, function), looks at the state just reached."""
+"""Evaluates a run: during training as a list of `Watch`es, which draw samples and compute metrics, and on request."""
 
 import contextlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from diffjax.writer import Writer, read_json, strict
 
 
 class Watch(NamedTuple):
-    """Something looked at every so many steps, and at the end: `function(state, step) -> values to log`."""
+    """An evaluation at every `every` steps and at the end: `function(state, step) -> values to log`."""
 
     name: str
     every: int
@@ -27,16 +27,16 @@ class Watch(NamedTuple):
 
 
 def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[Watch]:
-    """What the loop looks at. Everything that could be missing is looked up now, not after hours of training."""
+    """The evaluations of a training run. Raises UserError now, rather than after hours, if one cannot be computed."""
     config, watches = experiment.config, []
     if experiment.method.generates:
 
         def draw(state: TrainState, step: int) -> dict[str, float]:
             space = experiment.method.space
             num = min(pictured(space), config.eval.num)
-            drawn = experiment.own_generator.draw(state.averaged, num, seed=config.seed)
+            samples = experiment.own_generator.draw(state.averaged, num, seed=config.seed)
             if parallel.is_main():
-                image = picture(experiment, drawn)
+                image = picture(experiment, samples)
                 pictures.save_png(workdir / "samples" / f"{step:08}.png", image)
                 writer.picture(step, image)
             return {}
@@ -45,7 +45,7 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
     choice = chosen(experiment)
     if choice.metrics:
 
-        def numbers(state: TrainState, step: int) -> dict[str, float]:
+        def compute_metrics(state: TrainState, step: int) -> dict[str, float]:
             evidence = Evidence(experiment, state, config.eval.num, config.seed, choice, say=writer.say)
             scores = evaluate(evidence, workdir, step)
             for name, image in evidence.pictures.items():
@@ -53,14 +53,14 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
             writer.say(table(scores))
             return {f"eval/{score.name}": score.value for score in scores}
 
-        watches.append(Watch("metrics", config.eval.every, numbers))
+        watches.append(Watch("metrics", config.eval.every, compute_metrics))
     return watches
 
 
 def chosen(experiment: Experiment, load_networks: bool = True) -> Choice:
-    """The metrics that a config asks for; `load_networks` as in `measures.choose`.
+    """The metrics of a config's `eval.metrics`; `load_networks` as in `measures.choose`.
 
-    Raises UserError unless they can be had, and choose the best as it says.
+    Raises UserError if one cannot be computed, or if none gives the value of `eval.best`.
     """
     evaluation = experiment.config.eval
     choice = choose(evaluation.metrics, experiment, load_networks=load_networks) if evaluation.metrics else Choice()
@@ -69,27 +69,30 @@ def chosen(experiment: Experiment, load_networks: bool = True) -> Choice:
 
 
 def _check_best(best: str, choice: Choice) -> None:
-    """Raises UserError if no metric can ever give the value that the best checkpoint is to be chosen by."""
-    given = [f"eval/{name}" for name in choice.names]
-    if best and best not in given:
-        raise UserError(f"eval.best: no metric gives {best!r}; there are {', '.join(given) or 'no eval.metrics'}")
+    """Raises UserError unless some metric gives the value that the best checkpoint is chosen by, and ranks runs."""
+    names = [f"eval/{name}" for name in choice.names]
+    if best and best not in names:
+        raise UserError(
+            f"eval.best: no metric gives {best!r}; must be one of {', '.join(names) or '(no eval.metrics)'}"
+        )
     if best and not better(best.removeprefix("eval/")):
-        fitting = ", ".join(name for name in given if better(name.removeprefix("eval/")))
-        raise UserError(f"eval.best: {best!r} says nothing of how good a run is; choose among {fitting}")
+        ranking = ", ".join(name for name in names if better(name.removeprefix("eval/")))
+        raise UserError(f"eval.best: {best!r} does not say how good a run is; must be one of {ranking}")
 
 
 def evaluate(
     evidence: Evidence, workdir: Path, step: int, place: Path | None = None, whole: bool = False, **provenance: Any
 ) -> list[Score]:
-    """Computes the chosen metrics and writes them, with protocol and provenance, to `evals/ID.json`; pictures beside.
+    """Computes the chosen metrics and writes them, with protocol, provenance and pictures, to `evals/ID.json`.
 
-    `place` is another folder for that, or the .json file itself; further `provenance` is written down beside ours.
+    `place` replaces `evals` by another folder, or by the .json file itself. `provenance` is recorded in addition to
+    what this function records.
 
-    What a metric cannot measure is NaN, and does not end a run. If the evaluation is to be `whole`, raises UserError
-    before anything is written where the reason is another than samples that are no numbers: it says nothing of the run.
+    A score that cannot be measured is NaN and does not end a run. With `whole`, such a score raises UserError before
+    anything is written, unless the samples are not finite: that is a result of the run, other reasons are not.
     """
     experiment = evidence.experiment
-    scores = [_warned(score, evidence) for score in measure(evidence, evidence.choice.metrics)]
+    scores = [_with_warnings(score, evidence) for score in measure(evidence, evidence.choice.metrics)]
     if evidence.has_drawn:
         evidence.pictures["samples"] = picture(experiment, first(evidence.unchecked, experiment.method.space))
     if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
@@ -109,26 +112,27 @@ def evaluate(
         "nfe": float(evidence.unchecked.nfe.mean()) if evidence.has_drawn else 0.0,
     }
     if parallel.is_main():
-        written = record(scores, provenance, place or workdir / "evals")
+        path = record(scores, provenance, place or workdir / "evals")
         for name, image in evidence.pictures.items():
-            pictures.save_png(written.with_name(f"{written.stem}-{name}.png"), image)
+            pictures.save_png(path.with_name(f"{path.stem}-{name}.png"), image)
     return scores
 
 
 def measured_by(workdir: Path, values: dict[str, Any], step: int) -> dict[str, str]:
-    """{"evaluation": ID} of the file in `evals/` that says how values were measured; {} where none of them was.
+    """{"evaluation": ID} of the file in `evals/` that holds the `eval/` values among `values`; {} if there is none.
 
-    Where several files have these values it is that of the last step, up to `step`.
+    Of several such files, the one with the latest step up to `step`.
     """
-    asked = strict({name.removeprefix("eval/"): value for name, value in values.items() if name.startswith("eval/")})
+    evaluated = strict({name.removeprefix("eval/"): v for name, v in values.items() if name.startswith("eval/")})
     ids: dict[int, str] = {}
-    for content in map(read_json, (workdir / "evals").glob("*.json") if asked else ()):
-        at = content["provenance"].get("step", step + 1)  # others' images are of no step
-        if at <= step and asked.items() <= {score["name"]: score["value"] for score in content["metrics"]}.items():
-            ids[at] = content["id"]
+    for content in map(read_json, (workdir / "evals").glob("*.json") if evaluated else ()):
+        evaluated_at = content["provenance"].get("step", step + 1)  # evaluations of other images have no step
+        scores = {score["name"]: score["value"] for score in content["metrics"]}
+        if evaluated_at <= step and evaluated.items() <= scores.items():
+            ids[evaluated_at] = content["id"]
     return {"evaluation": ids[max(ids)]} if ids else {}
 
 
-def _warned(score: Score, evidence: Evidence) -> Score:
-    """A score of samples also warns of few, and of classes that have none."""
+def _with_warnings(score: Score, evidence: Evidence) -> Score:
+    """The score with warnings about few samples and, if labels matter to it, about classes without samples."""
     return with_warning(score, evidence.lack_of_classes if "labels" in score.protocol else "")

@@ -1,7 +1,7 @@
-"""How long something has been wrong with a run that goes on computing finite numbers, and what is then not saved over.
+"""Tracks the health of a run whose numbers are finite, such as a GAN that has collapsed.
 
-What is wrong is for the method to say. The loop asks at every log line, gives the run up when it has lasted too long,
-and meanwhile saves nothing over a healthy checkpoint, but for the end of the run.
+The method decides what is wrong (its `complaint`). The loop asks at every log line, and ends the run when a complaint
+has lasted too long. Meanwhile only the end of the run may replace a healthy checkpoint.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from diffjax.methods.method import Method
 
 @dataclass
 class Health:
-    """Follows a run of `method`. A continued run starts from the `facts` its checkpoint was saved with."""
+    """The health of a run of `method`. A continued run restores the `facts` saved with its checkpoint."""
 
     method: Method
     batch_size: int
     complaint: str = ""
-    since: int = 0  # the step of the first look, while there is a complaint, that found one at all
-    healthy: int = 0  # the last healthy step that was saved; 0: none
-    given_up: str = ""  # why the run should end now; "" while it may go on
+    since: int = 0  # the step of the first look of an uninterrupted series with a complaint; else of the last look
+    healthy: int = 0  # the last healthy step that may have been saved; 0: none
+    given_up: str = ""  # why the run should end now; "" while it may continue
 
     def restore(self, facts: dict) -> None:
         self.complaint, self.since, self.healthy = facts["complaint"], facts["since"], facts["healthy"]
@@ -28,16 +28,16 @@ class Health:
         return {"complaint": self.complaint, "since": self.since, "healthy": self.healthy}
 
     def look(self, step: int, values: dict[str, float]) -> None:
-        """What the method says of the values logged at this step: one look that finds something is never enough."""
-        before, self.complaint = self.complaint, self.method.complaint(values)
-        if not (before and self.complaint):
+        """Updates the health from the values logged at `step`. A single look with a complaint never ends the run."""
+        previous, self.complaint = self.complaint, self.method.complaint(values)
+        if not (previous and self.complaint):
             self.since = step
         images = (step - self.since) * self.batch_size
-        lasts = self.complaint and before and images >= self.method.patience
-        self.given_up = f"{self.complaint}, for {images:,} images" if lasts else ""
+        too_long = self.complaint and previous and images >= self.method.patience
+        self.given_up = f"{self.complaint}, for {images:,} images" if too_long else ""
 
     def may_save(self, step: int) -> bool:
-        """Whether a checkpoint of this step takes no healthy one's place; it is then counted as saved."""
+        """Whether a checkpoint of this step replaces no healthy one. A healthy step is recorded as saved."""
         if not self.complaint:
             self.healthy = step
         return not self.complaint or not self.healthy

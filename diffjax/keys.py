@@ -1,4 +1,4 @@
-"""What the randomness of a run is for: each role has a key of its own, and no two share a number."""
+"""The random keys of a run: one for each role, so that roles never share random numbers."""
 
 import enum
 
@@ -8,14 +8,14 @@ from jaxtyping import Array, Key
 
 @enum.unique
 class Role(enum.IntEnum):
-    """Never renumbered: what was drawn once is drawn again."""
+    """Uses of randomness. Never renumber them: earlier results must be reproducible."""
 
     INIT = 0
     STEP = 1
     DRAW = 2  # samples
-    MEASURE = 3  # what a density is estimated with
+    MEASURE = 3  # estimates of densities
 
 
 def key_of(seed: int, role: Role) -> Key[Array, ""]:
-    """The key of one role, under a seed."""
+    """The key of a role under a seed."""
     return jax.random.fold_in(jax.random.key(seed), role)

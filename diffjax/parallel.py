@@ -1,7 +1,7 @@
-"""Devices, their mesh, and the compiled step: `jit` over NamedShardings, or `pmap`; several processes.
+"""The device mesh, the compiled training step (`jit` over NamedShardings, or `pmap`), and multi-process runs.
 
-The step function is one and the same in both modes. Under jit it sees the global batch and XLA adds the collectives;
-under pmap it sees one device's share, and whatever reduces over the batch goes through the `axis` it is given.
+Both modes use the same step function. Under jit it sees the global batch and XLA adds the collectives; under pmap it
+sees one device's share, and reduces over the batch through its argument `axis`.
 """
 
 import os
@@ -24,7 +24,7 @@ BATCH = P(None, ("data", "fsdp"))  # leaves of a batch are [batches_per_step, ba
 
 @dataclass(frozen=True)
 class Axis:
-    """The batch axis that a step reduces over: nothing to do under jit (`name` None), a collective under pmap."""
+    """The batch axis that a step reduces over: a collective under pmap, nothing under jit (`name` None)."""
 
     name: str | None = None
 
@@ -41,7 +41,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things live: the mesh, with axes `data` and `fsdp`, and how a step runs on it."""
+    """The device mesh, with axes `data` and `fsdp`, and the mode in which a step runs on it."""
 
     mesh: Mesh
     mode: str
@@ -56,14 +56,14 @@ class Layout:
 
     @property
     def examples(self) -> NamedSharding:
-        """For arrays whose first axis is the batch."""
+        """The sharding of arrays whose first axis is the batch."""
         return NamedSharding(self.mesh, P(("data", "fsdp")))
 
     def of_state(self, state: Tree) -> Tree:
-        """A sharding for each leaf: split over `fsdp` along its longest divisible axis, whole everywhere else."""
+        """A sharding for each leaf: split over `fsdp` along its longest divisible axis, replicated if it has none."""
         shards = self.mesh.shape["fsdp"]
 
-        def place(leaf):
+        def sharding(leaf):
             shape = np.shape(leaf)
             divisible = [i for i, length in enumerate(shape) if length % shards == 0 and length >= shards]
             if shards == 1 or not divisible:
@@ -71,25 +71,25 @@ class Layout:
             longest = max(divisible, key=lambda i: shape[i])
             return NamedSharding(self.mesh, P(*(["fsdp" if i == longest else None for i in range(len(shape))])))
 
-        return jax.tree.map(place, state)
+        return jax.tree.map(sharding, state)
 
     def place(self, shapes: Tree) -> Tree:
-        """The same shapes with their shardings: what a checkpoint is asked for."""
+        """The shapes with their shardings, as a checkpoint is restored to them."""
         return jax.tree.map(
             lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, self.of_state(shapes)
         )
 
 
 def layout(mode: str = "jit", devices: int = 0, fsdp: int = 1) -> Layout:
-    """The layout that `parallel.*` asks for. `devices` 0 means all there are."""
+    """The layout of a config's `parallel.*`. `devices` 0 means all."""
     available = jax.device_count()
     count = devices or available
     if mode not in ("jit", "pmap"):
-        raise UserError(f"parallel.mode: {mode!r} is unknown; it is 'jit' or 'pmap'")
+        raise UserError(f"parallel.mode: {mode!r} must be 'jit' or 'pmap'")
     if not 1 <= count <= available:
-        raise UserError(f"parallel.devices: {devices} asked for, {available} present; 0 means all")
+        raise UserError(f"parallel.devices: {devices} must be from 1 to {available}, the devices present, or 0 for all")
     if fsdp < 1 or count % fsdp:
-        raise UserError(f"parallel.fsdp: {fsdp} does not divide the {count} devices")
+        raise UserError(f"parallel.fsdp: {fsdp} must divide the {count} devices")
     if mode == "pmap" and fsdp > 1:
         raise UserError(
             f"parallel.fsdp: {fsdp} needs parallel.mode='jit'; under 'pmap' every device holds all parameters"
@@ -101,7 +101,7 @@ def layout(mode: str = "jit", devices: int = 0, fsdp: int = 1) -> Layout:
 def check_batch(
     batch_size: int, layout: Layout, accumulate: int = 1, group: int = 1, name: str = "train.batch_size"
 ) -> None:
-    """Every device gets the same number of examples in every part of the batch, whole groups, or it is an error."""
+    """Raises UserError unless every part of the batch gives every device the same number of whole groups."""
     devices = layout.mesh.size
     least = devices * accumulate * group
     if batch_size < 1 or batch_size % least:
@@ -109,21 +109,21 @@ def check_batch(
         groups = f" times groups of {group} (method.packing, method.discriminator.minibatch_std)"
         parts += groups if group > 1 else ""
         below = max(batch_size // least, 1) * least
-        near = f"{below} is" if batch_size < least else f"{below} and {below + least} are"
-        raise UserError(f"{name}: {batch_size} is not a positive multiple of {devices} devices{parts}; {near}")
+        valid = f"{below} is" if batch_size < least else f"{below} and {below + least} are"
+        raise UserError(f"{name}: {batch_size} is not a positive multiple of {devices} devices{parts}; {valid}")
 
 
 def compile_step(step: Callable, layout: Layout, state: Tree) -> Callable:
-    """`step(state, batch, key, axis)` -> a compiled `(state, batch, key) -> (state, metrics)`; the state is donated.
+    """Compiles `step(state, batch, key, axis)` to `(state, batch, key) -> (state, metrics)`; the state is donated.
 
-    `state` (arrays or shapes) tells the layout of the parameters; batch leaves are [batches_per_step, batch, ...].
+    `state` (arrays or shapes) determines the shardings; leaves of a batch are [batches_per_step, batch, ...].
     """
     if layout.mode == "jit":
-        state_at, everywhere = layout.of_state(state), layout.replicated
+        shardings, replicated = layout.of_state(state), layout.replicated
         return jax.jit(
             partial(step, axis=Axis()),
-            in_shardings=(state_at, layout.batch, everywhere),
-            out_shardings=(state_at, everywhere),
+            in_shardings=(shardings, layout.batch, replicated),
+            out_shardings=(shardings, replicated),
             donate_argnums=0,
         )
     count = layout.mesh.size
@@ -136,7 +136,7 @@ def compile_step(step: Callable, layout: Layout, state: Tree) -> Callable:
         partial(step, axis=Axis("data")),
         axis_name="data",
         in_axes=(None, 0, None),
-        out_axes=None,  # every device computes the same state: it keeps no device axis, and jit could go on from it
+        out_axes=None,  # every device computes the same state, so it has no device axis, as under jit
         devices=list(layout.mesh.devices.flat),
         donate_argnums=0,
     )
@@ -144,11 +144,11 @@ def compile_step(step: Callable, layout: Layout, state: Tree) -> Callable:
 
 
 def start(environment=os.environ) -> None:
-    """Joins the other processes of a multi-host run; does nothing for a single one.
+    """Joins the other processes of a multi-process run; does nothing in a single-process run.
 
-    Under SLURM, a step of several tasks (srun) is several processes. DIFFJAX_PROCESSES=auto leaves it to JAX to find
-    the others, as it can on a TPU pod; anywhere else set DIFFJAX_COORDINATOR (host:port), DIFFJAX_PROCESSES and
-    DIFFJAX_PROCESS.
+    Under SLURM, the tasks of a step (srun) are the processes. DIFFJAX_PROCESSES=auto lets JAX find the processes, as on
+    a TPU pod. Elsewhere set DIFFJAX_COORDINATOR (host:port), DIFFJAX_PROCESSES (their number) and DIFFJAX_PROCESS (the
+    index of this one).
     """
     if "DIFFJAX_COORDINATOR" in environment:
         count, index = int(environment["DIFFJAX_PROCESSES"]), int(environment["DIFFJAX_PROCESS"])
@@ -160,5 +160,5 @@ def start(environment=os.environ) -> None:
 
 
 def is_main() -> bool:
-    """Whether this process writes the files and prints."""
+    """Whether this is the process that writes files and prints."""
     return jax.process_index() == 0

@@ -1,7 +1,7 @@
-"""What went wrong in a step that was not finite: the step done again, one operation at a time.
+"""Finds what went wrong in a step that was not finite, by repeating it one operation at a time.
 
-A run is a function of its config, so the bad step can be reached again from the last good checkpoint. There the
-program of the step is interpreted, and the first operation whose inputs were finite and whose output is not is named.
+A run is a function of its config, so the bad step can be reached again from the last good checkpoint. The program of
+the step is then interpreted up to the first operation with finite inputs and an output that is not finite.
 """
 
 import json
@@ -18,7 +18,7 @@ from diffjax.checkpoint import Checkpoints
 from diffjax.keys import Role
 from diffjax.run import Experiment, load
 
-TRANSPARENT = (
+TRANSPARENT = (  # primitives that call an inner program once, which is interpreted in turn
     "jit",
     "pjit",
     "closed_call",
@@ -26,13 +26,13 @@ TRANSPARENT = (
     "remat2",
     "custom_jvp_call",
     "custom_vjp_call",
-)  # called once
+)
 
 
 def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, good: int, bad: int) -> str:
-    """Goes from checkpoint `good` to just before step `bad`, writes `replay/` and names the first bad tensor.
+    """Trains from checkpoint `good` to just before step `bad`, writes `replay/` and returns the first bad tensor.
 
-    replay/state.npz, batch.npz: what the step was given; report.json: its number, the seed, and the tensor's name.
+    replay/state.npz and batch.npz hold the inputs of the step, report.json its number, the seed and the tensor.
     """
     config, method, layout = experiment.config, experiment.method, experiment.layout
     key = experiment.key(Role.STEP)
@@ -46,8 +46,8 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
     step = parallel.compile_step(method.step, layout, shapes)
     for _ in range(good + 1, bad):
         state, _ = step(state, next(stream), key)
-    whole = jax.jit(lambda tree: tree, out_shardings=layout.replicated)  # so that any process can read all of it
-    state, batch = whole((state, next(stream)))
+    replicate = jax.jit(lambda tree: tree, out_shardings=layout.replicated)  # every process can then read all of it
+    state, batch = replicate((state, next(stream)))
     tensor = first_bad_tensor(lambda state, batch: method.step(state, batch, key, parallel.Axis()), state, batch)
     if parallel.is_main():
         directory = workdir / "replay"
@@ -60,20 +60,20 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
 
 
 def first_bad_tensor(function: Any, *arguments: Any) -> str:
-    """The first tensor with a NaN or an infinity when `function(*arguments)` is computed an operation at a time.
+    """The first tensor with a NaN or an infinity when `function(*arguments)` is computed one operation at a time.
 
-    An argument is named by its path, an intermediate result by its operation and the place in the code it came from.
+    An argument is described by its path, an intermediate result by its operation and the name stack of its code.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(arguments):
-        if _bad(leaf):
+        if _is_bad(leaf):
             return f"the input {jax.tree_util.keystr(path[1:])}"
     closed = jax.make_jaxpr(function)(*arguments)
-    found = _interpret(closed.jaxpr, closed.consts, jax.tree.leaves(arguments))[1]
-    return found or "none when computed one operation at a time (a fused kernel or a collective differs)"
+    _, bad = _interpret(closed.jaxpr, closed.consts, jax.tree.leaves(arguments))
+    return bad or "none when computed one operation at a time (a fused kernel or a collective differs)"
 
 
 def _interpret(jaxpr: Any, consts: Any, arguments: Any) -> tuple[list[Any], str]:
-    """Evaluates a jaxpr operation by operation, also nested ones, until one goes bad: outputs, and what it was."""
+    """Evaluates a jaxpr and those inside it until an operation goes bad. Returns outputs and the bad tensor, or ""."""
     values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom):
@@ -83,24 +83,21 @@ def _interpret(jaxpr: Any, consts: Any, arguments: Any) -> tuple[list[Any], str]
         inputs = [read(atom) for atom in equation.invars]
         inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
         if inner is not None and equation.primitive.name in TRANSPARENT:
-            outputs, found = _interpret(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs)
-            if found:
-                return [], found
+            outputs, bad = _interpret(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs)
+            if bad:
+                return [], bad
         else:
             variables = [atom for atom in equation.invars if not hasattr(atom, "val")]
-            alone = jaxpr.replace(constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation])
-            outputs = jax.core.eval_jaxpr(alone, [], *map(read, variables))
-            if any(map(_bad, outputs)) and not any(map(_bad, inputs)):
-                place = "/".join(str(equation.source_info.name_stack).split("/"))
-                return (
-                    [],
-                    f"{equation.primitive.name} in {place or 'the step'} ({equation.outvars[0].aval.str_short()})",
-                )
+            single = jaxpr.replace(constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation])
+            outputs = jax.core.eval_jaxpr(single, [], *map(read, variables))
+            if any(map(_is_bad, outputs)) and not any(map(_is_bad, inputs)):
+                scope = str(equation.source_info.name_stack) or "the step"
+                return [], f"{equation.primitive.name} in {scope} ({equation.outvars[0].aval.str_short()})"
         values |= dict(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars], ""
 
 
-def _bad(value: Any) -> bool:
+def _is_bad(value: Any) -> bool:
     """Whether an array of floating-point numbers holds a NaN or an infinity."""
     dtype = getattr(value, "dtype", None)
     return dtype is not None and jnp.issubdtype(dtype, jnp.floating) and not bool(jnp.all(jnp.isfinite(value)))

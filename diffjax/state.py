@@ -1,7 +1,7 @@
-"""What a run carries from one step to the next, and the one way a network in it is updated.
+"""The training state, and the optimiser step of one network, shared by all methods.
 
-A state holds arrays only, so that it can be sharded, donated and saved as it is. Networks are named ("denoiser", or
-"generator" and "discriminator"), and every field but `step` is a dictionary by that name.
+A state holds arrays only, so it can be sharded, donated and saved as it is. Networks are named ("denoiser", or
+"generator" and "discriminator"); `params`, `ema` and `opt_state` are dictionaries by these names.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,18 @@ from diffjax.ema import Average, network_of
 from diffjax.parallel import Axis
 
 Tree = Any
-HEALTHY = -1  # the value of `first_bad_step` while every loss and gradient so far was finite
+HEALTHY = -1  # `first_bad_step` as long as every loss and gradient was finite
 
 
 @struct.dataclass
 class TrainState:
     """Everything that training changes.
 
-    step: updates done so far, an int32 scalar.
-    params, ema: {network: variables}; `variables` are Flax collections ("params", perhaps "batch_stats"). `ema` also
-        holds "network@profile" for each further profile that a network is averaged with.
+    step: number of updates done, an int32 scalar.
+    params, ema: {network: variables}; `variables` are Flax collections ("params", possibly "batch_stats"). `ema` also
+        has "network@profile" for every further profile of the average.
     opt_state: {network: optax state}.
-    extra: what a method keeps besides; `first_bad_step` is always there.
+    extra: further arrays of the method; always has `first_bad_step`.
     """
 
     step: jax.Array
@@ -41,7 +41,7 @@ class TrainState:
     def create(
         cls, params: dict[str, Tree], optimizers: dict[str, optax.GradientTransformation], averaged: tuple[str, ...]
     ):
-        """A state at step 0: fresh optimiser states, and the average of each network in `averaged` at its start."""
+        """A state at step 0 with new optimiser states; averages of the networks in `averaged` start at their params."""
         return cls(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -51,21 +51,21 @@ class TrainState:
         )
 
     def tracking(self, ema: Average) -> "TrainState":
-        """The same state with averages of every profile of `ema`: those `create` made are of the first."""
-        more = {
+        """The state with averages for every profile of `ema`; `create` makes only those of the first."""
+        averages = {
             f"{name}@{profile}": jax.tree.map(jnp.copy, tree)
             for name, tree in self.ema.items()
             for profile in ema.profiles[1:]
         }
-        return self.replace(ema=self.ema | more)
+        return self.replace(ema=self.ema | averages)
 
     @property
     def averaged(self) -> dict[str, Tree]:
-        """{network: variables} to draw from: averaged where an average is kept, by its first profile."""
+        """{network: variables} to draw from: the average of the first profile if one is kept, otherwise `params`."""
         return {name: self.ema.get(name, variables) for name, variables in self.params.items()}
 
     def advance(self, ema: Average, batch_size: int, *must_be_finite: jax.Array) -> "TrainState":
-        """The end of a step: averages follow the parameters, and the sticky flag keeps the first step gone bad."""
+        """Ends a step: updates the averages, and records the first step at which `must_be_finite` was not finite."""
         step = self.step + 1
         decays = ema.decays(step * jnp.float32(batch_size), batch_size)
         averages = {}
@@ -79,7 +79,7 @@ class TrainState:
 
 
 def _towards(decay: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
-    """decay old + (1 - decay) new."""
+    """decay * old + (1 - decay) * new."""
     return new + decay.astype(new.dtype) * (old - new)
 
 
@@ -94,19 +94,23 @@ def update(
     group: int = 1,
     remember: Callable[[dict, Tree], dict] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array], jax.Array]:
-    """One optimiser step of one network on the gradient of its mean loss over the global batch.
+    """Does one optimiser step of one network on the gradient of its mean loss over the global batch.
 
-    `loss(variables, batch) -> (scalar, aux)` is the mean over the examples it is given; `aux["metrics"]` holds scalars,
-    `aux["stats"]` the non-trained collections to keep (empty when there are none). `accumulate` splits the batch into
-    that many parts, one after the other, for memory, never within a `group` of neighbours. `remember(state.extra,
-    aux["examples"])` is the new `extra`, where a method keeps a history of what each example, first axis, gave: it is
-    shown the whole global batch, in its order.
-    Returns the state, the metrics and the gradient's norm.
+    `loss(variables, batch) -> (scalar, aux)` is the mean over its examples. `aux["metrics"]` are scalars and
+    `aux["stats"]` the updated non-trained collections ({} if there are none).
+
+    `accumulate` is the number of parts into which the batch is split, processed one after the other to save memory; a
+    part keeps each `group` of neighbouring examples whole.
+
+    `remember(state.extra, aux["examples"])` returns the new `extra`, for a method that keeps a history of per-example
+    values. These have the examples on their first axis: all of the global batch, in its order.
+
+    Returns the state, the metrics and the norm of the gradient.
     """
     variables = state.params[network]
     stats = {name: value for name, value in variables.items() if name != "params"}
 
-    def of_part(stats, part):
+    def gradients(stats, part):
         def objective(params):
             return loss({"params": params} | stats, part)
 
@@ -114,35 +118,37 @@ def update(
         return stats | aux["stats"], (gradient, aux["metrics"] | {"loss": value}), aux.get("examples", {})
 
     if accumulate == 1:
-        stats, sums, examples = of_part(stats, batch)
+        stats, sums, examples = gradients(stats, batch)
     else:
-        # Strided parts: each holds examples of every device, so that no part has to travel.
-        def divided(x):
+        # Strided parts have examples of every device, so no data move between devices.
+        def split(x):
             groups = x.reshape(-1, accumulate, group, *x.shape[1:]).swapaxes(0, 1)
             return groups.reshape(accumulate, -1, *x.shape[1:])
 
-        def united(x):
+        def merge(x):
             groups = x.reshape(accumulate, -1, group, *x.shape[2:]).swapaxes(0, 1)
             return groups.reshape(-1, *x.shape[2:])
 
-        parts = jax.tree.map(divided, batch)
+        parts = jax.tree.map(split, batch)
 
         def add(carry, part):
             stats, sums = carry
-            stats, values, examples = of_part(stats, part)
+            stats, values, examples = gradients(stats, part)
             return (stats, jax.tree.map(jnp.add, sums, values)), examples
 
         zeros = jax.tree.map(
             lambda x: jnp.zeros(x.shape, x.dtype),
-            jax.eval_shape(lambda: of_part(stats, jax.tree.map(lambda x: x[0], parts))[1]),
+            jax.eval_shape(lambda: gradients(stats, jax.tree.map(lambda x: x[0], parts))[1]),
         )
         (stats, sums), examples = jax.lax.scan(add, (stats, zeros), parts)
-        examples = jax.tree.map(united, examples)
+        examples = jax.tree.map(merge, examples)
     gradient, metrics = axis.mean(jax.tree.map(lambda x: x / accumulate, sums))
     norm = optax.tree.norm(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state[network], variables["params"])
-    new = {"params": optax.apply_updates(variables["params"], updates)} | stats
-    state = state.replace(params=state.params | {network: new}, opt_state=state.opt_state | {network: opt_state})
+    new_variables = {"params": optax.apply_updates(variables["params"], updates)} | stats
+    state = state.replace(
+        params=state.params | {network: new_variables}, opt_state=state.opt_state | {network: opt_state}
+    )
     if remember is not None:
         state = state.replace(extra=remember(state.extra, axis.gather(examples)))
     return state, metrics, norm

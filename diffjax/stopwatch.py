@@ -1,4 +1,4 @@
-"""How long a run has taken, and how fast it trains."""
+"""Measures the duration of a run and its training speed."""
 
 import contextlib
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class Stopwatch:
-    """Seconds of a run, those of earlier sittings included; and images a second of training alone, since a mark."""
+    """The seconds of a run, including `earlier` ones before a restart, and its images per second since a mark."""
 
     def __init__(self, step: int, batch_size: int, earlier: float = 0.0):
         self.began, self.batch_size = time.monotonic() - earlier, batch_size
@@ -17,16 +17,16 @@ class Stopwatch:
         return time.monotonic() - self.began
 
     def mark(self, step: int) -> None:
-        """A speed is of what comes after this step."""
+        """Starts to measure the speed after this step."""
         self.marked, self.since = step, time.monotonic()
 
     def speed(self, step: int) -> float:
-        """Images a second since the mark."""
+        """Images per second since the mark, without pauses."""
         return (step - self.marked) * self.batch_size / (time.monotonic() - self.since)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """What is done in here is no training, and slows none."""
+        """Excludes the time of a block from the speed: evaluation is not training."""
         began = time.monotonic()
         yield
         self.since += time.monotonic() - began

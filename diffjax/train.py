@@ -1,8 +1,8 @@
-"""The one loop. It knows no method, no data set and no network by name.
+"""The training loop, the same for every method, data set and network.
 
-Order within a step, and why: step, then log (what the step did), then evaluate and draw (the state just reached), then
-save, averages kept for good before the checkpoint. A checkpoint so never lies ahead of the metrics and averages that
-belong to it, and a run killed anywhere loses only what follows its last checkpoint, and computes exactly that again.
+Order within an iteration: step; log what the step did; evaluate and draw from the new state; save, snapshots of the
+averages before the checkpoint. So a checkpoint is never newer than its metrics and averages, and a run killed at any
+point repeats exactly the steps after its last checkpoint.
 """
 
 import contextlib
@@ -31,16 +31,16 @@ from diffjax.stopwatch import Stopwatch
 from diffjax.workdir import Hold, enter
 from diffjax.writer import Writer, strict, write_json
 
-IN_FLIGHT = 2  # steps the host may be ahead of the device; unbounded, collectives on few CPU cores can deadlock
+IN_FLIGHT = 2  # steps that the host may run ahead of the device; without a bound, collectives on few cores can deadlock
 
 
 def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Trains to the configured end, or continues whatever `workdir` holds, exactly; returns the run's result.
+    """Trains to the configured end, or exactly continues the run in `workdir`; returns the run's result.
 
-    Everything that can be checked is checked before anything in `workdir` changes. Raises UserError for what the user
-    got wrong, and Diverged, after writing down why, for a run that went bad. `note` writes what the caller has to say
-    there, as soon as the directory is this process's. A signal that stops it reaches the caller's own handler after the
-    checkpoint is saved, if there is one.
+    Everything that can be checked is checked before anything in `workdir` changes. Raises UserError for a mistake of
+    the user's, and Diverged, after recording why, for a run that went bad. `note` is called as soon as this process
+    holds the directory, to write the caller's notes there. A signal that stops the run is re-raised for the caller's
+    own handler, if there is one, after the checkpoint is saved.
     """
     Precision(**config.precision).apply()  # before the first computation
     experiment = Experiment.of(config)
@@ -78,7 +78,7 @@ def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: 
 
 
 class Begun(NamedTuple):
-    """A run about to take the step after `done`."""
+    """A run that is ready for the step after `done`."""
 
     done: int
     shapes: dict[str, Any]  # of `carry`
@@ -86,7 +86,7 @@ class Begun(NamedTuple):
     stream: Stream
     health: Health
     watch: Stopwatch
-    values: dict[str, float]  # the last that were logged
+    values: dict[str, float]  # the last logged ones
 
 
 def begin(
@@ -97,7 +97,7 @@ def begin(
     checkpoints: Checkpoints,
     done: int,
 ) -> Begun:
-    """A run at its beginning, or where its last checkpoint left it: the state, the data, the time it has taken."""
+    """Prepares a run to start, or to continue from its checkpoint at `done`: state, data position, time and health."""
     layout, batch_size = experiment.layout, experiment.config.train.batch_size
     stream, health = experiment.stream(), Health(experiment.method, batch_size)
     checkpoints.drop_averages_after(done)
@@ -124,18 +124,18 @@ def loop(
     trace: Trace,
     stop: Stop,
 ) -> dict[str, Any]:
-    """From the first step not yet done to the last; see the module's docstring for the order within a step."""
+    """Trains to the last step and returns the result; the module's docstring gives the order within an iteration."""
     config, method, layout = experiment.config.train, experiment.method, experiment.layout
     done, shapes, carry, stream, health, watch, logged = begun
     compiled, key = compile_step(window.windowed(method.step), layout, shapes), experiment.key(Role.STEP)
-    in_flight, values = deque(), logged  # which a run that is at its end already leaves as they are
+    in_flight, values = deque(), logged  # values remain if the run is already at its end
     for step in range(done + 1, config.steps + 1):
         last, values = step == config.steps, {}
         logging = due(step, config.log_every) or last
         trace.before(step - done)
         carry, metrics = compiled(carry, next(stream), key)
         trace.after(step - done, metrics, last)
-        if step == done + 1 and not logging:  # it was also compiled: a speed is of the steps after it
+        if step == done + 1 and not logging:  # the first step includes compilation: measure speed from the next
             jax.block_until_ready(metrics)
             watch.mark(step)
         in_flight.append(metrics)
@@ -153,7 +153,7 @@ def loop(
             carry["window"] = window.empty(shapes["window"], layout)
             watch.mark(step)
 
-        with watch.paused():  # a speed is of training alone
+        with watch.paused():  # evaluations do not count for the speed
             for look in watches:
                 if due(step, look.every) or last:
                     values |= look.function(carry["state"], step)
@@ -171,8 +171,13 @@ def loop(
         if snapshot:
             checkpoints.save_averages(step, carry["state"].ema)
         if saving and (health.may_save(step) or last):
-            own = {"seconds": watch.seconds, "data": stream.position, "values": strict(values), "health": health.facts}
-            checkpoints.save(step, carry, own, values)
+            facts = {
+                "seconds": watch.seconds,
+                "data": stream.position,
+                "values": strict(values),
+                "health": health.facts,
+            }
+            checkpoints.save(step, carry, facts, values)
         elif saving:
             writer.say(f"step {step} is not saved: step {health.healthy} was the last to be well; {health.complaint}")
         if stopping and not last:
@@ -184,7 +189,7 @@ def loop(
 
 
 def finished(config: ConfigDict, seconds: float, values: dict[str, float], complaint: str) -> dict[str, Any]:
-    """The result of a run that came to its end, with the last values logged, and what is wrong with it, if anything."""
+    """The result of a run that reached its end, with the last logged values and the complaint about it, if any."""
     result = {
         "status": "finished",
         "step": config.steps,
@@ -203,7 +208,7 @@ def carry_shapes(experiment: Experiment) -> dict[str, Any]:
 
 
 def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:
-    """The state of the run that `train.init_from` names, if any; its networks must be like this config's."""
+    """The state of the run in `train.init_from`, if any. Raises UserError unless its networks have the same shapes."""
     path = experiment.config.train.init_from
     if not path:
         return None
@@ -212,37 +217,37 @@ def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:
     except UserError as error:
         raise error.about("--workdir: ", "train.init_from: ") from None
     for name in shapes.params:
-        ours, theirs = (jax.tree.map(jnp.shape, state.params.get(name)) for state in (shapes, other))
-        if ours != theirs:
-            raise UserError(f"train.init_from: the {name!r} of {path} has other shapes than this config's")
+        shape, other_shape = (jax.tree.map(jnp.shape, state.params.get(name)) for state in (shapes, other))
+        if shape != other_shape:
+            raise UserError(f"train.init_from: the {name!r} of {path} must have the shapes of this config's")
     return other
 
 
 def due(step: int, every: int) -> bool:
-    """Whether something done every so many steps is done after this one; 0 is never."""
+    """Whether something done every `every` steps is due after this one; `every` 0 means never."""
     return every > 0 and step % every == 0
 
 
 def first_bad_step(state: TrainState) -> int:
-    """The first step with a loss or gradient that was not finite, 0 if there is none. Waits for the device."""
+    """The first step with a loss or gradient that was not finite, or 0. Waits for the device."""
     bad = int(state.extra["first_bad_step"])
     return 0 if bad == HEALTHY else bad
 
 
 def not_finite(bad: int, values: dict[str, Any], checkpoints: Checkpoints) -> dict[str, Any]:
-    """The result of a run whose numbers went bad: its step is done again, to see which went first."""
+    """The result of a run whose step `bad` was not finite; `replay` asks to repeat it to find the first bad tensor."""
     checkpoints.wait()
     good = checkpoints.latest() or 0
     return failed(f"step {bad} was not finite", bad, good, values, checkpoints) | {"replay": True}
 
 
 def failed(reason: str, step: int, good: int, values: dict[str, Any], checkpoints: Checkpoints) -> dict[str, Any]:
-    """The result of a run gone wrong, with the last values logged: nothing is saved over its last good checkpoint."""
+    """The result of a failed run with the last logged values. Its last good checkpoint is not overwritten."""
     checkpoints.wait()
-    kept = f"the last good checkpoint is step {good}" if good else "no good checkpoint was saved before it"
+    checkpoint = f"the last good checkpoint is step {good}" if good else "no good checkpoint was saved before it"
     return {
         "status": "failed",
-        "reason": f"{reason}; {kept}",
+        "reason": f"{reason}; {checkpoint}",
         "step": step,
         "last_good_step": good,
         "metrics": values,
@@ -251,9 +256,9 @@ def failed(reason: str, step: int, good: int, values: dict[str, Any], checkpoint
 
 
 def why(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, result: dict[str, Any]) -> str:
-    """The first bad tensor, found by doing the bad step again; or why that could not be done."""
+    """Describes the first bad tensor, found by repeating the bad step; or why repeating it failed."""
     try:
         tensor = replay.explain(experiment, workdir, checkpoints, result["last_good_step"], result["step"])
-    except Exception as error:  # the failure to report is the run's, whatever happens while it is looked into
+    except Exception as error:  # the run's failure must be reported, whatever happens during its replay
         return f"replaying it failed ({type(error).__name__}: {' '.join(str(error).split())})"
     return f"first bad tensor: {tensor} (see {workdir}/replay)"

@@ -1,4 +1,4 @@
-"""A user's own Python file, executed: a config, or an experiment."""
+"""Executes a user's Python file: a config or an experiment."""
 
 import contextlib
 import importlib.util
@@ -12,9 +12,9 @@ from diffjax.errors import UserError
 
 @contextlib.contextmanager
 def executed(path: Path, called: str) -> Iterator[ModuleType]:
-    """The module that a file is. While it is in use it can say `from configs import base` of its own neighbours.
+    """Executes a file and yields its module, which can import from its own project (`from configs import base`).
 
-    Raises UserError, in one line that begins with what the file is `called`, for whatever it raises, now or in use.
+    Raises a UserError of one line, beginning with `called`, for any exception of the file or of the block.
     """
     spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
     module, root = importlib.util.module_from_spec(spec), str(path.resolve().parent.parent)
@@ -27,5 +27,5 @@ def executed(path: Path, called: str) -> Iterator[ModuleType]:
     except Exception as error:
         raise UserError(f"{called} raised {type(error).__name__}: {' '.join(str(error).split())}") from error
     finally:
-        with contextlib.suppress(ValueError):  # the file may have taken it away itself
+        with contextlib.suppress(ValueError):  # the file may have removed it itself
             sys.path.remove(root)

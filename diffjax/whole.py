@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic file writes: a file appears complete or not at all."""
 
 import contextlib
 import os
@@ -8,9 +8,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """A place beside `path` to write to, which is moved there when all went well: nobody ever reads half a file.
+    """Yields a temporary path beside `path`, and renames it to `path` if the block succeeds.
 
-    What went wrong leaves nothing behind; what a kill leaves has an ending that nobody looks for.
+    Readers never see a partial file. After an exception the temporary file is removed; a kill may leave it behind,
+    under a hidden name that nothing reads.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +21,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(unfinished)):
-            error.filename = str(path)  # a full disk does not say what it had no room for
+            error.filename = str(path)  # name the requested file: the error of a full disk names none
         raise
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
-"""Means of a step's metrics since the last log line, kept on the device and in the checkpoint.
+"""Means of the metrics since the last log line, accumulated on the device and saved in the checkpoint.
 
-So that logging costs no synchronisation, and a run that is continued logs what an uninterrupted one would have.
+Accumulating costs no synchronisation between log lines, and a continued run logs the same values as an uninterrupted
+one.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from diffjax.parallel import Layout, Tree
 
 
 def windowed(step: Callable) -> Callable:
-    """A method's step, on {"state": ..., "window": ...}: the metrics are also added up in the window."""
+    """Wraps a method's step to act on {"state": ..., "window": ...} and add its metrics to the window."""
 
     def run(carry, batch, key, axis):
         state, metrics = step(carry["state"], batch, key, axis)
@@ -24,15 +25,15 @@ def windowed(step: Callable) -> Callable:
 
 
 def shapes(step: Callable, state: Tree, batch: Tree, key: jax.Array, axis) -> dict[str, Tree]:
-    """The shapes of what a windowed step carries."""
+    """The shapes of the state and window of a windowed step."""
     _, metrics = jax.eval_shape(lambda *args: step(*args, axis), state, batch, key)
     return {"state": state, "window": {"sums": metrics, "steps": jax.ShapeDtypeStruct((), jnp.int32)}}
 
 
 def empty(shapes: Tree, layout: Layout) -> Tree:
-    """A window in which nothing has been added up."""
+    """A window of zero steps, replicated over the devices."""
 
-    def zeros(like):  # not by device_put: across processes it makes arrays that cannot be saved (jax 0.10)
+    def zeros(like):  # device_put across processes makes arrays that cannot be saved (jax 0.10)
         return jax.make_array_from_callback(
             like.shape, layout.replicated, lambda part: np.zeros(like.shape, like.dtype)[part]
         )
@@ -41,6 +42,6 @@ def empty(shapes: Tree, layout: Layout) -> Tree:
 
 
 def read(window: Tree) -> dict[str, float]:
-    """The means; waits for the device."""
+    """The means over the window's steps. Waits for the device."""
     window = jax.device_get(window)
     return {name: float(value / max(window["steps"], 1)) for name, value in window["sums"].items()}

@@ -1,4 +1,8 @@
-"""A run directory: made, described, held by one process at a time, and its config read again."""
+"""Run directories: creates them, locks them for one process, records how they were made, and reads their configs.
+
+`config.json` holds the config, its fingerprint, versions, device and commit, and `places`: for every part of the run
+the commit and hardware that computed it.
+"""
 
 import contextlib
 import fcntl
@@ -22,6 +26,7 @@ from diffjax.config import differences, fingerprint, from_json
 from diffjax.errors import Taken, UserError
 from diffjax.writer import read_json, write_json
 
+# Git pathspecs of files whose changes do not mark the commit with "+".
 NO_CODE = (":(top,exclude)*.md", ":(top,exclude)docs", ":(top,exclude)experiments/results")
 PACKAGES = (
     "diffjax",
@@ -35,16 +40,16 @@ PACKAGES = (
     "ml-collections",
     "numpy",
 )
-# Keys of `eval` that older runs lack.
+# Keys of `eval` that the configs of older runs lack, with the values those runs used.
 LATER = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
-AGAIN = 0.05  # seconds between two tries at a directory that another process has
-PLACE = ("commit", "device", "processor", "cores")  # of the surroundings those that a run is trained by and on
+AGAIN = 0.05  # seconds between two attempts to lock a directory
+PLACE = ("commit", "device", "processor", "cores")  # the parts of `surroundings` that make up a place
 
 
 class Hold:
-    """Keeps a directory to one live process, through a file lock that the kernel drops when the process dies.
+    """Reserves a directory for this process with a file lock, which the kernel releases when the process dies.
 
-    Raises Taken where another one still has it after `patience` seconds, and UserError where files cannot be locked.
+    Raises Taken if another process still holds it after `patience` seconds, and UserError if files cannot be locked.
     """
 
     def __init__(self, workdir: Path, patience: float = 0.0):
@@ -77,8 +82,8 @@ class Hold:
         except OSError as error:
             self.file.close()
             raise UserError(
-                f"--workdir: {self.workdir} is on a file system that locks no files ({error.strerror}), so that two "
-                "processes could train there at once; take one that does"
+                f"--workdir: {self.workdir} is on a file system without file locks ({error.strerror}), so two "
+                "processes could train there at once; choose another file system"
             ) from error
         return True
 
@@ -87,7 +92,7 @@ class Hold:
 
 
 def is_held(workdir: Path) -> bool:
-    """Whether a live process has a directory in hand now."""
+    """Whether a live process holds this directory."""
     try:
         with Hold(workdir):
             return False
@@ -96,82 +101,84 @@ def is_held(workdir: Path) -> bool:
 
 
 def enter(workdir: Path, config: ConfigDict, done: int) -> None:
-    """Writes `config.json`, after making sure that `config` may continue the `done` steps that are there already.
+    """Writes `config.json`. Raises UserError if `config` cannot continue the `done` steps already in `workdir`.
 
-    What it says of the place is of where the steps are made: of several places it is "mixed", in as many words.
+    If steps were made in different places, such as on another device, the file says "mixed: ..." for what differs.
     """
     path = workdir / "config.json"
     if done > config.train.steps:
         raise UserError(
-            f"train.steps: {config.train.steps} lies before the checkpoint at step {done}; give {done} or more"
+            f"train.steps: {config.train.steps} is before the checkpoint at step {done}; must be at least {done}"
         )
     if done and not path.is_file():
-        raise UserError(f"--workdir: {workdir} has checkpoints but no config.json; take another directory")
+        raise UserError(f"--workdir: {workdir} has checkpoints but no config.json; choose another directory")
     if done:
         changed = differences(read_config(workdir), config)
         if changed:
             raise UserError(
-                f"--workdir: {workdir} holds a run of another config ({'; '.join(changed)}); take another directory, "
-                "or change back (train.steps may change, and what changes no number: the *every keys, parallel.*, "
-                "eval.batch_size, data.data_dir)"
+                f"--workdir: {workdir} holds a run of another config ({'; '.join(changed)}); choose another directory, "
+                "or undo the change (train.steps may change, and so may keys that change no number: the *every keys, "
+                "parallel.*, eval.batch_size, data.data_dir)"
             )
     if done < config.train.steps:
-        (workdir / "result.json").unlink(missing_ok=True)  # it was of a shorter run
-    here = surroundings()
-    places = _places(path, done, config.train.steps, here)
-    said = {"config": config.to_dict(), "fingerprint": fingerprint(config)}
-    write_json(path, said | here | _in_all(places) | {"places": places})
+        (workdir / "result.json").unlink(missing_ok=True)  # the result of a shorter run
+    current = surroundings()
+    places = _places(path, done, config.train.steps, current)
+    identity = {"config": config.to_dict(), "fingerprint": fingerprint(config)}
+    write_json(path, identity | current | _summary(places) | {"places": places})
 
 
-def _places(path: Path, done: int, steps: int, here: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """By which commit and on what the steps of a run are made: each place with the number of steps before its first.
+def _places(path: Path, done: int, steps: int, current: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The commit and hardware that compute each part of a run, with the number of steps `after` which the part begins.
 
-    Of older runs only the last place is known.
+    Older runs recorded only their last place.
     """
-    before = read_json(path) if done else {}
-    made = before.get("places", [{"after": 0} | {name: before.get(name, "unknown") for name in PLACE}])
-    made = [place for place in made if place["after"] < done]  # the steps of others were lost, and are made again
+    previous = read_json(path) if done else {}
+    places = previous.get("places", [{"after": 0} | {name: previous.get(name, "unknown") for name in PLACE}])
+    places = [place for place in places if place["after"] < done]  # later steps were lost and are computed again
     if done == steps:
-        return made
-    place = {"after": done} | {name: here[name] for name in PLACE}
-    return made if made and made[-1] | {"after": done} == place else [*made, place]
+        return places
+    place = {"after": done} | {name: current[name] for name in PLACE}
+    return places if places and places[-1] | {"after": done} == place else [*places, place]
 
 
-def _in_all(places: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What holds of all places alike; what does not as in "mixed: 2, 8 after step 700", which is no machine's."""
-    found = {}
+def _summary(places: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One value of each name in PLACE for the whole run; "mixed: 2, 8 after step 700" if it changed on the way."""
+    summary = {}
     for name in PLACE:
-        parts = [(value, next(of)["after"]) for value, of in groupby(places, key=lambda place: place[name])]
-        (first, _), *more = parts
-        found[name] = first
-        if more:
-            found[name] = f"mixed: {first}" + "".join(f", {value} after step {step}" for value, step in more)
-    return found
+        values = [(value, next(group)["after"]) for value, group in groupby(places, key=lambda place: place[name])]
+        (first, _), *changes = values
+        summary[name] = first
+        if changes:
+            summary[name] = f"mixed: {first}" + "".join(f", {value} after step {step}" for value, step in changes)
+    return summary
 
 
 def read_config(workdir: Path) -> ConfigDict:
-    """The config that a run directory was made with."""
+    """Reads the config of a run directory. Raises UserError if it holds no run."""
     path = workdir / "config.json"
     if not path.is_file():
         raise UserError(f"--workdir: {workdir} holds no run (no config.json)")
     try:
         config = from_json(json.loads(path.read_text())["config"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--workdir: {path} is no config of a run of ours ({type(error).__name__}: {error})") from error
+        raise UserError(
+            f"--workdir: {path} is not the config of a diffjax run ({type(error).__name__}: {error})"
+        ) from error
     config.eval = ConfigDict(LATER | config.eval.to_dict())
     return config
 
 
 def elsewhere(config: ConfigDict) -> ConfigDict:
-    """The config of a run that is only looked at: on the devices there are here, not those it was trained on."""
-    here = ConfigDict(config.to_dict())
-    fitting = config.parallel.devices if config.parallel.devices <= jax.device_count() else 0
-    here.parallel.update(mode="jit", devices=fitting, fsdp=1)
-    return here
+    """A copy of a run's config for drawing and measuring on the devices of this machine."""
+    config = ConfigDict(config.to_dict())
+    devices = config.parallel.devices if config.parallel.devices <= jax.device_count() else 0
+    config.parallel.update(mode="jit", devices=devices, fsdp=1)
+    return config
 
 
 def surroundings() -> dict[str, Any]:
-    """Versions, devices and commit: what a number made here depends on besides its config."""
+    """Versions, hardware, commit and command line: what a result depends on besides its config."""
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -183,12 +190,12 @@ def surroundings() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """The processor's cores that this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:
-    """What the processor is called, on which speeds depend; its architecture where nothing better is known."""
+    """The model name of the processor, or its architecture if the system does not report one."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -204,16 +211,17 @@ def _version(package: str) -> str:
 
 
 def commit(at: Path = Path(__file__).parent) -> str:
-    """The commit this code stands at, "+" if it was changed since; "unknown" outside a git checkout.
+    """The commit of this code, with "+" if tracked code has changed since; "unknown" outside a git checkout.
 
-    Neither words nor the ledger are code: what an ablation writes down of itself changes nothing of what it runs next.
+    Changes of documents and of the ledger do not count (NO_CODE), so results that an ablation writes do not mark its
+    next runs.
     """
     git = ["git", "-C", str(at)]
     try:
-        stands = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run(
             [*git, "status", "--porcelain", "-uno", "--", ":/", *NO_CODE], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return stands + ("+" if changed.strip() else "")
+    return head + ("+" if changed.strip() else "")

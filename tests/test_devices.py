@@ -94,9 +94,9 @@ def test_a_batch_split_into_parts_gives_the_same_step():
     ("arguments", "message"),
     [
         (("pmap", 4, 2), "parallel.fsdp: 2 needs parallel.mode='jit'"),
-        (("jit", 9, 1), "parallel.devices: 9 asked for, 8 present"),
-        (("jit", 4, 3), "parallel.fsdp: 3 does not divide the 4 devices"),
-        (("gspmd", 1, 1), "parallel.mode: 'gspmd' is unknown"),
+        (("jit", 9, 1), "parallel.devices: 9 must be from 1 to 8, the devices present"),
+        (("jit", 4, 3), "parallel.fsdp: 3 must divide the 4 devices"),
+        (("gspmd", 1, 1), "parallel.mode: 'gspmd' must be 'jit' or 'pmap'"),
     ],
 )
 def test_a_layout_that_cannot_be_says_so(arguments, message):

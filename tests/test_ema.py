@@ -241,10 +241,10 @@ def test_snapshots_are_due_when_a_multiple_of_the_images_is_reached_and_at_the_e
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"sigma_rel": (0.05, 0.3)}, "ema.sigma_rel: 0.3 is no width"),
-        ({"sigma_rel": (0.0,)}, "ema.sigma_rel: 0.0 is no width"),
-        ({"sigma_rel": ()}, "must be one width or several"),
-        ({"sigma_rel": (0.1, 0.1)}, "all different"),
+        ({"sigma_rel": (0.05, 0.3)}, "ema.sigma_rel: 0.3 must be above 0 and at most 0.2886"),
+        ({"sigma_rel": (0.0,)}, "ema.sigma_rel: 0.0 must be above 0"),
+        ({"sigma_rel": ()}, "must be one or more different widths"),
+        ({"sigma_rel": (0.1, 0.1)}, "must be one or more different widths"),
         ({"snapshot_every": -1.0}, "ema.snapshot_every: -1.0"),
     ],
 )

@@ -38,7 +38,7 @@ def test_features_that_are_no_numbers_are_an_error():
     broken = dataclasses.replace(
         PIXELS, apply=lambda v, x: PIXELS.apply(v, x)._replace(features=np.nan * x[:, 0, :, 0])
     )
-    with pytest.raises(UserError, match="features: those of 5 images of 5 are not finite"):
+    with pytest.raises(UserError, match="features: 5 of 5 images have features that are not finite"):
         Embedder(broken, layout(devices=1))(in_memory(np.zeros((5, 8, 8, 1), np.uint8), np.zeros(5)))
 
 

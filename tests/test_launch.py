@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -58,6 +59,24 @@ def test_no_command_shows_the_help(capsys):
     assert "sample" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_every_help_fits_a_terminal_of_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        launch.main([*command, "--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("chosen", [None, "programs"])
+def test_compiled_programs_are_kept_in_the_cache_unless_jax_is_told_where(chosen, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFJAX_CACHE", str(tmp_path))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", chosen or "")
+    if not chosen:
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    launch.set_up()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == (chosen or str(tmp_path / "xla"))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -75,7 +94,7 @@ def test_no_command_shows_the_help(capsys):
         (["train", "--config=configs/digits.py", "--config.data.name=tfds:mnits", "--dry-run"], "data.name"),
         (["train", "--config=configs/digits.py", "--config.data.name=folder:nowhere", "--dry-run"], "nowhere"),
         (["train", "--config=configs/digits.py", "--config.train.batch_size=12", "--dry-run"], "train.batch_size: 12"),
-        (["train", "--config=configs/digits.py", "--config.train.batch_size=0", "--dry-run"], "train.batch_size: 0 is"),
+        (["train", "--config=configs/digits.py", "--config.train.batch_size=0", "--dry-run"], "batch_size: 0 must be"),
         (["train", "--config=configs/digits.py", "--config.optim.learning_rate=-1", "--dry-run"], "learning_rate: -1"),
         (["train", "--config=configs/gan_ring.py", "--config.optim.clip_norm=-1", "--dry-run"], "optim.clip_norm: -1"),
         (["train", "--config=configs/digits.py", "--config.sampler.steps=0", "--dry-run"], "sampler.steps: 0"),
@@ -94,11 +113,11 @@ def test_no_command_shows_the_help(capsys):
             "method.conditional: true, but the data have neither labels nor captions",
         ),
         (["ablate", "experiments/nothing.py"], "there is no file experiments/nothing.py; in experiments/ there are "),
-        (["report", "experiments/words.py", ""], "unrecognized arguments: '': it is empty (a variable of the shell"),
+        (["report", "experiments/words.py", ""], "unrecognized arguments: '' is empty (an unset shell variable?)"),
         (["report", "experiments/words.py", "="], "unrecognized arguments: = ("),
         (["report", "experiments/words.py", " ", "--dry-run"], "it goes with train"),
-        (["report", ""], "argument experiments/X.py: it is empty (a variable of the shell that is not set?)"),
-        (["ablate", ""], "argument experiments/X.py: it is empty (a variable of the shell that is not set?)"),
+        (["report", ""], "argument experiments/X.py: is empty (an unset shell variable?); give a value"),
+        (["ablate", ""], "argument experiments/X.py: is empty (an unset shell variable?); give a value"),
         (["report", "--out=page.pdf"], "--out: page.pdf is written as a page; give it the ending .html"),
         (["prepare", "--config=configs/digits.py"], "nothing to prepare"),
         (["sample", "--workdir=/nowhere", "--out=x.png"], "/nowhere holds no run"),
@@ -142,7 +161,7 @@ def test_what_is_nobodys_mistake_is_no_line():
     [
         (["--num=0", "--out=x.png"], "--num: 0"),
         (["--num=-3", "--out=x.npz"], "--num: -3"),
-        (["--out=x.jpg"], "use .png, .gif, .npz"),
+        (["--out=x.jpg"], "must end in .png, .gif, .npz"),
         (["--label=1", "--out=x.png"], "trained without labels"),
         (["--guidance=2", "--out=x.png"], "needs a model trained with labels"),
         (["--out=x.png", "--config.train.steps=3"], "only sampler.*, eval.* and parallel.*"),
@@ -158,7 +177,7 @@ def test_what_cannot_be_drawn_is_one_line(words, said, points, capsys, tmp_path,
 
 
 def test_a_label_out_of_range_is_one_line(digits, capsys, tmp_path):
-    assert "--label: 10 is out of range; 0 to 9" in one_line(
+    assert "--label: 10 must be from 0 to 9" in one_line(
         capsys, "sample", f"--workdir={digits}", "--label=10", f"--out={tmp_path}/x.png"
     )
 
@@ -245,7 +264,7 @@ def test_the_width_of_the_average_is_chosen_when_drawing_and_measuring(tmp_path,
     train(tiny.points(**config, eval__metrics="()"), run)
     for width in ("0", "0.3", "-1", "nan"):
         said = one_line(capsys, "sample", f"--workdir={run}", f"--out={tmp_path}/x.png", f"--ema={width}")
-        assert f"--ema: {width} is not the sigma_rel of any power function; above 0, at most 0.288" in said
+        assert f"--ema: {width} is not the sigma_rel of any power function; must be above 0 and at most 0.288" in said
     for name, words in (("own", []), ("same", ["--ema=0.05"]), ("wide", ["--ema=0.2"])):
         assert launch.main(["sample", f"--workdir={run}", "--num=16", f"--out={tmp_path}/{name}.npz", *words]) == 0
     assert "weights: ema of sigma_rel 0.2, from 13 snapshots and step 14, residual 0.0" in capsys.readouterr().out
@@ -316,7 +335,7 @@ def test_a_mask_leaves_known_pixels_unchanged_to_the_last_bit(way, digits, photo
     painted = edited(digits, photo, "painted.npz", f"--mask={photo.parent}/mask.png", *way, *DDIM)
     np.testing.assert_array_equal(painted[:, :4], np.broadcast_to(known, (3, 4, 8, 1)))
     assert (painted[0, 4:] != painted[1, 4:]).any()
-    assert "mask.png (24x24, black and white): 32 of 64 pixels are to be painted" in capsys.readouterr().out
+    assert "mask.png (24x24, black and white): 32 of 64 pixels will be painted" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -335,23 +354,23 @@ def test_a_small_photo_is_enlarged_and_a_noisy_one_cleaned(digits, photo, capsys
     [
         (["--image={}", "--strength=-0.1"], "--strength: -0.1 must be in [0, 1]"),
         (["--image={}", "--strength=nan"], "--strength: nan must be in [0, 1]"),
-        (["--image={}", "--mask={}/../small.png"], "is 8x8, the photo 24x24; a mask has the photo's size"),
+        (["--image={}", "--mask={}/../small.png"], "is 8x8, the photo 24x24; must have the photo's size"),
         (["--image={}", "--mask={}/../nowhere.png"], "--mask: no such file"),
         (["--image={}/../nowhere.png", "--strength=0.5"], "--image: no such file"),
-        (["--image={}/..", "--strength=0.5"], "is a folder; give a picture"),
+        (["--image={}/..", "--strength=0.5"], "is a folder; must be a picture"),
         (["--image={}", "--strength=1.5"], "--strength: 1.5 must be in [0, 1]"),
         (["--image={}/../text.png", "--strength=0.5"], "cannot be read as an image"),
-        (["--image={}"], "not what to do with it; add --strength"),
-        (["--strength=0.5"], "--strength: says what to do with a photo"),
-        (["--image={}", "--strength=0.5", "--mask={}"], "one of --strength, --mask, --noise and --upscale"),
-        (["--image={}", "--strength=0.5", "--inpaint=repaint"], "--inpaint: says how to paint"),
-        (["--image={}", "--mask={}", "--inpaint=posterior", "--jump=1"], "--jump: belongs to --inpaint=repaint"),
+        (["--image={}"], "given without an edit; add --strength"),
+        (["--strength=0.5"], "--strength: needs a photo"),
+        (["--image={}", "--strength=0.5", "--mask={}"], "only one of --strength, --mask, --noise and --upscale"),
+        (["--image={}", "--strength=0.5", "--inpaint=repaint"], "--inpaint: needs a mask"),
+        (["--image={}", "--mask={}", "--inpaint=posterior", "--jump=1"], "--jump: applies to --inpaint=repaint"),
         (["--image={}", "--mask={}", "--resamples=0"], "resamples: 0 must be at least 1"),
         (["--image={}", "--mask={}", "--jump=2"], "jump: 2 must be at least 0 and less than the 2 steps"),
         (["--image={}", "--mask={}", "--inpaint=crop"], "invalid choice: 'crop'"),
-        (["--image={}", "--upscale=3"], "--upscale: 3 is not a factor of the model's 8x8"),
-        (["--image={}", "--upscale=0"], "--upscale: 0 is not a factor"),
-        (["--image={}", "--noise=0"], "--noise: 0 is no standard deviation"),
+        (["--image={}", "--upscale=3"], "--upscale: 3 must be at least 2 and divide the sides of the model's 8x8"),
+        (["--image={}", "--upscale=0"], "--upscale: 0 must be at least 2"),
+        (["--image={}", "--noise=0"], "--noise: 0 must be a standard deviation above 0"),
     ],
 )
 def test_what_cannot_be_edited_is_one_line(words, said, digits, photo, capsys, tmp_path):

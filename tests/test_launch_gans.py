@@ -16,7 +16,7 @@ WRONG = [
     ("gan_ring.py", ["method.conditional=true"], "method.conditional: true, but the data have neither labels"),
     ("gan_ring.py:pac3", ["train.batch_size=100"], "train.batch_size: 100 is not a positive multiple of 8 devices times"
      " groups of 3 (method.packing, method.discriminator.minibatch_std); 96 and 120 are"),
-    ("gan_digits.py", ["method.augment.name=adda"], "augment.name: 'adda' is unknown; it is one of none, diff_augment"),
+    ("gan_digits.py", ["method.augment.name=adda"], "augment.name: 'adda' is unknown; must be one of none, diff_"),
     ("gan_stacked_mnist.py:digits_gan_r1", ["data.size=30"], "method.discriminator.name: R3GANDiscriminator cannot have"
      " the 30x30x3 of data.name and data.size; both sides must be 4, 5, 6 or 7 times 2, 4, 8, 16"),
     # Sizes of the networks.

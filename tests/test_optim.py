@@ -80,5 +80,7 @@ def test_each_network_has_the_optimiser_that_its_section_says():
     first = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params["discriminator"], new.params["discriminator"])
     np.testing.assert_allclose(max(jax.tree.leaves(first)), 5e-5 / 0.1, rtol=1e-2)  # sqrt(v) is a tenth of g at first
     config.optim = ConfigDict({"generator": idle})
-    with pytest.raises(UserError, match="optim: has generator; this method trains generator, discriminator"):
+    with pytest.raises(
+        UserError, match="optim: generator must be the networks that this method trains, generator, discriminator"
+    ):
         Experiment.of(config)

@@ -80,7 +80,7 @@ def test_frames_of_one_film_are_of_one_size():
 @pytest.mark.parametrize("broad", [True, False])
 def test_a_label_never_shows_boxes_in_place_of_letters(broad, monkeypatch):
     if not broad:  # a machine that has no font but Pillow's
-        for name in ("_broad", "_has", "_font"):
+        for name in ("_broad", "_has_glyph", "_font"):
             monkeypatch.setattr(pictures, name, getattr(pictures, name).__wrapped__)
         monkeypatch.setattr(pictures, "_broad", lambda: "")
     broad = broad and bool(pictures._broad())

@@ -258,7 +258,7 @@ def test_a_run_of_another_config_is_refused_and_untouched(tmp_path):
 
 def test_fewer_steps_than_done_is_an_error(tmp_path):
     train(tiny.points(train__steps=14), tmp_path)
-    with pytest.raises(UserError, match="train.steps: 7 lies before the checkpoint at step 14"):
+    with pytest.raises(UserError, match="train.steps: 7 is before the checkpoint at step 14; must be at least 14"):
         train(tiny.points(train__steps=7), tmp_path)
 
 
@@ -333,7 +333,7 @@ def test_a_warm_start_takes_the_other_runs_networks(tmp_path):
 
 def test_a_warm_start_from_other_shapes_is_refused(tmp_path):
     train(tiny.points(train__steps=7), tmp_path / "first")
-    with pytest.raises(UserError, match="train.init_from: the 'denoiser' of .* has other shapes"):
+    with pytest.raises(UserError, match="train.init_from: the 'denoiser' of .* must have the shapes"):
         train(
             tiny.points(train__steps=7, train__init_from=tmp_path / "first", method__network__width=8), tmp_path / "b"
         )

@@ -1,1 +1,1 @@
-"""The command `sample`: a trained run drawn from, photos edited, prompts followed, films made."""
+"""The command `sample`: draws from a trained run, edits photos, follows prompts and makes films."""

@@ -1,4 +1,4 @@
-"""The command `sample`: a trained run drawn from, to a picture, a film, an archive or a folder."""
+"""The command `sample`: draws from a trained run to a picture, a film, an archive or a folder."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -25,7 +25,7 @@ from diffjax.whole import written_whole
 
 FOLDER, FILES = "/", (".png", ".gif", ".npz")  # the kinds of output
 FILM_SECONDS = 4.0
-EDITS_AT_ONCE = 16  # they are few, and may cost hundreds of network calls: no waiting for a larger batch's padding
+EDITS_AT_ONCE = 16  # edits are few and may cost hundreds of network calls each: a larger batch would be mostly padding
 
 
 def draw(
@@ -40,11 +40,11 @@ def draw(
     words: Words = Words(),  # noqa: B008
     attention: bool = False,
 ) -> None:
-    """Draws `num` samples and writes them to `out`, whose ending says how. Raises UserError for what cannot be.
+    """Draws `num` samples and writes them to `out` in the format of its suffix. Raises UserError for invalid requests.
 
-    Where they edit a photo, pictures and films show it first, as the model sees it; archives and folders do not. Of
-    prompts, a picture or film has a row for each. With `attention` the film shows where each word is attended to, of
-    the first few samples, and no more of them are drawn.
+    Pictures and films of an edited photo show it first, as the model sees it; archives and folders do not. Pictures and
+    films of prompts have a row for each. With `attention` the film shows where the model attends to each word, for the
+    first few samples, and only those are drawn.
     """
     experiment, method, path, kind = run.experiment, run.experiment.method, Path(out), _kind(out)
     _check(experiment, kind, num, batch, len(words.prompt))
@@ -69,58 +69,62 @@ def draw(
     if kind == FOLDER:
         (path / NOTE).unlink(missing_ok=True)
         _save_folder(path, num, parts, method.reads_captions)
-        how = {
+        options = {
             "prompts": decode(requested) if method.reads_captions else None, "guidance": guidance,
             "negative": words.negative, "edit": edit and {**request.given, "done": edit.notes},
         }  # fmt: skip
-        _note(path, num, labels, run, seed, **how)
+        _note(path, num, labels, run, seed, **options)
         print(f"wrote {num} images to {path}/")
         return
-    drawn, given = joined(num, parts), edit.shown if edit else None
+    drawn, photos = joined(num, parts), edit.shown if edit else None
     show = partial(rows_of, len(words.prompt)) if words.prompt else partial(picture, experiment)
     if kind == ".npz":
         _save_archive(path, drawn, method.reads_captions, labels)
     elif kind == ".png":
-        pictures.save_png(path, show(drawn, given))
+        pictures.save_png(path, show(drawn, photos))
     elif attention:
-        pictures.save_gif(path, attentive.film(run, spec, drawn, given), FILM_SECONDS)
+        pictures.save_gif(path, attentive.film(run, spec, drawn, photos), FILM_SECONDS)
     else:
-        pictures.save_gif(path, film(run, spec, drawn, given, show), FILM_SECONDS)
+        pictures.save_gif(path, film(run, spec, drawn, photos, show), FILM_SECONDS)
     if drawn.not_finite:
-        print(f"{drawn.not_finite} of them are not finite: this model, or this sampler, is broken")
+        print(f"{drawn.not_finite} samples are not finite: the model or the sampler diverged")
     print(f"wrote {num} samples ({_calls(drawn.nfe)}) to {path}")
 
 
-# ---------------------------------------------------------------------------------------------------- what is asked for
+# -------------------------------------------------------------------------------------------------- checks of the flags
 
 
 def _kind(out: str) -> str:
-    """The ending of a file, or that of a folder."""
+    """The kind of output: the suffix of a file, or FOLDER."""
     suffix = Path(out).suffix
     if suffix in FILES:
         return suffix
     if suffix and not out.endswith("/"):
-        raise UserError(f"--out: {out!r} ends in {suffix}; use .png, .gif, .npz, or a folder with a / at its end")
+        raise UserError(f"--out: {out!r} ends in {suffix}; must end in .png, .gif, .npz, or in / for a folder")
     return FOLDER
 
 
 def _check(experiment: Experiment, kind: str, num: int, batch: int, prompts: int) -> None:
-    """Raises UserError unless so many samples of this kind can be drawn from such a model."""
+    """Raises UserError unless the model can draw this many samples for this kind of output."""
     method = experiment.method
     if num < 1:
-        raise UserError(f"--num: {num} is not a number of samples; at least 1")
+        raise UserError(f"--num: {num} must be at least 1")
     if num < prompts:
-        raise UserError(f"--num: {num} is too few for {prompts} prompts, which are drawn in turn; at least {prompts}")
+        raise UserError(f"--num: {num} is too few for {prompts} prompts; must be at least {prompts}")
     if batch < 0:
-        raise UserError(f"--batch: {batch} is not a number of samples; at least 1, or 0 for eval.batch_size")
+        raise UserError(f"--batch: {batch} must be at least 1, or 0 for eval.batch_size")
     if not method.generates:
-        raise UserError(f"sample: a {experiment.config.method.name} draws nothing; give a diffusion model or a GAN")
+        raise UserError(
+            f"--workdir: a {experiment.config.method.name} cannot draw; must be a run of a diffusion model or a GAN"
+        )
     if kind == FOLDER and method.space.kind != "images":
-        raise UserError(f"--out: a folder is for images, and these are {method.space.kind}; use .npz, or .png")
+        raise UserError(
+            f"--out: {method.space.kind} cannot be written to a folder, which is for images; use .npz or .png"
+        )
 
 
 def _sampler(run: Run, label: int | None, guidance: float | None, words: Words) -> Any:
-    """The run's sampler, guided as the flags say. Raises UserError for what this model cannot be asked."""
+    """The run's sampler with the guidance of the flags. Raises UserError for a flag that does not fit the model."""
     method, spec = run.experiment.method, run.experiment.sampler
     if label is not None:
         _check_label(method, spec, label)
@@ -129,7 +133,7 @@ def _sampler(run: Run, label: int | None, guidance: float | None, words: Words) 
             raise UserError(f"--guidance: a {run.experiment.config.method.name} has no guidance")
         try:
             spec = method.with_guidance(spec, guidance)
-            method.denoiser(run.ema, spec)  # where a guidance checks its own fields, which are the config's
+            method.denoiser(run.ema, spec)  # here a guidance checks its fields
         except UserError as error:
             raise error.about("sampler.guidance.scale", "--guidance") from None
     return words.checked(method, spec) if words.given else spec
@@ -137,33 +141,33 @@ def _sampler(run: Run, label: int | None, guidance: float | None, words: Words) 
 
 def _check_label(method: Method, spec: Any, label: int) -> None:
     if method.reads_captions:
-        raise UserError(f"--label: {label} given, but this model is asked by captions; say it with --prompt")
+        raise UserError(f"--label: {label} given, but this model draws by caption; use --prompt")
     if not method.draws_by_label(spec):
         raise UserError(f"--label: {label} given, but this model was trained without labels (method.conditional=false)")
     if not 0 <= label < method.space.num_classes:
-        raise UserError(f"--label: {label} is out of range; 0 to {method.space.num_classes - 1}")
+        raise UserError(f"--label: {label} must be from 0 to {method.space.num_classes - 1}")
 
 
 def _few(num: int) -> int:
-    """As many samples as a film of attention shows; says that they are fewer than were asked for."""
+    """The number of samples in a film of attention, at most `num`; prints a line if it is smaller."""
     if num > attentive.SHOWN and parallel.is_main():
-        print(f"--attention: its film shows {attentive.SHOWN} samples: of {num} the first {attentive.SHOWN} are drawn")
+        print(f"--attention: the film shows {attentive.SHOWN} samples: only the first of the {num} are drawn")
     return min(num, attentive.SHOWN)
 
 
 def _labels(labels: str, edit: Plan | None) -> str:
-    """By what samples were drawn, for whoever compares them: edits are of their photo too."""
+    """How samples were conditioned, for the protocol of metrics: the labels, and the photo of edits."""
     if edit is None:
         return labels
     of_photo = f"edits of {fingerprint(edit.shown.tolist())}"
     return f"{labels}, {of_photo}" if labels else of_photo
 
 
-# ------------------------------------------------------------------------------------------------------ what is written
+# -------------------------------------------------------------------------------------------------------------- output
 
 
 def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads_captions: bool) -> None:
-    """One PNG for each of `num` images, as they are drawn: none is kept. A caption is in a file beside its image."""
+    """Writes one PNG per image as soon as it is drawn, and each caption to a text file beside its image."""
     path.mkdir(exist_ok=True)
     done = 0
     for part in parts:
@@ -172,34 +176,34 @@ def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads_captions: b
             file = path / f"{number:06}.png"
             pictures.save_png(file, image)
             if text is None:
-                file.with_suffix(TEXT_FILES).unlink(missing_ok=True)  # of an image that was here before
+                file.with_suffix(TEXT_FILES).unlink(missing_ok=True)  # the caption of an earlier image
             else:
                 file.with_suffix(TEXT_FILES).write_text(text, "utf-8")
         done += len(part.x)
         print(f"{done:,}/{num:,}", flush=True)
 
 
-def _note(path: Path, num: int, labels: str, run: Run, seed: int, **how: Any) -> None:
-    """Beside the images of a folder: what drew them, and of `how` what was asked for."""
-    given = {name: value for name, value in how.items() if value is not None}
+def _note(path: Path, num: int, labels: str, run: Run, seed: int, **options: Any) -> None:
+    """Records beside the images of a folder how they were drawn, with the options that were given."""
+    given = {name: value for name, value in options.items() if value is not None}
     write_note(path, num, labels, run=str(run.workdir), step=run.step, weights=run.weights, seed=seed, **given)
 
 
 def _save_archive(path: Path, drawn: Drawn, reads_captions: bool, labels: str) -> None:
-    beside = {"caption": np.array(decode(drawn.label))} if reads_captions else {"label": drawn.label}
+    condition = {"caption": np.array(decode(drawn.label))} if reads_captions else {"label": drawn.label}
     with written_whole(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, x=drawn.x, asked=np.array(labels), **beside)
+        np.savez(file, x=drawn.x, asked=np.array(labels), **condition)
 
 
 def _calls(nfe: np.ndarray) -> str:
-    same = nfe.min() == nfe.max()
-    return f"{nfe[0]} network calls each" if same else f"{nfe.mean():.1f} network calls each, on average"
+    constant = nfe.min() == nfe.max()
+    return f"{nfe[0]} network calls each" if constant else f"{nfe.mean():.1f} network calls each, on average"
 
 
-def rows_of(prompts: int, drawn: Drawn, given: np.ndarray | None = None) -> np.ndarray:
-    """A row of samples for each of so many prompts, and at its left what of it was read; a row of what was `given`."""
+def rows_of(prompts: int, drawn: Drawn, photos: np.ndarray | None = None) -> np.ndarray:
+    """A sheet with a row of samples for each prompt, the prompt at its left; edited `photos` are a row above."""
     rows = [drawn.x[i::prompts] for i in range(prompts)]
     names = [pictures.wrapped(text, 28) for text in decode(drawn.label[:prompts])]
-    if given is not None:
-        rows, names = [given, *rows], [GIVEN, *names]
+    if photos is not None:
+        rows, names = [photos, *rows], [GIVEN, *names]
     return pictures.table(rows, rows=names)

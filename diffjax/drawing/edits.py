@@ -1,4 +1,4 @@
-"""What `sample --image` asks for: from the flags to a sampler that edits, what to show beside it, and what to say."""
+"""`sample --image`: turns the flags about a photo into a sampler that edits it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ from diffjax.drawing.photos import read_mask, read_photo
 from diffjax.errors import UserError
 from diffjax.run import Run
 
-HIDDEN = 128  # the grey of what is to be painted, in the picture that shows what is known
+HIDDEN = 128  # grey of the masked pixels in the picture of the known ones
 
 
 @dataclass(frozen=True)
 class Request:
-    """The flags of `sample` about a photo; None where they were not given."""
+    """The flags of `sample` about a photo; None if not given. Raises UserError for combinations that make no sense."""
 
     image: Path | None = None
     strength: float | None = None
@@ -33,25 +33,27 @@ class Request:
     def __post_init__(self):
         given = [f"--{name}" for name, value in vars(self).items() if value is not None and name != "image"]
         if given and self.image is None:
-            raise UserError(f"{given[0]}: says what to do with a photo; give it with --image=FILE")
+            raise UserError(f"{given[0]}: needs a photo; give one with --image=FILE")
         ways = [name for name in ("strength", "mask", "noise", "upscale") if getattr(self, name) is not None]
         if len(ways) > 1:
-            raise UserError(f"--{ways[1]}: given beside --{ways[0]}; one of --strength, --mask, --noise and --upscale")
+            raise UserError(
+                f"--{ways[1]}: given with --{ways[0]}; must be only one of --strength, --mask, --noise and --upscale"
+            )
         if self.inpaint is not None and self.mask is None:
-            raise UserError("--inpaint: says how to paint what --mask=FILE leaves open; give a mask")
+            raise UserError("--inpaint: needs a mask; give one with --mask=FILE")
         for name in ("resamples", "jump"):
             if getattr(self, name) is not None and (self.mask is None or self.inpaint == "posterior"):
-                raise UserError(f"--{name}: belongs to --inpaint=repaint; give a --mask, and no other --inpaint")
+                raise UserError(f"--{name}: applies to --inpaint=repaint; give a --mask, and no other --inpaint")
 
     @property
     def given(self) -> dict[str, Any]:
-        """The flags that were given, for a note of what was done."""
+        """The flags that were given, as JSON values for the note beside the samples."""
         flags = {name: value for name, value in vars(self).items() if value is not None}
         return {name: str(value) if isinstance(value, Path) else value for name, value in flags.items()}
 
 
 class Plan(NamedTuple):
-    """A sampler that edits, pictures to show before the samples (uint8 [k, h, w, c]), what was done to the photo."""
+    """A sampler that edits, pictures to show before the samples (uint8 [k, h, w, c]), and how the photo was adapted."""
 
     spec: Sampler
     shown: np.ndarray
@@ -59,7 +61,7 @@ class Plan(NamedTuple):
 
 
 def plan(request: Request, run: Run, spec: Sampler) -> Plan:
-    """How `spec` edits as `request` asks. Raises UserError for what cannot be."""
+    """Turns the sampler `spec` into one that edits as `request` asks. Raises UserError if it cannot."""
     experiment, space = run.experiment, run.experiment.method.space
     if not isinstance(spec, Sampler) or space.kind != "images":
         raise UserError(f"--image: needs a diffusion model of images; this is a {experiment.config.method.name} of"
@@ -75,16 +77,16 @@ def plan(request: Request, run: Run, spec: Sampler) -> Plan:
     if request.upscale is not None:
         return _upscaled(request, space, spec)
     if getattr(experiment.method, "super_resolution", 0):
-        return _seen(request, space, spec, experiment.method.super_resolution)
-    raise UserError("--image: given, but not what to do with it; add --strength, --mask, --noise or --upscale")
+        return _conditioned(request, space, spec, experiment.method.super_resolution)
+    raise UserError("--image: given without an edit; add --strength, --mask, --noise or --upscale")
 
 
 def _several_steps(spec: Sampler) -> None:
-    """A sampler that goes all the way in one step has no level at which a photo could come in."""
+    """Raises UserError for a sampler with a single step, which has no noise level at which a photo could enter."""
     if spec.steps < 2:
         raise UserError(
-            "--image: a photo comes in between the sampler's steps, and this one takes a single step; ask for more,"
-            " such as --config.sampler.steps=20"
+            "--image: a photo enters between the sampler's steps, and this sampler takes a single one; give more, such "
+            "as --config.sampler.steps=20"
         )
 
 
@@ -109,17 +111,17 @@ def _inpainted(request: Request, space: Space, spec: Sampler) -> Plan:
     if request.inpaint == "posterior":
         edit = editing.Posterior.around(spec, x, project=editing.pixels(known))
     else:
-        own = {name: value for name in ("resamples", "jump") if (value := getattr(request, name)) is not None}
-        edit = editing.RePaint.around(spec, x, known, **own)
+        options = {name: value for name in ("resamples", "jump") if (value := getattr(request, name)) is not None}
+        edit = editing.RePaint.around(spec, x, known, **options)
     visible = np.where(painted, np.uint8(HIDDEN), photo.pixels)
     return Plan(edit, np.stack([photo.pixels, visible]), [photo.note, mask_note])
 
 
 def _denoised(request: Request, space: Space, spec: Sampler) -> Plan:
     if not request.noise > 0:
-        raise UserError(f"--noise: {request.noise:g} is no standard deviation of greys from 0 to 255; above 0")
+        raise UserError(f"--noise: {request.noise:g} must be a standard deviation above 0, in greys of 0 to 255")
     if getattr(spec, "variance", "") == "learned":
-        raise UserError("--noise: with it the model's learned variance is not known; --config.sampler.variance=small")
+        raise UserError("--noise: cannot be combined with a learned variance; give --config.sampler.variance=small")
     photo = read_photo(request.image, space.shape)
     x = space.to_model(jnp.asarray(photo.pixels))
     edit = editing.Denoise.around(spec, x, noise=request.noise / space.scale)
@@ -129,20 +131,22 @@ def _denoised(request: Request, space: Space, spec: Sampler) -> Plan:
 def _upscaled(request: Request, space: Space, spec: Sampler) -> Plan:
     factor, (height, width, _) = request.upscale, space.shape
     if factor < 2 or height % factor or width % factor:
-        raise UserError(f"--upscale: {factor} is not a factor of the model's {width}x{height} images; at least 2")
+        raise UserError(
+            f"--upscale: {factor} must be at least 2 and divide the sides of the model's {width}x{height} images"
+        )
     blocks, note = _blocks(request, space, factor)
     x = space.to_model(jnp.asarray(blocks))
     return Plan(editing.Posterior.around(spec, x, project=editing.block_means(factor)), blocks[None], [note])
 
 
-def _seen(request: Request, space: Space, spec: Sampler, factor: int) -> Plan:
+def _conditioned(request: Request, space: Space, spec: Sampler, factor: int) -> Plan:
     blocks, note = _blocks(request, space, factor)
     x = editing.smoothed(space.to_model(jnp.asarray(blocks))[None], factor)[0]
     return Plan(editing.Seeing.around(spec, x), blocks[None], [note])
 
 
 def _blocks(request: Request, space: Space, factor: int) -> tuple[np.ndarray, str]:
-    """The photo reduced by `factor`, every pixel of it repeated to the model's size; and what was done."""
+    """The photo reduced by `factor`, each pixel repeated to the model's size; and how the photo was adapted."""
     height, width, channels = space.shape
     small = read_photo(request.image, (height // factor, width // factor, channels), averaged=True)
     return small.pixels.repeat(factor, axis=0).repeat(factor, axis=1), small.note

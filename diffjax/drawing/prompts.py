@@ -1,4 +1,4 @@
-"""What `sample --prompt` asks for: the prompts, what to be guided away from, and what of them a model reads."""
+"""`sample --prompt` and `--negative`: checks them against the model and guides the sampler."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from diffjax.methods.method import Method
 
 @dataclass(frozen=True)
 class Words:
-    """The flags of `sample` about words. Several prompts are drawn in turn; the empty one means "no caption"."""
+    """The flags --prompt and --negative. Several prompts are drawn in turn; an empty one means "no caption"."""
 
     prompt: tuple[str, ...] = ()
     negative: str | None = None
@@ -24,29 +24,27 @@ class Words:
         return bool(self.prompt) or self.negative is not None
 
     def checked(self, method: Method, spec: Any) -> Any:
-        """The sampler `spec`, guided away from the negative prompt; says what is too long to be read.
+        """The sampler `spec`, guided away from the negative prompt. Prints a line for prompts that the model truncates.
 
-        Raises UserError where the model reads nothing, or nothing is guided.
+        Raises UserError if the model reads no captions or has no guidance for a negative prompt.
         """
         if not method.reads_captions:
-            flag, what = ("--prompt", self.prompt[0]) if self.prompt else ("--negative", self.negative)
-            how = "method.conditional=true, on data with captions"
-            raise UserError(
-                f"{flag}: {what!r} given, but this model was trained without captions; train one with {how}"
-            )
+            flag, text = ("--prompt", self.prompt[0]) if self.prompt else ("--negative", self.negative)
+            remedy = "train one with method.conditional=true, on data with captions"
+            raise UserError(f"{flag}: {text!r} given, but this model was trained without captions; {remedy}")
         for flag, texts in (("--prompt", self.prompt), ("--negative", (self.negative,) if self.negative else ())):
-            for text, what, read in _too_long(method, texts):
+            for text, limit, read in _truncated(method, texts):
                 if parallel.is_main():
-                    print(f"{flag}: {text!r} is longer than the {what} that this model reads: {read!r}")
+                    print(f"{flag}: {text!r} is longer than the {limit} that this model reads: {read!r}")
         if self.negative is None:
             return spec
         if not hasattr(method, "with_negative"):
-            raise UserError("--negative: this model has no guidance, away from nothing")
+            raise UserError("--negative: this model has no guidance to use it in")
         return method.with_negative(spec, self.negative)
 
 
-def _too_long(method: Method, texts: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Of the texts that are longer than is read: the text, what is read of any at most, and what of this."""
+def _truncated(method: Method, texts: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The texts that are too long for the model: (text, the limit, the part that the model reads)."""
     if not texts:
         return []
     if method.space.encoder is None:

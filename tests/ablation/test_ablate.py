@@ -370,7 +370,7 @@ def test_a_truncated_file_is_named_in_one_line(finished, capsys):
         whole = path.read_text()
         path.write_text(whole[: len(whole) // 2])
         assert launch.main(words) == 2
-        said = f"launch.py: {path} is no JSON (cut short?); copy it again, or remove {remove or path}, and it is"
+        said = f"launch.py: {path} is not valid JSON (cut short?); copy it again, or remove {remove or path} so that"
         assert capsys.readouterr().err.splitlines()[-1].startswith(said)
         path.write_text(whole)
     assert launch.main(words) == 0

@@ -264,11 +264,11 @@ def changed(tmp_path, monkeypatch):
 
 
 TRAINING = (  # how a run begins, goes on, and is given up
-    ("diffjax.run", "state = jax.jit(self.init, out_shardings=at)(self.key(Role.INIT))", "state = None"),
+    ("diffjax.run", "state = jax.jit(self.init, out_shardings=shardings)(self.key(Role.INIT))", "state = None"),
     ("diffjax.run", 'return dict.fromkeys(networks, build("optim", node))', "return {}"),
     ("diffjax.train", "compiled(carry, next(stream), key)", "compiled(carry, next(stream), key + 1)"),
     ("diffjax.train", "return every > 0 and step % every == 0", "return False"),
-    ("diffjax.health", "if not (before and self.complaint):", "if not before:"),
+    ("diffjax.health", "if not (previous and self.complaint):", "if not previous:"),
 )
 
 

@@ -27,7 +27,7 @@ COLOURS = np.stack([GRADIENT, GRADIENT.T, 255 - GRADIENT], axis=-1)
 @pytest.mark.parametrize(
     ("image", "name", "grey", "said"),
     [
-        (of(GRADIENT), "a.png", GRADIENT, "as it is"),
+        (of(GRADIENT), "a.png", GRADIENT, "unchanged"),
         (of(GRADIENT > 100), "a.png", np.where(GRADIENT > 100, 255, 0), "black and white"),
         (of(GRADIENT.astype(np.uint16) * 257), "a.png", GRADIENT, "16 bits scaled to 8"),
         (of(GRADIENT.astype(np.int32) * 257), "a.tiff", GRADIENT, "16 bits scaled to 8"),
@@ -95,11 +95,11 @@ def test_the_middle_is_cut_out_and_resized(tmp_path):
     photo = read_photo(path, GREY, averaged=True)
     np.testing.assert_array_equal(photo.pixels[..., 0], GRADIENT)
     assert photo.note == (
-        "photo.png (20x8, grey): its middle 8x8 cut out, reduced to 4x4 (means of areas, antialiased)"
+        "photo.png (20x8, grey): cropped to its middle 8x8, reduced to 4x4 (means of areas, antialiased)"
     )
     assert photo.size == (20, 8)
-    assert "its middle 16x8 cut out, enlarged to 32x16 (Lanczos" in read_photo(path, (16, 32, 1)).note
-    assert "enlarged to 40x16" in (same := read_photo(path, (16, 40, 1))).note and "cut out" not in same.note
+    assert "cropped to its middle 16x8, enlarged to 32x16 (Lanczos" in read_photo(path, (16, 32, 1)).note
+    assert "enlarged to 40x16" in (same := read_photo(path, (16, 40, 1))).note and "cropped" not in same.note
 
 
 def test_fine_stripes_become_grey_and_not_aliases(tmp_path):
@@ -134,15 +134,15 @@ def test_a_mask_is_cut_and_reduced_like_its_photo(tmp_path):
     expected = np.zeros((4, 4), bool)
     expected[:, 0] = expected[2, 3] = True
     np.testing.assert_array_equal(painted[..., 0], expected)
-    assert "5 of 16 pixels are to be painted" in said
+    assert "5 of 16 pixels will be painted" in said
 
 
 @pytest.mark.parametrize(
     ("mask", "said"),
     [
-        (np.full((8, 21), 255, np.uint8), "is 21x8, the photo 20x8; a mask has the photo's size"),
+        (np.full((8, 21), 255, np.uint8), "is 21x8, the photo 20x8; must have the photo's size"),
         (np.full((4, 4), 255, np.uint8), "is 4x4, the photo 20x8"),
-        (np.full((8, 20), 127, np.uint8), "has no white pixel"),
+        (np.full((8, 20), 127, np.uint8), r"must be white \(grey 128 or more\) where to paint; no pixel"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_an_error(mask, said, tmp_path):
@@ -162,5 +162,5 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="--image: no such file"):
         read_photo(tmp_path / "nowhere.png", GREY)
-    with pytest.raises(UserError, match="--image: .* is a folder; give a picture"):
+    with pytest.raises(UserError, match="--image: .* is a folder; must be a picture"):
         read_photo(tmp_path, GREY)

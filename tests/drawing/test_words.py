@@ -127,7 +127,7 @@ def test_a_photo_is_edited_by_a_prompt(run, tmp_path, capsys):
     edit = (f"--image={tmp_path}/photo.png", "--strength=0.5", f"--prompt={RED}")
     archive = drawn(run, tmp_path, "x.npz", *edit, num=2)
     assert archive["caption"].tolist() == [RED] * 2 and ", edits of " in str(archive["asked"])
-    assert "photo.png (40x30, RGB): its middle 30x30 cut out, reduced to 16x16" in capsys.readouterr().out
+    assert "photo.png (40x30, RGB): cropped to its middle 30x30, reduced to 16x16" in capsys.readouterr().out
 
 
 def sampled(run, folder, *options):
@@ -149,7 +149,7 @@ def test_a_folder_of_samples_knows_their_prompts_and_can_be_trained_on(run, tmp_
 def test_a_folder_of_edits_says_what_was_edited_and_how(run, photo, tmp_path):
     note = sampled(run, tmp_path / "a", f"--image={photo}", "--strength=0.5", "--num=1", "--prompt=red")
     assert note["edit"]["image"] == str(photo) and note["edit"]["strength"] == 0.5
-    assert note["edit"]["done"][0].endswith("photo.png (16x16, RGB): as it is")
+    assert note["edit"]["done"][0].endswith("photo.png (16x16, RGB): unchanged")
     assert note["labels"].startswith("prompt i modulo 1 of ") and ", edits of " in note["labels"]
     assert (tmp_path / "a" / "000000.txt").read_text() == "red"
 
@@ -261,9 +261,12 @@ def test_a_mask_is_painted_by_a_prompt_and_the_rest_stays(run, photo, tmp_path):
             ["--negative=red", "--config.sampler.guidance.name=classifier_free", "--config.sampler.guidance.scale=0.5"],
             "--negative: guidance 0.5 leads towards the prompt",
         ),
-        (["--num=2", *(f"--prompt={word}" for word in ("a", "b", "c"))], "--num: 2 is too few for 3 prompts, which"),
-        (["--attention"], "--attention: is a film, and"),
-        (["--label=1"], "--label: 1 given, but this model is asked by captions; say it with --prompt"),
+        (
+            ["--num=2", *(f"--prompt={word}" for word in ("a", "b", "c"))],
+            "--num: 2 is too few for 3 prompts; must be at least 3",
+        ),
+        (["--attention"], "--attention: writes a film; --out="),
+        (["--label=1"], "--label: 1 given, but this model draws by caption; use --prompt"),
         (["--prompt=a\0b"], "has a zero byte"),
         (["--prompt=a\udce9"], "is not UTF-8"),
     ],
@@ -312,9 +315,9 @@ def test_words_for_a_model_without_text_are_one_line():
     [
         (
             "gan_shapes",
-            "--attention: needs a diffusion model; a gan is told what is pooled of a caption, and attends to",
+            "--attention: needs a diffusion model; a gan reads a pooled caption and does not attend",
         ),
-        ("toy2d", "--attention: needs a diffusion model that reads captions; this is a diffusion without"),
+        ("toy2d", "--attention: needs a diffusion model with captions; this is a diffusion without"),
     ],
 )
 def test_attention_where_there_is_none_is_one_line(method, said):

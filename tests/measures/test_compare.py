@@ -103,7 +103,7 @@ def test_images_of_a_kind_that_is_not_read_are_said_to_be_left_out(tmp_path, cap
 
 def test_a_set_against_itself_is_said_to_be(digits, capsys):
     compare(digits, digits, ("kid_all_pairs",), "pixels")
-    assert "are the same images: what compares them says nothing" in capsys.readouterr().err
+    assert "are the same images: comparing them says nothing" in capsys.readouterr().err
     compare(digits, "digits", ("kid_all_pairs",), "pixels")
     assert "same images" not in capsys.readouterr().err
 
@@ -405,13 +405,16 @@ def test_an_archive_of_anything_but_8_bit_images_is_refused(x, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "--workdir: evaluate needs a run directory, or --samples and --reference"),
-        (["--samples=a"], "--reference: two sets of images are compared"),
-        (["--samples=a", "--reference=b", "--num=5"], "--num: is of a trained run"),
-        (["--samples=a", "--reference=b", "--config.eval.num=5"], "--config.eval.num: there is no run"),
-        (["--samples=a", "--reference=b", "--out=c.txt"], "--out: c.txt must end in .json"),
-        (["--workdir=a", "--out=c.txt"], "--out: c.txt must end in .json"),
-        (["--workdir=a", "--statistics=c.npz"], "--statistics: goes with --samples"),
+        ([], "--workdir: missing; evaluate needs a run directory, or --samples and --reference"),
+        (["--samples=a"], "--reference: missing; two sets of images are compared"),
+        (["--samples=a", "--reference=b", "--num=5"], "--num: applies to a trained run, not to --samples"),
+        (
+            ["--samples=a", "--reference=b", "--config.eval.num=5"],
+            "--config.eval.num: needs --workdir; --samples has no",
+        ),
+        (["--samples=a", "--reference=b", "--out=c.txt"], "--out: c.txt is written as json; give it the ending .json"),
+        (["--workdir=a", "--out=c.txt"], "--out: c.txt is written as json; give it the ending .json"),
+        (["--workdir=a", "--statistics=c.npz"], "--statistics: applies to --samples"),
     ],
 )
 def test_flags_that_do_not_go_together_are_one_line(words, said, capsys):

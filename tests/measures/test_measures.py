@@ -78,7 +78,7 @@ def test_the_reference_may_be_the_training_split_and_the_floor_is_then_of_held_o
     assert against_train.protocol["reference"] == 1438
     assert against_train.protocol["subset_size"] == 400
     assert against_train.at_best == 0  # there are only 359 others
-    with pytest.raises(UserError, match=r"eval.reference: 'test' is no split; it is 'train' or 'heldout'"):
+    with pytest.raises(UserError, match=r"eval.reference: 'test' must be 'train' or 'heldout'"):
         evidence(eval__reference="test")
 
 
@@ -251,7 +251,7 @@ def test_the_best_checkpoint_is_that_of_the_greatest_value_where_more_is_better(
 def test_an_error_is_nothing_to_choose_a_checkpoint_by(tmp_path):
     name = "eval/kid_pixels_standard_error"
     watched = {"eval__every": 2, "eval__metrics": "kid:pixels", "eval__best": name, "train__checkpoint_every": 2}
-    said = f"eval.best: '{name}' says nothing of how good .*; choose among eval/kid_pixels$"
+    said = f"eval.best: '{name}' does not say how good .*; must be one of eval/kid_pixels$"
     with pytest.raises(UserError, match=said):
         train(tiny.gan(train__steps=4, **watched), tmp_path)
 
@@ -261,7 +261,7 @@ def test_an_error_is_nothing_to_choose_a_checkpoint_by(tmp_path):
 )
 def test_a_best_that_no_metric_gives_is_refused_before_the_first_step(metrics, there, tmp_path):
     watched = {"eval__every": 2, "eval__metrics": metrics, "eval__best": "eval/frechet"}
-    with pytest.raises(UserError, match=f"eval.best: no metric gives 'eval/frechet'; there are {there}"):
+    with pytest.raises(UserError, match=f"eval.best: no metric gives 'eval/frechet'; must be one of {there}"):
         train(tiny.gan(train__steps=4, train__checkpoint_every=2, **watched), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
 

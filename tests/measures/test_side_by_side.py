@@ -40,11 +40,11 @@ def test_what_cannot_be_compared_is_one_line(written, tmp_path, capsys):
     (tmp_path / "else.json").write_text("[]")
     one = written("a", fid=1.0)
     assert "--compare: 1 file given; must be two or more" in one_line(capsys, "evaluate", "--compare", one)
-    assert "--metrics: --compare only reads evaluations that" in one_line(
+    assert "--metrics: cannot be combined with --compare, which only reads earlier" in one_line(
         capsys, "evaluate", "--compare", one, one, "--metrics=fid"
     )
-    assert "--num: --compare only reads" in one_line(capsys, "evaluate", "--compare", one, one, "--num=0")
-    assert "--config.eval.num: --compare only reads" in one_line(
+    assert "--num: cannot be combined with --compare" in one_line(capsys, "evaluate", "--compare", one, one, "--num=0")
+    assert "--config.eval.num: cannot be combined with --compare" in one_line(
         capsys, "evaluate", "--compare", one, one, "--config.eval.num=9"
     )
     assert "share no score" in one_line(capsys, "evaluate", "--compare", one, written("b", kid=1.0))

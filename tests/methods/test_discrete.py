@@ -158,7 +158,7 @@ def test_the_front_door_trains_measures_and_draws_heartbeats(tmp_path):
     [
         (
             "method.kernel.name=gaussian",
-            "kernel.name: 'gaussian' is unknown; it is one of binomial, uniform, absorbing",
+            "kernel.name: 'gaussian' is unknown; must be one of binomial, uniform, absorbing",
         ),
         ("sampler.steps=3000", "sampler.steps: 3000 must be at most the 2000 steps of the kernel"),
         ("sampler.name=ddim", "sampler.name: 'ddim' cannot draw from a discrete_diffusion; use discrete_ancestral"),
