@@ -17,9 +17,9 @@ from diffjax.errors import UserError
 from diffjax.whole import written_whole
 
 SHARP_FROM = 56  # pixels; smaller images are enlarged by a whole number until their shorter side has as many
-# The background is grey, so that films of grey images keep their exact palette, and darker than white, so that
-# neighbouring white images stay apart.
-PAPER = (232, 232, 232)
+# All backgrounds are grey, so that films of grey images keep their exact palette.
+PAPER = (250, 250, 250)  # behind points and figures
+MOUNT = (232, 232, 232)  # between images: darker, so that neighbouring white ones stay apart
 INK = (64, 64, 64)
 RULE = (227, 227, 227)
 GREY = (153, 153, 153)
@@ -68,7 +68,7 @@ def grid(
     heights = [max(h, _height(font, text)) for text in rows] or [h] * row_count  # of the rows, without captions
     tops = np.cumsum([padding + title_height, *(height + caption_height + padding for height in heights)]).tolist()
     width = max(margin + columns * pitch + padding, math.ceil(font.getlength(title)) + 2 * padding)
-    sheet = Image.new("RGB", (width, tops[-1]), PAPER)
+    sheet = Image.new("RGB", (width, tops[-1]), MOUNT)
     draw = ImageDraw.Draw(sheet)
     draw.text((padding + margin, padding + title_height / 2), title, INK, font, anchor="lm")
     for i, tile in enumerate(tiles):
@@ -95,7 +95,7 @@ def table(
     """
     lines = [_rgb(images, 4) for images in lines]
     columns = max(map(len, lines))
-    tiles = np.full((len(lines), columns, *lines[0].shape[1:]), PAPER, np.uint8)
+    tiles = np.full((len(lines), columns, *lines[0].shape[1:]), MOUNT, np.uint8)
     for row, images in zip(tiles, lines, strict=True):
         row[: len(images)] = images
     padded = [text for texts in captions for text in [*texts, *[""] * (columns - len(texts))]]
@@ -105,7 +105,7 @@ def table(
 def same_size(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[UInt8[np.ndarray, "height width 3"]]:
     """Pads frames of different sizes with background, at the right and below, to the size of the largest."""
     height, width = (max(frame.shape[axis] for frame in frames) for axis in (0, 1))
-    padded = np.full((len(frames), height, width, 3), PAPER, np.uint8)
+    padded = np.full((len(frames), height, width, 3), MOUNT, np.uint8)
     for canvas, frame in zip(padded, frames, strict=True):
         canvas[: frame.shape[0], : frame.shape[1]] = frame
     return list(padded)
@@ -264,8 +264,9 @@ def save_gif(
 ) -> None:
     """Writes a GIF that plays for `seconds`, holds its last frame for `hold_last` seconds more, and repeats.
 
-    All frames share one palette of 256 colours, so that they do not flicker; grey films are exact. If there are more
-    frames than a browser can show in that time, evenly spaced ones are kept, with the first and the last.
+    All frames share one palette of 256 colours, so that they do not flicker; grey films are exact. Half of a coloured
+    film's palette is for the last frame, which is the result, as noise would otherwise take nearly all of it. If there
+    are more frames than a browser can show in that time, evenly spaced ones are kept, with the first and the last.
     """
     if not len(frames):
         raise UserError("frames: 0 given; must be at least 1")
@@ -277,13 +278,20 @@ def save_gif(
     if (pixels == pixels[..., :1]).all():
         first, *rest = (frame.convert("L") for frame in frames)
     else:
-        palette = Image.fromarray(pixels[:: max(1, len(pixels) // 500_000)]).quantize(
-            256
-        )  # half a million pixels suffice
+        sparse = Image.fromarray(pixels[:: max(1, len(pixels) // 500_000)])  # half a million pixels suffice
+        palette = Image.new("P", (1, 1))
+        palette.putpalette([*_colours(frames[-1], 128), *_colours(sparse, 128)])
         first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     durations = [max(FASTEST, seconds / len(frames)) * 1000] * len(frames)  # Pillow counts in milliseconds
     durations[-1] += hold_last * 1000
     _save(path, "GIF", first, save_all=True, append_images=rest, duration=[round(d) for d in durations], loop=0)
+
+
+def _colours(image: Image.Image, most: int) -> list[int]:
+    """Colours r, g, b, r, g, b, ... that represent an image: all that it has, if these are at most `most`."""
+    if all_colours := image.getcolors(most):
+        return [channel for _, colour in all_colours for channel in colour]
+    return image.quantize(most).getpalette()[: 3 * most]
 
 
 def _save(path: str | Path, kind: str, image: Image.Image, **options) -> None:

@@ -94,6 +94,8 @@ def test_compiled_programs_are_kept_in_the_cache_unless_jax_is_told_where(chosen
         (["train", "--config=configs/digits.py", "--config.data.name=tfds:mnits", "--dry-run"], "data.name"),
         (["train", "--config=configs/digits.py", "--config.data.name=folder:nowhere", "--dry-run"], "nowhere"),
         (["train", "--config=configs/digits.py", "--config.train.batch_size=12", "--dry-run"], "train.batch_size: 12"),
+        (["train", "--config=configs/digits.py:conditional", "--config.sampler.guidance.name=classifier_free",
+          "--config.sampler.guidance.scale=-1", "--dry-run"], "guidance.scale: -1.0 must be finite and at least 0"),
         (["train", "--config=configs/digits.py", "--config.train.batch_size=0", "--dry-run"], "batch_size: 0 must be"),
         (["train", "--config=configs/digits.py", "--config.optim.learning_rate=-1", "--dry-run"], "learning_rate: -1"),
         (["train", "--config=configs/gan_ring.py", "--config.optim.clip_norm=-1", "--dry-run"], "optim.clip_norm: -1"),

@@ -36,7 +36,7 @@ WRONG = [
     ("ddgan_cifar10.py:digits", ["method.generator.multipliers=(1,2,2,2,2)"], "method.generator.multipliers: (1, 2, "),
     ("ddgan_cifar10.py:digits", ["method.generator.latent=-1"], "method.generator.latent: -1 must be at least 0"),
     ("ddgan_cifar10.py:digits", ["method.discriminator.width=0"], "method.discriminator.width: 0 must be at least 1"),
-    ("gan_ring.py", ["method.loss.name=least_squares", "method.loss.a=1"], "method.loss.a: 1.0 must differ from loss.b"),
+    ("gan_ring.py", ["method.loss.name=least_squares", "method.loss.a=1"], "method.loss.a: 1.0 must differ from"),
     # Things that do not go together.
     ("ddgan_cifar10.py:digits", ["method.augment.name=ada"], "method.augment: Ada of x_s alone, x_t would have to be"),
     ("gan_cifar10_dcgan.py:digits", ["method.penalty.name=r1"], "method.discriminator.norm: 'batch' makes an image's"),

@@ -46,7 +46,7 @@ def test_a_row_is_as_high_as_what_names_it():
     named = pictures.grid(IMAGES, columns=3, rows=[long, "short"])
     high = len(named) - 2 * 2 - 58  # the first row, without what is around it and without the second
     assert long.count("\n") == 8 and high > 9 * 11
-    written = np.flatnonzero((named[:, :-174] != pictures.PAPER).any(axis=(1, 2)))
+    written = np.flatnonzero((named[:, :-174] != pictures.MOUNT).any(axis=(1, 2)))
     first, second = written[written < 2 + high], written[written >= 2 + high]
     assert first[0] > 2 and first[-1] < 1 + high and second[0] > high + 10 and second[-1] < len(named) - 10
     for i, image in enumerate(IMAGES):
@@ -65,16 +65,16 @@ def test_rows_of_any_length_stand_below_each_other_on_paper_under_a_title():
     there = [(sheet[y : y + 56, 2:58] == enlarged(IMAGES[0])).all() for y in range(len(sheet) - 55)]
     assert sum(there) == 1
     top = there.index(True)
-    assert (sheet[top : top + 56, 62:] == pictures.PAPER).all()  # there is no second image in the first row
-    assert (sheet[:top] != pictures.PAPER).any()  # the title
+    assert (sheet[top : top + 56, 62:] == pictures.MOUNT).all()  # there is no second image in the first row
+    assert (sheet[:top] != pictures.MOUNT).any()  # the title
 
 
 def test_frames_of_one_film_are_of_one_size():
     small, large = np.zeros((4, 6, 3), np.uint8), np.zeros((5, 3, 3), np.uint8)
     frames = pictures.same_size([small, large])
     assert [frame.shape for frame in frames] == [(5, 6, 3)] * 2
-    assert (frames[0][:4] == 0).all() and (frames[0][4:] == pictures.PAPER).all()
-    assert (frames[1][:, :3] == 0).all() and (frames[1][:, 3:] == pictures.PAPER).all()
+    assert (frames[0][:4] == 0).all() and (frames[0][4:] == pictures.MOUNT).all()
+    assert (frames[1][:, :3] == 0).all() and (frames[1][:, 3:] == pictures.MOUNT).all()
 
 
 @pytest.mark.parametrize("broad", [True, False])
@@ -153,6 +153,23 @@ def test_a_film_keeps_its_frames_its_colours_and_its_time(tmp_path, colour):
             error = np.asarray(film.convert("RGB")).astype(int) - frames[i]
             assert abs(error).max() <= (4 if colour else 0)
     assert durations == [200] * 9 + [1200]
+
+
+def test_the_last_frame_of_a_film_has_its_own_colours_whatever_noise_came_before(tmp_path):
+    noise = RNG.integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+    result = np.full((64, 64, 3), pictures.MOUNT, np.uint8)
+    for i, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 0, 0), (255, 255, 255))):
+        result[10 * i : 10 * i + 8, 8:-8] = colour
+    pictures.save_gif(tmp_path / "a.gif", [*noise, result])
+    with Image.open(tmp_path / "a.gif") as film:
+        film.seek(9)
+        np.testing.assert_array_equal(np.asarray(film.convert("RGB")), result)
+
+
+def test_rules_and_frames_can_be_seen_on_their_backgrounds():
+    assert all(abs(a - b) >= 15 for a, b in zip(pictures.RULE, pictures.PAPER, strict=True))
+    sheet = pictures.scatter(np.zeros((1, 2)))
+    assert (sheet[0] == pictures.RULE).all() and (sheet == pictures.PAPER).all(axis=-1).mean() > 0.9
 
 
 def test_more_frames_than_a_browser_shows_are_thinned_out(tmp_path):

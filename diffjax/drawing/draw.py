@@ -26,6 +26,7 @@ from diffjax.whole import written_whole
 FOLDER, FILES = "/", (".png", ".gif", ".npz")  # the kinds of output
 FILM_SECONDS = 4.0
 EDITS_AT_ONCE = 16  # edits are few and may cost hundreds of network calls each: a larger batch would be mostly padding
+ABREAST = 8  # samples of one prompt side by side
 
 
 def draw(
@@ -54,8 +55,10 @@ def draw(
         attentive.check(run, out)
         num = _few(num)
     edit = None if request.image is None else plan(request, run, spec)
+    usual = min(experiment.config.eval.batch_size, 2 ** (num - 1).bit_length())  # a larger batch would be padding
+    batch = batch or (min(EDITS_AT_ONCE, usual) if edit else usual)
     if edit:
-        spec, batch = edit.spec, batch or min(EDITS_AT_ONCE, experiment.config.eval.batch_size)
+        spec = edit.spec
         if parallel.is_main():
             print("\n".join(edit.notes))
     generator = experiment.generator(spec, batch_size=batch, trajectory=kind == ".gif")
@@ -201,9 +204,11 @@ def _calls(nfe: np.ndarray) -> str:
 
 
 def rows_of(prompts: int, drawn: Drawn, photos: np.ndarray | None = None) -> np.ndarray:
-    """A sheet with a row of samples for each prompt, the prompt at its left; edited `photos` are a row above."""
-    rows = [drawn.x[i::prompts] for i in range(prompts)]
+    """A sheet with rows of at most ABREAST samples for each prompt, the prompt at its left; `photos` are above."""
+    groups = [drawn.x[i::prompts] for i in range(prompts)]
     names = [pictures.wrapped(text, 28) for text in decode(drawn.label[:prompts])]
     if photos is not None:
-        rows, names = [photos, *rows], [GIVEN, *names]
-    return pictures.table(rows, rows=names)
+        groups, names = [photos, *groups], [GIVEN, *names]
+    lines = [(group[i : i + ABREAST], "" if i else name) for group, name in zip(groups, names, strict=True)
+             for i in range(0, len(group), ABREAST)]  # fmt: skip
+    return pictures.table([images for images, _ in lines], rows=[name for _, name in lines])

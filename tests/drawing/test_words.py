@@ -79,6 +79,9 @@ def test_a_picture_has_a_row_for_each_prompt_and_shows_a_photo_first():
     for i in range(7):  # sample i is of prompt i mod 2
         assert [tiles(part, 10 * (i + 1)) for part in (two[:half], two[half:])] == [i % 2 == 0, i % 2 == 1]
     assert [tiles(with_photo[:half], value) for value in (200, 210, 10)] == [1, 1, 0]
+    folded = rows_of(1, Drawn(grey(*range(20)), encode([RED] * 20, 65), np.ones(20, int)))
+    assert folded.shape[1] == one.shape[1] + 66 and folded.shape[0] > 3 * 64  # eight, eight and four below each other
+    assert (folded[:, :-530] != pictures.MOUNT).any(axis=(1, 2))[len(folded) // 3 :].sum() == 0  # one label, at the top
     for sheet in (two, with_photo):
         assert not (sheet == 255).any()  # where a row has no more, there is paper: white would pass for a sample
 
@@ -168,7 +171,7 @@ def test_a_film_shows_where_each_word_is_attended_to(run, tmp_path, capsys):
     drawn(run, tmp_path, "x.gif", "--attention", f"--prompt={BLUE}", "--prompt=", num=6)
     with Image.open(tmp_path / "x.gif") as film:
         assert film.n_frames == 3 and film.size[0] > 7 * 56  # two steps and the sample; x_t and six words
-    assert "of 6 the first 4 are drawn\nwrote 4 samples" in capsys.readouterr().out
+    assert "only the first of the 6 are drawn\nwrote 4 samples" in capsys.readouterr().out
 
 
 def test_the_film_of_attention_ends_with_the_samples_and_says_where_each_frame_is(
@@ -193,7 +196,9 @@ def test_the_film_of_attention_ends_with_the_samples_and_says_where_each_frame_i
         assert said[0] == "" and [text.split("\n")[0] for text in said[1:]] == BLUE.split()
         assert all(0 < int(text.removesuffix(" %").split("\n")[1]) <= 100 for text in said[1:])
     still = ("--attention", "--strength=0", *edit[::2], f"--out={tmp_path}/y.gif")
-    assert "--attention: this sampler takes no step here" in one_line(capsys, "sample", f"--workdir={run}", *still)
+    assert "--attention: this sampler takes no steps, so there is no attention (--strength must" in one_line(
+        capsys, "sample", f"--workdir={run}", *still
+    )
 
 
 def test_held_out_images_keep_their_captions_while_they_are_drowned(run, monkeypatch):
