@@ -114,8 +114,8 @@ def parser() -> Parser:
                         "the model attends to each word")  # fmt: skip
     sample.add_argument("--guidance", type=float, metavar="S", help="guidance scale: D_u + S (D_c - D_u), so 1 is the "
                         "conditional model (default: the config's sampler.guidance.scale)")  # fmt: skip
-    sample.add_argument("--batch", type=int, default=0, metavar="N", help="samples drawn at once (default: "
-                        "--num rounded up to a power of two, at most eval.batch_size, or 16 when editing a photo)")  # fmt: skip
+    sample.add_argument("--batch", type=int, default=0, metavar="N", help="samples drawn at once (default: --num, "
+                        "rounded up to a power of two, but at most eval.batch_size, or 16 of an edit)")  # fmt: skip
 
     photo = sample.add_argument_group(
         "editing a photo",

@@ -1,11 +1,11 @@
 """EDM, Table 2: from the score SDE's training to EDM's, one change after another (Karras et al. 2022).
 
-A  the baseline: Song et al. 2021's continuous objective and network, sampled with EDM's deterministic Heun sampler
-B  other hyper-parameters: five times the learning rate, larger batches, no gradient clipping
-C  capacity moved to higher resolutions: the lowest level dropped, the highest twice as wide
-D  EDM's preconditioning: the network predicts F, and is conditioned on ln(sigma) / 4
-E  EDM's loss: its weighting and its distribution of noise levels
-F  augmentation on which the network is conditioned
+- A: the baseline: Song et al. 2021's continuous objective and network, sampled with EDM's deterministic Heun sampler
+- B: other hyper-parameters: five times the learning rate, larger batches, no gradient clipping
+- C: capacity moved to higher resolutions: the lowest level dropped, the highest twice as wide
+- D: EDM's preconditioning: the network predicts F, and is conditioned on ln(sigma) / 4
+- E: EDM's loss: its weighting and its distribution of noise levels
+- F: augmentation on which the network is conditioned
 
 Up to D, "VP" is DDPM++ with the VP process and "VE" is NCSN++ with the VE process; E and F use EDM's process in both.
 Every sample has NFE 35. "A" without labels is the score SDE's published network, not one that EDM's authors trained.

@@ -45,10 +45,19 @@ class Experiment:
 
     name: str
     path: Path
-    about: str
+    about: str  # its docstring
     paper: Table
     claims: tuple[Claim, ...]
     budgets: Mapping[str, Budget]
+
+    @property
+    def title(self) -> str:
+        return self.about.splitlines()[0]
+
+    @property
+    def notes(self) -> list[str]:
+        """The paragraphs and lists below the title: what a reader must know of the rows, columns and quantities."""
+        return [paragraph.strip() for paragraph in self.about.split("\n\n")[1:]]
 
     def budget(self, name: str) -> Budget:
         """The budget of this name. Raises UserError if there is no such budget, or none in this experiment."""

@@ -122,7 +122,7 @@ def measured(mean: float, spread: float | None = None) -> str:
     """A mean and its standard deviation: two digits of that, and the mean to the same decimal; a mean alone to four."""
     if not spread:
         return f"{mean:.4g}" + ("" if spread is None else " +- 0")
-    if not 1e-3 <= max(abs(mean), spread) < 1e6:
+    if not 1e-6 <= max(abs(mean), spread) < 1e6:
         return f"{mean:.4g} +- {spread:#.2g}"  # with exponents
     decimals = 1 - math.floor(math.log10(spread))  # up to the second digit of the standard deviation
     return " +- ".join(f"{round(value, decimals):.{max(decimals, 0)}f}" for value in (mean, spread))
@@ -134,7 +134,10 @@ def published(value: Any) -> str:
         return f"{published(value.value)} [{value.mark}]"
     if value is None or isinstance(value, str):
         return value or ""
-    return f"{value[0]:g} +- {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
+    if not isinstance(value, tuple):
+        return f"{value:g}"
+    decimals = max(len(f"{number:g}".partition(".")[2]) for number in value)  # of the pair, as papers print it
+    return " +- ".join(f"{number:.{decimals}f}" for number in value)
 
 
 def made(cells: Cells, plan: Sequence[Task]) -> list[str]:

@@ -8,10 +8,15 @@ from diffjax.ablation.layout import Sheet, made, sheets
 from diffjax.ablation.plan import Task
 
 
-def markdown(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> str:
-    """The report on one budget of an experiment."""
+def markdown(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], notes: bool = True) -> str:
+    """The report on one budget of an experiment; with `notes`, also what its docstring says below its title."""
     budget, (provenance, *failures) = experiment.budget(name), made(cells, plan)
-    parts = [f"## {experiment.name}, {name}", experiment.about.splitlines()[0], f"*{budget.what}*"]
+    parts = [
+        f"## {experiment.name}, {name}",
+        experiment.title,
+        *(experiment.notes if notes else []),
+        f"*{budget.what}*",
+    ]
     parts += [_table(sheet) for sheet in sheets(cells, budget.measures, plan)]
     parts += [_claims(experiment, cells), provenance, "\n".join(f"- {failure}" for failure in failures)]
     return "\n\n".join(part for part in parts if part)

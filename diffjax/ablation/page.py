@@ -137,11 +137,20 @@ def _section(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Tas
     budget = experiment.budget(name)
     tables = "".join(_table(sheet) for sheet in sheets(cells, budget.measures, plan))
     lines = "".join(f"<p class=soft>{text(line)}</p>" for line in made(cells, plan) if line)
+    notes = "".join(_paragraph(note) for note in experiment.notes)
+    notes = f"<details><summary>About this table</summary>{notes}</details>" if notes else ""
     return (
         f'<section id="{_anchor(experiment, name)}"><h2>{text(_title(experiment, name))}</h2>'
-        f"<p>{text(experiment.about.splitlines()[0])}</p><p class=soft>{text(budget.what)}</p>{tables}"
+        f"<p>{text(experiment.title)}</p>{notes}<p class=soft>{text(budget.what)}</p>{tables}"
         f"{_claims(experiment, cells)}{lines}{_runs(runs, most)}</section>"
     )
+
+
+def _paragraph(note: str) -> str:
+    """A paragraph of an experiment's docstring, or a list with an item for each line that begins with "- "."""
+    if not note.startswith("- "):
+        return f"<p>{text(note)}</p>"
+    return "<ul>" + "".join(f"<li>{text(item)}</li>" for item in note.removeprefix("- ").split("\n- ")) + "</ul>"
 
 
 def _table(sheet: Sheet) -> str:

@@ -44,28 +44,47 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
 
     `out` also writes it as a page. For experiments named in `paths`, budgets that only have runs in `root` are shown
     too; one that was never run is shown with the paper's values alone. Raises UserError for a file that is not an
-    experiment, and for an `out` that does not end in .html.
+    experiment, by default after writing the others, and for an `out` that does not end in .html.
     """
     if out and out.suffix != ".html":
         raise UserError(f"--out: {out} must end in .html")
     if not paths and not HERE.is_dir():
         raise UserError(f"report: there is no {HERE}/ here; run it in the folder with launch.py, or name a file")
     files = [Path(path) for path in paths] or sorted(f for f in HERE.glob("*.py") if f.stem != "__init__")
-    experiments = [read(file) for file in files]
+    experiments, broken = _read(files, all_or_none=bool(paths))
     by_name = {experiment.name: _kept(experiment, root) for experiment in experiments}
     if paths:
         by_name = {e.name: [*by_name[e.name], *_not_kept(e, root, by_name[e.name])] for e in experiments}
     sections = [section for experiment_sections in by_name.values() for section in experiment_sections]
-    parts = [f"{markdown(*section)}{_gallery(*section)}" for section in sections]
+    parts = [
+        f"{markdown(*section, notes=not i)}{_gallery(*section)}"
+        for experiment_sections in by_name.values()
+        for i, section in enumerate(experiment_sections)
+    ]
     if not_run := [experiment for experiment in experiments if not by_name[experiment.name]]:
-        parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.about.splitlines()[0]}" for e in not_run))
+        parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.title}" for e in not_run))
     text = README + "\n" + "\n\n".join(parts) + "\n"
     if not paths:
         with written_whole(HERE / "README.md") as unfinished:
             unfinished.write_text(text)
     if out:
         write(out, sections, root)
+    if broken:
+        raise UserError(f"{'; '.join(broken)}; the others were reported")
     return text
+
+
+def _read(files: Sequence[Path], all_or_none: bool) -> tuple[list[Experiment], list[str]]:
+    """The experiments of these files, and what is wrong with the others; raises that at once if `all_or_none`."""
+    experiments, broken = [], []
+    for file in files:
+        try:
+            experiments.append(read(file))
+        except UserError as error:
+            if all_or_none:
+                raise
+            broken.append(str(error))
+    return experiments, broken
 
 
 def _gallery(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> str:

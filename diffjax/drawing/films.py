@@ -20,6 +20,7 @@ from diffjax.methods.method import Method
 from diffjax.run import Experiment, Run
 from diffjax.sampling import Drawn
 
+CLEAR = 4.0  # above this log-SNR noise is hardly visible; below -CLEAR nothing else is
 SHOWN, POINTS, CAPTIONED = 16, 500, 8  # samples in a film, points in a plane, and samples above their captions
 ABREAST = 4  # samples with captions in a row of a block, so that two or three blocks fit side by side on a page
 Shown = Callable[[Drawn, np.ndarray | None], np.ndarray]  # (samples, photos before them) -> a picture
@@ -98,9 +99,14 @@ def _evenly(first: int, last: int, count: int) -> list[int]:
 
 
 def times_of(run: Run, count: int) -> list[tuple[int, int]]:
-    """The times k / T of a forward film, from 1 / T to 1, as pairs (k, T): `count`, or all if there are fewer."""
+    """The times k / T of a forward film, as pairs (k, T): the first, the last, and at most `count` - 2 between them.
+
+    Those are evenly spaced in log-SNR from CLEAR to -CLEAR, because at most times the image has already drowned.
+    """
     steps = run.process.steps or 1000
-    return [(k, steps) for k in _evenly(1, steps, count)]
+    between = run.process.time_of(jnp.linspace(CLEAR, -CLEAR, count - 2))
+    rounded = np.clip(np.round(np.asarray(between) * steps), 1, steps).astype(int)
+    return [(k, steps) for k in sorted({1, *rounded.tolist(), steps})]
 
 
 def forward(run: Run, num: int, count: int, seed: int) -> dict[tuple[int, int], np.ndarray]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax import pictures
-from diffjax.drawing.films import Noised, noised
+from diffjax.drawing.films import Noised, noised, times_of
 from diffjax.errors import UserError
 from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
@@ -30,7 +30,6 @@ OWN = {
     "optim__decay": "cosine", "ema__images": 6_400.0, "eval__metrics": (), "eval__num": 16,
 }  # fmt: skip
 SHOWN, FRAMES = 7, 12  # times in each direction of the still picture and of the film, if there are as many
-CLEAR = 4.0  # above this log-SNR noise is hardly visible; below -CLEAR nothing else is
 IMAGES = 4  # in the film
 AVERAGED = 1_000  # held-out images in the mean image, at most
 
@@ -42,14 +41,6 @@ class Step(NamedTuple):
     x0: np.ndarray
     noise: np.ndarray
     x_t: np.ndarray
-
-
-def moments(run, count: int) -> list[float]:
-    """The first and the last time, and `count` - 2 between them, evenly spaced in log-SNR from CLEAR to -CLEAR."""
-    steps = run.process.steps or 1000
-    between = run.process.time_of(jnp.linspace(CLEAR, -CLEAR, count - 2))
-    rounded = np.clip(np.round(np.asarray(between) * steps), 1, steps)
-    return [k / steps for k in sorted({1, *rounded.astype(int).tolist(), steps})]
 
 
 def forward(run, times, seed: int) -> list[Noised]:
@@ -151,7 +142,7 @@ def frame(heading: str, sheets: dict[str, np.ndarray]) -> np.ndarray:
 
 def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndarray]:
     """The frames of the film: first forward, then backward."""
-    frames, times = [], moments(run, FRAMES)
+    frames, times = [], [k / T for k, T in times_of(run, FRAMES)]
     for t, parts in zip(times, forward(run, times, seed), strict=True):
         names = ("what is left of the images", "+ noise added", "= x$_t$")
         heading = f"Forward, t = {named(run, t)}: x$_t$ = {coefficients(run, t)}"
@@ -193,7 +184,7 @@ def draw(arguments, overrides) -> Picture:
     if not isinstance(method, Diffusion) or method.space.kind != "images":
         raise UserError(f"--workdir: {arguments.workdir} must be a diffusion model of images, not a"
                         f" {run.experiment.config.method.name} of {method.space.kind}")  # fmt: skip
-    times = moments(run, SHOWN)
+    times = [k / T for k, T in times_of(run, SHOWN)]
     steps, samples = backward(run, arguments.seed)
     shown, mean = nearest(steps, times), mean_image(run)
     facts = [f"forward, t = {named(run, t)}: x_t = {coefficients(run, t)}" for t in times]

@@ -1,5 +1,6 @@
 """What a report shows: Markdown and a page, from the ledger, with and without the runs at hand."""
 
+import dataclasses
 import json
 import math
 import re
@@ -70,7 +71,7 @@ def test_a_mean_is_rounded_to_its_standard_deviation():
     numbers = {
         (0.20739, 0.00172): "0.2074 +- 0.0017", (333.0, 159.6): "330 +- 160", (7.3333, 0.5774): "7.33 +- 0.58",
         (8.0, 0.0): "8 +- 0", (0.123456, None): "0.1235", (0.0, 0.5): "0.00 +- 0.50",
-        (1.2346e-7, 3.21e-9): "1.235e-07 +- 3.2e-09",
+        (7.883e-4, 3.9e-5): "0.000788 +- 0.000039", (1.2346e-7, 3.21e-9): "1.235e-07 +- 3.2e-09",
     }  # fmt: skip
     assert {given: measured(*given) for given in numbers} == numbers
 
@@ -85,7 +86,7 @@ def test_an_unmeasured_quantity_is_blank_even_if_a_run_failed():
 
 
 def test_published_cells_are_printed_as_they_were_published():
-    assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.1", "unstable", ""]
+    assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.10", "unstable", ""]
     assert published(Marked(3.77, "M")) == "3.77 [M]"
     assert text_of(Cell({}), "distance", []) == "" and text_of(Cell({}, {0: "abc"}), "distance", []) == "not run"
     with pytest.raises(UserError, match="the mark of 3.77, 'Z', must be one of A"):
@@ -186,3 +187,28 @@ def test_a_table_never_run_has_the_papers_values_and_is_listed_by_name(tmp_path,
 def test_a_missing_file_is_reported_with_the_existing_ones():
     with pytest.raises(UserError, match="there is no file experiments/edm_config.py; .*; did you mean 'edm_configs'"):
         report(["experiments/edm_config.py"], Path("runs"))
+
+
+def test_a_broken_file_does_not_keep_the_others_from_being_reported(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """Of a file that is named on the command line nothing but its error is shown."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path(moons).parent
+    (folder / "broken.py").write_text("x = (")
+    with pytest.raises(UserError, match=r"broken.py raised SyntaxError.*; the others were reported"):
+        report([], tmp_path / "runs", tmp_path / "page.html")
+    assert (
+        f"experiments/{Path(moons).name}" in (folder / "README.md").read_text() and (tmp_path / "page.html").is_file()
+    )
+    with pytest.raises(UserError, match="broken.py") as error:
+        report([str(moons), str(folder / "broken.py")], tmp_path / "runs")
+    assert "reported" not in str(error.value)
+
+
+def test_what_a_docstring_says_below_its_title_is_shown_with_the_first_budget(kept, moons, tmp_path):  # noqa: F811
+    notes = dataclasses.replace(kept[0], about='The title.\n\nOf "x" & y.\n\n- one\n  line\n- two')
+    text = markdown(notes, "hour", kept[2], kept[1])
+    assert 'The title.\n\nOf "x" & y.\n\n- one\n  line\n- two\n\n*' in text
+    assert "Of" not in markdown(notes, "hour", kept[2], kept[1], notes=False).split("\n\n*")[0]
+    write(tmp_path / "page.html", [(notes, "hour", kept[2], kept[1])], tmp_path)
+    page = (tmp_path / "page.html").read_text()
+    assert "<p>Of &quot;x&quot; &amp; y.</p><ul><li>one\n  line</li><li>two</li></ul>" in page

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffjax.diffusion import EDM, Flow, VPLinear
 from diffjax.drawing import films
 from diffjax.run import Experiment, Run
 from diffjax.sampling import Drawn
@@ -62,6 +65,17 @@ def test_every_frame_has_x_t_beside_the_x0_that_is_predicted_from_it(case):
 def test_of_fewer_frames_than_steps_the_first_and_the_last_stay(case):
     run, drawn, steps = case
     assert [key[0] for key in films.backward(run, drawn, 2)] == [0, steps]
+
+
+@pytest.mark.parametrize("process", [VPLinear(), EDM(), Flow()])
+def test_times_are_evenly_apart_in_log_snr_and_have_both_ends(process):
+    first, *between, last = films.times_of(SimpleNamespace(process=process), 7)
+    assert (first, last) == ((1, 1000), (1000, 1000))
+    k, T = np.array(between).T
+    assert (T == 1000).all()
+    # Each t is one of 1000, of which EDM has few where little noise is.
+    below, at, above = (np.asarray(process.log_snr(jnp.asarray(x / T))) for x in (k - 0.5, k, k + 0.5))
+    assert (np.abs(at - np.array([4, 2, 0, -2, -4])) <= np.abs(above - below)).all()
 
 
 def test_of_fewer_held_out_examples_than_a_film_shows_all_are_drowned():

@@ -5,7 +5,6 @@ import errno
 import json
 from types import SimpleNamespace
 
-import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
@@ -163,14 +162,6 @@ def test_forward_and_reverse_of_any_run_of_images(tmp_path, monkeypatch, capsys)
     wrong = [workdir, "--config.train.steps=9"]
     assert main("forward_reverse", "", forward_reverse.draw, wrong, forward_reverse.more) == 2
     assert "only sampler.* can be changed" in capsys.readouterr().err
-
-
-def test_times_are_evenly_apart_in_log_snr_and_have_both_ends():
-    process = VPLinear()
-    first, *between, last = forward_reverse.moments(SimpleNamespace(process=process), 7)
-    assert (first, last) == (0.001, 1.0)
-    levels = process.log_snr(jnp.array(between))
-    np.testing.assert_allclose(levels, [4, 2, 0, -2, -4], atol=0.03)  # each t is one of 1000
 
 
 def test_what_is_left_of_an_image_and_its_noise_add_up():
