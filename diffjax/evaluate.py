@@ -72,9 +72,8 @@ def _check_best(best: str, choice: Choice) -> None:
     """Raises UserError unless some metric gives the value that the best checkpoint is chosen by, and ranks runs."""
     names = [f"eval/{name}" for name in choice.names]
     if best and best not in names:
-        raise UserError(
-            f"eval.best: no metric gives {best!r}; must be one of {', '.join(names) or '(no eval.metrics)'}"
-        )
+        remedy = f"must be one of {', '.join(names)}" if names else "eval.metrics is empty"
+        raise UserError(f"eval.best: no metric gives {best!r}; {remedy}")
     if best and not better(best.removeprefix("eval/")):
         ranking = ", ".join(name for name in names if better(name.removeprefix("eval/")))
         raise UserError(f"eval.best: {best!r} does not say how good a run is; must be one of {ranking}")
