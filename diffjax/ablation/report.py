@@ -31,6 +31,8 @@ ledger in `results/`.
 | evidence | meaning |
 |---|---|
 {LEGEND}
+
+A commit with a + had uncommitted changes. DIR is the folder of the run directories, `--workdir`.
 """
 NOT_RUN = """## Not run yet
 
