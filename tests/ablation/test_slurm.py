@@ -82,7 +82,7 @@ def test_an_invalid_option_is_one_line(word, said, moons, tmp_path, capsys):  # 
     err = capsys.readouterr().err
     assert f"--slurm: {said}" in err and err.count("\n") == 1
     assert launch.main(["ablate", str(moons), f"--workdir={tmp_path}", "--slurm=mem=4G"]) == 2
-    assert "--slurm: mem=4G goes with --backend=slurm, not with local" in capsys.readouterr().err
+    assert "--slurm: mem=4G needs --backend=slurm, not local" in capsys.readouterr().err
 
 
 def test_the_schedulers_refusal_is_quoted(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
