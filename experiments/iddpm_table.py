@@ -1,7 +1,7 @@
 """Improved DDPM on CIFAR-10: NLL and FID by schedule, objective and number of steps (Nichol & Dhariwal 2021).
 
 L_simple has the fixed variance beta. L_hybrid learns the variance by the bound, and the mean without it. L_vlb is the
-bound alone, with importance-sampled times, by the second moment of each time's past losses. Every sample takes all T
+bound alone, with times importance-sampled by the second moment of each time's past losses. Every sample takes all T
 steps. On digits "1K" is T = 64 and "4K" is T = 256, with betas scaled to end with as much noise, and FID is the Frechet
 distance of raw pixels.
 """

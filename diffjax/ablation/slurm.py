@@ -165,7 +165,7 @@ def _ready(task: Task, root: Path) -> bool:
 
 def _wait_for_others(held: Sequence[Task], root: Path, say: Callable[[str], None]) -> list[Task]:
     """Waits until other processes have released at least one of these runs; returns those that are still held."""
-    say(f"waiting for {len(held)} runs that other processes hold")
+    say(f"waiting for runs that other processes hold: {len(held)}")
     still_held = list(held)
     while len(still_held) == len(held):
         time.sleep(AGAIN)

@@ -121,7 +121,7 @@ def test_a_value_that_cannot_identify_a_run_is_a_one_line_error(tmp_path, capsys
     path.write_text(COMPUTED.replace('{1: {"x": 1}', f'{{1: {{"x": ({value})}}'))
     assert launch.main(["ablate", str(path), "--budget=hour", f"--workdir={tmp_path / 'runs'}"]) == 2
     err = capsys.readouterr().err
-    assert re.search(f"grid: a run cannot be known by {said}", err) and err.count("\n") == 1, err
+    assert re.search(f"grid: a run cannot be identified by {said}", err) and err.count("\n") == 1, err
 
 
 def test_arrays_are_told_apart_by_their_whole_content(tmp_path):
@@ -178,7 +178,7 @@ def test_a_task_that_needs_a_failed_run_is_blocked_at_once(judged, capsys):
     words = ["ablate", str(path), "--budget=hour", f"--workdir={root}"]
     assert launch.main(words) == 2
     shown = capsys.readouterr()
-    assert f"ablate: 3 of 4 runs were not made: {said}" in shown.err
+    assert f"ablate: 3 of 4 runs could not be made: {said}" in shown.err
     assert "| 1 | failed | 1 |" in shown.out and f"seeds 0, 1, 2 not measured: {said}" in shown.out
     assert "| squares grow | **not decided** |" in shown.out, "it says nothing of squares"
     assert launch.main([*words, f"--run={others[0].id}"]) == 2
@@ -259,7 +259,7 @@ def test_printed_lines_say_what_must_have_ended_first(judged, capsys):
     assert launch.main([*words, "--backend=print"]) == 0
     first, of_judge, then, *rest = capsys.readouterr().out.splitlines()
     assert first == "# first these:" and of_judge.endswith(f"--run={judge.id}")
-    assert then.startswith("# when all above have ended") and len(rest) == len(others)
+    assert then.startswith("# once all lines above have ended") and len(rest) == len(others)
     assert launch.main([*words, f"--run={others[0].id}"]) == 2
     assert f"needs {judge.id} (configs/classifier.py:digits): it is not run; run it first" in capsys.readouterr().err
 

@@ -81,7 +81,7 @@ def test_an_exception_at_a_place_is_failed_with_its_reason_until_fixed(inverses,
     inverses.write_text(INVERSES.replace("1 / x", "1 / max(x, 0.5)"))
     assert launch.main([*words, "--rerun-stale"]) == 0
     shown = capsys.readouterr()
-    assert shown.err.count("now set aside") == 1 and "stale" not in shown.out and SAID not in shown.out
+    assert shown.err.count("set aside as") == 1 and "stale" not in shown.out and SAID not in shown.out
     cells = ledger.cells_of(read(inverses), "hour").cells
     assert [dict(cell.values["inverse"]) for cell in cells] == [{0: 2.0}, {0: 1.0}]
 

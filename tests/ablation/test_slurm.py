@@ -70,10 +70,10 @@ def test_the_options_reach_sbatch(moons, tmp_path, monkeypatch):  # noqa: F811
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("32 G", "'32 G' is no option; write KEY=VALUE, such as partition=gpu"),
-        ("=4", "'=4' is no option"),
-        ("array=0-3", "array is not to choose here"),
-        ("time=2:00:00", "time '2:00:00' is not a number of minutes"),
+        ("32 G", "'32 G' must be KEY=VALUE, such as partition=gpu"),
+        ("=4", "'=4' must be KEY=VALUE"),
+        ("array=0-3", "array cannot be set: each run is one process"),
+        ("time=2:00:00", "time '2:00:00' must be a number of minutes"),
     ],
 )
 def test_an_invalid_option_is_one_line(word, said, moons, tmp_path, capsys):  # noqa: F811
@@ -82,7 +82,7 @@ def test_an_invalid_option_is_one_line(word, said, moons, tmp_path, capsys):  # 
     err = capsys.readouterr().err
     assert f"--slurm: {said}" in err and err.count("\n") == 1
     assert launch.main(["ablate", str(moons), f"--workdir={tmp_path}", "--slurm=mem=4G"]) == 2
-    assert "--slurm: mem=4G goes with --backend=slurm, not with local" in capsys.readouterr().err
+    assert "--slurm: mem=4G needs --backend=slurm, not local" in capsys.readouterr().err
 
 
 def test_the_schedulers_refusal_is_quoted(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
@@ -196,7 +196,7 @@ def test_a_held_run_is_waited_for_and_submitted_again_once_released(moons, tmp_p
     monkeypatch.setattr(slurm.time, "sleep", sleep)
     assert slurm.run(plan, slurm.Job(run_one, str(moons), "hour", tmp_path), {}, said.append) == {}
     assert submitted == [[first.id, second.id], [first.id]]
-    waits = "left to another process that has them in hand, and waited for: "
+    waits = "waiting for runs that other processes hold: "
     assert said == [f"{waits}2", "slept", f"{waits}1", "slept"]
 
 
