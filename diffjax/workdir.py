@@ -28,6 +28,7 @@ from diffjax.writer import read_json, write_json
 
 # Git pathspecs of files whose changes do not mark the commit with "+".
 NO_CODE = (":(top,exclude)*.md", ":(top,exclude)docs", ":(top,exclude)experiments/results")
+READ = (":(top)diffjax/**.py", ":(top)configs/**.py", ":(top)experiments/**.py")
 PACKAGES = (
     "diffjax",
     "jax",
@@ -211,17 +212,22 @@ def _version(package: str) -> str:
 
 
 def commit(at: Path = Path(__file__).parent) -> str:
-    """The commit of this code, with "+" if tracked code has changed since; "unknown" outside a git checkout.
+    """The commit of this code, with "+" if it has changed since; "unknown" outside a git checkout.
 
+    New files count too where code, configs and experiments are read from (READ); scripts elsewhere do not.
     Changes of documents and of the ledger do not count (NO_CODE), so results that an ablation writes do not mark its
     next runs.
     """
     git = ["git", "-C", str(at)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno", "--", ":/", *NO_CODE], capture_output=True, text=True, check=True
-        ).stdout
+        changes = [
+            subprocess.run([*git, *words, *NO_CODE], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (
+                ("status", "--porcelain", "-uno", "--", ":/"),
+                ("ls-files", "--others", "--exclude-standard", "--", *READ),
+            )
+        ]
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head + ("+" if changed.strip() else "")
+    return head + ("+" if any(changes) else "")

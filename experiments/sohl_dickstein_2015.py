@@ -13,7 +13,8 @@ Gaussian (heartbeat: over independent bits).
   training images as there are samples get. For dead leaves it is unknown: the paper states neither their noise nor
   their radii; ours are in diffjax/data/dead_leaves.py.
 
-K of bark and CIFAR-10 is not measured. The CIFAR-10 numbers are the corrected ones; 11.895 and 18.037 were withdrawn.
+At `hour` the rows of MNIST are of 8x8 digits. K of bark and CIFAR-10 is not measured. The CIFAR-10 numbers are the
+corrected ones; 11.895 and 18.037 were withdrawn.
 Parzen windows are in bits; the paper's quotes of other models are from Goodfellow et al. 2014, in nats, times 1 / ln 2.
 """
 

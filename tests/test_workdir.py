@@ -30,10 +30,15 @@ def test_a_commit_is_marked_where_code_was_changed_since_and_not_where_the_ledge
     for name, said in (
         ("experiments/results/table.json", stands),
         ("experiments/README.md", stands),
+        ("experiments/results/new.json", stands),
+        ("script.py", stands),
+        ("experiments/new.py", f"{stands}+"),
         ("diffjax/code.py", f"{stands}+"),
     ):
         (tmp_path / name).write_text("2")
         assert commit(tmp_path / "diffjax") == said, name
+        if name == "experiments/new.py":
+            (tmp_path / name).unlink()
 
 
 def test_a_processor_has_a_name():

@@ -10,6 +10,7 @@ from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
 from diffjax.whole import written_whole
 
+WIDE = 700  # pixels; wider sheets have captions, which shrinking would make unreadable
 SIDE = 1024  # pixels at most, halved until a table's pictures have at most MOST_BYTES together
 COLOURS = 256
 MOST_BYTES = 200_000
@@ -68,9 +69,11 @@ def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterabl
 
 
 def _write(source: Path, target: Path, side: int) -> None:
-    """Writes a copy of a picture that is at most `side` pixels wide and high."""
+    """Writes a copy of a picture that is at most `side` pixels wide and high; of a wide sheet its top left quarter."""
     with Image.open(source) as image:
         small = image.convert("RGB")
+    if small.width > WIDE:
+        small = small.crop((0, 0, small.width // 2, small.height // 2))
     small.thumbnail((side, side), Image.Resampling.BOX)
     with written_whole(target) as unfinished:
         small.quantize(COLOURS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)

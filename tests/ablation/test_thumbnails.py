@@ -56,6 +56,16 @@ def test_one_picture_of_each_run_is_kept_while_the_ledger_has_it(table):
     assert names(experiment) == ["00.png"], "what was kept stays where the runs are not at hand"
 
 
+def test_of_a_wide_sheet_a_part_is_kept_that_can_be_read(table):
+    experiment, plan, root = table
+    sheet = np.zeros((400, 1000, 3), np.uint8)
+    sheet[:200, :500] = 99
+    save_png(root / "00" / "samples" / "00000030.png", sheet)
+    thumbnails.keep(experiment, plan, root, cells(*PLACES))
+    with Image.open(thumbnails.picture_of(experiment, "00")) as image:
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), np.full((200, 500, 3), 99))
+
+
 def test_pictures_beyond_the_byte_limit_are_made_smaller(table, monkeypatch):
     experiment, plan, root = table
     noise = np.random.default_rng(0).integers(0, 256, size=(512, 512, 3), dtype=np.uint8)
