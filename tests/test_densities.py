@@ -146,7 +146,7 @@ def test_a_likelihood_asked_of_what_has_none_is_one_line(config, name, need):
 
 def test_a_gan_has_no_density():
     experiment = Experiment.of(tiny.gan())
-    with pytest.raises(UserError, match="gan says nothing"):
+    with pytest.raises(UserError, match="'gan' has no likelihood"):
         densities.bound(experiment, {}, {"x": np.zeros((1, 8, 8, 1), np.uint8)})
 
 

@@ -285,8 +285,8 @@ def test_what_cannot_be_said_is_one_line(options, said, run, tmp_path, capsys):
     ("options", "said"),
     [
         (["--config=configs/shapes.py:17_two"], "shapes.py:17_two: no variant '17_two'; it is one of 16_one, 16_"),
-        (["--config=configs/shapes.py", "--config.data.size=20"], "data.size: 20 is not one of 16, 32, 64"),
-        (["--config=configs/shapes.py", "--config.data.objects=4"], "data.objects: (4,) must be numbers from 1 to 3"),
+        (["--config=configs/shapes.py", "--config.data.size=20"], "data.size: 20; must be one of 16, 32, 64"),
+        (["--config=configs/shapes.py", "--config.data.objects=4"], "data.objects: (4,); must be numbers from 1 to 3"),
         (
             ["--config=configs/shapes.py", "--config.method.network.text.name=none"],
             "method.network.text: must not be none",

@@ -199,7 +199,7 @@ def test_a_run_writes_down_which_encoder_it_reads_and_takes_no_other(encoder, tm
     moved = frozen(stub.directory(tmp_path / "elsewhere"))
     assert differences(made.config, Experiment.of(moved).config) == []  # where it lies is not what it is
     stub.directory(place, weights=b"others")
-    with pytest.raises(UserError, match=f"{FROZEN}.encoder: what lies at {place} is another encoder .* than the one"):
+    with pytest.raises(UserError, match=f"{FROZEN}.encoder: {place} is another encoder .* than that of this run"):
         Experiment.of(made.config)
     (changed,) = differences(made.config, Experiment.of(frozen(place)).config)
     assert changed.startswith(f"{FROZEN}.identity: {encoder.identity!r} -> ")

@@ -412,8 +412,8 @@ def test_an_archive_of_anything_but_8_bit_images_is_refused(x, tmp_path, capsys)
             ["--samples=a", "--reference=b", "--config.eval.num=5"],
             "--config.eval.num: needs --workdir; --samples has no",
         ),
-        (["--samples=a", "--reference=b", "--out=c.txt"], "--out: c.txt is written as json; give it the ending .json"),
-        (["--workdir=a", "--out=c.txt"], "--out: c.txt is written as json; give it the ending .json"),
+        (["--samples=a", "--reference=b", "--out=c.txt"], "--out: c.txt must end in .json"),
+        (["--workdir=a", "--out=c.txt"], "--out: c.txt must end in .json"),
         (["--workdir=a", "--statistics=c.npz"], "--statistics: applies to --samples"),
     ],
 )
