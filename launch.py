@@ -5,16 +5,15 @@ function. A mistake of the user's ends it with one line on stderr and status 2 (
 """
 
 import argparse
-import difflib
 import errno
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diffjax.errors import NO_ROOM, TAKEN, Diverged, Taken, UserError
+from diffjax.errors import NO_ROOM, TAKEN, Diverged, Taken, UserError, suggestion
 
 MAIN_EPILOG = "`launch.py COMMAND --help` explains a command."
 CONFIG_EPILOG = """config files:
@@ -56,22 +55,16 @@ class Parser(argparse.ArgumentParser):
         if owners:
             return f"{text}; it goes with {', '.join(owners)}"
         options = [option for parser in (*commands.values(), self) for option in parser._option_string_actions]
-        return text + nearest(name, options)
+        return text + suggestion(name, options)
 
     def _check_value(self, action, value):  # argparse calls it for every value of an argument with choices
         if action.choices is not None and value not in action.choices:
             choices = ", ".join(map(repr, action.choices))
-            message = f"invalid choice: {value!r} (choose from {choices}){nearest(value, action.choices)}"
+            message = f"invalid choice: {value!r} (choose from {choices}){suggestion(value, action.choices)}"
             raise argparse.ArgumentError(action, message)
 
     def error(self, message):
         raise UserError(f"{message} ({self.prog} --help explains)")
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The end of an error message about a word: "; did you mean ...?", or nothing."""
-    matches = difflib.get_close_matches(word, list(words), n=1)
-    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def parser() -> Parser:
@@ -107,7 +100,7 @@ def parser() -> Parser:
                         "(default: all classes in turn)")  # fmt: skip
     sample.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="caption to draw, for a "
                         "text-to-image model (default: captions of its data in turn); repeat it for several prompts, "
-                        "which get a row each")  # fmt: skip
+                        "which get rows of their own")  # fmt: skip
     sample.add_argument("--negative", metavar="TEXT", help="negative prompt: guide away from this caption; needs a "
                         "guidance scale above 1")  # fmt: skip
     sample.add_argument("--attention", action="store_true", help="write a film (--out=FILE.gif) of where in the image "

@@ -7,7 +7,6 @@ Defaults are defined there alone, and the config shows them all. The components 
 
 import ast
 import contextlib
-import difflib
 import hashlib
 import inspect
 import json
@@ -21,7 +20,7 @@ from ml_collections import ConfigDict
 from diffjax import data, diffusion, ema, methods, models, optim
 from diffjax.adversarial import LOSSES, PENALTIES, Watchman
 from diffjax.augment import AUGMENTS
-from diffjax.errors import UserError
+from diffjax.errors import UserError, suggestion
 from diffjax.userfile import executed
 
 TABLES: dict[str, dict[str, Callable]] = {
@@ -152,10 +151,8 @@ def from_json(node: Any) -> Any:
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """The end of an error message about a word: "; did you mean ...?", or nothing."""
-    word = ALSO_CALLED.get(word.lower(), word)
-    matches = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    """The end of an error message about a key or component, which papers may call by another name."""
+    return suggestion(ALSO_CALLED.get(word.lower(), word), words)
 
 
 # ------------------------------------------------------------------------------------------------ files and overrides
@@ -165,7 +162,9 @@ def load(path: str) -> ConfigDict:
     """Loads the config of `FILE.py` or `FILE.py:variant`: what its `get_config(variant)` returns, locked."""
     file, _, variant = path.partition(":")
     if not file.endswith(".py") or not Path(file).is_file():
-        raise UserError(f"--config: no config file {file!r}; give a path such as configs/digits.py")
+        siblings = [str(path) for path in Path(file).parent.glob("*.py")]
+        hint = suggestion(file, siblings) or "; give the path of one from here, such as configs/digits.py"
+        raise UserError(f"--config: no config file {file!r}{hint}")
     with executed(Path(file), f"--config: {path}") as module:
         if not hasattr(module, "get_config"):
             raise UserError("has no function get_config()")

@@ -1,6 +1,8 @@
 """Expected failures of a command, each with its own exit status; every other exception is a bug."""
 
+import difflib
 import errno
+from collections.abc import Iterable
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, an exhausted quota, or a file at its size limit
 TAKEN = 75  # exit status of a table's run that another process holds (EX_TEMPFAIL: try again later)
@@ -21,6 +23,12 @@ class FieldError(UserError):
     def __init__(self, field: str, value: str, reason: str, remedy: str = ""):
         super().__init__(f"{field}: {value}{reason}{'; ' if remedy else ''}{remedy}")
         self.field, self.value, self.reason = field, value, reason
+
+
+def suggestion(word: str, words: Iterable[str]) -> str:
+    """The end of an error message about a word: "; did you mean ...?", or nothing."""
+    matches = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 class Taken(UserError):

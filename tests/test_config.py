@@ -150,7 +150,7 @@ def test_a_broken_config_file_says_what_is_wrong(tmp_path, text, message):
 
 
 def test_a_missing_config_file_is_named():
-    with pytest.raises(UserError, match="no config file 'configs/digit.py'"):
+    with pytest.raises(UserError, match="no config file 'configs/digit.py'; did you mean 'configs/digits.py'"):
         configs.load("configs/digit.py")
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from diffjax.ablation.claims import Claim
 from diffjax.ablation.grid import Grid
 from diffjax.ablation.table import Table, named
-from diffjax.config import did_you_mean
-from diffjax.errors import UserError
+from diffjax.errors import UserError, suggestion
 from diffjax.userfile import executed
 
 BUDGETS = ("minute", "hour", "quarter", "day", "paper")
@@ -72,10 +71,8 @@ def read(path: str | Path) -> Experiment:
     path = Path(path)
     if path.suffix != ".py" or not path.is_file():
         names = sorted(file.stem for file in Path("experiments").glob("*.py") if file.stem != "__init__")
-        suggestion = did_you_mean(path.stem, names)
-        raise UserError(
-            f"experiment: there is no file {path}; experiments/ has {', '.join(names) or 'none'}{suggestion}"
-        )
+        hint = suggestion(path.stem, names)
+        raise UserError(f"experiment: there is no file {path}; experiments/ has {', '.join(names) or 'none'}{hint}")
     with executed(path, str(path)) as module:
         pass
     for name, kind in (("PAPER", Table), ("CLAIMS", tuple), ("BUDGETS", dict)):

@@ -26,16 +26,8 @@ LOGS = "slurm"  # a folder among the runs
 POLL = 5.0  # seconds between checks of the jobs
 AGAIN = 60.0  # seconds between checks of runs that another process holds
 GPUS = ("gres", "gpus", "gpus_per_node", "gpus_per_task")  # options that request GPUs
-OURS = (
-    "job_name",
-    "ntasks",
-    "ntasks_per_node",
-    "nodes",
-    "array",
-    "output",
-    "error",
-    "signal",
-)  # users cannot set these
+# Options that users cannot set.
+OURS = ("job_name", "ntasks", "ntasks_per_node", "nodes", "array", "output", "error", "signal")
 
 
 class Asked(BaseException):

@@ -44,7 +44,7 @@ def draw(
     """Draws `num` samples and writes them to `out` in the format of its suffix. Raises UserError for invalid requests.
 
     Pictures and films of an edited photo show it first, as the model sees it; archives and folders do not. Pictures and
-    films of prompts have a row for each. With `attention` the film shows where the model attends to each word, for the
+    films of prompts have rows for each. With `attention` the film shows where the model attends to each word, for the
     first few samples, and only those are drawn.
     """
     experiment, method, path, kind = run.experiment, run.experiment.method, Path(out), _kind(out)
@@ -115,7 +115,7 @@ def _check(experiment: Experiment, kind: str, num: int, batch: int, prompts: int
     if num < prompts:
         raise UserError(f"--num: {num} is too few for {prompts} prompts; must be at least {prompts}")
     if batch < 0:
-        raise UserError(f"--batch: {batch} must be at least 1, or 0 for eval.batch_size")
+        raise UserError(f"--batch: {batch} must be at least 1, or 0 for the default")
     if not method.generates:
         raise UserError(
             f"--workdir: a {experiment.config.method.name} cannot draw; must be a run of a diffusion model or a GAN"

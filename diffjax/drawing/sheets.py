@@ -57,8 +57,7 @@ def picture(experiment: Experiment, drawn: Drawn, photos: np.ndarray | None = No
         return pictures.rows(drawn.x.reshape(len(drawn.x), -1), space.values)
     if space.pictured:
         greys = 127.5 + CONTRAST * space.to_model(drawn.x)
-        shown = (
-            np.where(np.isfinite(greys), greys, 0).clip(0, 255).round()
-        )  # NaN is shown black; the samples' `not_finite` counts it
+        # NaN is shown black, and counted in the samples' `not_finite`.
+        shown = np.where(np.isfinite(greys), greys, 0).clip(0, 255).round()
         return pictures.grid(shown.astype(np.uint8))
     return pictures.scatter(drawn.x[:, :2], experiment.source.split("heldout").arrays()["x"][:2000, :2])

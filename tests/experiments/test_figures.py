@@ -181,7 +181,7 @@ def test_what_is_left_of_an_image_and_its_noise_add_up():
         (["--config.data.name=digits"], "data.name: 'digits' is no drop; it is gaussians:splash"),
         (["--config.train.step=4"], "train.step"),
         (["--seed=-1"], "--seed: -1"),
-        (["--outt=x"], "did you mean --out?"),
+        (["--outt=x"], "did you mean '--out'?"),
     ],
 )
 def test_a_mistake_is_one_line(words, said, capsys):
