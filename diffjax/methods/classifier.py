@@ -15,7 +15,7 @@ from diffjax import models
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, example_keys
 from diffjax.parallel import Axis
-from diffjax.state import TrainState, Tree, update
+from diffjax.state import TrainState, Tree
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,7 @@ class CrossEntropy(Method):
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
             return jnp.mean(losses), {"metrics": {"accuracy": jnp.mean(is_correct, dtype=losses.dtype)}, "stats": {}}
 
-        single_batch = jax.tree.map(lambda x: x[0], batch)
-        state, metrics, norm = update(
-            state, "classifier", loss, single_batch, self.optimizers["classifier"], axis, self.accumulate
-        )
-        return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
+        return self.train_network(state, batch, loss, axis)
 
     def sample(self, variables, spec, keys, cond, trajectory=False):
         raise UserError("sample: a classifier draws nothing; give the run of a diffusion model or a GAN")

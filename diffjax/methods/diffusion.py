@@ -39,7 +39,7 @@ from diffjax.errors import UserError
 from diffjax.methods import diffusion_rules as rules
 from diffjax.methods.method import Batch, Method, example_keys, split_into
 from diffjax.parallel import Axis
-from diffjax.state import TrainState, Tree, update
+from diffjax.state import TrainState, Tree
 
 SHARED = 2**31 - 1  # folded into a key in place of an example's position, for what the batch shares
 
@@ -140,12 +140,7 @@ class Diffusion(Method):
         def update_history(extra, examples):
             return extra | {"times": self.times.update(extra["times"], *examples)}
 
-        single_batch = jax.tree.map(lambda x: x[0], batch)
-        state, metrics, norm = update(
-            state, "denoiser", loss, single_batch, self.optimizers["denoiser"], axis, self.accumulate,
-            remember=update_history if "times" in state.extra else None,
-        )  # fmt: skip
-        return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
+        return self.train_network(state, batch, loss, axis, update_history if "times" in state.extra else None)
 
     def loss(self, variables: Tree, batch: Batch, context: StepContext) -> tuple[Array, dict]:
         """The mean loss. A learned schedule, between its ends, only gets gradients from the loss's second moment.

@@ -16,7 +16,7 @@ from diffjax.diffusion import Samples, discrete
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, example_keys
 from diffjax.parallel import Axis
-from diffjax.state import TrainState, Tree, update
+from diffjax.state import TrainState, Tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +85,7 @@ class DiscreteDiffusion(Method):
             metrics = {"bound": jnp.mean(bound), "cross_entropy": jnp.mean(nll)}
             return jnp.mean(bound + self.cross_entropy * nll), {"metrics": metrics, "stats": {}}
 
-        single_batch = jax.tree.map(lambda x: x[0], batch)
-        state, metrics, norm = update(
-            state, "denoiser", loss, single_batch, self.optimizers["denoiser"], axis, self.accumulate
-        )
-        return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
+        return self.train_network(state, batch, loss, axis)
 
     def network_input(self, x_t: Int[Array, "b ... d"]) -> Float[Array, "b ... _"]:
         """The network's input: -1 and 1 for two states; otherwise one-hot over the states, in the channels."""

@@ -22,7 +22,7 @@ from diffjax.models.text import FrozenText, NoText
 from diffjax.optim import Optimizer
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from diffjax.state import TrainState, Tree
+from diffjax.state import TrainState, Tree, update
 
 # "x" [m, b, ...] as stored, "label" [m, b], "position" [m, b] (the index in the global batch); "caption" [m, b, bytes]
 # if the data have any, and its "embedding" [m, b, 1 + n, d + 1] if there is a frozen encoder. The input of a network
@@ -69,6 +69,25 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def step(self, state: TrainState, batch: Batch, key: Key[Array, ""], axis: Axis) -> tuple[TrainState, Metrics]:
         """Updates all networks once. Pure; `key` is the key of the run, into which the method folds `state.step`."""
+
+    def train_network(
+        self,
+        state: TrainState,
+        batch: Batch,
+        loss: Callable[[Tree, Batch], tuple[Array, dict]],
+        axis: Axis,
+        remember: Callable[[dict, Tree], dict] | None = None,
+    ) -> tuple[TrainState, Metrics]:
+        """The step of a method with one network: an update on the step's only batch, then that of the averages.
+
+        `loss(variables, batch)` and `remember(extra, examples)` are those of `diffjax.state.update`.
+        """
+        (network,) = self.networks
+        single_batch = jax.tree.map(lambda x: x[0], batch)
+        state, metrics, norm = update(
+            state, network, loss, single_batch, self.optimizers[network], axis, self.accumulate, remember=remember
+        )
+        return state.advance(self.ema, self.batch_size, metrics["loss"], norm), metrics | {"gradient_norm": norm}
 
     @abc.abstractmethod
     def sample(
