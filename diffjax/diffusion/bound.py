@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key, Shaped
 
 from diffjax.diffusion.denoiser import Denoiser, Prediction
-from diffjax.diffusion.noise import fold_in, normal
+from diffjax.diffusion.noise import fold_in, normal, split
 from diffjax.diffusion.process import Batch, Process, Time, along
 from diffjax.diffusion.variance import Variance
 from diffjax.errors import UserError
@@ -193,7 +193,7 @@ def chain_bound(
         return step_term(process, denoise(x_t, t), x0, x_t, s, t, decoder)
 
     def stratum_term(i):
-        key_step, key_noise = jax.vmap(jax.random.split, out_axes=1)(fold_in(keys, i))
+        key_step, key_noise = split(fold_in(keys, i))
         u = (i + jax.vmap(jax.random.uniform)(key_step)) / num_strata
         return term_at(jnp.minimum(jnp.floor(u * num_steps), num_steps - 1).astype(jnp.int32), key_noise) * (
             num_steps / num_strata
@@ -253,7 +253,7 @@ def continuous_bound(
     if draws < 1:
         raise UserError(f"vlb: draws={draws} must be at least 1")
     low, high = ends(process, t_min)
-    offset, key_noise, key_decoder = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
+    offset, key_noise, key_decoder = split(keys, 3)
     offset = jax.vmap(jax.random.uniform)(offset)
 
     def term_at(i):

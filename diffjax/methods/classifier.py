@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from diffjax import models
+from diffjax.diffusion import split
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, example_keys
 from diffjax.parallel import Axis
@@ -56,7 +57,7 @@ class CrossEntropy(Method):
         network = self.make(self.network, axis)
 
         def loss(variables, batch):
-            key_input, key_dropout = jax.vmap(jax.random.split, out_axes=1)(example_keys(key, state.step, batch))
+            key_input, key_dropout = split(example_keys(key, state.step, batch))
             inputs = self.training_input(self.space.to_model(batch["x"]), key_input)
             logits = network.apply(variables, inputs, key_dropout)
             is_correct = jnp.argmax(logits, axis=-1) == batch["label"]

@@ -28,6 +28,7 @@ from diffjax.diffusion import (
     guidance,
     nested,
     normal,
+    split,
     weighting,
 )
 from diffjax.diffusion.process import along
@@ -183,7 +184,7 @@ class Diffusion(Method):
         self, context: StepContext, process: Process, keys: Key[Array, "b"], x0: Array, batch: Batch
     ) -> tuple[Float[Array, "b"], Array]:
         """Draws t and eps of each example."""
-        key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(keys)
+        key_t, key_eps = split(keys)
         if self.low_discrepancy:
             batch_key = jax.random.fold_in(jax.random.fold_in(context.key, context.step), SHARED)
             u = evenly_spread(batch_key, batch["position"] / self.batch_size)
@@ -265,7 +266,7 @@ class Diffusion(Method):
 
     def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         process = self.process_of(variables)
-        key_prior, key_steps = jax.vmap(jax.random.split, out_axes=1)(keys)
+        key_prior, key_steps = split(keys)
         grid = spec.grid(process, spec.steps)
         x = process.sigma(grid[0]) * normal(key_prior, jnp.zeros((len(keys), *self.space.shape), grid.dtype))
         return spec(process, self.denoiser(variables, spec).given(cond), x, grid, key_steps, trajectory)

@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax import models
-from diffjax.diffusion import Samples, discrete
+from diffjax.diffusion import Samples, discrete, split
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, example_keys
 from diffjax.parallel import Axis
@@ -71,9 +71,7 @@ class DiscreteDiffusion(Method):
         network, process = self.make(self.network, axis), self.process
 
         def loss(variables, batch):
-            key_t, key_x, key_dropout = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(
-                example_keys(key, state.step, batch)
-            )
+            key_t, key_x, key_dropout = split(example_keys(key, state.step, batch), 3)
             x0 = self.space.to_model(batch["x"])
             t = jax.vmap(lambda key: jax.random.randint(key, (), 1, process.steps + 1))(key_t) / process.steps
             x_t = process.corrupt(x0, t, key_x)

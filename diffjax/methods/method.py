@@ -15,6 +15,7 @@ from jaxtyping import Array, Key
 
 from diffjax.data.space import Space
 from diffjax.data.text import decode, encode, longest
+from diffjax.diffusion import split
 from diffjax.ema import Average
 from diffjax.encoders import Encoded
 from diffjax.errors import UserError
@@ -209,4 +210,4 @@ def example_keys(key: Key[Array, ""], step: Array, batch: Batch) -> Key[Array, "
 
 def split_into(kind: type[Named], keys: Key[Array, "b"]) -> Named:
     """Splits each example's key into the fields of a named tuple, each [b]."""
-    return kind(*jax.vmap(lambda key: jax.random.split(key, len(kind._fields)), out_axes=1)(keys))
+    return kind(*split(keys, len(kind._fields)))

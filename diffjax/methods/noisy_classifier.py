@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffjax.diffusion import EDM, Process, clock, normal
+from diffjax.diffusion import EDM, Process, clock, normal, split
 from diffjax.diffusion.process import along
 from diffjax.diffusion.target import F
 from diffjax.diffusion.times import LogNormal, Times, independent
@@ -38,7 +38,7 @@ class NoisyClassifier(CrossEntropy):
         self.times.init(self.process.steps)  # checks the number of steps
 
     def training_input(self, x0, keys):
-        key_t, key_eps = jax.vmap(jax.random.split, out_axes=1)(keys)
+        key_t, key_eps = split(keys)
         t = self.times.quantile(independent(key_t), self.process)
         return self.network_input(self.process.corrupt(x0, normal(key_eps, x0), t), t)
 

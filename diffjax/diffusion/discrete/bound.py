@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from diffjax.diffusion.discrete.process import DiscreteProcess, Probabilities, States
-from diffjax.diffusion.noise import fold_in
+from diffjax.diffusion.noise import fold_in, split
 from diffjax.diffusion.process import Time
 
 Denoise = Callable[[States, Time], Probabilities]  # (x_t, t) -> p(x0 | x_t), [b, ..., values]
@@ -73,7 +73,7 @@ def bound(process: DiscreteProcess, denoise: Denoise, x0: States, keys: Key[Arra
         return step_divergence(process, denoise(x_t, t), x0, x_t, t)
 
     def stratum(total, i):
-        key_n, key_x = jax.vmap(jax.random.split, out_axes=1)(fold_in(keys, i))
+        key_n, key_x = split(fold_in(keys, i))
         u = (i + jax.vmap(jax.random.uniform)(key_n)) / draws  # in [0, 1)
         return total + term_at(2 + jnp.minimum(jnp.floor(u * later_steps), later_steps - 1), key_x), None
 
