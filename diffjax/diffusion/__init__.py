@@ -7,7 +7,7 @@ from diffjax.diffusion.discrete import KERNELS
 from diffjax.diffusion.learned import LearnedLogSNR, LearnedTable
 from diffjax.diffusion.loss import Parametrisation, denoising_loss, end_terms
 from diffjax.diffusion.noise import fold_in, normal, split
-from diffjax.diffusion.process import Process, along
+from diffjax.diffusion.process import Process, along, sum_dims
 from diffjax.diffusion.samplers import (
     DDIM,
     SAMPLERS,
@@ -110,5 +110,5 @@ __all__ = [
     "EulerMaruyama", "Flow", "Heun", "LearnedLogSNR", "LearnedTable", "Parametrisation", "Prediction",
     "PredictorCorrector", "Process", "ReverseDiffusion", "Sampler", "Samples", "SubVP", "Table", "UniPC", "VPCosine",
     "VPLinear", "VPSteps", "along", "bound", "ddpm_cosine", "ddpm_linear", "denoising_loss", "editing", "end_terms",
-    "fold_in", "nested", "normal", "split", "table",
+    "fold_in", "nested", "normal", "split", "sum_dims", "table",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.diffusion.noise import fold_in, normal, split
-from diffjax.diffusion.process import Batch, Process, Time, along
+from diffjax.diffusion.process import Batch, Process, Time, along, sum_dims
 from diffjax.diffusion.variance import Variance
 from diffjax.errors import UserError
 
@@ -42,11 +42,6 @@ class Bound(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------- the terms
 
 
-def total(x: Batch) -> Float[Array, "b"]:
-    """The sum over an example's dimensions: [b]."""
-    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
-
-
 def gaussian_kl(mean_q: Batch, log_var_q: Batch, mean_p: Batch, log_var_p: Batch) -> Float[Array, "b"]:
     """KL(q || p) of two diagonal normals, whose log-variances may broadcast against the means [b, ...].
 
@@ -54,7 +49,7 @@ def gaussian_kl(mean_q: Batch, log_var_q: Batch, mean_p: Batch, log_var_p: Batch
     """
     log_ratio = log_var_q - log_var_p
     terms = jnp.expm1(log_ratio) - log_ratio + (mean_q - mean_p) ** 2 * jnp.exp(-log_var_p)
-    return 0.5 * total(jnp.broadcast_to(terms, mean_q.shape))
+    return 0.5 * sum_dims(jnp.broadcast_to(terms, mean_q.shape))
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Density:
 
     def log_prob(self, x0: Batch, mean: Batch, log_var: Batch) -> Float[Array, "b"]:
         terms = (x0 - mean) ** 2 * jnp.exp(-log_var) + log_var + jnp.log(2 * jnp.pi)
-        return -0.5 * total(jnp.broadcast_to(terms, x0.shape))
+        return -0.5 * sum_dims(jnp.broadcast_to(terms, x0.shape))
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class Discretised:
         log_first = jax.scipy.special.log_ndtr(upper)  # all the mass below the upper edge
         log_last = jax.scipy.special.log_ndtr(-lower)
         log_inner = _log_interval(z, half_width)
-        return total(jnp.where(x0 < -1 + half_bin, log_first, jnp.where(x0 > 1 - half_bin, log_last, log_inner)))
+        return sum_dims(jnp.where(x0 < -1 + half_bin, log_first, jnp.where(x0 > 1 - half_bin, log_last, log_inner)))
 
 
 def _log_interval(middle: Array, reach: Array) -> Array:
@@ -110,7 +105,7 @@ def prior_term(process: Process, x0: Batch, t: float | Time = 1.0) -> Float[Arra
 
     The prior is N(0, sigma_1^2), from which the samplers start.
     """
-    return 0.5 * jnp.exp(process.log_snr(jnp.asarray(t, x0.dtype))) * total(x0**2)
+    return 0.5 * jnp.exp(process.log_snr(jnp.asarray(t, x0.dtype))) * sum_dims(x0**2)
 
 
 def step_term(
@@ -225,7 +220,7 @@ def diffusion_rate(
     """
     t = jnp.clip(process.time_of(log_snr), 0.0, 1.0)
     error = x0 - denoise(process.corrupt(x0, eps, t), t).x0
-    return 0.5 * jnp.exp(process.log_snr(t)) * total(error**2)
+    return 0.5 * jnp.exp(process.log_snr(t)) * sum_dims(error**2)
 
 
 def continuous_bound(
@@ -262,7 +257,7 @@ def continuous_bound(
         return rate * (high - low) / draws
 
     each = lax.map(term_at, jnp.arange(draws))
-    prior = 0.5 * jnp.exp(low) * total(x0**2)
+    prior = 0.5 * jnp.exp(low) * sum_dims(x0**2)
     return Bound(prior, jnp.sum(each, axis=0), _left(process, x0, key_decoder, jnp.asarray(t_min), decoder), each)
 
 

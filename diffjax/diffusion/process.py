@@ -1,7 +1,8 @@
 """Forward processes: x_t = alpha(t) x0 + sigma(t) eps with eps ~ N(0, I) and t in [0, 1].
 
 t = 0 is the data, t = 1 the prior. A process defines alpha and sigma; everything else here follows from these two.
-Times are arrays of any shape [...]; `along(a, x)` broadcasts one number per example over the example.
+Times are arrays of any shape [...]; `along(a, x)` broadcasts one number per example over the example, and `sum_dims(x)`
+sums over it.
 """
 
 import abc
@@ -21,6 +22,11 @@ Batch = Float[Array, "b ..."]
 def along(a: Shaped[Array, "..."], x: Float[Array, "..."]) -> Shaped[Array, "..."]:
     """`a` [b] or [] with trailing axes of length 1, so that it broadcasts against `x` [b, ...]."""
     return jnp.reshape(a, jnp.shape(a) + (1,) * (x.ndim - jnp.ndim(a)))
+
+
+def sum_dims(x: Shaped[Array, "b ..."]) -> Shaped[Array, "b"]:
+    """The sum over an example's dimensions: [b]."""
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
 class Process(abc.ABC):
@@ -62,6 +68,13 @@ class Process(abc.ABC):
     def eps(self, x0: Batch, x_t: Batch, t: Time) -> Batch:
         """The noise that turns x0 into x_t. Singular where sigma = 0."""
         return (x_t - along(self.alpha(t), x_t) * x0) / along(self.sigma(t), x_t)
+
+    def score(self, x0: Batch, x_t: Batch, t: Time) -> Batch:
+        """grad log q(x_t | x0) = -eps / sigma; that of p(x_t) at x0 = E[x0 | x_t] (Song et al. 2021, eq. 7).
+
+        Singular where sigma = 0.
+        """
+        return -self.eps(x0, x_t, t) / along(self.sigma(t), x_t)
 
     def transition(self, s: Time, t: Time) -> tuple[Time, Time]:
         """q(x_t | x_s) for s < t: the factor alpha_t / alpha_s and the variance (Kingma et al. 2021, eq. 21-22)."""

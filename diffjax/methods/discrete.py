@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax import models
-from diffjax.diffusion import Samples, discrete, split
+from diffjax.diffusion import Samples, discrete, split, sum_dims
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, example_keys
 from diffjax.parallel import Axis
@@ -79,7 +79,7 @@ class DiscreteDiffusion(Method):
             entries = x0[0].size
             bound = process.steps * discrete.step_divergence(process, jnp.exp(log_x0), x0, x_t, t) / entries
             log_probs = jnp.take_along_axis(log_x0, x0[..., None], axis=-1)
-            nll = -jnp.sum(log_probs, axis=tuple(range(1, log_probs.ndim))) / entries
+            nll = -sum_dims(log_probs) / entries
             metrics = {"bound": jnp.mean(bound), "cross_entropy": jnp.mean(nll)}
             return jnp.mean(bound + self.cross_entropy * nll), {"metrics": metrics, "stats": {}}
 

@@ -18,6 +18,7 @@ from diffjax.diffusion import (
     ddpm_linear,
     table,
 )
+from diffjax.diffusion.oracle import GaussianMixture
 from diffjax.errors import UserError
 
 
@@ -219,3 +220,19 @@ def test_float32_tables_agree_with_float64_ones():
     with jax.enable_x64(False):
         single = ddpm_linear().sigma(jnp.asarray([1, 2, 500, 1000]) / 1000)
     np.testing.assert_allclose(single, exact, rtol=1e-7)
+
+
+@pytest.mark.parametrize("process", ALL.values(), ids=ALL)
+def test_the_score_is_the_gradient_of_the_log_density(process):
+    """Of q(x_t | x0) for a given x0; and of p(x_t) for x0 = E[x0 | x_t] (Tweedie), here for a mixture of Gaussians."""
+    t = times(process)
+    x0, x_t = jax.random.normal(jax.random.key(3), (2, len(t), 2), float)
+
+    def log_q(x_t):
+        return jnp.sum(jax.scipy.stats.norm.logpdf(x_t, process.alpha(t)[:, None] * x0, process.sigma(t)[:, None]))
+
+    np.testing.assert_allclose(process.score(x0, x_t, t), jax.grad(log_q)(x_t), rtol=1e-9, atol=1e-9)
+    mixture = GaussianMixture(jnp.asarray([[1.0, 0.0], [-1.0, 0.5]]), jnp.asarray([0.3, 0.2]), jnp.asarray([0.4, 0.6]))
+    log_p = jax.grad(lambda x_t: jnp.sum(jax.vmap(lambda x, t: mixture.log_prob_at(x[None], t, process))(x_t, t)))
+    x0_hat = mixture.denoiser(process)(x_t, t).x0
+    np.testing.assert_allclose(process.score(x0_hat, x_t, t), log_p(x_t), rtol=1e-6, atol=1e-6)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from diffjax.diffusion.discrete.process import DiscreteProcess, Probabilities, States
 from diffjax.diffusion.noise import fold_in, split
-from diffjax.diffusion.process import Time
+from diffjax.diffusion.process import Time, sum_dims
 
 Denoise = Callable[[States, Time], Probabilities]  # (x_t, t) -> p(x0 | x_t), [b, ..., values]
 
@@ -46,7 +46,7 @@ def divergence(q: Probabilities, p: Probabilities) -> Float[Array, "b"]:
         is_near, jnp.log1p(jnp.where(is_near, d, 0)), jnp.log(jnp.where(is_near, 1, p)) - jnp.log(safe_q)
     )
     terms = jnp.where(is_possible, q * (d - log_ratio), p)
-    return jnp.sum(terms, axis=tuple(range(1, terms.ndim)))
+    return sum_dims(terms)
 
 
 def step_divergence(

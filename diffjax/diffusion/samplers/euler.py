@@ -38,7 +38,7 @@ class EulerMaruyama(Sampler):
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x0_hat = denoise(x_t, t).x0
         f, g2 = process.sde(t)
-        score = -process.eps(x0_hat, x_t, t) / along(process.sigma(t), x_t)
+        score = process.score(x0_hat, x_t, t)
         mean = x_t + (s - t) * (along(f, x_t) * x_t - along(g2, x_t) * score)
         std = jnp.sqrt(g2 * (t - s))
         has_signal = process.alpha(t) > 0

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from diffjax.diffusion.noise import fold_in, normal
-from diffjax.diffusion.process import along
+from diffjax.diffusion.process import along, sum_dims
 from diffjax.diffusion.samplers.ancestral import Ancestral
 from diffjax.diffusion.samplers.euler import EulerMaruyama
 from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
@@ -26,12 +26,12 @@ class ReverseDiffusion(Sampler):
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x0_hat = denoise(x_t, t).x0
         factor, variance = process.transition(s, t)
-        score = -process.eps(x0_hat, x_t, t) / along(process.sigma(t), x_t)
+        score = process.score(x0_hat, x_t, t)
         mean = along(2 - factor, x_t) * x_t + along(variance, x_t) * score
         std = jnp.where(process.sigma(s) > 0, jnp.sqrt(variance), 0.0)
-        some = process.alpha(t) > 0
-        mean = jnp.where(some, mean, along(process.alpha(s), x_t) * x0_hat)
-        std = jnp.where(some, std, process.sigma(s))
+        has_signal = process.alpha(t) > 0
+        mean = jnp.where(has_signal, mean, along(process.alpha(s), x_t) * x0_hat)
+        std = jnp.where(has_signal, std, process.sigma(s))
         return Step(mean + along(std, x_t) * normal(key, x_t), x0_hat, denoise.cost(t))
 
 
@@ -44,7 +44,7 @@ class ProbabilityFlow(Sampler):
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x0_hat = denoise(x_t, t).x0
         factor, variance = process.transition(s, t)
-        score = -process.eps(x0_hat, x_t, t) / along(process.sigma(t), x_t)
+        score = process.score(x0_hat, x_t, t)
         x_s = along(2 - factor, x_t) * x_t + along(variance / 2, x_t) * score
         inside = (process.alpha(t) > 0) & (process.sigma(s) > 0)
         return Step(jnp.where(inside, x_s, along(process.alpha(s), x_t) * x0_hat), x0_hat, denoise.cost(t))
@@ -87,9 +87,8 @@ class PredictorCorrector(Sampler):
 
         def correct(i, x):
             noise = normal(fold_in(key, i + 1), x)  # 0 is the predictor's
-            sigma = process.sigma(s)
-            score = -process.eps(denoise(x, s).x0, x, s) / along(sigma, x)
-            ratio = self.snr * along(sigma if self.step_size == "level" else _norm(noise) / _norm(score), x)
+            score = process.score(denoise(x, s).x0, x, s)
+            ratio = self.snr * along(process.sigma(s) if self.step_size == "level" else _norm(noise) / _norm(score), x)
             e = 2 * process.transition(s, t)[0] ** 2 * ratio**2
             return x + e * score + jnp.sqrt(2 * e) * noise
 
@@ -114,4 +113,4 @@ class PredictorCorrector(Sampler):
 
 def _norm(x):
     """The Euclidean norm of each example: [b]."""
-    return jnp.sqrt(jnp.sum(x**2, axis=tuple(range(1, x.ndim))))
+    return jnp.sqrt(sum_dims(x**2))
