@@ -41,9 +41,9 @@ def classifier_free(
     example's standard deviation between the guided estimate's (0) and the conditional one's (1) (Lin et al. 2023, eq.
     15-16).
     """
-    _not_negative("scale", scale)
+    _check_scale(scale, "0: without labels or captions, 1: the model as it is")
     if not 0 <= rescale <= 1:
-        raise UserError(f"sampler.guidance.rescale: {rescale} must be in [0, 1]")
+        raise UserError(f"sampler.guidance.rescale: {rescale} must be in [0, 1]; 0 rescales nothing")
     if scale == 1.0:
         return denoiser
 
@@ -123,7 +123,7 @@ def autoguidance(
 
     `run` is the run directory of D_w: a smaller or less trained model, on the same data and labels.
     """
-    _not_negative("scale", scale)
+    _check_scale(scale, "0: the worse model, 1: the model as it is")
 
     def guided(x_t, t, label):
         prediction = denoiser(x_t, t, label)
@@ -140,7 +140,7 @@ def classifier(
     `other(x_t, t) -> log-probabilities [b, num_classes]` is a classifier of noisy examples; its calls do not count
     towards the cost. The denoiser is called without a label, as the paper's unconditional model.
     """
-    _not_negative("scale", scale)
+    _check_scale(scale, "0: without labels, 1: Bayes' rule")
 
     def predict(x_t, t, label):
         def log_prob(x, t):
@@ -226,6 +226,6 @@ def negative(
     return guidance(denoiser, instead, process)
 
 
-def _not_negative(field: str, value: float) -> None:
-    if not 0 <= value < float("inf"):
-        raise UserError(f"sampler.guidance.{field}: {value} must be finite and at least 0")
+def _check_scale(scale: float, advice: str) -> None:
+    if not 0 <= scale < float("inf"):
+        raise UserError(f"sampler.guidance.scale: {scale} must be finite and at least 0 ({advice})")

@@ -1,9 +1,10 @@
-"""Nested guidance: finds the outermost or innermost one, and rebuilds the nest with one setting changed."""
+"""Nested guidance: checks it, finds the outermost or innermost one, and rebuilds the nest with one setting changed."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from diffjax.diffusion.denoiser import Denoiser
 from diffjax.diffusion.guidance import (
     Guidance,
     Null,
@@ -16,6 +17,15 @@ from diffjax.diffusion.guidance import (
     none,
     rounded,
 )
+from diffjax.diffusion.process import Process
+
+
+def check(guidance: Guidance, process: Process) -> None:
+    """Raises UserError for a field of `guidance`, or of one that it wraps, that is out of range. Calls no network.
+
+    Each guidance checks its own fields when it is given a denoiser, which it calls later.
+    """
+    with_other(guidance, lambda *_: None)(Denoiser(lambda *_: None), 0, process)
 
 
 def outermost(guidance: Guidance) -> Callable:

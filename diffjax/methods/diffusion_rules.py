@@ -62,13 +62,7 @@ def _check_super_resolution(method: "Diffusion") -> None:
 
 def check_sampler(method: "Diffusion", spec: Sampler) -> None:
     """Raises UserError for a sampler that cannot draw from this model."""
-    if (
-        not 0 <= nested.scale_of(spec.guidance) < float("inf")
-    ):  # guidance says so too, but only when it is asked to draw
-        raise UserError(
-            f"sampler.guidance.scale: {nested.scale_of(spec.guidance)} must be finite and at least 0"
-            " (0: without labels or captions, 1: the model as it is)"
-        )
+    nested.check(spec.guidance, method.process)
     kind = nested.innermost(spec.guidance)
     if kind is guidance.classifier and not method.space.num_classes:
         raise UserError("sampler.guidance.name: classifier guidance needs labels, and this data set has none")

@@ -16,6 +16,7 @@ from diffjax.data.space import Space
 from diffjax.diffusion import (
     DDIM,
     EDM,
+    GUIDANCE,
     Ancestral,
     LearnedLogSNR,
     LearnedTable,
@@ -363,6 +364,26 @@ def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_lin
 def test_a_sampler_that_does_not_fit_the_model_is_one_line(fields, spec, message):
     with pytest.raises(UserError, match=message):
         method(**fields).check_sampler(spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("classifier_free", "scale", -1.0),
+        ("classifier_free", "scale", float("nan")),
+        ("classifier_free", "rescale", 2.0),
+        ("interval", "low", 3.0),
+        ("autoguidance", "scale", float("inf")),
+        ("classifier", "scale", -0.5),
+        ("dynamic_threshold", "percentile", 0.0),
+        ("rounded", "steps", 0),
+    ],
+)
+def test_a_guidance_that_could_not_draw_is_one_line_before_training(name, field, value):
+    guide = partial(GUIDANCE[name], **{field: value})
+    for nest in (guide, partial(guidance.interval, guidance=guide)):
+        with pytest.raises(UserError, match=f"^sampler.guidance.{field}: {value} must be [^\n]*$"):
+            method().check_sampler(DDIM(steps=3, guidance=nest))
 
 
 def test_a_learned_schedule_is_not_moved_by_the_density_from_which_its_times_are_drawn():
