@@ -5,13 +5,14 @@ training step, so that gradients reach the parameters; `init(key)` makes the ini
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from diffjax.diffusion.process import Process, Time
 from diffjax.diffusion.table import look_up
@@ -167,3 +168,30 @@ class LearnedChain(Process):
         """The nearest step in log-SNR; never 0."""
         steps = jnp.arange(1, self.steps + 1) / self.steps
         return (jnp.argmin(jnp.abs(log_snr[..., None] - self.log_snr(steps)), axis=-1) + 1.0) / self.steps
+
+
+def mean_loss(
+    losses: Callable[[Any], tuple[Float[Array, "b"], Any]], variables: Any, inner: set[str]
+) -> tuple[Float[Array, ""], Any]:
+    """The mean of `losses(variables) -> (L [b], aux)`, and aux; `inner` parameters of "process" lower its variance.
+
+    The schedule between its ends does not change E[L]. Its parameters therefore get the gradient of the variance of L,
+    which is that of E[L^2]; all others get that of E[L] (Kingma et al. 2021, appendix I.2).
+    """
+
+    def without_gradient(inside: bool) -> Any:
+        """The variables with no gradient to the inner parameters; or if not `inside`, to all others."""
+
+        def stop(path, x):
+            names = [getattr(key, "key", "") for key in path]
+            is_inner = "process" in names and names[-1] in inner
+            return lax.stop_gradient(x) if is_inner == inside else x
+
+        return jax.tree_util.tree_map_with_path(stop, variables)
+
+    if not inner:
+        values, aux = losses(variables)
+        return jnp.mean(values), aux
+    values, aux = losses(without_gradient(inside=True))
+    mean, second_moment = jnp.mean(values), jnp.mean(losses(without_gradient(inside=False))[0] ** 2)
+    return mean + (second_moment - lax.stop_gradient(second_moment)), aux  # the difference is 0, but has a gradient

@@ -31,6 +31,7 @@ from diffjax.diffusion import (
     split,
     weighting,
 )
+from diffjax.diffusion.learned import mean_loss
 from diffjax.diffusion.process import along
 from diffjax.diffusion.target import F, Target
 from diffjax.diffusion.times import LogNormal, Times, evenly_spread, independent
@@ -43,17 +44,6 @@ from diffjax.parallel import Axis
 from diffjax.state import TrainState, Tree
 
 SHARED = 2**31 - 1  # folded into a key in place of an example's position, for what the batch shares
-
-
-def held(variables: Tree, inner: set[str], others: bool = False) -> Tree:
-    """The variables with no gradient to the `inner` parameters of a learned process; with `others`, to all the rest."""
-
-    def hold(path, x):
-        names = [getattr(key, "key", "") for key in path]
-        is_inner = "process" in names and names[-1] in inner
-        return jax.lax.stop_gradient(x) if is_inner != others else x
-
-    return jax.tree_util.tree_map_with_path(hold, variables)
 
 
 class Keys(NamedTuple):
@@ -144,17 +134,9 @@ class Diffusion(Method):
         return self.train_network(state, batch, loss, axis, update_history if "times" in state.extra else None)
 
     def loss(self, variables: Tree, batch: Batch, context: StepContext) -> tuple[Array, dict]:
-        """The mean loss. A learned schedule, between its ends, only gets gradients from the loss's second moment.
-
-        They are those of the variance of the bound's estimate, because the schedule between its ends does not change
-        the mean (Kingma et al. 2021, appendix I.2).
-        """
+        """The mean loss; a learned schedule, between its ends, is trained to lower its variance."""
         inner = set(getattr(self.process, "inner", ())) & set(variables["params"].get("process", ()))
-        losses, examples = self.losses(held(variables, inner) if inner else variables, batch, context)
-        value = jnp.mean(losses)
-        if inner:
-            square = jnp.mean(self.losses(held(variables, inner, others=True), batch, context)[0] ** 2)
-            value += square - jax.lax.stop_gradient(square)
+        value, examples = mean_loss(lambda variables: self.losses(variables, batch, context), variables, inner)
         return value, {"metrics": {}, "stats": {}, "examples": examples}
 
     def losses(
