@@ -8,8 +8,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from diffjax.diffusion.process import Batch, Process, Time, along
+from diffjax.diffusion.samplers.ddim_step import ddim_step, slope_weight
+from diffjax.diffusion.samplers.multistep import History
 from diffjax.diffusion.samplers.sampler import Sampler, Step
-from diffjax.diffusion.samplers.transfer import History, slope_weight, transfer
 from diffjax.errors import UserError
 
 EXTRA = {"euler": 0, "heun": 1, "runge_kutta": 3}  # additional network calls of a starting step
@@ -54,7 +55,7 @@ class AdamsBashforth(Sampler):
 
         def move(slope, to):
             change = along(slope_weight(process, t, to), x_t) * (slope - eps)
-            return transfer(process, x0_hat, x_t, t, to) + change
+            return ddim_step(process, x0_hat, x_t, t, to) + change
 
         def slope_at(slope, to):
             """eps at the time `to`, after a step with this slope."""

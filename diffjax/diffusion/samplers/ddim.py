@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from diffjax.diffusion.noise import normal
 from diffjax.diffusion.process import along
+from diffjax.diffusion.samplers.ddim_step import ddim_step, noise_levels
 from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
-from diffjax.diffusion.samplers.transfer import noise_split, transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,8 @@ class DDIM(Sampler):
 
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x0_hat = denoise(x_t, t).x0
-        direction, noise = noise_split(process, s, t, self.eta)
-        x_s = transfer(process, x0_hat, x_t, t, s, direction)
+        sigma_down, sigma_up = noise_levels(process, t, s, self.eta)
+        x_s = ddim_step(process, x0_hat, x_t, t, s, sigma_down)
         if self.eta:
-            x_s += along(noise, x_t) * normal(key, x_t)
+            x_s += along(sigma_up, x_t) * normal(key, x_t)
         return Step(x_s, x0_hat, denoise.cost(t))

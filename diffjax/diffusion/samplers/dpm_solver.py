@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.diffusion.noise import normal
 from diffjax.diffusion.process import Batch, along
+from diffjax.diffusion.samplers.ddim_step import ddim_step, noise_levels
+from diffjax.diffusion.samplers.multistep import History, half_log_snr
 from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
-from diffjax.diffusion.samplers.transfer import History, half_log_snr, noise_split, transfer
 from diffjax.errors import UserError
 
 
@@ -18,15 +19,15 @@ from diffjax.errors import UserError
 class DPMSolverPP(Sampler):
     """Lu et al. 2022b: DDIM's step plus corrections for the change of x0, estimated from other network calls.
 
-    With lambda = log(alpha / sigma), h = lambda_s - lambda_t, H = h (for eta = 0) and differences D1, D2 of x0 in units
-    of h:   x_s = (kept / sigma_t) x_t + alpha_s ((1 - e^-H) x0 + a1 D1 - a2 D2), where kept = sigma_s for eta = 0.
+    With lambda = log(alpha / sigma), h = lambda_s - lambda_t and differences D1, D2 of x0 in units of h:
+    x_s = (sigma_down / sigma_t) x_t + alpha_s ((1 - e^-H) x0 + a1 D1 - a2 D2); sigma_down = sigma_s, H = h for eta = 0.
     "multistep" (algorithm 2): one call per step; D1, D2 are of previous steps, so that the first have lower order.
     "singlestep" (algorithm 1, order 2): a second call at the middle of the step in lambda.
     For a step to sigma = 0 or from alpha = 0, h is infinite: it is of first order, with one call.
 
-    eta > 0 solves the SDE: the same step down to the lower noise level kept, so that H > h, then noise as in DDIM. At
-    eta = 1 this is SDE-DPM-Solver++ of order 1 (the ancestral sampler), 2M (algorithm 4, k-diffusion's `dpmpp_2m_sde`)
-    and k-diffusion's `dpmpp_3m_sde`; singlestep with eta is its `dpmpp_2s_ancestral`.
+    eta > 0 solves the SDE: the same step to a lower sigma_down, so that H > h, then noise as in DDIM. At eta = 1 this
+    is SDE-DPM-Solver++ of order 1 (the ancestral sampler), 2M (algorithm 4, k-diffusion's `dpmpp_2m_sde`) and
+    k-diffusion's `dpmpp_3m_sde`; singlestep with eta is its `dpmpp_2s_ancestral`.
 
     The published a2 of order 3 is half of what third order requires, and yields second order; `a2` selects either.
     """
@@ -60,15 +61,15 @@ class DPMSolverPP(Sampler):
         return (History.empty(x, self.order), jnp.int32(0)) if self.form == "multistep" else ()
 
     def step(self, process, denoise, x_t, t, s, key, memory=()):
-        direction, noise = noise_split(process, s, t, self.eta)
+        sigma_down, sigma_up = noise_levels(process, t, s, self.eta)
         x0_hat = denoise(x_t, t).x0
         solve = self._multistep if self.form == "multistep" else self._singlestep
-        x_s, calls, memory = solve(process, denoise, x0_hat, x_t, t, s, direction, memory)
+        x_s, calls, memory = solve(process, denoise, x0_hat, x_t, t, s, sigma_down, memory)
         if self.eta:
-            x_s += along(noise, x_t) * normal(key, x_t)
+            x_s += along(sigma_up, x_t) * normal(key, x_t)
         return Step(x_s, x0_hat, calls, memory)
 
-    def _multistep(self, process, denoise, x0_hat, x_t, t, s, kept, memory):
+    def _multistep(self, process, denoise, x0_hat, x_t, t, s, sigma_down, memory):
         history, step_index = memory
         lambda_t, lambda_s = half_log_snr(process, t), half_log_snr(process, s)
         history = history.add(x0_hat, lambda_t, jnp.isfinite(lambda_t))
@@ -76,9 +77,9 @@ class DPMSolverPP(Sampler):
         if self.lower_order_final:
             order = jnp.minimum(order, self.steps - step_index)
         order = jnp.where(jnp.isfinite(lambda_s), jnp.maximum(order, 1), 1)
-        lambda_kept = jnp.log(process.alpha(s) / kept)
-        change = self._change(history, lambda_s - lambda_t, lambda_kept - lambda_t, order)
-        x_s = transfer(process, x0_hat, x_t, t, s, kept) + along(process.alpha(s), x_t) * change
+        lambda_down = jnp.log(process.alpha(s) / sigma_down)
+        change = self._change(history, lambda_s - lambda_t, lambda_down - lambda_t, order)
+        x_s = ddim_step(process, x0_hat, x_t, t, s, sigma_down) + along(process.alpha(s), x_t) * change
         return x_s, denoise.cost(t), (history, step_index + 1)
 
     def _change(self, history: History, h: Float[Array, ""], H: Float[Array, ""], order: Int[Array, ""]) -> Batch:
@@ -101,23 +102,23 @@ class DPMSolverPP(Sampler):
 
         return lax.switch(order - 1, (first_order, second_order, third_order)[: self.order])
 
-    def _singlestep(self, process, denoise, x0_hat, x_t, t, s, kept, memory):
-        lambda_t, lambda_kept = half_log_snr(process, t), jnp.log(process.alpha(s) / kept)
-        t_mid = process.time_of(lambda_t + lambda_kept)  # log-SNR is twice lambda
+    def _singlestep(self, process, denoise, x0_hat, x_t, t, s, sigma_down, memory):
+        lambda_t, lambda_down = half_log_snr(process, t), jnp.log(process.alpha(s) / sigma_down)
+        t_mid = process.time_of(lambda_t + lambda_down)  # log-SNR is twice lambda
         lambda_mid = half_log_snr(process, t_mid)
 
         def first_order():
-            return transfer(process, x0_hat, x_t, t, s, kept), denoise.cost(t)
+            return ddim_step(process, x0_hat, x_t, t, s, sigma_down), denoise.cost(t)
 
         def second_order():
-            x0_middle = denoise(transfer(process, x0_hat, x_t, t, t_mid), t_mid).x0
-            ratio = (lambda_mid - lambda_t) / (lambda_kept - lambda_t)  # 1/2, or near it where a table rounds t_mid
+            x0_middle = denoise(ddim_step(process, x0_hat, x_t, t, t_mid), t_mid).x0
+            ratio = (lambda_mid - lambda_t) / (lambda_down - lambda_t)  # 1/2, or near it where a table rounds t_mid
             weight = 1 / (2 * ratio)
-            change = -jnp.expm1(lambda_t - lambda_kept) * weight * (x0_middle - x0_hat)
-            x_s = transfer(process, x0_hat, x_t, t, s, kept) + along(process.alpha(s), x_t) * change
+            change = -jnp.expm1(lambda_t - lambda_down) * weight * (x0_middle - x0_hat)
+            x_s = ddim_step(process, x0_hat, x_t, t, s, sigma_down) + along(process.alpha(s), x_t) * change
             return x_s, denoise.cost(t) + denoise.cost(t_mid)
 
         if self.order == 1:
             return *first_order(), ()
-        is_regular = jnp.isfinite(lambda_t) & jnp.isfinite(lambda_kept) & (lambda_mid > lambda_t)
+        is_regular = jnp.isfinite(lambda_t) & jnp.isfinite(lambda_down) & (lambda_mid > lambda_t)
         return *lax.cond(is_regular, second_order, first_order), ()

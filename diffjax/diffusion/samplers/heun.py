@@ -8,8 +8,8 @@ from jax import lax
 from diffjax.diffusion import grid
 from diffjax.diffusion.noise import normal
 from diffjax.diffusion.process import along
+from diffjax.diffusion.samplers.ddim_step import ddim_step, slope_weight
 from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
-from diffjax.diffusion.samplers.transfer import slope_weight, transfer
 from diffjax.errors import UserError
 
 
@@ -43,7 +43,7 @@ class Heun(Sampler):
         if self.churn:
             x_t, t = self._churned(process, x_t, t, key)
         x0_hat = denoise(x_t, t).x0
-        euler = transfer(process, x0_hat, x_t, t, s)
+        euler = ddim_step(process, x0_hat, x_t, t, s)
 
         def corrected():
             change = process.eps(denoise(euler, s).x0, euler, s) - process.eps(x0_hat, x_t, t)

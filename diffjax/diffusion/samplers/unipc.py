@@ -8,8 +8,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from diffjax.diffusion.process import Batch, along
+from diffjax.diffusion.samplers.ddim_step import ddim_step
+from diffjax.diffusion.samplers.multistep import History, half_log_snr
 from diffjax.diffusion.samplers.sampler import Sampler, Step
-from diffjax.diffusion.samplers.transfer import History, half_log_snr, transfer
 from diffjax.errors import UserError
 
 
@@ -81,7 +82,7 @@ class UniPC(Sampler):
             return total
 
         branches = [lambda order=order: correction(order) for order in range(1, self.order + 1)]
-        first_order = transfer(process, history.values[0], x_t, t, s)
+        first_order = ddim_step(process, history.values[0], x_t, t, s)
         return first_order + along(process.alpha(s), x_t) * lax.switch(order - 1, branches)
 
     def _weights(self, ratios: list, h: Float[Array, ""]) -> list:
