@@ -1,4 +1,9 @@
-"""The mathematics of diffusion: a library that needs neither configs, nor data, nor networks."""
+"""The mathematics of diffusion: a library that needs neither configs, nor data, nor networks.
+
+Of two times, s is the earlier and t the later, s < t. What belongs to the forward process takes them in its order, s
+before t: q(x_t | x_s), its posterior q(x_s | x_t, x0), a reverse variance, a term of the bound. What a sampler does
+on its way from t down to s takes t before s.
+"""
 
 from diffjax.diffusion import bound, clock, editing, grid, guidance, nested, target, times, variance, weighting
 from diffjax.diffusion.continuous import EDM, VE, Flow, SubVP, VPCosine, VPLinear
