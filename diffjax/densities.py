@@ -48,7 +48,7 @@ def bound(
 
     def bound_terms(variables, x, label, keys):
         process, denoise = method.process_of(variables), method.denoiser(variables)
-        denoise = (guidance.clip_x0(denoise) if clip else denoise).given(label)
+        denoise = (guidance.clip_x0(denoise) if clip else denoise).with_label(label)
         x0 = method.space.to_model(x)
 
         def estimate(i):
@@ -117,7 +117,7 @@ def denoising_error(
         raise UserError(f"denoising_error: the process has none of the noise levels {levels}")
 
     def errors(variables, x, label, keys):
-        process, denoise = method.process_of(variables), method.denoiser(variables).given(label)
+        process, denoise = method.process_of(variables), method.denoiser(variables).with_label(label)
         x0 = method.space.to_model(x)
 
         def error_at(i, level):

@@ -19,7 +19,7 @@ from diffjax.diffusion.process import Batch, Process, Time, along, sum_dims
 from diffjax.diffusion.variance import Variance
 from diffjax.errors import UserError
 
-LEAST_LOG_SNR = -20.0  # cut-off of a process that ends in pure noise; neglects 1e-9 nats per dimension
+LOG_SNR_MIN = -20.0  # cut-off of a process that ends in pure noise; neglects 1e-9 nats per dimension
 
 
 class Bound(NamedTuple):
@@ -207,7 +207,7 @@ def chain_bound(
     if process.steps:
         decoder_term = term_at(jnp.asarray(num_steps), fold_in(keys, num_steps))
     else:
-        decoder_term = _left(process, x0, fold_in(keys, num_steps), times[-1], decoder)
+        decoder_term = _reconstruction_at(process, x0, fold_in(keys, num_steps), times[-1], decoder)
     return Bound(prior_term(process, x0, times[0]), jnp.sum(each, axis=0), decoder_term, each)
 
 
@@ -258,7 +258,9 @@ def continuous_bound(
 
     each = lax.map(term_at, jnp.arange(draws))
     prior = 0.5 * jnp.exp(low) * sum_dims(x0**2)
-    return Bound(prior, jnp.sum(each, axis=0), _left(process, x0, key_decoder, jnp.asarray(t_min), decoder), each)
+    steps = jnp.sum(each, axis=0)
+    decoder_term = _reconstruction_at(process, x0, key_decoder, jnp.asarray(t_min), decoder)
+    return Bound(prior, steps, decoder_term, each)
 
 
 def ends(process: Process, t_min: float) -> tuple[Array, Array]:
@@ -271,10 +273,10 @@ def ends(process: Process, t_min: float) -> tuple[Array, Array]:
     low, high = process.log_snr(jnp.ones(())), process.log_snr(jnp.asarray(t_min, float))
     if not isinstance(high, jax.core.Tracer) and bool(jnp.isinf(high)):
         raise UserError(f"t_min: {t_min} is a time without noise, where SNR is infinite; 1e-5 is usual")
-    return jnp.maximum(low, LEAST_LOG_SNR), high
+    return jnp.maximum(low, LOG_SNR_MIN), high
 
 
-def _left(process: Process, x0: Batch, keys: Key[Array, "b"], t: Time, decoder: Any) -> Float[Array, "b"]:
+def _reconstruction_at(process: Process, x0: Batch, keys: Key[Array, "b"], t: Time, decoder: Any) -> Float[Array, "b"]:
     """The reconstruction term at one time t for all examples."""
     return reconstruction_term(process, x0, normal(keys, x0), jnp.broadcast_to(t, len(x0)), decoder)
 

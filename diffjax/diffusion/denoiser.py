@@ -29,7 +29,7 @@ class Denoiser(NamedTuple):
     def __call__(self, x_t: Batch, t: Time, label: Array | None = None) -> Prediction:
         return self.predict(x_t, t, self.label if label is None else label)
 
-    def given(self, label: Array | None) -> "Denoiser":
+    def with_label(self, label: Array | None) -> "Denoiser":
         """The same denoiser with a default label [b], as samplers receive it."""
         return self._replace(label=label)
 

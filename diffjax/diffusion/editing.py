@@ -314,7 +314,7 @@ class Denoise(Edit):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Seeing(Edit):
+class ImageConditioned(Edit):
     """Shows the network `photo` beside every x_t, for a model trained with such a condition. Works with any sampler.
 
     The method reads the photo from here and passes it on; sampling itself is unchanged.

@@ -21,7 +21,7 @@ Null = int | Array | np.ndarray
 Guidance = Callable[[Denoiser, Null, Process], Denoiser]
 
 
-def everyone(null: Null, count: int) -> Array:
+def null_labels(null: Null, count: int) -> Array:
     """`null` repeated for `count` examples: [count], or [count, ...] for captions."""
     null = jnp.asarray(null)
     return jnp.broadcast_to(null, (count, *null.shape))
@@ -48,13 +48,13 @@ def classifier_free(
         return denoiser
 
     def unconditional(x_t, t, label):
-        return denoiser(x_t, t, everyone(null, len(x_t)))
+        return denoiser(x_t, t, null_labels(null, len(x_t)))
 
     def guided(x_t, t, label):
         # Both halves in one call on a doubled batch: the same work in half the kernel launches.
         x_in = jnp.concatenate([x_t, x_t])
         t_in = jnp.tile(jnp.broadcast_to(t, len(x_t)), 2)
-        label_in = jnp.concatenate([label, everyone(null, len(x_t)).astype(label.dtype)])
+        label_in = jnp.concatenate([label, null_labels(null, len(x_t)).astype(label.dtype)])
         prediction = denoiser(x_in, t_in, label_in)
         conditional, unconditional = jnp.split(prediction.x0, 2)
         x0 = extrapolate(conditional, unconditional, scale)
@@ -147,7 +147,7 @@ def classifier(
             log_probs = other(x, jnp.broadcast_to(t, len(x)))
             return scale * jnp.take_along_axis(log_probs, label[:, None], axis=1)[:, 0]
 
-        return multiplied(denoiser, process, log_prob)(x_t, t, everyone(null, len(x_t)))
+        return multiplied(denoiser, process, log_prob)(x_t, t, null_labels(null, len(x_t)))
 
     return Denoiser(predict, denoiser.calls)
 

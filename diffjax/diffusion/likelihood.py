@@ -17,7 +17,7 @@ from diffjax.diffusion.process import Batch, Process
 from diffjax.errors import UserError
 
 PROBES = {"rademacher": jax.random.rademacher, "gaussian": jax.random.normal}
-TOGETHER = 64  # Jacobian-vector products evaluated at once
+PRODUCTS_AT_ONCE = 64  # Jacobian-vector products evaluated at once
 
 
 class Likelihood(NamedTuple):
@@ -84,9 +84,9 @@ def ode_likelihood(
     low, high = ends(process, t_min)
 
     def vmap_in_chunks(function, directions):
-        if len(directions) <= TOGETHER:
+        if len(directions) <= PRODUCTS_AT_ONCE:
             return jax.vmap(function)(directions)
-        return lax.map(function, directions, batch_size=TOGETHER)
+        return lax.map(function, directions, batch_size=PRODUCTS_AT_ONCE)
 
     def scale_at(t):
         return jnp.hypot(process.alpha(t), process.sigma(t))

@@ -49,9 +49,9 @@ class Target(abc.ABC):
         return process.sigma(t) * a - process.alpha(t) * b
 
 
-def convert(output: Batch, x_t: Batch, t: Time, process: Process, given: Target, wanted: Target) -> Batch:
-    """Converts an output of the target `given` to the target `wanted`. Singular at sigma = 0 and d = 0."""
-    x0 = given.to_x0(output, x_t, t, process)
+def convert(output: Batch, x_t: Batch, t: Time, process: Process, source: Target, wanted: Target) -> Batch:
+    """Converts an output of the target `source` to the target `wanted`. Singular at sigma = 0 and d = 0."""
+    x0 = source.to_x0(output, x_t, t, process)
     return wanted.of(x0, process.eps(x0, x_t, t), t, process)
 
 

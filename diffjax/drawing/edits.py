@@ -142,7 +142,7 @@ def _upscaled(request: Request, space: Space, spec: Sampler) -> Plan:
 def _conditioned(request: Request, space: Space, spec: Sampler, factor: int) -> Plan:
     blocks, note = _blocks(request, space, factor)
     x = editing.smoothed(space.to_model(jnp.asarray(blocks))[None], factor)[0]
-    return Plan(editing.Seeing.around(spec, x), blocks[None], [note])
+    return Plan(editing.ImageConditioned.around(spec, x), blocks[None], [note])
 
 
 def _blocks(request: Request, space: Space, factor: int) -> tuple[np.ndarray, str]:

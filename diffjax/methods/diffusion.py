@@ -206,7 +206,7 @@ class Diffusion(Method):
 
     def denoiser(self, variables: dict, spec: Sampler | None = None) -> Denoiser:
         """The network's E[x0 | x_t]; with a sampler `spec`, guided and clipped by its settings."""
-        image = spec.photo if isinstance(spec, editing.Seeing) else None
+        image = spec.photo if isinstance(spec, editing.ImageConditioned) else None
         network = self.make(self.network)
         process = self.process_of(variables)
 
@@ -214,7 +214,7 @@ class Diffusion(Method):
             t = jnp.broadcast_to(t, len(x_t))
             network_input = self.network_input(self.target.input(x_t, t, process), image)
             if self.conditional and label is None:
-                label = guidance.everyone(self.null, len(x_t))
+                label = guidance.null_labels(self.null, len(x_t))
             output = network.apply(variables["denoiser"], network_input, self.clock(process, t), label)
             return self._parts(process).prediction(output, x_t, t)
 
@@ -251,7 +251,7 @@ class Diffusion(Method):
         key_prior, key_steps = split(keys)
         grid = spec.grid(process, spec.steps)
         x = process.sigma(grid[0]) * normal(key_prior, jnp.zeros((len(keys), *self.space.shape), grid.dtype))
-        return spec(process, self.denoiser(variables, spec).given(cond), x, grid, key_steps, trajectory)
+        return spec(process, self.denoiser(variables, spec).with_label(cond), x, grid, key_steps, trajectory)
 
     def draws_by_label(self, spec):
         return super().draws_by_label(spec) or nested.innermost(spec.guidance) is guidance.classifier

@@ -78,7 +78,7 @@ def test_interval_guidance_guides_and_costs_only_inside_its_interval():
     np.testing.assert_allclose(wrapped(X, times, LABEL).x0, expected)
     # And a sampler counts what it was told: the calls inside and outside its interval.
     times = grid.linear(process, 20)
-    drawn = DDIM()(process, wrapped.given(LABEL), X, times, jax.random.key(0))
+    drawn = DDIM()(process, wrapped.with_label(LABEL), X, times, jax.random.key(0))
     levels = process.sigma(times[:-1]) / process.alpha(times[:-1])
     assert jnp.all(drawn.nfe == 20 + jnp.sum((levels > 0.2) & (levels <= 1.5)))
 

@@ -184,8 +184,8 @@ def test_a_sample_does_not_depend_on_its_neighbours(name):
     keys, labels = jax.random.split(KEY, 6), jnp.asarray([0, 1, 2, 0, 1, 2])
     x = jax.random.normal(jax.random.key(1), (6, 2))
     denoise = mixture().denoiser(process)
-    whole = sampler(process, denoise.given(labels), x, times, keys).x0
-    part = sampler(process, denoise.given(labels[2:4]), x[2:4], times, keys[2:4]).x0
+    whole = sampler(process, denoise.with_label(labels), x, times, keys).x0
+    part = sampler(process, denoise.with_label(labels[2:4]), x[2:4], times, keys[2:4]).x0
     np.testing.assert_allclose(part, whole[2:4], rtol=1e-10, atol=1e-12)
     assert jnp.max(jnp.abs(whole[0] - whole[3])) > 1e-3
 
@@ -273,7 +273,7 @@ def test_the_adaptive_solver_draws_by_label_from_a_network_whose_weights_are_arg
     def draw(centres, label):
         denoise = Denoiser(lambda x_t, t, label: Prediction(centres[label][:, None] * jnp.ones_like(x_t)))
         x = jnp.ones((3, 2))
-        return Adaptive()(process, denoise.given(label), x, jnp.asarray([1.0, 0.0]), jax.random.key(0)).x0
+        return Adaptive()(process, denoise.with_label(label), x, jnp.asarray([1.0, 0.0]), jax.random.key(0)).x0
 
     drawn = draw(jnp.asarray([-0.5, 0.25]), jnp.asarray([0, 1, 0]))
     np.testing.assert_allclose(drawn, [[-0.5] * 2, [0.25] * 2, [-0.5] * 2])

@@ -54,7 +54,7 @@ def counted(process, made):
 def walk(sampler, process, times, guide=guidance.none, n=1):
     """The calls said, and those made."""
     made = []
-    denoise = guide(counted(process, made), 2, process).given(jnp.zeros(n, jnp.int32))
+    denoise = guide(counted(process, made), 2, process).with_label(jnp.zeros(n, jnp.int32))
     x = process.sigma(times[0]) * jax.random.normal(jax.random.key(0), (n, 1), times.dtype)
     said = int(sampler(process, denoise, x, times, jax.random.key(1)).nfe.max())
     jax.effects_barrier()
