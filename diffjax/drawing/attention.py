@@ -1,6 +1,7 @@
 """`sample --attention`: a film of where in the image the model attends to each word, at every sampling step."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from diffjax.drawing.films import frames
 from diffjax.drawing.sheets import GIVEN
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion
+from diffjax.methods.attention import attention_maps
 from diffjax.run import Run
 from diffjax.sampling import Drawn
 
@@ -72,7 +74,7 @@ def film(run: Run, spec: Any, drawn: Drawn, photos: np.ndarray | None = None) ->
 def _maps(run: Run, spec: Any, drawn: Drawn) -> tuple[list[Words], list[list[np.ndarray]]]:
     """The words of each of the first samples; and maps[step][sample] [words, h, w], each word's share of attention."""
     method, captions = run.experiment.method, drawn.label[:SHOWN]
-    compiled, cond = jax.jit(method.attention), method.cond_for(captions)
+    compiled, cond = jax.jit(partial(attention_maps, method)), method.cond_for(captions)
     spans = [cond.spans(i) if method.space.encoder else None for i in range(len(captions))]
     words = [words_of(caption, s) for caption, s in zip(captions, spans, strict=True)]
     times = spec.grid(run.process, spec.steps)[:-1]

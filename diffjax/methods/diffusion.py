@@ -224,28 +224,6 @@ class Diffusion(Method):
         guided = spec.guidance(denoiser, self.null, process)
         return guidance.clip_x0(guided) if spec.clip else guided
 
-    def attention(self, variables: dict, x_t: Array, t: Array, label: Array) -> Array:
-        """Each pixel's attention to its caption: x_t [b, h, w, c], t [], captions [b, n] -> [b, h, w, 1 + n].
-
-        The last axis is over the caption's bytes, or over tokens if `label` [b, 1 + n, d + 1] is the embedding by a
-        frozen encoder; its first entry belongs to no byte, and it sums to 1. Maps are enlarged to the size of the image
-        and averaged over heads and layers.
-        """
-        process, t = self.process_of(variables), jnp.broadcast_to(t, len(x_t))
-        network_input = self.network_input(self.target.input(x_t, t, process))
-        _, variables_out = self.make(self.network).apply(
-            variables["denoiser"], network_input, self.clock(process, t), label, mutable="intermediates"
-        )
-        b, height, width, _ = x_t.shape
-
-        def enlarged(weights):  # [b, heads, cells, 1 + n], each cell a square of pixels
-            side = round((height * width / weights.shape[2]) ** 0.5)
-            grid = weights.mean(axis=1).reshape(b, height // side, width // side, -1)
-            return grid.repeat(side, axis=1).repeat(side, axis=2)
-
-        layers = [enlarged(weights) for weights in jax.tree.leaves(variables_out["intermediates"])]
-        return sum(layers) / len(layers)
-
     def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         process = self.process_of(variables)
         key_prior, key_steps = split(keys)

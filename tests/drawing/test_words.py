@@ -1,6 +1,7 @@
 """Words at the front door: a model of shapes is trained, drawn from by prompts, edits by them, and is measured."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import flax.linen as nn
@@ -24,6 +25,7 @@ from diffjax.drawing.sheets import captioned
 from diffjax.errors import UserError
 from diffjax.measures import choose, words
 from diffjax.methods import Diffusion
+from diffjax.methods.attention import attention_maps
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
@@ -215,7 +217,7 @@ def test_what_words_are_attended_to_adds_up(run):
     opened = diffjax.load(run)
     captions = encode([BLUE, ""], 65)
     x_t, t = jnp.zeros((2, 16, 16, 3)), jnp.float32(0.5)
-    shares = np.asarray(jax.jit(opened.experiment.method.attention)(opened.ema, x_t, t, captions))
+    shares = np.asarray(jax.jit(partial(attention_maps, opened.experiment.method))(opened.ema, x_t, t, captions))
     np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-5)
     assert (shares[1, ..., 1:] == 0).all()  # nothing but the token that begins it
     there = attention.words_of(captions[0])
@@ -238,7 +240,7 @@ def test_the_map_of_attention_lies_as_the_image_does(run, monkeypatch):
 
     monkeypatch.setattr(Diffusion, "make", lambda *_: Known())
     x_t, t = jnp.zeros((2, 16, 16, 3)), jnp.float32(0.5)
-    shares = opened.experiment.method.attention(opened.ema, x_t, t, encode([BLUE, RED], length))
+    shares = attention_maps(opened.experiment.method, opened.ema, x_t, t, encode([BLUE, RED], length))
     read = np.asarray(shares[..., 1:].argmax(axis=-1)) + 1
     np.testing.assert_array_equal(read, np.broadcast_to(cells.reshape(4, 4).repeat(4, 0).repeat(4, 1), read.shape))
     np.testing.assert_allclose(shares[..., 0], 0.5)
