@@ -87,8 +87,9 @@ class PredictorCorrector(Sampler):
 
         def correct(i, x):
             noise = normal(fold_in(key, i + 1), x)  # 0 is the predictor's
-            score = process.score(denoise(x, s).x0, x, s)
-            ratio = self.snr * along(process.sigma(s) if self.step_size == "level" else _norm(noise) / _norm(score), x)
+            sigma = process.sigma(s)
+            score = -process.eps(denoise(x, s).x0, x, s) / along(sigma, x)  # `process.score` would round differently
+            ratio = self.snr * along(sigma if self.step_size == "level" else _norm(noise) / _norm(score), x)
             e = 2 * process.transition(s, t)[0] ** 2 * ratio**2
             return x + e * score + jnp.sqrt(2 * e) * noise
 
