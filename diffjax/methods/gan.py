@@ -24,7 +24,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Key
 
-from diffjax.adversarial import R1, NonSaturating, Watchman, clip_weights, pack, unpack
+from diffjax.adversarial import R1, NonSaturating, PenaltyInputs, Watchman, clip_weights, pack, unpack
 from diffjax.augment import Augment, NoAugment
 from diffjax.diffusion import Samples, fold_in
 from diffjax.errors import UserError
@@ -47,7 +47,7 @@ class GAN(Method):
     generator: Callable[..., nn.Module] = MlpGenerator
     discriminator: Callable[..., nn.Module] = MlpDiscriminator
     loss: Any = NonSaturating()
-    penalty: Callable[..., Array] = R1()
+    penalty: Callable[[PenaltyInputs], Array] = R1()
     augment: Augment = NoAugment()  # of everything the discriminator sees, real or generated
     watchman: Watchman = Watchman()
     d_steps: int = 1  # discriminator updates per generator update
@@ -243,11 +243,15 @@ class GAN(Method):
 
             return logits
 
-        real, fake = (pack(x, self.packing) for x in (played.real, played.fake))
-        penalty_keys = keys.penalty[:: self.packing]
-        return jnp.mean(
-            self.penalty(make_critic(keys.real), real, fake, penalty_keys, turn.seen, make_critic(keys.fake))
+        inputs = PenaltyInputs(
+            critic=make_critic(keys.real),
+            real=pack(played.real, self.packing),
+            keys=keys.penalty[:: self.packing],
+            fake=pack(played.fake, self.packing),
+            fake_critic=make_critic(keys.fake),
+            seen=turn.seen,
         )
+        return jnp.mean(self.penalty(inputs))
 
     def _classes(self, judged: Judged, label: Array) -> Array:
         """The mean cross entropy of the labels under D's class logits (Odena et al. 2017, eq. 2), if it has any."""
