@@ -8,7 +8,8 @@ import pytest
 from flax import linen as nn
 
 from diffjax.adversarial import Watchman
-from diffjax.methods.game import Latent, moments_of, spread
+from diffjax.adversarial.diversity import moments_of, spread
+from diffjax.methods.game import Latent
 from diffjax.methods.method import example_keys
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
