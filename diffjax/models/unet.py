@@ -45,7 +45,7 @@ class UNet(nn.Module):
     channel; exactly 0 before training if `final_scale` is. x may have more channels than `shape` says, for an image to
     condition on.
 
-    A `style` modulates every norm of the residual blocks. `hints` enter like the time. Most networks use
+    A `style` modulates every norm of the residual blocks. `augment_labels` enter like the time. Most networks use
     neither. With
     a `text` encoder the label is a caption, uint8 [b, n]: its pooled encoding is added to the time embedding, and
     cross-attention to its tokens follows each self-attention.
@@ -62,7 +62,7 @@ class UNet(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
-    hints: int = 0  # augmentation labels per image, if the method augments (EDM)
+    augment_dim: int = 0  # augmentation labels per image, if the method augments (EDM)
     outputs: int = 1  # outputs per data channel, as further channels; 2 if the method also learns a variance
     channels: int = 128  # at the full resolution
     multipliers: tuple[int, ...] = (1, 2, 2, 2)  # channels / `channels` at each level; each further one halves the side
@@ -142,23 +142,23 @@ class UNet(nn.Module):
         label: Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None = None,
         keys: Key[Array, "b"] | None = None,
         style: Float[Array, "b z"] | None = None,
-        hints: Float[Array, "b k"] | None = None,
+        augment_labels: Float[Array, "b k"] | None = None,
     ) -> Float[Array, "b h w outputs*c"]:
-        condition = self._condition(t, label, keys, style, hints)
+        condition = self._condition(t, label, keys, style, augment_labels)
         h, skips = self._down(x, condition)
         h = self._middle(h, condition)
         return self._up(h, skips, condition)
 
-    def _condition(self, t, label, keys, style, hints) -> Condition:
+    def _condition(self, t, label, keys, style, augment_labels) -> Condition:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
         width = self.channels * (2 if self.frequencies == "random" else 1)
         text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
         embedding = TimeAndLabel(
             width, 4 * self.channels, self.num_classes, params, self.frequencies, self.labels, name="embedding"
         )
-        if self.hints and hints is None:
-            hints = jnp.zeros((len(t), self.hints))  # no augmentation
-        vector = embedding(t, label, hints)
+        if self.augment_dim and augment_labels is None:
+            augment_labels = jnp.zeros((len(t), self.augment_dim))  # no augmentation
+        vector = embedding(t, label, augment_labels)
         if text.pooled is not None:
             text_projection = dense(vector.shape[-1], dtype=params, param_dtype=params, name="text_pooled")
             vector = vector + text_projection(text.pooled)
