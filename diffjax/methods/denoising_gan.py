@@ -58,7 +58,7 @@ class DenoisingGAN(GAN):
             raise UserError(f"method.packing: {self.packing} packed examples would differ in time; use 1")
         if not isinstance(self.augment, NoAugment):
             name = type(self.augment).__name__
-            raise UserError(f"method.augment: {name} of x_s alone, x_t would have to be augmented alike; use 'none'")
+            raise UserError(f"method.augment: {name} would transform x_s, but not the x_t shown beside it; use none")
         super().__post_init__()
 
     def check_sampler(self, spec: DenoisingSteps) -> None:

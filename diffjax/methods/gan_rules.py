@@ -4,7 +4,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from diffjax.adversarial import PENALTIES, NoPenalty
-from diffjax.augment import AUGMENTS, Augment, NoAugment
+from diffjax.augment import AUGMENTS, NoAugment
 from diffjax.errors import UserError
 from diffjax.methods.game import class_of
 
@@ -34,16 +34,16 @@ def _check_numbers(gan: "GAN") -> None:
 
 
 def _check_network(gan: "GAN", slot: str, given: set[str], field: str) -> None:
-    """The network accepts the game's inputs, requires no others, and has the given field."""
+    """The network accepts the inputs that it is given, requires no others, and has the given field."""
     network_class = class_of(getattr(gan, slot))
     _self, *inputs = inspect.signature(network_class.__call__).parameters.values()
     required, accepted = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
     given = given | set(gan.input_names)
     if not required <= given <= accepted or (field and not hasattr(network_class, field)):
-        suffix = f", or has no {field}" if field else ""
+        also = f" and have a field {field}" if field else ""
         raise UserError(
-            f"method.{slot}.name: {network_class.__name__} is no {slot} of this game, which gives it "
-            f"{', '.join(sorted(given))}: it takes {', '.join(sorted(accepted))}{suffix}"
+            f"method.{slot}.name: {network_class.__name__} takes {', '.join(sorted(accepted))}; a {slot} must take "
+            f"{', '.join(sorted(given))}{also}; use one whose name ends in _{slot}"
         )
 
 
@@ -84,7 +84,7 @@ def _check_labels(gan: "GAN") -> None:
 
 def _check_augment(gan: "GAN") -> None:
     name = _name_of(gan.augment, AUGMENTS)
-    if not isinstance(gan.augment, Augment):
+    if gan.augment.labels:
         raise UserError(f"method.augment: {name} returns labels, which no discriminator takes; use ada or diff_augment")
     if gan.space.kind != "images" and not isinstance(gan.augment, NoAugment):
         raise UserError(f"method.augment: {name} needs images, and these data are {gan.space.kind}; use none")
