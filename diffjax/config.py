@@ -55,7 +55,7 @@ FREE = (  # keys that change no result: intervals, which checkpoints are kept, h
     "eval.batch_size", "ema.snapshot_every",
 )  # fmt: skip
 PLACES = {"data.data_dir": "data.name", ".text.encoder": ".text.identity"}  # suffix of a path -> of what identifies it
-FLAX_FIELDS = ("parent", "name", "outputs", "hints")  # no hyper-parameters: Flax's own two, and two that a method sets
+FLAX_FIELDS = ("parent", "name", "outputs", "augment_dim")  # no hyper-parameters: Flax's, and two that methods set
 
 
 def component(slot: str, name: str, **fields: Any) -> ConfigDict:

@@ -38,7 +38,7 @@ WRONG = [
     ("ddgan_cifar10.py:digits", ["method.discriminator.width=0"], "method.discriminator.width: 0 must be at least 1"),
     ("gan_ring.py", ["method.loss.name=least_squares", "method.loss.a=1"], "method.loss.a: 1.0 must differ from"),
     # Things that do not go together.
-    ("ddgan_cifar10.py:digits", ["method.augment.name=ada"], "method.augment: Ada of x_s alone, x_t would have to be"),
+    ("ddgan_cifar10.py:digits", ["method.augment.name=ada"], "method.augment: Ada would transform x_s, but not"),
     ("gan_cifar10_dcgan.py:digits", ["method.penalty.name=r1"], "method.discriminator.norm: 'batch' makes an image's"),
     ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm returns labels, which no discriminator"),
     ("gan_ring.py", ["method.augment.name=ada"], "method.augment: ada needs images, and these data are points"),

@@ -91,7 +91,7 @@ def ring(**changes: str):
 
 
 def game(**changes: str):
-    """A GAN with everything that has a state, or looks at neighbours: two turns, a lazy penalty, ADA, packs."""
+    """A GAN with everything that has a state, or looks at neighbours: two updates of D, a lazy penalty, ADA, packs."""
     small = {
         "method.discriminator.spectral_norm": "true", "method.discriminator.minibatch_std": "2", "method.packing": "2",
         "method.d_steps": "2", "method.lazy": "3", "method.loss.name": "hinge", "method.augment.name": "ada",

@@ -3,7 +3,7 @@
 from diffjax.adversarial.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
 from diffjax.adversarial.packing import pack, unpack
 from diffjax.adversarial.path_length import path_lengths, running_mean
-from diffjax.adversarial.penalties import DRAGAN, R1, R1R2, R2, GradientPenalty, NoPenalty, clip_weights
+from diffjax.adversarial.penalties import DRAGAN, R1, R1R2, R2, GradientPenalty, NoPenalty, PenaltyInputs, clip_weights
 from diffjax.adversarial.watchman import Watchman
 
 LOSSES = {
@@ -26,6 +26,6 @@ PENALTIES = {
 
 __all__ = [
     "DRAGAN", "LOSSES", "PENALTIES", "R1", "R1R2", "R2", "GradientPenalty", "Hinge", "LeastSquares", "Minimax",
-    "NoPenalty", "NonSaturating", "Relativistic", "Wasserstein", "Watchman", "clip_weights", "pack", "path_lengths",
-    "running_mean", "unpack",
+    "NoPenalty", "NonSaturating", "PenaltyInputs", "Relativistic", "Wasserstein", "Watchman", "clip_weights", "pack",
+    "path_lengths", "running_mean", "unpack",
 ]  # fmt: skip

@@ -1,22 +1,13 @@
-"""Penalties on the discriminator's gradient, per example, added to its loss.
+"""Penalties on the discriminator's gradient, per example, added to its loss: penalty(at: PenaltyInputs) -> [b].
 
-    penalty(critic, real, fake, keys, seen, of_fake=None) -> [b]
-
-`critic(x [b, ...]) -> logits [b]` is the discriminator with every argument but the images bound. It should score each
-image independently: the gradient of an image's logit is computed as the gradient of the sum of all logits. BatchNorm
-makes that ill-posed; minibatch deviation mixes the gradients within a group slightly, as in StyleGAN2.
-
-`fake` may be None for a penalty that uses real images only. `of_fake` is the critic for generated images; it is needed
-where the critic is random, for example because it augments its images, and draws differently for the two. `keys` [b]
-are per example, so that the random numbers do not depend on how the batch is divided. `seen` is the number of training
-images so far, for weights that change during a run.
-
-Norms sum over an image's pixels and channels, in model units.
+The gradient of an image's logit is computed as the gradient of the sum of all logits, so the critic should score each
+image independently. BatchNorm makes that ill-posed; minibatch deviation mixes the gradients within a group slightly, as
+in StyleGAN2. Norms sum over an image's pixels and channels, in model units.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,19 +19,26 @@ from diffjax.ramp import cosine_ramp
 
 Critic = Callable[[Float[Array, "b ..."]], Float[Array, "b"]]
 Images = Float[Array, "b ..."]
-Fake = Images | None
-Keys = Key[Array, "b"]
 Penalty = Float[Array, "b"]
+
+
+class PenaltyInputs(NamedTuple):
+    """What a penalty is evaluated on. A critic is the discriminator with every argument but the images bound."""
+
+    critic: Critic  # of real images
+    real: Images
+    keys: Key[Array, "b"]  # one per example, so that random numbers do not depend on how the batch is divided
+    fake: Images | None = None  # generated images; None for a penalty that uses real images only
+    fake_critic: Critic | None = None  # of generated images, where it augments them differently; None: `critic`
+    seen: ArrayLike = 0.0  # training images so far, for weights that change during a run
 
 
 @dataclass(frozen=True)
 class NoPenalty:
     """No penalty: zeros [b]."""
 
-    def __call__(
-        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
-    ) -> Penalty:
-        return jnp.zeros(len(real))
+    def __call__(self, at: PenaltyInputs) -> Penalty:
+        return jnp.zeros(len(at.real))
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class ZeroCentred:
                 f"set ramp_images, or leave gamma_last at 0"
             )
 
-    def at(self, seen: ArrayLike) -> Float[Array, ""]:
+    def gamma_after(self, seen: ArrayLike) -> Float[Array, ""]:
         """gamma after `seen` training images."""
         return cosine_ramp(seen, self.gamma, self.gamma_last, self.ramp_images)
 
@@ -72,10 +70,8 @@ class ZeroCentred:
 class R1(ZeroCentred):
     """(gamma / 2) |grad_x D(x)|^2 at the real images, D the logit (Mescheder et al. 2018, eq. 9). [b, ...] -> [b]."""
 
-    def __call__(
-        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
-    ) -> Penalty:
-        return 0.5 * self.at(seen) * squared_gradient(critic, real)
+    def __call__(self, at: PenaltyInputs) -> Penalty:
+        return 0.5 * self.gamma_after(at.seen) * squared_gradient(at.critic, at.real)
 
 
 @dataclass(frozen=True)
@@ -85,10 +81,8 @@ class R2(ZeroCentred):
     Raises UserError without generated images.
     """
 
-    def __call__(
-        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
-    ) -> Penalty:
-        return 0.5 * self.at(seen) * squared_gradient(of_fake or critic, generated(fake, "r2"))
+    def __call__(self, at: PenaltyInputs) -> Penalty:
+        return 0.5 * self.gamma_after(at.seen) * squared_gradient_at_fake(at, "r2")
 
 
 @dataclass(frozen=True)
@@ -98,11 +92,9 @@ class R1R2(ZeroCentred):
     Raises UserError without generated images.
     """
 
-    def __call__(
-        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
-    ) -> Penalty:
-        squared_norms = squared_gradient(critic, real) + squared_gradient(of_fake or critic, generated(fake, "r1_r2"))
-        return 0.5 * self.at(seen) * squared_norms
+    def __call__(self, at: PenaltyInputs) -> Penalty:
+        squared_norms = squared_gradient(at.critic, at.real) + squared_gradient_at_fake(at, "r1_r2")
+        return 0.5 * self.gamma_after(at.seen) * squared_norms
 
 
 @dataclass(frozen=True)
@@ -131,13 +123,11 @@ class GradientPenalty(UnitNorm):
     generated images.
     """
 
-    def __call__(
-        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
-    ) -> Penalty:
-        fake = generated(fake, "wgan_gp")
-        u = jax.vmap(lambda key: jax.random.uniform(key, (), real.dtype))(keys)
+    def __call__(self, at: PenaltyInputs) -> Penalty:
+        real, fake = at.real, generated(at, "wgan_gp")
+        u = jax.vmap(lambda key: jax.random.uniform(key, (), real.dtype))(at.keys)
         u = u.reshape(-1, *[1] * (real.ndim - 1))
-        return self.around(critic, u * real + (1 - u) * fake)
+        return self.around(at.critic, u * real + (1 - u) * fake)
 
 
 @dataclass(frozen=True)
@@ -158,17 +148,27 @@ class DRAGAN(UnitNorm):
         if not self.noise >= 0:
             raise UserError(f"penalty.noise: {self.noise} is a standard deviation and must not be negative")
 
-    def __call__(
-        self, critic: Critic, real: Images, fake: Fake, keys: Keys, seen: ArrayLike, of_fake: Critic | None = None
-    ) -> Penalty:
-        delta = jax.vmap(lambda key: jax.random.normal(key, real.shape[1:], real.dtype))(keys)
-        return self.around(critic, real + self.noise * delta)
+    def __call__(self, at: PenaltyInputs) -> Penalty:
+        delta = jax.vmap(lambda key: jax.random.normal(key, at.real.shape[1:], at.real.dtype))(at.keys)
+        return self.around(at.critic, at.real + self.noise * delta)
 
 
 def squared_gradient(critic: Critic, x: Images) -> Penalty:
     """|grad_x D(x)|^2 of each image, summed over its pixels and channels. [b, ...] -> [b]."""
     gradient = jax.grad(lambda x: jnp.sum(critic(x)))(x)
     return jnp.sum(gradient**2, axis=tuple(range(1, x.ndim)))
+
+
+def squared_gradient_at_fake(at: PenaltyInputs, name: str) -> Penalty:
+    """`squared_gradient` of the generated images, for the penalty `name`. [b]. Raises UserError without any."""
+    return squared_gradient(at.fake_critic or at.critic, generated(at, name))
+
+
+def generated(at: PenaltyInputs, name: str) -> Images:
+    """The generated images. Raises UserError, naming the penalty, where there are none."""
+    if at.fake is None:
+        raise UserError(f"penalty: {name} needs generated images and was given none; r1 and dragan need none")
+    return at.fake
 
 
 def safe_sqrt(square: Penalty) -> Penalty:
@@ -180,13 +180,6 @@ def safe_sqrt(square: Penalty) -> Penalty:
     """
     is_zero = square == 0
     return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, square)))
-
-
-def generated(fake: Fake, name: str) -> Images:
-    """Returns the generated images; raises UserError, naming the penalty, where there are none."""
-    if fake is None:
-        raise UserError(f"penalty: {name} needs generated images and was given none; r1 and dragan need none")
-    return fake
 
 
 def clip_weights(params: Any, c: float) -> Any:

@@ -1,9 +1,18 @@
-"""The interface of GAN augmentations: random transformations of what the discriminator sees, real or generated."""
+"""What augmentations have in common, and the interface of those for GANs.
+
+Images [b, h, w, c] are transformed with one key each, on which the result for an image depends. There are two kinds:
+
+    augment(x, keys, p) -> x             `Augment`: what a GAN's discriminator sees, real or generated
+    augment(x, keys)    -> x, labels     `EdmAugment`: a diffusion model's training images, with `labels` numbers each
+                                         that tell the network what was done
+
+`NoAugment` serves both.
+"""
 
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +32,8 @@ class Augment(abc.ABC):
     The result for an image depends on its key and on p alone. With p = 0 it is bit-identical to the image. An adaptive
     augmentation keeps a history: arrays that belong in the training state.
     """
+
+    labels: ClassVar[int] = 0  # numbers that tell a network the transformation
 
     def init(self) -> History:
         """The history before training."""

@@ -39,7 +39,7 @@ class EdmAugment:
 
     p: float = 0.12  # CIFAR-10; FFHQ and AFHQ 0.15, appendix F.2; 0: no augmentation, not even x-flips
     mirror: bool = True
-    labels: ClassVar[int] = 9
+    labels: ClassVar[int] = 9  # numbers that tell the network the transformation
 
     def __post_init__(self):
         if not 0 <= self.p <= 1:

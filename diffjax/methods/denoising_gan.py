@@ -21,7 +21,7 @@ from jaxtyping import Array, Key
 from diffjax.augment import NoAugment
 from diffjax.diffusion import Process, Samples, VPSteps, along, clock, fold_in, normal
 from diffjax.errors import UserError
-from diffjax.methods.game import Latent, Round
+from diffjax.methods.game import Examples, Latent
 from diffjax.methods.gan import GAN
 from diffjax.methods.method import split_into
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
@@ -58,7 +58,7 @@ class DenoisingGAN(GAN):
             raise UserError(f"method.packing: {self.packing} packed examples would differ in time; use 1")
         if not isinstance(self.augment, NoAugment):
             name = type(self.augment).__name__
-            raise UserError(f"method.augment: {name} of x_s alone, x_t would have to be augmented alike; use 'none'")
+            raise UserError(f"method.augment: {name} would transform x_s, but not the x_t shown beside it; use none")
         super().__post_init__()
 
     def check_sampler(self, spec: DenoisingSteps) -> None:
@@ -68,9 +68,9 @@ class DenoisingGAN(GAN):
     def example_inputs(self, x):
         return {"x_t": x, "t": jnp.zeros(len(x), x.dtype)}
 
-    def play(self, generator, batch, keys, axis) -> Round:
+    def draw_examples(self, generator, batch, keys, axis) -> Examples:
         """x_s and the generator's fake, both one step of the chain before x_t. Each example's step is uniform."""
-        keys = split_into(RoundKeys, keys)
+        keys = split_into(ChainKeys, keys)
         x0, steps = self.space.to_model(batch["x"]), self.process.steps
         n = jax.vmap(lambda key: jax.random.randint(key, (), 1, steps + 1))(keys.step)
         s, t = (n - 1) / steps, n / steps
@@ -82,9 +82,8 @@ class DenoisingGAN(GAN):
         step_inputs, cond = {"x_t": x_t, "t": self.clock(self.process, t)}, self.cond_of(batch)
         x0_hat, stats = self.generate(generator, keys.z, axis, **step_inputs, **self.inputs_for("generator", cond))
         fake = self.step_back(x0_hat, x_t, s, t, keys.fake)
-        return Round(
-            x_s, fake, step_inputs | self.inputs_for("discriminator", cond), (x0, x0_hat), batch["label"], stats
-        )
+        inputs = step_inputs | self.inputs_for("discriminator", cond)
+        return Examples(x_s, fake, inputs, (x0, x0_hat), batch["label"], stats)
 
     def step_back(self, x0: Array, x_t: Array, s: Array, t: Array, keys: Key[Array, "b"]) -> Array:
         """Draws x_s ~ q(x_s | x_t, x0); at s = 0 it is x0."""
@@ -95,7 +94,7 @@ class DenoisingGAN(GAN):
         """Runs the chain in reverse from x_1 ~ sigma(1) N(0, I), where sigma(1) is nearly 1."""
         generator, steps = self.make(self.generator), self.process.steps
         start_keys, step_keys, label_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
-        inputs = self.inputs_for("generator", self._drawn(label_keys) if cond is None else cond)
+        inputs = self.inputs_for("generator", self._draw_cond(label_keys) if cond is None else cond)
         x = normal(start_keys, jnp.zeros((len(keys), *self.space.shape), jnp.result_type(float)))
 
         def step(x_t, n):
@@ -110,8 +109,8 @@ class DenoisingGAN(GAN):
         return Samples(x, jnp.full(len(x), steps), x_t, x0_hat)
 
 
-class RoundKeys(NamedTuple):
-    """One example's keys in one round: for its step, for the noise of x_s, of x_t and of the fake x_s, and for z."""
+class ChainKeys(NamedTuple):
+    """One example's keys in one update: for its step, for the noise of x_s, of x_t and of the fake x_s, and for z."""
 
     step: Key[Array, "b"]
     x_s: Key[Array, "b"]

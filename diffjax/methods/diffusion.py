@@ -101,8 +101,8 @@ class Diffusion(Method):
 
     def make(self, network, axis=Axis()):  # noqa: B008
         fields = {"outputs": self.reverse_variance.outputs} if self.reverse_variance.outputs > 1 else {}
-        if isinstance(self.augment, EdmAugment):
-            fields["hints"] = self.augment.labels
+        if self.augment.labels:
+            fields["augment_dim"] = self.augment.labels
         return super().make(network, axis, **fields)
 
     def process_of(self, variables: dict[str, Tree]) -> Process:
@@ -145,13 +145,13 @@ class Diffusion(Method):
         """The objective of each example; and (t, the loss at t) for the history of the times."""
         network, process = self.make(self.network, context.axis), self.process_of({"denoiser": variables})
         keys = context.keys(batch)
-        x0, hints = self._augmented(self.space.to_model(batch["x"]), keys.augment)
+        x0, augment_labels = self._augmented(self.space.to_model(batch["x"]), keys.augment)
         cond, reduced = self._hidden(self.cond_of(batch), keys.hide), self._reduced(x0, keys.hide)
         t, eps = self._draw(context, process, keys.noise, x0, batch)
 
         def predict(x_t, t):
             network_input = self.network_input(x_t, reduced)
-            return network.apply(variables, network_input, self.clock(process, t), cond, keys.dropout, **hints)
+            return network.apply(variables, network_input, self.clock(process, t), cond, keys.dropout, **augment_labels)
 
         loss_of = denoising_loss(self._parts(process), self.weighting, self.decoder)
         at_t = loss = loss_of(predict, x0, t, eps, variables["params"].get("weighting", {}))
@@ -176,10 +176,10 @@ class Diffusion(Method):
 
     def _augmented(self, x0, keys):
         """Augmented training images, and the network's arguments that describe the augmentation."""
-        if isinstance(self.augment, NoAugment):
+        if not self.augment.labels:
             return x0, {}
-        x0, hints = self.augment(x0, keys)
-        return x0, {"hints": hints}
+        x0, augment_labels = self.augment(x0, keys)
+        return x0, {"augment_labels": augment_labels}
 
     def _hidden(self, cond, keys):
         """Labels or captions with a share replaced by `null`; None for an unconditional network."""

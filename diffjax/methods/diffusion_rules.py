@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from diffjax.augment import EdmAugment, NoAugment
+from diffjax.augment import NoAugment
 from diffjax.diffusion import LearnedTable, Process, Sampler, guidance, nested
 from diffjax.diffusion.grid import karras, log_snr
 from diffjax.diffusion.weighting import VLB
@@ -36,15 +36,15 @@ def check(method: "Diffusion") -> None:
 def _check_augment(method: "Diffusion") -> None:
     if isinstance(method.augment, NoAugment):
         return
-    if not isinstance(method.augment, EdmAugment):
+    if not method.augment.labels:
         raise UserError(
             "method.augment: must be edm or none; a diffusion model would learn other augmentations as part of the data"
         )
     if method.space.kind != "images":
         raise UserError(f"method.augment: must be none for {method.space.kind}; only images can be augmented")
-    if "hints" not in inspect.signature(method.network).parameters:
+    if "augment_dim" not in inspect.signature(method.network).parameters:
         raise UserError(
-            "method.network: must take the hints of the augmentation; use unet, or method.augment.name=none"
+            "method.network: must take the labels of the augmentation; use unet, or method.augment.name=none"
         )
 
 

@@ -1,13 +1,11 @@
-"""Building blocks of a game of two networks: the latent sampler, rounds, turns, and the discriminator's output."""
+"""What a game of two networks is made of: its sampler, its examples, the context of an update, D's output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
@@ -43,8 +41,8 @@ class Latent:
         return jax.vmap(lambda key: jax.random.normal(key, (size,), float))(keys)
 
 
-class Round(NamedTuple):
-    """What the discriminator sees in one turn."""
+class Examples(NamedTuple):
+    """The real and the generated examples of one update, and what the discriminator is told of both."""
 
     real: Array
     fake: Array
@@ -55,19 +53,19 @@ class Round(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """One example's randomness in one turn: a key for each random operation."""
+    """One example's randomness in one update: a key for each random operation."""
 
-    play: Key[Array, "b"]  # for the round: latents, and whatever else a method draws
+    generate: Key[Array, "b"]  # for drawing `Examples`: latents, and whatever else a method draws
     penalty: Key[Array, "b"]
     real: Key[Array, "b"]  # for augmenting the real example
     fake: Key[Array, "b"]  # for augmenting the generated example
 
 
 @dataclass(frozen=True)
-class Turn:
-    """The context of one update: everything its loss depends on besides networks and examples."""
+class UpdateContext:
+    """What the loss of one update depends on besides networks and examples."""
 
-    key: Key[Array, ""]  # the turn's own
+    key: Key[Array, ""]  # of this update
     step: Array
     seen: Array  # training images so far
     p: Array  # current probability of the augmentations
@@ -77,26 +75,27 @@ class Turn:
         return split_into(Keys, example_keys(self.key, self.step, batch))
 
 
-class Turns(NamedTuple):
-    """Indices of a step's turns, which select their keys. The discriminator's turns count from 0, these follow."""
+class UpdateIndices(NamedTuple):
+    """The indices of a step's updates after the discriminator's, which are 0, 1, ...; an index selects the keys."""
 
     generator: int
-    penalty: int  # the update on a lazy penalty
-    paths: int  # the update on path lengths
-
-    @classmethod
-    def starting(cls, first: int) -> "Turns":
-        return cls(*range(first, first + len(cls._fields)))
+    penalty: int  # of the discriminator, on a lazy penalty
+    path_lengths: int  # of the generator, on path lengths
 
 
-class Judged(NamedTuple):
-    """A discriminator's output for a batch: logits [b], and class logits [b, k] if it is an auxiliary classifier."""
+class DiscriminatorOutput(NamedTuple):
+    """Logits [b] of a batch, and class logits [b, k] if the discriminator is an auxiliary classifier."""
 
     logit: Array
-    classes: Array | None
+    class_logits: Array | None
 
 
-def kind_of(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+def nth(batch: Batch, i: int) -> Batch:
+    """The i-th real batch of a step."""
+    return jax.tree.map(lambda x: x[i], batch)
+
+
+def class_of(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     """The class of a network, which may be wrapped in `functools.partial`."""
     return getattr(network, "func", network)
 
@@ -104,29 +103,3 @@ def kind_of(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 def statistics(variables: Tree) -> list[str]:
     """The collections that training updates without gradients, such as BatchNorm's."""
     return [name for name in variables if name != "params"]
-
-
-def moments_of(x: Array, label: Array, num_classes: int) -> dict[str, Array]:
-    """Each label's share of the batch and contribution to the mean example, and the mean square. x [b, ...], label [b].
-
-    All three are means over the batch, which average over devices and microbatches, as a spread does not. With
-    `num_classes` 0 all examples are pooled.
-    """
-    x = x.reshape(len(x), -1)
-    onehot = nn.one_hot(label, num_classes, dtype=x.dtype) if num_classes else jnp.ones((len(x), 1), x.dtype)
-    means = jnp.matmul(onehot.T, x, precision=lax.Precision.HIGHEST) / len(x)
-    return {"share": jnp.mean(onehot, axis=0), "mean": means, "square": jnp.mean(x**2)}
-
-
-def spread(moments: dict[str, Array]) -> Array:
-    """The within-label variance, averaged over entries and examples, from `moments_of`.
-
-    A generator that makes a single image per label has none. The result is clamped to stay positive, so that it can be
-    a divisor. Where no label has two examples, the variance cannot be estimated, and the ratio of two spreads is near
-    1.
-    """
-    share, mean, square = moments["share"], moments["mean"], moments["square"]
-    divisor = jnp.where(share > 0, share, 1)
-    between_labels = jnp.sum(jnp.mean(mean**2, axis=1) / divisor)
-    floor = jnp.maximum(jnp.finfo(square.dtype).eps * square, jnp.finfo(square.dtype).tiny)
-    return jnp.maximum(square - between_labels, floor)

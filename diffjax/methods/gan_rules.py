@@ -4,93 +4,93 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from diffjax.adversarial import PENALTIES, NoPenalty
-from diffjax.augment import AUGMENTS, Augment, NoAugment
+from diffjax.augment import AUGMENTS, NoAugment
 from diffjax.errors import UserError
-from diffjax.methods.game import kind_of
+from diffjax.methods.game import class_of
 
 if TYPE_CHECKING:
     from diffjax.methods.gan import GAN
 
 
-def check(game: "GAN") -> None:
+def check(gan: "GAN") -> None:
     """Raises UserError for settings of a `GAN` that are invalid, alone or in combination."""
-    _check_numbers(game)
-    _check_player(game, "generator", {"z", "label", "train"}, "latent")
-    _check_player(game, "discriminator", {"x", "label", "train"}, "outputs" if game.auxiliary else "")
-    _check_updates(game)
-    _check_labels(game)
-    for player in ("generator", "discriminator"):
-        game.check_text(player)
-    _check_augment(game)
+    _check_numbers(gan)
+    _check_network(gan, "generator", {"z", "label", "train"}, "latent")
+    _check_network(gan, "discriminator", {"x", "label", "train"}, "outputs" if gan.auxiliary else "")
+    _check_updates(gan)
+    _check_labels(gan)
+    for slot in ("generator", "discriminator"):
+        gan.check_text(slot)
+    _check_augment(gan)
 
 
-def _check_numbers(game: "GAN") -> None:
+def _check_numbers(gan: "GAN") -> None:
     for field in ("d_steps", "lazy", "packing", "path_length_every"):
-        if getattr(game, field) < 1:
-            raise UserError(f"method.{field}: {getattr(game, field)} must be at least 1")
+        if getattr(gan, field) < 1:
+            raise UserError(f"method.{field}: {getattr(gan, field)} must be at least 1")
     for field in ("auxiliary", "clip_weights", "path_length"):
-        if not getattr(game, field) >= 0:
-            raise UserError(f"method.{field}: {getattr(game, field)} must not be negative; 0 switches it off")
+        if not getattr(gan, field) >= 0:
+            raise UserError(f"method.{field}: {getattr(gan, field)} must not be negative; 0 switches it off")
 
 
-def _check_player(game: "GAN", player: str, given: set[str], field: str) -> None:
-    """The network accepts the game's inputs, requires no others, and has the given field."""
-    network_class = kind_of(getattr(game, player))
+def _check_network(gan: "GAN", slot: str, given: set[str], field: str) -> None:
+    """The network accepts the inputs that it is given, requires no others, and has the given field."""
+    network_class = class_of(getattr(gan, slot))
     _self, *inputs = inspect.signature(network_class.__call__).parameters.values()
     required, accepted = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
-    given = given | set(game.input_names)
+    given = given | set(gan.input_names)
     if not required <= given <= accepted or (field and not hasattr(network_class, field)):
-        suffix = f", or has no {field}" if field else ""
+        also = f" and have a field {field}" if field else ""
         raise UserError(
-            f"method.{player}.name: {network_class.__name__} is no {player} of this game, which gives it "
-            f"{', '.join(sorted(given))}: it takes {', '.join(sorted(accepted))}{suffix}"
+            f"method.{slot}.name: {network_class.__name__} takes {', '.join(sorted(accepted))}; a {slot} must take "
+            f"{', '.join(sorted(given))}{also}; use one whose name ends in _{slot}"
         )
 
 
-def _check_updates(game: "GAN") -> None:
+def _check_updates(gan: "GAN") -> None:
     """Lazy updates have a term to descend, and a penalised discriminator judges each image independently."""
-    no_penalty = isinstance(game.penalty, NoPenalty)
-    if game.lazy > 1 and no_penalty:
-        raise UserError(f"method.lazy: {game.lazy} must be 1, as method.penalty is none")
-    norm = getattr(game.critic(), "norm", "none")
+    no_penalty = isinstance(gan.penalty, NoPenalty)
+    if gan.lazy > 1 and no_penalty:
+        raise UserError(f"method.lazy: {gan.lazy} must be 1, as method.penalty is none")
+    norm = getattr(gan.critic(), "norm", "none")
     if norm != "none" and not no_penalty:
         raise UserError(
             f"method.discriminator.norm: {norm!r} makes an image's logit depend on the whole batch, but method.penalty "
-            f"{_name_of(game.penalty, PENALTIES)} needs the gradient of one image's logit; one must be 'none'"
+            f"{_name_of(gan.penalty, PENALTIES)} needs the gradient of one image's logit; one must be 'none'"
         )
-    if game.path_length and not game.styled:
+    if gan.path_length and not gan.styled:
         raise UserError(
-            f"method.path_length: {game.path_length} needs a generator with styles, and "
-            f"{kind_of(game.generator).__name__} has none; use 0, or stylegan2_generator"
+            f"method.path_length: {gan.path_length} needs a generator with styles, and "
+            f"{class_of(gan.generator).__name__} has none; use 0, or stylegan2_generator"
         )
 
 
-def _check_labels(game: "GAN") -> None:
-    game.check_conditional()
-    if game.auxiliary and not game.conditional:
-        raise UserError(f"method.auxiliary: {game.auxiliary} needs labels; method.conditional must be true")
-    if game.auxiliary and game.reads_captions:
-        raise UserError(f"method.auxiliary: {game.auxiliary} needs labels, but these data have captions; use 0")
-    if game.auxiliary and getattr(game.critic(), "conditioning", "projection") != "projection":
+def _check_labels(gan: "GAN") -> None:
+    gan.check_conditional()
+    if gan.auxiliary and not gan.conditional:
+        raise UserError(f"method.auxiliary: {gan.auxiliary} needs labels; method.conditional must be true")
+    if gan.auxiliary and gan.reads_captions:
+        raise UserError(f"method.auxiliary: {gan.auxiliary} needs labels, but these data have captions; use 0")
+    if gan.auxiliary and getattr(gan.critic(), "conditioning", "projection") != "projection":
         raise UserError(
-            f"method.discriminator.conditioning: {game.critic().conditioning!r} shows the discriminator the class that "
+            f"method.discriminator.conditioning: {gan.critic().conditioning!r} shows the discriminator the class that "
             f"method.auxiliary makes it predict; use 'projection', or method.auxiliary 0"
         )
-    if game.packing > 1 and game.conditional:
+    if gan.packing > 1 and gan.conditional:
         raise UserError(
-            f"method.packing: {game.packing} packed examples would differ in label; use 1, or method.conditional false"
+            f"method.packing: {gan.packing} packed examples would differ in label; use 1, or method.conditional false"
         )
 
 
-def _check_augment(game: "GAN") -> None:
-    name = _name_of(game.augment, AUGMENTS)
-    if not isinstance(game.augment, Augment):
+def _check_augment(gan: "GAN") -> None:
+    name = _name_of(gan.augment, AUGMENTS)
+    if gan.augment.labels:
         raise UserError(f"method.augment: {name} returns labels, which no discriminator takes; use ada or diff_augment")
-    if game.space.kind != "images" and not isinstance(game.augment, NoAugment):
-        raise UserError(f"method.augment: {name} needs images, and these data are {game.space.kind}; use none")
-    if getattr(game.augment, "target", 0) and game.loss.even is None:
+    if gan.space.kind != "images" and not isinstance(gan.augment, NoAugment):
+        raise UserError(f"method.augment: {name} needs images, and these data are {gan.space.kind}; use none")
+    if getattr(gan.augment, "target", 0) and gan.loss.even is None:
         raise UserError(
-            f"method.augment.target: {game.augment.target} follows the signs of logits, which mean nothing in this "
+            f"method.augment.target: {gan.augment.target} follows the signs of logits, which mean nothing in this "
             "loss; use 0 and a ramp from method.augment.p to p_last in ramp_images"
         )
 

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array
 
 from diffjax.adversarial import path_lengths, running_mean
-from diffjax.methods.game import Latent, statistics
+from diffjax.methods.game import Latent, nth, statistics
 from diffjax.methods.method import Batch
 from diffjax.parallel import Axis
 from diffjax.state import TrainState
@@ -30,45 +30,47 @@ def every(k: int, update: Callable[[TrainState], Logged], state: TrainState, dty
     return lax.cond(state.step % k == 0, update, lambda state: (state, zero), state)
 
 
-def update_on_penalty(game: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
+def update_on_penalty(gan: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
     """Updates the discriminator on its penalty alone, on its last real batch. Also returns the penalty to log.
 
-    The gradient stands for one penalty in each of its turns during `lazy` steps.
+    The gradient stands for one penalty in each of its updates during `lazy` steps.
     """
-    turn = game.turn(game.turns.penalty, state, key, axis)
+    context = gan.context(gan.update_indices.penalty, state, key, axis)
 
-    def loss(variables, generator, batch, turn):
-        keys = turn.keys(batch)
-        game_round = game.play(generator, batch, keys.play, turn.axis)
-        penalty = game.lazy * game.mean_penalty(variables, game_round, keys, turn)
-        return game.d_steps * penalty, {"metrics": {"penalty": penalty}, "stats": {}}
+    def loss(variables, generator, batch, context):
+        keys = context.keys(batch)
+        examples = gan.draw_examples(generator, batch, keys.generate, context.axis)
+        penalty = gan.lazy * gan.mean_penalty(variables, examples, keys, context)
+        return gan.d_steps * penalty, {"metrics": {"penalty": penalty}, "stats": {}}
 
     def regularise(state):
-        state, metrics = game.descend("discriminator", loss, game.d_steps - 1, state, state, batch, turn)
+        last_batch = nth(batch, gan.d_steps - 1)
+        state, metrics = gan.descend("discriminator", loss, state, state.params["generator"], last_batch, context)
         return state, metrics["penalty"]
 
-    return every(game.lazy, regularise, state, game.precision.params)
+    return every(gan.lazy, regularise, state, gan.precision.params)
 
 
-def update_on_path_lengths(game: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
+def update_on_path_lengths(gan: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
     """Updates the generator on path lengths alone, with the labels of its batch. Also returns the penalty to log.
 
     The target length is the running mean over all earlier such updates, kept in `state.extra`.
     """
-    turn, mean = game.turn(game.turns.paths, state, key, axis), state.extra["path_length"]
+    context, mean = gan.context(gan.update_indices.path_lengths, state, key, axis), state.extra["path_length"]
 
-    def loss(variables, discriminator, batch, turn):
-        keys, network = turn.keys(batch), game.make(game.generator, turn.axis)
-        noise_keys, z = game.own_keys(keys.play), Latent()(keys.play, network.latent)
-        inputs = game.inputs_for("generator", game.cond_of(batch)) | noise_keys | {"train": True}
+    def loss(variables, discriminator, batch, context):
+        keys, network = context.keys(batch), gan.make(gan.generator, context.axis)
+        noise_keys, z = gan.noise_keys(keys.generate), Latent()(keys.generate, network.latent)
+        inputs = gan.inputs_for("generator", gan.cond_of(batch)) | noise_keys | {"train": True}
         styles, stats = network.apply(variables, z, **inputs, method="styles", mutable=statistics(variables))
         lengths = path_lengths(partial(network.apply, variables, **noise_keys, method="draw"), styles, keys.penalty)
-        penalty = game.path_length_every * game.path_length * jnp.mean((lengths - mean) ** 2)
+        penalty = gan.path_length_every * gan.path_length * jnp.mean((lengths - mean) ** 2)
         return penalty, {"metrics": {"penalty": penalty, "length": jnp.mean(lengths)}, "stats": stats}
 
     def regularise(state):
-        state, metrics = game.descend("generator", loss, game.turns.generator, state, state, batch, turn)
+        own_batch = nth(batch, gan.update_indices.generator)
+        state, metrics = gan.descend("generator", loss, state, state.params["discriminator"], own_batch, context)
         new_mean = running_mean(mean, metrics["length"]).astype(mean.dtype)
         return state.replace(extra=state.extra | {"path_length": new_mean}), metrics["penalty"]
 
-    return every(game.path_length_every, regularise, state, game.precision.params)
+    return every(gan.path_length_every, regularise, state, gan.precision.params)

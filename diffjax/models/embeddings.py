@@ -40,9 +40,9 @@ class TimeAndLabel(nn.Module):
     """What the blocks are conditioned on: dense(swish(dense(embedding of t))) + a row for the label, [b] -> [b, width].
 
     Label `num_classes` is the null token of classifier-free guidance; None means the null token for every example. With
-    `num_classes` 0 labels are ignored. Hints [b, k] enter through one more linear map without bias, so that hints of 0
-    change nothing. Everything runs in the parameters' dtype: t = 999 has no neighbour in bfloat16, and the cost is
-    negligible.
+    `num_classes` 0 labels are ignored. Augmentation labels [b, k] enter through one more linear map without bias, so
+    that labels of 0 change nothing. Everything runs in the parameters' dtype: t = 999 has no neighbour in bfloat16, and
+    the cost is negligible.
 
     "random" frequencies are drawn once and never trained (Song et al. 2021). They live in the collection "constants",
     which checkpoints store and optimisers do not see.
@@ -57,7 +57,10 @@ class TimeAndLabel(nn.Module):
 
     @nn.compact
     def __call__(
-        self, t: Float[Array, "b"], label: Int[Array, "b"] | None = None, hints: Float[Array, "b k"] | None = None
+        self,
+        t: Float[Array, "b"],
+        label: Int[Array, "b"] | None = None,
+        augment_labels: Float[Array, "b k"] | None = None,
     ) -> Float[Array, "b width"]:
         linear = partial(dense, dtype=self.param_dtype, param_dtype=self.param_dtype)
         t = jnp.asarray(t, self.param_dtype)
@@ -74,8 +77,8 @@ class TimeAndLabel(nn.Module):
             h = timestep_embedding(t, self.embedding, frequencies=self.frequencies)
         row = self._row(t, label)
         h = h + row if self.labels == "early" else h
-        if hints is not None:
-            h = h + linear(h.shape[-1], use_bias=False, name="hints")(hints)
+        if augment_labels is not None:
+            h = h + linear(h.shape[-1], use_bias=False, name="hints")(augment_labels)  # the name in checkpoints
         h = linear(self.width, name="time_2")(nn.silu(linear(self.width, name="time_1")(h)))
         return h + row if self.labels == "late" else h
 

@@ -25,12 +25,12 @@ GENERATOR = ("concat", "batch_norm")
 DISCRIMINATOR = ("projection", "concat")
 
 
-def check_reading(player: str, text: Any, conditioning: str, needed: str) -> None:
+def check_reading(slot: str, text: Any, conditioning: str, needed: str) -> None:
     """Raises UserError where captions would enter in a way that only labels support."""
     if not isinstance(text, NoText) and conditioning != needed:
-        raise UserError(f"method.{player}.conditioning: {conditioning!r} is for labels; captions need {needed!r}")
+        raise UserError(f"method.{slot}.conditioning: {conditioning!r} is for labels; captions need {needed!r}")
     if getattr(text, "keywords", {}).get("conditioning") == "cross_attention":
-        raise UserError(f"method.{player}.text.conditioning: 'cross_attention' is for diffusion models; use 'pooled'")
+        raise UserError(f"method.{slot}.text.conditioning: 'cross_attention' is for diffusion models; use 'pooled'")
 
 
 def with_label_planes(x: Float[Array, "b *space c"], label: Int[Array, "b"] | None, num_classes: int) -> Array:

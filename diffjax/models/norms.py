@@ -170,7 +170,10 @@ def minibatch_deviation(x: Float[Array, "b *space c"], group: int, initializing:
         return x
     group = 1 if initializing else group
     if len(x) % group:
-        raise UserError(f"method.discriminator.minibatch_std: {group} does not divide a batch of {len(x)} on a device")
+        raise UserError(
+            f"method.discriminator.minibatch_std: {group} does not divide a batch of {len(x)} on a device; use a number"
+            " that does, or 0 for no deviation"
+        )
     groups = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, group, *x.shape[1:])
     deviation = jnp.sqrt(jnp.var(groups, axis=1) + 1e-8)
     deviation = jnp.mean(deviation, axis=range(1, deviation.ndim)).repeat(group).astype(x.dtype)

@@ -83,21 +83,21 @@ def stage(x: Array, number: int, width: int, network: nn.Module, formats: dict[s
     return x
 
 
-def check_stages(player: str, network: nn.Module) -> None:
+def check_stages(slot: str, network: nn.Module) -> None:
     """Raises UserError unless widths, blocks and group fit the images."""
-    check_counts(player, network, widths=1, blocks=0, expansion=1, group=1)
-    doublings, smallest = stages_for(player, network)
+    check_counts(slot, network, widths=1, blocks=0, expansion=1, group=1)
+    doublings, smallest = stages_for(slot, network)
     for field in ("widths", "blocks"):
         if len(getattr(network, field)) != doublings + 1:
             size = "x".join(map(str, network.shape))
             raise UserError(
-                f"method.{player}.{field}: {getattr(network, field)} must have {doublings + 1} numbers for {size}, "
+                f"method.{slot}.{field}: {getattr(network, field)} must have {doublings + 1} numbers for {size}, "
                 f"one for each side from {smallest[0]} to {network.shape[0]}"
             )
     for width in network.widths:
         if network.expansion * width % network.group:
             raise UserError(
-                f"method.{player}.group: {network.group} does not divide {network.expansion} times the width {width}"
+                f"method.{slot}.group: {network.group} does not divide {network.expansion} times the width {width}"
             )
 
 

@@ -235,12 +235,12 @@ class ResDiscriminator(nn.Module):
         return logit(h, None if concat else label, train)
 
 
-def check_attention(player: str, asked: tuple[int, ...], sides: list[int]) -> None:
+def check_attention(slot: str, asked: tuple[int, ...], sides: list[int]) -> None:
     """Raises UserError unless every requested side occurs in the network and can be halved."""
     for side in asked:
         if side not in sides or side % 2:
             allowed = ", ".join(str(side) for side in dict.fromkeys(sides) if side % 2 == 0)
-            raise UserError(f"method.{player}.attention: {side} is no side to attend at; there are {allowed}")
+            raise UserError(f"method.{slot}.attention: {side} is no side to attend at; there are {allowed}")
 
 
 class BigGANGenerator(ResGenerator):

@@ -34,13 +34,13 @@ FORGETS = 0.005  # weight of a batch's mean in the running mean style
 ARCHITECTURES = ("orig", "resnet")
 
 
-def widths_for(player: str, network: nn.Module) -> tuple[tuple[int, int], list[int]]:
+def widths_for(slot: str, network: nn.Module) -> tuple[tuple[int, int], list[int]]:
     """The smallest height and width, and the channels at each side from there on.
 
     At a side there are min(channel_base / side, channel_max) channels. Raises UserError for unsupported sizes.
     """
-    doublings, smallest = stages_for(player, network)
-    check_counts(player, network, channel_base=max(network.shape[:2]), channel_max=1)
+    doublings, smallest = stages_for(slot, network)
+    check_counts(slot, network, channel_base=max(network.shape[:2]), channel_max=1)
     sides = [max(smallest) * 2**n for n in range(doublings + 1)]
     return smallest, [min(network.channel_base // side, network.channel_max) for side in sides]
 

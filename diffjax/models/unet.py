@@ -1,7 +1,6 @@
 """One UNet for all papers: switches tell the networks of DDPM, DDPM++, NCSN++, ADM and VDM apart."""
 
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,6 +28,15 @@ CHOICES = {
 UNFILTERED = ("conv", "standard", "standard")  # resample, encoder, decoder
 
 
+class Condition(NamedTuple):
+    """What the layers of a UNet are conditioned on."""
+
+    vector: Float[Array, "b k"]  # embedding of time, label, augmentation and caption, after its swish
+    keys: Key[Array, "b"] | None  # of dropout
+    style: Float[Array, "b z"] | None
+    text: Text  # for cross-attention
+
+
 class UNet(nn.Module):
     """The UNet of "Denoising Diffusion Probabilistic Models" (Ho et al. 2020, appendix B), and its successors.
 
@@ -37,7 +45,8 @@ class UNet(nn.Module):
     channel; exactly 0 before training if `final_scale` is. x may have more channels than `shape` says, for an image to
     condition on.
 
-    A `style` modulates every norm of the residual blocks. `hints` enter like the time. Most networks use neither. With
+    A `style` modulates every norm of the residual blocks. `augment_labels` enter like the time. Most networks use
+    neither. With
     a `text` encoder the label is a caption, uint8 [b, n]: its pooled encoding is added to the time embedding, and
     cross-attention to its tokens follows each self-attention.
 
@@ -53,7 +62,7 @@ class UNet(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
-    hints: int = 0  # augmentation labels per image, if the method augments (EDM)
+    augment_dim: int = 0  # augmentation labels per image, if the method augments (EDM)
     outputs: int = 1  # outputs per data channel, as further channels; 2 if the method also learns a variance
     channels: int = 128  # at the full resolution
     multipliers: tuple[int, ...] = (1, 2, 2, 2)  # channels / `channels` at each level; each further one halves the side
@@ -133,114 +142,119 @@ class UNet(nn.Module):
         label: Int[Array, "b"] | UInt8[Array, "b n"] | Float[Array, "b n k"] | None = None,
         keys: Key[Array, "b"] | None = None,
         style: Float[Array, "b z"] | None = None,
-        hints: Float[Array, "b k"] | None = None,
+        augment_labels: Float[Array, "b k"] | None = None,
     ) -> Float[Array, "b h w outputs*c"]:
+        condition = self._condition(t, label, keys, style, augment_labels)
+        h, skips = self._down(x, condition)
+        h = self._middle(h, condition)
+        return self._up(h, skips, condition)
+
+    def _condition(self, t, label, keys, style, augment_labels) -> Condition:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
-        formats = self.precision.formats
-        norm_kwargs = {"groups": self.groups, "eps": self.eps}
-        branch_kwargs = {"skip_scale": self.skip_scale, "final_scale": self.final_scale}
-        block_classes = ResidualBlock, SelfAttention, CrossAttention
-        Residual, Attention, Cross = map(nn.remat, block_classes) if self.remat else block_classes
-        residual = partial(
-            Residual,
-            dropout=self.dropout,
-            modulation=self.modulation,
-            taps=self.resample_filter,
-            **branch_kwargs,
-            **norm_kwargs,
-            **formats,
-        )
-        attention = partial(
-            Attention, head_dim=self.head_dim, variance=self.qkv_variance, **branch_kwargs, **norm_kwargs, **formats
-        )
-        text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
-
-        # -------------------------------------------------------------------------------------------------- layers
-
-        def attend(h, name, **own):
-            h = attention(**own, name=name)(h)
-            if text.tokens is None:
-                return h
-            cross_attention = partial(Cross, head_dim=self.head_dim, **branch_kwargs, **norm_kwargs, **formats)
-            return cross_attention(name=f"{name}_text")(h, text.tokens, text.mask)
-
-        def block(h, level, name, attended=True):
-            h = residual(self.channels * self.multipliers[level], name=name)(h, condition, keys, style)
-            attended = attended and h.shape[1] in self.attention
-            return attend(h, f"{name}_attention") if attended else h
-
-        def change(h, way, name):
-            if self.resample != "conv":
-                project = self.resample == "projected"
-                return residual(h.shape[-1], change=way, project=project, name=name)(h, condition, keys, style)
-            if way == "up":
-                return conv(h.shape[-1], name=name, **formats)(upsample(h))
-            padding = (self.downsample_padding, 1)
-            return conv(h.shape[-1], stride=2, padding=(padding, padding), name=name, **formats)(h)
-
-        def inject_input(h, aux, name):
-            """Adds to h the downsampled input ("skip"), or the downsampled features of the last level ("residual")."""
-            if self.encoder == "skip":
-                aux = downsample(aux, self.resample_filter)
-                return h + conv(h.shape[-1], size=1, name=name, **formats)(aux), aux
-            aux = conv(h.shape[-1], stride=2, padding="VALID", name=name, **formats)(blur(aux, self.resample_filter))
-            h = (h + aux) * self.skip_scale
-            return h, h
-
-        def output(h, name):
-            # The last layers run in the parameters' dtype: losses are small differences, and a thin layer is cheap.
-            h = GroupNorm(**norm_kwargs, dtype=params, param_dtype=params, name=f"{name}_norm")(h)
-            output_conv = partial(conv, variance=self.final_scale**2, dtype=params, param_dtype=params, name=name)
-            return output_conv(self.outputs * self.shape[-1])(nn.silu(h))
-
-        # ----------------------------------------------------------------------------------------------- condition
-
         width = self.channels * (2 if self.frequencies == "random" else 1)
+        text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
         embedding = TimeAndLabel(
             width, 4 * self.channels, self.num_classes, params, self.frequencies, self.labels, name="embedding"
         )
-        if self.hints and hints is None:
-            hints = jnp.zeros((len(x), self.hints))  # no augmentation
-        condition = embedding(t, label, hints)
+        if self.augment_dim and augment_labels is None:
+            augment_labels = jnp.zeros((len(t), self.augment_dim))  # no augmentation
+        vector = embedding(t, label, augment_labels)
         if text.pooled is not None:
-            text_projection = dense(condition.shape[-1], dtype=params, param_dtype=params, name="text_pooled")
-            condition = condition + text_projection(text.pooled)
-        condition = nn.silu(condition).astype(compute)  # shared by all blocks, each of which would begin with it
+            text_projection = dense(vector.shape[-1], dtype=params, param_dtype=params, name="text_pooled")
+            vector = vector + text_projection(text.pooled)
+        vector = nn.silu(vector).astype(compute)  # shared by all blocks, each of which would begin with it
+        return Condition(vector, keys, style, text)
 
-        # ---------------------------------------------------------------------------------------------------- down
-
-        levels = range(len(self.multipliers))
+    def _down(self, x: Array, condition: Condition) -> tuple[Array, list[Array]]:
+        """The features at the lowest resolution, and those that skip to the way up."""
+        compute, formats = jnp.dtype(self.precision.compute), self.precision.formats
+        last = len(self.multipliers) - 1
         aux = with_fourier_features(x, self.fourier_features).astype(compute)
         h = conv(self.channels, name="input", **formats)(aux)
         if self.positions:
             h = h + positions_2d(*self.shape[:2], self.channels).reshape(*self.shape[:2], -1).astype(compute)
         skips = [h]
-        for level in levels:
+        for level in range(last + 1):
             for i in range(self.blocks):
-                h = block(h, level, f"down_{level}_{i}")
+                h = self._block(h, level, condition, f"down_{level}_{i}")
                 skips.append(h)
-            if level != levels[-1]:
-                h = change(h, "down", f"down_{level}_sample")
+            if level != last:
+                h = self._resample(h, "down", condition, f"down_{level}_sample")
                 if self.encoder != "standard":
-                    h, aux = inject_input(h, aux, f"input_{level + 1}")
+                    h, aux = self._inject_input(h, aux, f"input_{level + 1}")
                 skips.append(h)
+        return h, skips
 
-        # -------------------------------------------------------------------------------------------------- middle
-
-        h = residual(h.shape[-1], name="middle_1")(h, condition, keys, style)
+    def _middle(self, h: Array, condition: Condition) -> Array:
+        h = self._residual(h, h.shape[-1], condition, name="middle_1")
         if self.middle_attention != "none":
-            h = attend(h, "middle_attention", normalised=self.middle_attention == "normalised")
-        h = residual(h.shape[-1], name="middle_2")(h, condition, keys, style)
+            h = self._attend(h, condition, "middle_attention", normalised=self.middle_attention == "normalised")
+        return self._residual(h, h.shape[-1], condition, name="middle_2")
 
-        # ------------------------------------------------------------------------------------------------------ up
-
+    def _up(self, h: Array, skips: list[Array], condition: Condition) -> Array:
+        """The output, from the features at the lowest resolution and those of the way down, last first."""
         output_sum = 0
-        for level in reversed(levels):
+        for level in reversed(range(len(self.multipliers))):
             for i in range(self.blocks + 1):
                 attended = self.attention_up == "all" or i == self.blocks
-                h = block(jnp.concatenate([h, skips.pop()], axis=-1), level, f"up_{level}_{i}", attended)
+                h = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = self._block(h, level, condition, f"up_{level}_{i}", attended)
             if level and self.decoder == "skip":
-                output_sum = upsample(output_sum + output(h, f"output_{level}"), self.resample_filter)
+                output_sum = upsample(output_sum + self._output(h, f"output_{level}"), self.resample_filter)
             if level:
-                h = change(h, "up", f"up_{level}_sample")
-        return output_sum + output(h, "output")
+                h = self._resample(h, "up", condition, f"up_{level}_sample")
+        return output_sum + self._output(h, "output")
+
+    # ---------------------------------------------------------------------------------------------------------- layers
+
+    def _block(self, h: Array, level: int, condition: Condition, name: str, attended: bool = True) -> Array:
+        """A residual block, and attention after it if this is one of the resolutions in `attention`."""
+        h = self._residual(h, self.channels * self.multipliers[level], condition, name=name)
+        attended = attended and h.shape[1] in self.attention
+        return self._attend(h, condition, f"{name}_attention") if attended else h
+
+    def _residual(self, h: Array, features: int, condition: Condition, **own: Any) -> Array:
+        fields = {"dropout": self.dropout, "modulation": self.modulation, "taps": self.resample_filter}
+        block = self._layer(ResidualBlock, features=features, **fields, **own)
+        return block(h, condition.vector, condition.keys, condition.style)
+
+    def _attend(self, h: Array, condition: Condition, name: str, normalised: bool = True) -> Array:
+        """Attention between the pixels, then from them to the caption's tokens if there are any."""
+        fields = {"variance": self.qkv_variance, "normalised": normalised}
+        h = self._layer(SelfAttention, head_dim=self.head_dim, **fields, name=name)(h)
+        text = condition.text
+        if text.tokens is None:
+            return h
+        return self._layer(CrossAttention, head_dim=self.head_dim, name=f"{name}_text")(h, text.tokens, text.mask)
+
+    def _layer(self, layer: type[nn.Module], **own: Any) -> nn.Module:
+        """A layer with the fields that residual blocks and attention have in common, and those of its own."""
+        layer = nn.remat(layer) if self.remat else layer
+        fields = {"skip_scale": self.skip_scale, "final_scale": self.final_scale}
+        return layer(**fields, groups=self.groups, eps=self.eps, **self.precision.formats, **own)
+
+    def _resample(self, h: Array, way: str, condition: Condition, name: str) -> Array:
+        """Doubles (`way` "up") or halves ("down") the side of h."""
+        if self.resample != "conv":
+            project = self.resample == "projected"
+            return self._residual(h, h.shape[-1], condition, change=way, project=project, name=name)
+        if way == "up":
+            return conv(h.shape[-1], name=name, **self.precision.formats)(upsample(h))
+        padding = (self.downsample_padding, 1)
+        return conv(h.shape[-1], stride=2, padding=(padding, padding), name=name, **self.precision.formats)(h)
+
+    def _inject_input(self, h: Array, aux: Array, name: str) -> tuple[Array, Array]:
+        """Adds to h the downsampled input ("skip"), or the downsampled features of the last level ("residual")."""
+        formats = self.precision.formats
+        if self.encoder == "skip":
+            aux = downsample(aux, self.resample_filter)
+            return h + conv(h.shape[-1], size=1, name=name, **formats)(aux), aux
+        aux = conv(h.shape[-1], stride=2, padding="VALID", name=name, **formats)(blur(aux, self.resample_filter))
+        h = (h + aux) * self.skip_scale
+        return h, h
+
+    def _output(self, h: Array, name: str) -> Array:
+        # The last layers run in the parameters' dtype: losses are small differences, and a thin layer is cheap.
+        formats = {"dtype": jnp.dtype(self.precision.params), "param_dtype": jnp.dtype(self.precision.params)}
+        h = nn.silu(GroupNorm(self.groups, self.eps, name=f"{name}_norm", **formats)(h))
+        return conv(self.outputs * self.shape[-1], variance=self.final_scale**2, name=name, **formats)(h)

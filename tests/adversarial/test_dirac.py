@@ -21,6 +21,7 @@ from diffjax.adversarial import (
     Minimax,
     NonSaturating,
     NoPenalty,
+    PenaltyInputs,
     Relativistic,
     Wasserstein,
 )
@@ -36,7 +37,8 @@ def players(loss, penalty=FREE):
 
     def d_loss(psi, theta):
         critic, fake = (lambda x: psi * x[:, 0]), theta.reshape(1, 1)
-        return (loss.discriminator(critic(real), critic(fake)) + penalty(critic, real, fake, keys, 0.0))[0]
+        value = loss.discriminator(critic(real), critic(fake)) + penalty(PenaltyInputs(critic, real, keys, fake))
+        return value[0]
 
     def g_loss(theta, psi):
         return loss.generator(psi * real[:, 0], psi * theta.reshape(1))[0]

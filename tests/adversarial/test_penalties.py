@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from scipy.stats import kstest
 
-from diffjax.adversarial import DRAGAN, PENALTIES, R1, R1R2, R2, GradientPenalty, Relativistic
+from diffjax.adversarial import DRAGAN, PENALTIES, R1, R1R2, R2, GradientPenalty, PenaltyInputs, Relativistic
 from diffjax.adversarial.penalties import clip_weights
 from diffjax.errors import UserError
 from diffjax.models.dcgan import DcganDiscriminator
@@ -20,7 +20,11 @@ BOTH = ("r2", "r1_r2", "wgan_gp")  # those that look at generated images
 
 
 def penalty_of(penalty, critic, real, fake=None, seen=0.0):
-    return jax.jit(penalty, static_argnums=0)(critic, real, fake, KEYS[: len(real)], seen)
+    @jax.jit
+    def value(real, fake, keys, seen):
+        return penalty(PenaltyInputs(critic, real, keys, fake, seen=seen))
+
+    return value(real, fake, KEYS[: len(real)], seen)
 
 
 @pytest.fixture
@@ -63,7 +67,11 @@ def test_the_gradient_penalty_looks_uniformly_along_the_segment_and_dragan_norma
     keys = jax.random.split(jax.random.key(3), 2000)
     one, zero = jnp.ones((2000, 1)), jnp.zeros((2000, 1))
     critic = lambda x: 0.5 * jnp.sum(x**2, axis=1)  # noqa: E731
-    look = jax.jit(lambda real, fake, penalty: jnp.sqrt(penalty(critic, real, fake, keys, 0)), static_argnums=2)
+
+    @partial(jax.jit, static_argnums=2)
+    def look(real, fake, penalty):
+        return jnp.sqrt(penalty(PenaltyInputs(critic, real, keys, fake)))
+
     u = look(one, zero, GradientPenalty(weight=1.0, norm=0.0))
     assert kstest(u, "uniform").pvalue > 0.01
     size = look(zero, None, DRAGAN(weight=1.0, norm=0.0, noise=0.3))
@@ -110,7 +118,8 @@ def test_an_image_pays_the_same_whatever_the_others_in_its_batch(x64):
 
     @jax.jit
     def values(real, fake, keys):
-        return {name: penalty(lambda x: jnp.tanh(x).sum(1), real, fake, keys, 0.0) for name, penalty in made.items()}
+        at = PenaltyInputs(lambda x: jnp.tanh(x).sum(1), real, keys, fake)
+        return {name: penalty(at) for name, penalty in made.items()}
 
     one = values(real, fake, KEYS)
     real[1:] *= -7

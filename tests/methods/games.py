@@ -23,7 +23,7 @@ TINY_R3GAN = {"widths": (4, 4), "blocks": (1, 1), "group": 4}
 
 
 class Least(nn.Module):
-    """A player of which only the call is still to be said."""
+    """A network of which only the call is still to be said."""
 
     shape: tuple
     num_classes: int
@@ -88,7 +88,7 @@ def styled(**fields):
 
 
 def batches(method, seed=0):
-    """What the loop stacks: one real batch for each turn of a player."""
+    """What the loop stacks: one real batch for each update of a network."""
     rng = np.random.default_rng(seed)
     size = (method.batches_per_step, method.batch_size)
     images = method.space.kind == "images"

@@ -1,4 +1,4 @@
-"""A denoising diffusion GAN: its round is the chain's, and with one step it is a GAN."""
+"""A denoising diffusion GAN: its examples are steps of the chain, and with one step it is a GAN."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from diffjax.diffusion import EDM, Ancestral, VPLinear, VPSteps, grid
 from diffjax.diffusion.denoiser import Denoiser, Prediction
 from diffjax.ema import HalfLife
 from diffjax.errors import UserError
-from diffjax.methods.denoising_gan import DenoisingGAN, DenoisingSteps, RoundKeys
+from diffjax.methods.denoising_gan import ChainKeys, DenoisingGAN, DenoisingSteps
 from diffjax.methods.gan import GAN
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
@@ -83,11 +83,13 @@ def test_a_generator_that_knows_x0_forges_what_cannot_be_told_from_the_chain(x64
     method = ddgan(space, generator=partial(Truth, value=value), process=VPSteps(timesteps=3), precision=double)
     variables = {"params": {"none": jnp.zeros(())}}
     keys = jax.random.split(jax.random.key(3), 4000)
-    played = method.play(variables, {"x": stored, "label": jnp.zeros(4000, jnp.int32)}, keys, Axis())
-    t = played.inputs["t"]
+    examples = method.draw_examples(variables, {"x": stored, "label": jnp.zeros(4000, jnp.int32)}, keys, Axis())
+    t = examples.inputs["t"]
     assert set(np.unique(t)) == {0, 1, 2}
     for n in range(3):
-        real, fake, x_t = (np.asarray(x[t == n]).reshape(-1) for x in (played.real, played.fake, played.inputs["x_t"]))
+        real, fake, x_t = (
+            np.asarray(x[t == n]).reshape(-1) for x in (examples.real, examples.fake, examples.inputs["x_t"])
+        )
         s = n / 3
         alpha, sigma = float(method.process.alpha(jnp.asarray(s))), float(method.process.sigma(jnp.asarray(s)))
         error = 5 / np.sqrt(len(real))
@@ -128,15 +130,15 @@ def test_with_one_step_it_is_a_gan():
     state = jax.jit(method.init)(jax.random.key(0), batch)
     own = jax.tree.map(lambda x: x[0], batch)
     keys = jax.random.split(jax.random.key(5), 8)
-    played = method.play(state.params["generator"], own, keys, Axis())
-    np.testing.assert_allclose(played.real, method.space.to_model(own["x"]), atol=1e-6)
-    other = method.play(state.params["generator"], own | {"x": 255 - own["x"]}, keys, Axis())
-    assert jnp.abs(other.real - played.real).max() > 1
-    np.testing.assert_allclose(other.inputs["x_t"], played.inputs["x_t"], atol=0.05)  # alpha(1) = 0.007 of it
-    beside = {"x_t": played.inputs["x_t"], "t": played.inputs["t"]}
-    drawn = RoundKeys(*jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys))
+    examples = method.draw_examples(state.params["generator"], own, keys, Axis())
+    np.testing.assert_allclose(examples.real, method.space.to_model(own["x"]), atol=1e-6)
+    other = method.draw_examples(state.params["generator"], own | {"x": 255 - own["x"]}, keys, Axis())
+    assert jnp.abs(other.real - examples.real).max() > 1
+    np.testing.assert_allclose(other.inputs["x_t"], examples.inputs["x_t"], atol=0.05)  # alpha(1) = 0.007 of it
+    beside = {"x_t": examples.inputs["x_t"], "t": examples.inputs["t"]}
+    drawn = ChainKeys(*jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys))
     forged, _ = method.generate(state.params["generator"], drawn.z, Axis(), **beside)
-    np.testing.assert_allclose(played.fake, forged, atol=1e-6)  # with no noise added
+    np.testing.assert_allclose(examples.fake, forged, atol=1e-6)  # with no noise added
 
 
 def test_with_one_step_its_update_is_a_gans(x64):
@@ -155,9 +157,9 @@ def test_with_one_step_its_update_is_a_gans(x64):
             return nn.Dense(1, param_dtype="float64")(jnp.tanh(x.reshape(len(x), -1)))[:, 0]
 
     class Plain(GAN):
-        def play(self, generator, batch, keys, axis):
-            z = jax.vmap(lambda key: jax.random.split(key, len(RoundKeys._fields)), out_axes=1)(keys)[-1]
-            return super().play(generator, batch, z, axis)
+        def draw_examples(self, generator, batch, keys, axis):
+            z = jax.vmap(lambda key: jax.random.split(key, len(ChainKeys._fields)), out_axes=1)(keys)[-1]
+            return super().draw_examples(generator, batch, z, axis)
 
     networks = {"generator": Forger, "discriminator": Judge, "precision": Precision("float64", "float64")}
     bridge = ddgan(Space("images", (4, 4, 1)), process=VPSteps(timesteps=1), **networks)
@@ -229,7 +231,7 @@ def test_without_a_latent_there_is_one_x0_for_each_x_t():
     [
         ({"process": EDM()}, "method.process: EDM has no steps to undo; take vp_steps"),
         ({"packing": 2}, "method.packing: 2 packed examples would differ in time"),
-        ({"augment": Ada()}, "method.augment: Ada of x_s alone, x_t would have to be augmented"),
+        ({"augment": Ada()}, "method.augment: Ada would transform x_s, but not the x_t shown beside it; use none"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(fields, message):

@@ -76,12 +76,12 @@ class Hinted(nn.Module):
     num_classes: int
     precision: Any
     axis: Any
-    hints: int = 0
+    augment_dim: int = 0
 
     @nn.compact
-    def __call__(self, x, t, label=None, keys=None, hints=None):
-        weights = self.param("weights", nn.initializers.ones_init(), (self.hints,))
-        told = jnp.zeros((len(x), self.hints)) if hints is None else hints
+    def __call__(self, x, t, label=None, keys=None, augment_labels=None):
+        weights = self.param("weights", nn.initializers.ones_init(), (self.augment_dim,))
+        told = jnp.zeros((len(x), self.augment_dim)) if augment_labels is None else augment_labels
         return jnp.zeros_like(x) + (told @ weights)[:, None, None, None]
 
 
@@ -107,7 +107,7 @@ def test_augmentation_is_told_to_the_network_in_training_and_nothing_at_sampling
     [
         ({"augment": Ada()}, "method.augment: must be edm or none; a diffusion model would learn other augmentations"),
         ({"augment": EdmAugment(), "space": LABELLED}, "method.augment: must be none for points"),
-        ({"augment": EdmAugment(), "network": Table}, "method.network: must take the hints of the augmentation"),
+        ({"augment": EdmAugment(), "network": Table}, "method.network: must take the labels of the augmentation"),
     ],
 )
 def test_augmentation_that_cannot_be_is_one_line(fields, message):

@@ -1,4 +1,4 @@
-"""A step of a game of two networks: whose turn, on which examples, by which randomness."""
+"""A step of a game of two networks: which updates, on which examples, by which randomness."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,7 @@ from flax import linen as nn
 from diffjax.adversarial import R1, R1R2, NoPenalty, Relativistic, Wasserstein, pack, unpack
 from diffjax.data.space import Space
 from diffjax.ema import HalfLife
-from diffjax.methods.game import Latent
+from diffjax.methods.game import Latent, nth
 from diffjax.methods.method import example_keys
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
@@ -40,11 +40,11 @@ def test_one_step_is_the_two_descents_of_the_paper_in_turn_or_at_once(simultaneo
     state, batch, step = start(method)
     G, D = method.make(method.generator), method.make(method.discriminator)
 
-    own = 0 if simultaneous else 1  # the generator's turn
+    own = 0 if simultaneous else 1  # the index of the generator's update
     assert method.batches_per_step == own + 1
 
-    def noise(turn):
-        keys = example_keys(jax.random.fold_in(KEY, turn), 0, {"position": batch["position"][turn]})
+    def noise(i):
+        keys = example_keys(jax.random.fold_in(KEY, i), 0, {"position": batch["position"][i]})
         return Latent()(jax.vmap(jax.random.split)(keys)[:, 0], 2)
 
     @jax.jit
@@ -71,7 +71,7 @@ def test_one_step_is_the_two_descents_of_the_paper_in_turn_or_at_once(simultaneo
     assert_equal((metrics["d_loss"] + metrics["penalty"], metrics["g_loss"]), (d_loss, g_loss), rtol=1e-5)
 
 
-def test_every_turn_of_the_discriminator_has_a_real_batch_of_its_own():
+def test_every_update_of_the_discriminator_has_a_real_batch_of_its_own():
     method = gan(d_steps=3, optimizer=optax.sgd(0.0))
     assert method.batches_per_step == 4
     state, batch, step = start(method)
@@ -83,9 +83,9 @@ def test_the_generator_looks_at_no_real_example_unless_its_loss_does():
     method = gan(d_steps=2)
     state, batch, step = start(method)
     new, _ = step(state, batch)
-    for turn in range(3):
-        other, _ = step(state, batch | {"x": batch["x"].at[turn].add(1.0)})
-        assert moved(new.params["discriminator"], other.params["discriminator"]) == (turn < 2)
+    for i in range(3):
+        other, _ = step(state, batch | {"x": batch["x"].at[i].add(1.0)})
+        assert moved(new.params["discriminator"], other.params["discriminator"]) == (i < 2)
     assert not moved(new.params, other.params)
 
 
@@ -98,9 +98,9 @@ def test_a_loss_that_pairs_real_and_generated_sees_the_generators_own_real_batch
     assert not moved(new.params["discriminator"], other.params["discriminator"])
 
 
-def test_each_turn_and_each_step_draws_its_own_noise():
+def test_each_update_and_each_step_draws_its_own_noise():
     drawn = {}
-    for d_steps in (1, 2):  # with the first turn's noise twice, the mean over the turns would be the first turn's
+    for d_steps in (1, 2):  # with the first update's noise twice, the mean over both would be the first's
         state, batch, step = start(gan(d_steps=d_steps, optimizer=optax.sgd(0.0), penalty=NoPenalty()))
         drawn[d_steps] = step(state, batch)[1]["d_fake"]
     assert drawn[1] != drawn[2]
@@ -219,19 +219,19 @@ def test_real_and_generated_images_are_normalised_apart_and_both_move_the_statis
         penalty=NoPenalty(),
     )
     state, batch, step = start(method)
-    turn = method.turn(0, state, KEY, Axis())
-    own = jax.tree.map(lambda x: x[0], batch)
-    played = method.play(state.params["generator"], own, turn.keys(own).play, Axis())
+    own = nth(batch, 0)
+    keys = method.context(0, state, KEY, Axis()).keys(own)
+    examples = method.draw_examples(state.params["generator"], own, keys.generate, Axis())
     D, variables = method.critic(), state.params["discriminator"]
     judge = jax.jit(lambda variables, x: D.apply(variables, x, train=True, mutable=["batch_stats"]))
-    real, kept = judge(variables, played.real)
-    fake, kept = judge(variables | kept, played.fake)
+    real, kept = judge(variables, examples.real)
+    fake, kept = judge(variables | kept, examples.fake)
     new, metrics = step(state, batch)
     np.testing.assert_allclose((metrics["d_real"], metrics["d_fake"]), (real.mean(), fake.mean()), rtol=1e-4, atol=1e-6)
     assert_equal(new.params["discriminator"]["batch_stats"], kept["batch_stats"], rtol=1e-4, atol=1e-6)
 
 
-def test_only_the_generators_own_turn_moves_its_batch_statistics():
+def test_only_the_generators_own_update_moves_its_batch_statistics():
     method = gan(
         Space("images", (8, 8, 1)),
         d_steps=2,

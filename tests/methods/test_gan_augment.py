@@ -65,10 +65,10 @@ def test_r2_sees_the_generated_images_as_the_loss_does():
     state, batch, step = start(method)
     metrics = step(state, batch)[1]
     position = {"position": batch["position"][0]}
-    play, _, _, fake_keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(
+    generate, _, _, fake_keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(
         example_keys(jax.random.fold_in(KEY, 0), 0, position)
     )
-    x = method.make(method.generator).apply(state.params["generator"], Latent()(play, 64))
+    x = method.make(method.generator).apply(state.params["generator"], Latent()(generate, 64))
     judge = partial(method.critic().apply, state.params["discriminator"])
     np.testing.assert_allclose(metrics["d_fake"], judge(Dimmed()(x, fake_keys, 1.0)).mean(), rtol=1e-4)
     gradient = jax.grad(lambda x: judge(Dimmed()(x, fake_keys, 1.0)).sum())(x)
@@ -96,7 +96,7 @@ def test_gamma_and_p_follow_the_images_that_a_game_has_seen():
 
 
 @pytest.mark.parametrize("d_steps", [1, 2])
-def test_ada_moves_by_the_images_of_a_step_however_many_turns_the_discriminator_has(d_steps):
+def test_ada_moves_by_the_images_of_a_step_however_many_updates_the_discriminator_has(d_steps):
     class Signed(Augment):
         """Adds up the images that it is told of."""
 

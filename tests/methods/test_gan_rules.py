@@ -47,7 +47,10 @@ def test_impossible_settings_are_the_users_mistake():
             gan(Space("images", (8, 8, 1)), loss=loss, augment=Ada())
     with pytest.raises(UserError, match="method.lazy: 16 must be 1, as method.penalty is none"):
         gan(lazy=16, penalty=NoPenalty())
-    with pytest.raises(UserError, match="method.generator.name: MlpDiscriminator is no generator"):
+    with pytest.raises(
+        UserError,
+        match="method.generator.name: MlpDiscriminator takes .*; a generator must take label, train, z and have",
+    ):
         gan(generator=partial(MlpDiscriminator, width=8))
     with pytest.raises(UserError, match="watchman.most_diversity: 0.001 must exceed least_diversity 0.01"):
         Watchman(most_diversity=0.001)

@@ -119,8 +119,8 @@ def test_path_lengths_are_an_update_of_the_generators_own_every_few_steps(x64):
     _, _, without = start(replace(method, path_length=0.0))
     G, between = method.make(method.generator), without(state, batch)[0].params["generator"]
     keys = example_keys(jax.random.fold_in(KEY, 3), 0, {"position": batch["position"][1]})
-    play, drawn = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys)[:2]
-    z, own = Latent()(play, 3), jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(play)
+    generate, drawn = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys)[:2]
+    z, own = Latent()(generate, 3), jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(generate)
 
     @jax.jit
     def by_hand(params):
