@@ -1,5 +1,6 @@
 """`evaluate --samples --reference`: measures one set of images against another, without a trained run."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from diffjax.measures.contract import Score, of_images
 from diffjax.measures.files import Files
 from diffjax.measures.named import read
 from diffjax.measures.report import check_place, record
+from diffjax.measures.table import BY_FEATURES
 from diffjax.metrics import check_dimensions
 from diffjax.metrics.features import check_choice
 from diffjax.metrics.statistics import is_statistics, save_statistics
@@ -42,14 +44,17 @@ def compare(flags: Comparison) -> list[Score]:
     Raises UserError, before anything is computed if possible.
     """
     metrics = by_features(flags.metrics, flags.features or "inception")
+    if not metrics:
+        raise UserError(f"eval.metrics: is empty; must be some of {', '.join(BY_FEATURES)}")
     check_features(flags.features, metrics)
     check_choice("--precision", flags.precision, MATMUL)
     for path, flag, suffix in ((flags.out, "--out", ".json"), (flags.statistics, "--statistics", ".npz")):
         if path:
             check_place(path, flag, suffix)
-    samples = read(flags.samples, "--samples", flags.split)
-    from_statistics = is_statistics(flags.reference)
-    reference = flags.reference if from_statistics else read(flags.reference, "--reference", flags.split)
+    samples_place, reference_place = map(os.path.expanduser, (flags.samples, flags.reference))  # no shell: --flag=~/x
+    samples = read(samples_place, "--samples", flags.split)
+    from_statistics = is_statistics(reference_place)
+    reference = reference_place if from_statistics else read(reference_place, "--reference", flags.split)
     need_classifier = [name for name in metrics if name.endswith(":classifier")]
     run = judge(flags.classifier, samples.shape, need_classifier[0]) if need_classifier else None
     networks = extractors(metrics, samples.shape, flags.weights, run, flags.precision)

@@ -14,6 +14,7 @@ from diffjax.ablation import (
     Budget,
     Claim,
     Less,
+    Printed,
     Quantity,
     Run,
     Table,
@@ -29,7 +30,7 @@ PAPER = Table(
     source="Ho & Salimans 2022, arXiv 2207.12598, table 1, ImageNet 64x64, p_uncond = 0.1, 50,000 samples",
     rows=Axis("w", W),
     quantities=(
-        Quantity("FID", "T", (1.80, 1.55, 3.03, 12.6, None, 26.2)),
+        Quantity("FID", "T", (Printed("1.80"), 1.55, 3.03, 12.6, None, 26.2)),
         Quantity("IS", "T", (53.7, 66.1, 92.8, 170.1, None, 260.2), better="more"),
     ),
 )

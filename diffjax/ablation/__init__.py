@@ -7,10 +7,10 @@ from diffjax.ablation.along import decreases, greatest, increases, least
 from diffjax.ablation.claims import All, AnyOf, Claim, Fails, Less, Near, Statement, Within
 from diffjax.ablation.experiment import Budget
 from diffjax.ablation.grid import Grid, Run, computed, setting, trained, vary
-from diffjax.ablation.table import Axis, Marked, Quantity, Table
+from diffjax.ablation.table import Axis, Marked, Printed, Quantity, Table
 
 __all__ = [
-    "All", "AnyOf", "Axis", "Budget", "Claim", "Fails", "Grid", "Less", "Marked", "Near", "Quantity", "Run",
-    "Statement", "Table", "Within", "computed", "decreases", "greatest", "increases", "least", "setting", "trained",
-    "vary",
+    "All", "AnyOf", "Axis", "Budget", "Claim", "Fails", "Grid", "Less", "Marked", "Near", "Printed", "Quantity",
+    "Run", "Statement", "Table", "Within", "computed", "decreases", "greatest", "increases", "least", "setting",
+    "trained", "vary",
 ]  # fmt: skip

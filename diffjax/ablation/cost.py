@@ -9,6 +9,7 @@ from typing import Any
 from diffjax.errors import UserError
 from diffjax.writer import read_json, read_lines
 
+COSTS = ("training_seconds", "images_per_second")
 QUIET = 1.25  # threads per core on an uncrowded machine: trainings with a core each and nothing else show up to 1.2
 
 
@@ -39,7 +40,7 @@ def cost_of(workdir: Path) -> dict[str, dict[str, Any]]:
     meaning = "training steps alone, without compilation, pictures and checkpoints"
     return {
         name: {"name": name, "value": value, "meaning": meaning, "protocol": hardware}
-        for name, value in (("training_seconds", seconds), ("images_per_second", counts[-1] / seconds))
+        for name, value in zip(COSTS, (seconds, counts[-1] / seconds), strict=True)
     }
 
 

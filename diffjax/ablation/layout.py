@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.ledger import stale
 from diffjax.ablation.plan import Task
-from diffjax.ablation.table import MARKS, Marked, Quantity, Where, named
+from diffjax.ablation.table import MARKS, Marked, Printed, Quantity, Where, named
 from diffjax.progress import clock
 
 PREFACE = (
@@ -134,6 +134,8 @@ def published(value: Any) -> str:
         return f"{published(value.value)} [{value.mark}]"
     if value is None or isinstance(value, str):
         return value or ""
+    if isinstance(value, Printed):
+        return value.text
     if not isinstance(value, tuple):
         return f"{value:g}"
     decimals = max(len(f"{number:g}".partition(".")[2]) for number in value)  # of the pair, as papers print it

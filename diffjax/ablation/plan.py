@@ -16,11 +16,13 @@ from ml_collections import ConfigDict
 
 from diffjax import config as configs
 from diffjax.ablation.code import code_of, code_of_function
+from diffjax.ablation.cost import COSTS
 from diffjax.ablation.experiment import Budget
 from diffjax.ablation.grid import Numbers, Point, Run
 from diffjax.ablation.table import Where
-from diffjax.errors import UserError
+from diffjax.errors import UserError, suggestion
 from diffjax.measures.choice import full
+from diffjax.measures.table import possible_scores
 from diffjax.metrics.protocol import canonical_json, fingerprint
 
 LATER = ("sampler.", "eval.", "checkpoint.")  # keys of how a run is sampled and measured, not of its training
@@ -70,7 +72,11 @@ class Task:
 
 
 def tasks(budget: Budget, root: Path) -> list[Task]:
-    """The tasks of a budget, each after those it needs. Raises UserError for a point whose config does not build."""
+    """The tasks of a budget, each after those it needs.
+
+    Raises UserError for a point whose config does not build, and for a quantity measured by a score that no metric of
+    the grid gives.
+    """
     plan: dict[str, Task] = {}
     for point in budget.grid:
         runs = _needed_runs(point.keys, plan, root)
@@ -78,6 +84,7 @@ def tasks(budget: Budget, root: Path) -> list[Task]:
             _add_computation(point, runs, plan, root)
         else:
             _training(point, runs, plan, root).evaluations.append(_evaluation(point, runs, root))
+    _check_scores(budget, plan.values())
     for task in plan.values():
         _choose_film_sampler(task)
     return list(plan.values())
@@ -96,6 +103,24 @@ def waves(plan: Iterable[Task]) -> list[list[Task]]:
     for task in plan:
         groups.setdefault(depth(task), []).append(task)
     return [groups[level] for level in sorted(groups)]
+
+
+def _check_scores(budget: Budget, plan: Iterable[Task]) -> None:
+    """Raises UserError for a misspelt score, before anything is trained; the scores of functions are not known yet."""
+    evaluations = [evaluation for task in plan for evaluation in task.evaluations]
+    if any(evaluation.config is None for evaluation in evaluations):
+        return
+    metrics = {metric for evaluation in evaluations for metric in _metrics(evaluation.config)}
+    scores = sorted({score for metric in metrics for score in possible_scores(*metric)} | set(COSTS))
+    for quantity, score in budget.measures.items():
+        if score not in scores:
+            known = f"must be a score of its metrics: {', '.join(scores)}{suggestion(score, scores)}"
+            raise UserError(f"experiment: measures {quantity} by {score!r}, which {known}")
+
+
+def _metrics(config: ConfigDict) -> list[tuple[str, str]]:
+    """The (metric, feature network) of a config's `eval.metrics`."""
+    return [full(name, config.eval.features) for name in config.eval.metrics]
 
 
 def _choose_film_sampler(task: Task) -> None:
@@ -132,8 +157,7 @@ def _evaluation(point: Point, runs: Mapping[str, Task], root: Path) -> Evaluatio
     if not config.eval.metrics:
         raise UserError(f"grid: nothing is measured at {dict(point.where)}; set eval.metrics")
     leaves = _later(configs.decisive(config) | _ids(runs))
-    metrics = [":".join(full(name, config.eval.features)) for name in config.eval.metrics]
-    code = code_of(config, metrics, (run.code for run in runs.values()))
+    code = code_of(config, [":".join(metric) for metric in _metrics(config)], (run.code for run in runs.values()))
     evaluation_id = _hash({**leaves, CHECKPOINT: checkpoint})
     return Evaluation(evaluation_id, point.where, _later(keys), code, config, checkpoint)
 

@@ -39,6 +39,15 @@ class Axis:
             raise UserError(f"experiment: the axis {self.name} has {twice[0]!r} twice")
 
 
+class Printed(float):
+    """A published number whose last digits are zeros, as the paper prints it: Printed("3.70")."""
+
+    def __new__(cls, text: str) -> "Printed":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
 @dataclass(frozen=True)
 class Marked:
     """A published cell with another mark than the rest of its quantity."""

@@ -186,6 +186,8 @@ def _caption(file: Path) -> str:
         longest([text])
     except UnicodeDecodeError as error:
         raise UserError(f"data.caption: {file} is not UTF-8 (byte {error.start + 1}); save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"data.caption: {file} cannot be read ({error.strerror})") from error
     except UserError as error:
         raise UserError(f"data.caption: {file}: {str(error).removeprefix('prompt: ')}") from error
     return text

@@ -4,6 +4,8 @@ A metric returns scores: a value, the value that a perfect sampler or real data 
 that compare images use the features of a network, named after a colon ("kid:pixels") or by `eval.features`; "fid" is
 short for "frechet:inception".
 
+To add a metric, write it as a function of `Evidence` in the file of its kind, add its line to `table`, and test it.
+
 contract      the input and output types of a metric
 images, neighbours, classes, points, words, likelihood, calls   the metrics
 names         names of the image metrics and of their scores

@@ -16,6 +16,7 @@ from diffjax.metrics.features import FEATURES, Extractor, check_choice
 from diffjax.precision import MATMUL
 from diffjax.run import Experiment, Run, load
 
+NETWORKS = (*FEATURES, "classifier")
 OWN = ("pixels", "classifier")  # features without published weights
 TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
 
@@ -61,7 +62,7 @@ def check_features(features: str, metrics: Iterable[str]) -> None:
     if features and not any(name.endswith(f":{features}") for name in metrics):
         full_names = ", ".join(metrics)
         raise UserError(
-            f"--features: {features!r}: all of {full_names} name their own network, or need none; leave it out"
+            f"eval.features: {features!r}: all of {full_names} name their own network, or need none; leave it out"
         )
 
 
@@ -96,7 +97,7 @@ def by_features(names: Iterable[str], default: str) -> dict[str, Measuring]:
 def full(given: str, default: str) -> tuple[str, str]:
     """Splits a name: "kid:inception" -> ("kid", "inception"), "kid" -> ("kid", default), "modes" -> ("modes", "").
 
-    Raises UserError for an unknown metric, and for features of a metric that uses none.
+    Raises UserError for an unknown metric or feature network, and for features of a metric that uses none.
     """
     name, colon, features = SHORT.get(given, given).partition(":")
     if name not in METRICS:
@@ -105,6 +106,9 @@ def full(given: str, default: str) -> tuple[str, str]:
         raise UserError(f"eval.metrics: {given!r} is unknown; it is one of {', '.join(known_names)}{hint}")
     if colon and name not in BY_FEATURES:
         raise UserError(f"eval.metrics: {given!r}: {name} takes no feature network; write {name!r}")
+    if colon and features not in NETWORKS:
+        hint = did_you_mean(features, NETWORKS)
+        raise UserError(f"eval.metrics: {given!r}: its feature network must be one of {', '.join(NETWORKS)}{hint}")
     return name, features or default if name in BY_FEATURES else ""
 
 
@@ -132,10 +136,11 @@ def extractors(
 def check_networks(metrics: Collection[str], weights: str, precision: str) -> None:
     """Raises UserError for unknown networks or precisions, and for `weights` unless exactly one network loads them."""
     check_choice("eval.precision", precision, MATMUL)
-    known_names, networks = [*FEATURES, "classifier"], _networks(metrics)
+    networks = _networks(metrics)
     for name in networks:
-        if name not in known_names:
-            raise UserError(f"eval.features: {name!r} is unknown; it is one of {', '.join(known_names)}")
+        if name not in NETWORKS:
+            hint = did_you_mean(name, NETWORKS)
+            raise UserError(f"eval.features: {name!r} is unknown; it is one of {', '.join(NETWORKS)}{hint}")
     downloaded = [name for name in networks if name not in OWN]
     if weights and len({name.partition("_")[0] for name in downloaded}) != 1:
         purpose = (

@@ -50,7 +50,8 @@ class Files(Announcing):
             self._kept = {}
             if self.reference.shape != self.samples.shape:
                 size, other_size = ("x".join(map(str, images.shape)) for images in (self.samples, self.reference))
-                raise UserError(f"--samples: images of {size}, those of --reference of {other_size}; bring them to one")
+                message = f"images of {size}, those of {self.reference.flag} of {other_size}; bring them to one"
+                raise UserError(f"{self.samples.flag}: {message}")
         else:
             self._kept = {name: self._moments(extractor) for name, extractor in self.extractors.items()}
 

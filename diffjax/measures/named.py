@@ -1,6 +1,7 @@
 """Reads user-supplied images: a folder, an archive as written by `sample --out=FILE.npz`, or a named data source."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,19 +42,22 @@ def read(place: str, flag: str, split: str = "train") -> Pictures:
     A source may name its split, overriding `split`: "digits@heldout". Raises UserError, naming the flag, if there is
     no such place, for images of different modes or sizes, and for damaged files.
     """
-    if Path(place).is_dir():
+    if os.path.isdir(place):  # unlike Path.is_dir, also of a name that is too long for a file
         with blamed(flag, place):
             return _folder(place, flag)
     if place.endswith(".npz"):
         return _archive(place, flag)
-    name, _, suffix = place.partition("@")
+    if os.path.isfile(place):
+        raise UserError(f"{flag}: {place} is a file; must be a folder of images, an .npz, or a data source")
+    name, at, suffix = place.partition("@")
     if suffix in SPLITS:
         place, split = name, suffix
     try:
         source = build("data", component("data", place))
         kind, shape, examples = source.space.kind, source.space.shape, source.split(split)
     except UserError as error:
-        raise UserError(f"{flag}: {place} is no folder, no .npz and no data source ({error})") from error
+        reason = f"a split is one of {', '.join(SPLITS)}, not {suffix!r}" if at and suffix not in SPLITS else error
+        raise UserError(f"{flag}: {place} is no folder, no .npz and no data source ({reason})") from error
     if kind != "images":
         raise UserError(f"{flag}: {place} gives {kind}; must be images")
     return Pictures(f"{place} {split}", shape, examples, flag)
@@ -123,11 +127,16 @@ def _ends_as_jpeg(file: Path) -> bool:
 
 def _archive(place: str, flag: str) -> Pictures:
     try:
-        with np.load(place, allow_pickle=False) as file:
+        file = np.load(place, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it is a single array, as np.save writes it; write it by np.savez(FILE, x=images)")
+        with file:
+            if "x" not in file:
+                raise ValueError(f"it has {', '.join(file) or 'nothing'}")
             x, note = file["x"], {"labels": str(file["asked"])} if "asked" in file else {}
     except FileNotFoundError as error:
         raise UserError(f"{flag}: there is no file {place}") from error
-    except Exception as error:  # a broken zip, a missing array, a bad header: NumPy raises many types
+    except Exception as error:  # a broken zip, a bad header: NumPy raises many types
         raise UserError(f"{flag}: {place} holds no images x: {' '.join(str(error).split())}") from error
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[-1] not in (1, 3) or not x.size:
         raise UserError(f"{flag}: x in {place} is {x.dtype} {x.shape}; must be uint8 [n, height, width, 1 or 3], n > 0")

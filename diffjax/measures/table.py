@@ -1,11 +1,13 @@
 """The table of metrics by name: function, names of its scores, and the experiments that it applies to."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from diffjax.data import Shapes, StackedMNIST
 from diffjax.measures import calls, classes, images, likelihood, neighbours, points, words
 from diffjax.measures.contract import Score
+from diffjax.measures.names import score_names
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.diffusion import Diffusion
 from diffjax.methods.discrete import DiscreteDiffusion
@@ -20,6 +22,18 @@ class Measure(NamedTuple):
     fits: Callable[[Experiment], bool]  # whether the metric applies to an experiment
     needs: str  # what it applies to, for the error message
     judged: bool = False  # whether it uses the classifier of `eval.classifier`
+
+
+# Stands in for the experiment whose metrics return the most scores.
+MOST = SimpleNamespace(
+    source=SimpleNamespace(objects=(2,), held_pairs=(("red", "circle"),), log_density=None),
+    method=SimpleNamespace(process=SimpleNamespace(absorbing=False)),
+)
+
+
+def possible_scores(name: str, features: str = "") -> tuple[str, ...]:
+    """Returns the names of all scores that a metric returns for some experiment, without building one."""
+    return score_names(name, features) if features else METRICS[name].names(MOST)
 
 
 def _always(*names: str) -> Callable[[Experiment], tuple[str, ...]]:

@@ -410,6 +410,7 @@ def test_a_grid_that_does_not_build_is_refused_before_anything_runs(moons, tmp_p
         ('"sampler.eta": eta', '"sampler.eta": "much"', "'much' must be a number"),
         ("steps in (2, 4)}", "steps in (2, 5)}", "steps '5' is not one of 2, 4"),
         ('{"distance": "energy', '{"distances": "energy', "'distances', which is not in the table"),
+        ("energy_distance", "energy_dist", "measures distance by 'energy_dist', .*; did you mean 'energy_distance'"),
     ):
         assert old in text, old
         Path(moons).write_text(text.replace(old, new))

@@ -20,7 +20,7 @@ from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import write
 from diffjax.ablation.plan import Evaluation, Task, tasks
 from diffjax.ablation.report import report
-from diffjax.ablation.table import Marked
+from diffjax.ablation.table import Marked, Printed
 from diffjax.errors import UserError
 from diffjax.measures import Score
 from diffjax.writer import write_json
@@ -88,6 +88,8 @@ def test_an_unmeasured_quantity_is_blank_even_if_a_run_failed():
 def test_published_cells_are_printed_as_they_were_published():
     assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.10", "unstable", ""]
     assert published(Marked(3.77, "M")) == "3.77 [M]"
+    assert published(Printed("3.70")) == "3.70" and published(Marked(Printed("3.10"), "M")) == "3.10 [M]"
+    assert Printed("3.70") == 3.7 and json.dumps({"value": Printed("3.70")}) == '{"value": 3.7}'
     assert text_of(Cell({}), "distance", []) == "" and text_of(Cell({}, {0: "abc"}), "distance", []) == "not run"
     with pytest.raises(UserError, match="the mark of 3.77, 'Z', must be one of A"):
         Marked(3.77, "Z")

@@ -1,5 +1,7 @@
 """A folder of pictures: every kind of file becomes the pixels a viewer would show, and every mishap is named."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -261,3 +263,14 @@ def test_captions_that_cannot_be_are_said(options, said, tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=said):
         _ = Folder(str(tmp_path), **options).space
+
+
+def test_a_caption_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    source = captioned(tmp_path, ["a house"] * 2)
+
+    def refuse(path, *_):  # root may read them all
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UserError, match=r"data\.caption: .*0\.txt cannot be read \(Permission denied\)"):
+        _ = source.space

@@ -94,6 +94,12 @@ def test_each_set_may_be_of_a_split_of_its_own(tmp_path):
     assert named == filed and named[0].value > 0
 
 
+def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder(tmp_path / "mine", TRAIN[:9])
+    assert compare("~/mine", "digits", ("kid_all_pairs",), "pixels")
+
+
 def test_images_of_a_kind_that_is_not_read_are_said_to_be_left_out(tmp_path, capsys):
     place = folder(tmp_path / "mixed", TRAIN[:9])
     Image.new("L", (8, 8)).save(tmp_path / "mixed" / "more.bmp")
@@ -219,10 +225,24 @@ def cut(image, name):
     return make
 
 
-def archive(x):
+def archive(x, name="x"):
     def make(path):
-        np.savez(path / "x.npz", x=x)
+        np.savez(path / "x.npz", **{name: x})
         return path / "x.npz"
+
+    return make
+
+
+def single_array(path):
+    with (path / "x.npz").open("wb") as stream:
+        np.save(stream, TRAIN[:4])
+    return path / "x.npz"
+
+
+def file(name):
+    def make(path):
+        (path / name).write_text("no image")
+        return path / name
 
     return make
 
@@ -258,6 +278,13 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
         (tiffs, "tiffs holds no image (.png, .jpg, .jpeg, .webp)"),
         (sideways, "a.jpg is 8x9 and"),
         (lambda path: "toy2d:ring", "toy2d:ring gives points; must be images"),
+        (
+            lambda path: "digits@test",
+            "digits@test is no folder, no .npz and no data source (a split is one of train",
+        ),
+        (file("notes.txt"), "notes.txt is a file; must be a folder of images, an .npz, or a data source"),
+        (single_array, "x.npz holds no images x: it is a single array, as np.save writes it"),
+        (archive(TRAIN[:4], name="images"), "x.npz holds no images x: it has images"),
     ],
 )
 def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
@@ -281,6 +308,12 @@ def test_what_is_wrong_with_images_is_said_of_the_flag_before_any_is_embedded(
         ),
         (["--metrics=frechet, Precision"], "--metrics: 'Precision' is unknown; .*; did you mean 'prdc'?"),
         (["--metrics=kid", "--features=vgg"], "--features: 'vgg' is unknown; it is one of"),
+        (
+            ["--metrics=kid:pixel"],
+            "--metrics: 'kid:pixel': its feature network must be one of .* mean 'pixels'",
+        ),
+        (["--metrics=kid:"], "--metrics: 'kid:': its feature network must be one of inception, "),
+        (["--metrics=,"], "--metrics: is empty; must be some of frechet, .*, memorisation$"),
         (["--metrics=kid", "--precision=half"], "--precision: 'half' is not one of highest, tensorfloat32, default"),
         (["--metrics=frechet", "--out=FOLDER.json"], "--out: .*FOLDER.json is a folder"),
         (["--metrics=frechet", "--statistics=x.txt"], "--statistics: .* must end in .npz"),
@@ -376,6 +409,7 @@ def with_(image, name):
             "samples: 50 images; must be at least 130 for frechet_infinity:pixels",
         ),
         (lambda path: path / "nowhere", "frechet", "is no folder, no .npz and no data source"),
+        (lambda path: "x" * 300, "frechet", "is no folder, no .npz and no data source"),
         (lambda path: folder(path / "empty", []), "frechet", "holds no image"),
         (
             lambda path: folder(path / "few", TRAIN[:9]),

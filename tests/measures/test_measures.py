@@ -210,7 +210,11 @@ def test_each_class_has_a_row():
     ("names", "changes", "said"),
     [
         (["fiddle"], {}, r"eval.metrics: 'fiddle' is unknown; it is one of frechet, .*fid"),
-        (["kid:pictures"], {}, r"eval.features: 'pictures' is unknown; it is one of .*inception.*classifier"),
+        (
+            ["kid:pictures"],
+            {},
+            r"eval.metrics: 'kid:pictures': its feature network must be one of .*inception.*classifier",
+        ),
         (
             ["accuracy:pixels"],
             {},
