@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from diffjax.diffusion import Process, discrete, fold_in, grid, guidance, normal
+from diffjax.diffusion import Process, discrete, fold_in, grid, guidance, normal, split
 from diffjax.diffusion.bound import Bound, chain_bound, continuous_bound
 from diffjax.diffusion.likelihood import dequantise, ode_likelihood
 from diffjax.errors import UserError
@@ -82,7 +82,7 @@ def log_prob(
     start = t_min(method.process_of(variables))
 
     def ode_log_prob(variables, x, label, keys):
-        key_u, key_v = jax.vmap(jax.random.split, out_axes=1)(keys)
+        key_u, key_v = split(keys)
         if method.space.kind == "images":
             x0, _ = dequantise(x, key_u, method.space.shift, method.space.scale)
         else:

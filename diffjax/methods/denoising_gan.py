@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from diffjax.augment import NoAugment
-from diffjax.diffusion import Process, Samples, VPSteps, along, clock, fold_in, normal
+from diffjax.diffusion import Process, Samples, VPSteps, along, clock, fold_in, normal, split
 from diffjax.errors import UserError
 from diffjax.methods.game import Examples, Latent
 from diffjax.methods.gan import GAN
@@ -93,12 +93,12 @@ class DenoisingGAN(GAN):
     def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         """Runs the chain in reverse from x_1 ~ sigma(1) N(0, I), where sigma(1) is nearly 1."""
         generator, steps = self.make(self.generator), self.process.steps
-        start_keys, step_keys, label_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
+        start_keys, step_keys, label_keys = split(keys, 3)
         inputs = self.inputs_for("generator", self._draw_cond(label_keys) if cond is None else cond)
         x = normal(start_keys, jnp.zeros((len(keys), *self.space.shape), jnp.result_type(float)))
 
         def step(x_t, n):
-            z_keys, noise_keys = jax.vmap(jax.random.split, out_axes=1)(fold_in(step_keys, n))
+            z_keys, noise_keys = split(fold_in(step_keys, n))
             s, t = (n - 1) / steps, n / steps
             clock_t = jnp.broadcast_to(self.clock(self.process, t), len(x_t))
             z = Latent()(z_keys, generator.latent)

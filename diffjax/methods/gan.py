@@ -27,7 +27,7 @@ from jaxtyping import Array, Key
 from diffjax.adversarial import R1, NonSaturating, PenaltyInputs, Watchman, clip_weights, pack, unpack
 from diffjax.adversarial.diversity import moments_of, spread
 from diffjax.augment import Augment, NoAugment
-from diffjax.diffusion import Samples, fold_in
+from diffjax.diffusion import Samples, fold_in, split
 from diffjax.errors import UserError
 from diffjax.methods import gan_rules as rules
 from diffjax.methods.game import (
@@ -344,10 +344,9 @@ class GAN(Method):
     def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         """G(z), from the generator's variables. Without given labels, a conditional generator draws one per key."""
         generator = self.make(self.generator)
-        z_keys, label_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        inputs = self.inputs_for("generator", self._draw_cond(label_keys) if cond is None else cond) | self.noise_keys(
-            z_keys
-        )
+        z_keys, cond_keys = split(keys)
+        cond = self._draw_cond(cond_keys) if cond is None else cond
+        inputs = self.inputs_for("generator", cond) | self.noise_keys(z_keys)
         inputs |= {"psi": spec.psi} if self.styled else {}
         x0 = generator.apply(variables["generator"], spec(z_keys, generator.latent), **inputs)
         return Samples(x0, nfe=jnp.ones(len(x0), jnp.int32))
