@@ -218,7 +218,7 @@ def parser() -> Parser:
 def train(arguments, overrides):
     from diffjax import config as configs
     from diffjax.dry_run import dry_run
-    from diffjax.train import train
+    from diffjax.training import train
 
     config = configs.override(configs.load(arguments.config), overrides)
     if arguments.dry_run:

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ FREE = (  # keys that change no result: intervals, which checkpoints are kept, h
     "eval.batch_size", "ema.snapshot_every",
 )  # fmt: skip
 PLACES = {"data.data_dir": "data.name", ".text.encoder": ".text.identity"}  # suffix of a path -> of what identifies it
+Overrides = Mapping[str, Any] | Iterable[tuple[str, Any]]  # {path: value}, or pairs of them
 FLAX_FIELDS = ("parent", "name", "outputs", "hints")  # no hyper-parameters: Flax's own two, and two that a method sets
 
 
@@ -174,14 +175,16 @@ def load(path: str) -> ConfigDict:
     return config.lock()
 
 
-def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> ConfigDict:
-    """Applies overrides such as ("sampler.steps", "25"), each checked against the value it replaces.
+def override(config: ConfigDict, overrides: Overrides) -> ConfigDict:
+    """Applies overrides such as {"sampler.steps": 25}, each checked against the value it replaces.
 
-    Overriding a component's name replaces its sub-dict by the new component's defaults. Names are overridden first.
+    A value may also be the text of a command line. Overriding a component's name replaces its sub-dict by the new
+    component's defaults. Names are overridden first.
     """
     config = config.copy_and_resolve_references().unlock()
-    names = [item for item in overrides if item[0].endswith(".name")]
-    others = [item for item in overrides if not item[0].endswith(".name")]
+    items = [(path, str(value)) for path, value in pairs(overrides)]
+    names = [item for item in items if item[0].endswith(".name")]
+    others = [item for item in items if not item[0].endswith(".name")]
     for path, text in sorted(names, key=lambda item: item[0].count(".")):
         parent, slot = _parent(config, path.removesuffix(".name"))
         if not isinstance(parent[slot], ConfigDict) or "name" not in parent[slot]:
@@ -192,6 +195,11 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> Config
         parent, key = _parent(config, path)
         parent[key] = _parse(path, text, parent[key])
     return config.lock()
+
+
+def pairs(overrides: Overrides) -> list[tuple[str, Any]]:
+    """The paths and values of overrides, in order."""
+    return list(overrides.items() if isinstance(overrides, Mapping) else overrides)
 
 
 def slot_of(path: str) -> str:

@@ -15,7 +15,7 @@ from diffjax.drawing.edits import Request
 from diffjax.errors import TAKEN, Diverged, Taken, UserError
 from diffjax.metrics.features import FEATURES
 from diffjax.run import Experiment, Run
-from diffjax.train import train
+from diffjax.training import train
 from tests import tiny
 
 SMALL = [f"--config.{key}={value}" for key, value in tiny.POINTS.items()]

@@ -26,7 +26,7 @@ from diffjax.methods import Diffusion
 from diffjax.metrics import Metric
 from diffjax.parallel import is_main
 from diffjax.run import load
-from diffjax.train import train
+from diffjax.training import train
 from diffjax.workdir import Hold, elsewhere, read_config
 from diffjax.writer import read_json, write_json
 

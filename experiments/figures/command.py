@@ -85,7 +85,7 @@ def config_of(path: str, overrides: Overrides = (), **changes):
 def trained(config, workdir: Path):
     """Trains the run of `config` in `workdir` to its end, unless that has been done, and loads it."""
     from diffjax.run import load
-    from diffjax.train import train
+    from diffjax.training import train
 
     if train(config, workdir)["status"] == "stopped":
         raise UserError(f"stopped; the same command continues the run in {workdir}")

@@ -19,7 +19,7 @@ from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import FILM, FORWARD, UNDRAWN, is_over, state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.measures import METRICS
-from diffjax.train import train
+from diffjax.training import train
 from diffjax.workdir import Hold, processor
 from diffjax.writer import write_json
 from tests import tiny

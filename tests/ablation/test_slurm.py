@@ -19,7 +19,7 @@ from diffjax.ablation.raised import noted, raised
 from diffjax.ablation.slurm import options
 from diffjax.ablation.work import state_of
 from diffjax.errors import TAKEN, Taken
-from diffjax.train import train
+from diffjax.training import train
 from diffjax.workdir import Hold
 from diffjax.writer import Writer, write_json
 from tests import tiny

@@ -27,7 +27,7 @@ from diffjax.methods import Diffusion
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
-from diffjax.train import train
+from diffjax.training import train
 from tests import tiny
 from tests.test_launch import one_line
 

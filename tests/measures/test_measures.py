@@ -21,7 +21,7 @@ from diffjax.measures.report import table
 from diffjax.parallel import layout
 from diffjax.run import Experiment, load
 from diffjax.sampling import Drawn
-from diffjax.train import carry_shapes, train
+from diffjax.training import carry_shapes, train
 from tests import tiny
 
 IMAGES = ("frechet_pixels", "kid:pixels", "kid_all_pairs:pixels", "prdc:pixels", "memorisation:pixels")

@@ -17,7 +17,7 @@ from diffjax.errors import Diverged, UserError
 from diffjax.health import Health
 from diffjax.replay import first_bad_tensor
 from diffjax.run import Experiment
-from diffjax.train import carry_shapes, finished, train, warm_start
+from diffjax.training import carry_shapes, finished, train, warm_start
 from diffjax.workdir import Hold
 from diffjax.writer import Writer
 from tests import tiny
@@ -100,7 +100,7 @@ def test_sigterm_saves_and_says_how_to_continue(uninterrupted, tmp_path):
 def test_a_signal_during_the_last_step_ends_what_follows_the_training(tmp_path, monkeypatch):
     """Not the training, which is at its end; who measures what was trained would otherwise never hear of it."""
     heard = []
-    monkeypatch.setattr("diffjax.train.finished", lambda *_: signal.raise_signal(signal.SIGTERM) or finished(*_))
+    monkeypatch.setattr("diffjax.training.finished", lambda *_: signal.raise_signal(signal.SIGTERM) or finished(*_))
     before = signal.signal(
         signal.SIGTERM, lambda number, _: heard.append((number, (tmp_path / "result.json").exists()))
     )
