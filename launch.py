@@ -196,32 +196,27 @@ def train(arguments, overrides):
 def sample(arguments, overrides):
     from diffjax.drawing.draw import draw
     from diffjax.drawing.edits import Request
-    from diffjax.drawing.prompts import Words
 
     request = Request(**{field: getattr(arguments, field) for field in Request.__dataclass_fields__})
-    words = Words(tuple(arguments.prompt), arguments.negative)
     draw(
         opened(arguments, overrides),
         out=arguments.out,
         num=arguments.num,
         seed=arguments.seed,
         label=arguments.label,
+        prompts=arguments.prompt,
+        negative=arguments.negative,
         guidance=arguments.guidance,
         batch=arguments.batch,
         request=request,
-        words=words,
         attention=arguments.attention,
     )
 
 
 def evaluate(arguments, overrides):
     from diffjax import parallel
-    from diffjax.evaluate import evaluate
-    from diffjax.measures import Evidence, choose
-    from diffjax.measures.choice import check_features
     from diffjax.measures.report import check_measured, check_place, table
     from diffjax.measures.side_by_side import side_by_side
-    from diffjax.progress import aside
 
     if arguments.compare:
         for flag in [*given(arguments), *(f"config.{path}" for path, _ in overrides)]:
@@ -237,24 +232,10 @@ def evaluate(arguments, overrides):
     for flag in given(arguments):
         if flag in ("statistics", "weights", "precision", "classifier", "split"):
             raise UserError(f"--{flag}: applies to --samples; for a trained run, override its config")
-    if arguments.out:
+    if arguments.out:  # before the run is opened, which takes a while
         check_place(arguments.out, "--out", ".json")
-    features = [("eval.features", arguments.features)] if arguments.features else []
-    run = opened(arguments, overrides + features)
-    config = run.experiment.config
-    names = split_commas(arguments.metrics) or config.eval.metrics
-    if not names:
-        raise UserError(
-            "--metrics: missing, and eval.metrics of this run is empty; give some, such as --metrics=frechet_pixels"
-        )
-    num = config.eval.num if arguments.num is None else arguments.num
-    if num < 2:
-        raise UserError(f"--num: {num} samples cannot be measured; must be at least 2")
-    choice = choose(names, run.experiment, num)
-    check_features(arguments.features, choice.metrics)
-    seed = config.seed if arguments.seed is None else arguments.seed
-    evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=aside)
-    scores = evaluate(evidence, arguments.workdir, run.step, arguments.out)
+    metrics, features = split_commas(arguments.metrics), arguments.features or ""
+    scores = opened(arguments, overrides).evaluate(metrics, arguments.num, arguments.seed, features, arguments.out)
     if parallel.is_main():
         print(table(scores))
     check_measured(scores)
@@ -276,10 +257,7 @@ def compare(arguments, overrides):
     fields = {flag: value for flag, value in given(arguments).items() if flag in Comparison.__dataclass_fields__}
     if arguments.metrics:
         fields["metrics"] = split_commas(arguments.metrics)
-    try:
-        scores = compare(Comparison(**fields))
-    except UserError as error:  # the key eval.X of a run's config is the flag --X here
-        raise error.about("eval.", "--") from None
+    scores = compare(Comparison(**fields))
     if parallel.is_main():
         print(table(scores))
 
@@ -338,25 +316,11 @@ COMMANDS = {
 
 
 def opened(arguments, overrides):
-    """The run in --workdir, with overrides of how samples are drawn and measured.
-
-    Raises UserError for an override of anything that determines the trained weights.
-    """
-    from diffjax import config as configs
+    """The run in --workdir, with overrides of how samples are drawn and measured."""
+    import diffjax
     from diffjax import parallel
-    from diffjax.precision import Precision
-    from diffjax.run import load
-    from diffjax.workdir import elsewhere, read_config
 
-    for path, _ in overrides:
-        if path.split(".")[0] not in ("sampler", "eval", "parallel") and not configs.is_place(path):
-            raise UserError(
-                f"--config.{path}: a trained run accepts only sampler.*, eval.* and parallel.* (and the path of its "
-                "data or text encoder)"
-            )
-    config = configs.override(elsewhere(read_config(arguments.workdir)), overrides)
-    Precision(**config.precision).apply()
-    run = load(arguments.workdir, config, arguments.step, arguments.ema)
+    run = diffjax.load(arguments.workdir, overrides, arguments.step, arguments.ema)
     if arguments.ema is not None and parallel.is_main():
         print(f"weights: {run.weights} (0 is an exact fit; more snapshots, ema.snapshot_every, fit better)")
     return run

@@ -25,10 +25,20 @@ def train(config, workdir, overrides=()):
     return train(configs.override(config, overrides), Path(workdir))
 
 
-def load(workdir, **options):
-    """Opens a run directory; see `diffjax.run.load`."""
+def load(workdir, overrides=(), step=None, ema=None):
+    """Opens a trained run at its last checkpoint, or at another `step` or "best" (see `diffjax.run.load`).
+
+    `overrides` change how it draws and measures, as in {"sampler.name": "ddim", "sampler.steps": 20}; `ema` is the
+    relative width of another average of the weights.
+    """
+    from pathlib import Path
+
+    from diffjax.precision import Precision
     from diffjax.run import load
+    from diffjax.workdir import config_to_draw
     from diffjax.xla import choose_kernels
 
     choose_kernels()
-    return load(workdir, **options)
+    config = config_to_draw(Path(workdir), overrides)
+    Precision(**config.precision).apply()  # before the first computation
+    return load(workdir, config, step, ema)

@@ -6,8 +6,9 @@ Importing this module must stay cheap: `--help` should not wait for JAX.
 import argparse
 import errno
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def guarded(name: str, act: Callable[[argparse.Namespace], int]) -> int:
     arguments = argparse.Namespace()
 
     def fail(status: int, message: object) -> int:
-        print(f"{name}: {message}", file=sys.stderr)
+        print(f"{name}: {with_flags(str(message), vars(arguments))}", file=sys.stderr)
         return status
 
     try:
@@ -81,6 +82,19 @@ def guarded(name: str, act: Callable[[argparse.Namespace], int]) -> int:
         if error.errno not in NO_ROOM:
             raise
         return fail(2, f"no room to write {path} ({error.strerror}); free some space and run it again")
+
+
+def with_flags(message: str, arguments: Collection[str]) -> str:
+    """The message of an error of the library with its fields as flags: "`ema=0.1`: ..." becomes "--ema=0.1: ...".
+
+    Only the command's own `arguments` and keys of its config, such as `config.sampler.steps`, are flags.
+    """
+
+    def flag(field: re.Match) -> str:
+        name = field[1].partition(".")[0]
+        return f"--{field[1]}{field[2] or ''}" if name == "config" or name in arguments else field[0]
+
+    return re.sub(r"`([a-z][\w.]*)(=[^`]*)?`", flag, message)
 
 
 def set_up() -> None:

@@ -1,5 +1,6 @@
 """`evaluate --samples --reference`: measures one set of images against another, without a trained run."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,22 +42,29 @@ def compare(flags: Comparison) -> list[Score]:
 
     Raises UserError, before anything is computed if possible.
     """
+    try:
+        return _compare(flags)
+    except UserError as error:  # the key eval.X of a run's config is the field X of a comparison
+        raise UserError(re.sub(r"^eval\.(\w+)", r"`\1`", str(error))) from None
+
+
+def _compare(flags: Comparison) -> list[Score]:
     metrics = by_features(flags.metrics, flags.features or "inception")
     check_features(flags.features, metrics)
-    check_choice("--precision", flags.precision, MATMUL)
-    for path, flag, suffix in ((flags.out, "--out", ".json"), (flags.statistics, "--statistics", ".npz")):
+    check_choice("`precision`", flags.precision, MATMUL)
+    for path, flag, suffix in ((flags.out, "`out`", ".json"), (flags.statistics, "`statistics`", ".npz")):
         if path:
             check_place(path, flag, suffix)
-    samples = read(flags.samples, "--samples", flags.split)
+    samples = read(flags.samples, "`samples`", flags.split)
     from_statistics = is_statistics(flags.reference)
-    reference = flags.reference if from_statistics else read(flags.reference, "--reference", flags.split)
+    reference = flags.reference if from_statistics else read(flags.reference, "`reference`", flags.split)
     need_classifier = [name for name in metrics if name.endswith(":classifier")]
     run = judge(flags.classifier, samples.shape, need_classifier[0]) if need_classifier else None
     networks = extractors(metrics, samples.shape, flags.weights, run, flags.precision)
     if flags.statistics:
         if from_statistics or len(networks) != 1:
             content = "the moments of one reference's images by one feature network"
-            raise UserError(f"--statistics: {flags.statistics} must hold {content}")
+            raise UserError(f"`statistics`: {flags.statistics} must hold {content}")
         check_dimensions(*(network.dimensions for network in networks.values()))
     sets = Files(samples, reference, networks, parallel.layout(), flags.batch_size)
     check_all(metrics, networks, sets.counts)

@@ -215,7 +215,7 @@ def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:
     try:
         other = load(path).state
     except UserError as error:
-        raise error.about("--workdir: ", "train.init_from: ") from None
+        raise error.about("`workdir`: ", "train.init_from: ") from None
     for name in shapes.params:
         shape, other_shape = (jax.tree.map(jnp.shape, state.params.get(name)) for state in (shapes, other))
         if shape != other_shape:

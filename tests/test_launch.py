@@ -391,8 +391,8 @@ def test_a_photo_for_points_or_a_gan_is_one_line(points, photo, capsys, tmp_path
     said = one_line(capsys, "sample", f"--workdir={points}", *words)
     assert "--image: needs a diffusion model of images; this is a diffusion of points" in said
     gan = Run(tmp_path, Experiment.of(tiny.gan()), state=None)
-    with pytest.raises(UserError, match="--image: needs a diffusion model of images; this is a gan of images"):
-        draw(gan, f"{tmp_path}/x.png", 1, 0, None, None, 0, Request(image=photo, strength=0.5))
+    with pytest.raises(UserError, match="`image`: needs a diffusion model of images; this is a gan of images"):
+        draw(gan, f"{tmp_path}/x.png", num=1, request=Request(image=photo, strength=0.5))
 
 
 @pytest.mark.slow

@@ -269,7 +269,7 @@ def test_a_directory_in_use_is_refused(tmp_path):
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--workdir: cannot write to"):
+    with pytest.raises(UserError, match="`workdir`: cannot write to"):
         train(tiny.points(train__steps=7), tmp_path / "file" / "run")
 
 

@@ -92,5 +92,5 @@ def test_a_file_system_that_locks_no_files_is_one_line(tmp_path, monkeypatch, nu
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuses)
-    with pytest.raises(UserError, match=rf"--workdir: {tmp_path} is on a file system .* \({os.strerror(number)}\)"):
+    with pytest.raises(UserError, match=rf"`workdir`: {tmp_path} is on a file system .* \({os.strerror(number)}\)"):
         Hold(tmp_path).__enter__()

@@ -62,7 +62,7 @@ def keep(
             sections = [cells_of(experiment, budget) for budget in experiment.budgets]
             on_kept([cell for section in sections if section for cell in section.cells])
     except Taken as error:
-        message = error.about("--workdir: ", "ledger: ")
+        message = error.about("`workdir`: ", "ledger: ")
         raise UserError(f"{message}; nothing was kept, run the command again") from error
     return path
 

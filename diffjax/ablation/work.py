@@ -27,7 +27,7 @@ from diffjax.metrics import Metric
 from diffjax.parallel import is_main
 from diffjax.run import load
 from diffjax.training import train
-from diffjax.workdir import Hold, elsewhere, read_config
+from diffjax.workdir import Hold, for_this_machine, read_config
 from diffjax.writer import read_json, write_json
 
 # Names in a run directory.
@@ -242,7 +242,7 @@ def _draw_frames(workdir: Path) -> None:
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:
     """Makes one measurement and writes it atomically; samples that are not finite are recorded as a failure."""
-    config = elsewhere(evaluation.config)
+    config = for_this_machine(evaluation.config)
     run = load(workdir, config, evaluation.checkpoint)
     choice = choose(config.eval.metrics, run.experiment)
     evidence = Evidence(run.experiment, run.state, config.eval.num, config.seed, choice, run.weights, say=say)

@@ -290,7 +290,7 @@ def test_a_run_of_before_these_keys_can_be_opened(tmp_path):
     path.write_text(json.dumps(old))
     kept = load(tmp_path).experiment.config.eval
     assert (kept.reference, kept.precision) == ("heldout", "highest")
-    with pytest.raises(UserError, match="--step: this run has no best checkpoint"):
+    with pytest.raises(UserError, match="`step`: this run has no best checkpoint"):
         load(tmp_path, step="best")
 
 
