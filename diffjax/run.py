@@ -272,9 +272,8 @@ def load(
 ) -> Run:
     """Opens the run in `workdir` at its last checkpoint, at `step`, or at the "best" one if its config has `eval.best`.
 
-    `config` replaces the run's own.
-
-    `ema` is a sigma_rel: averages the weights with that width, which need not be one that the run kept.
+    `config` replaces the run's own. `ema` is a sigma_rel: averages the weights with that width, which need not be one
+    that the run kept.
     """
     workdir = Path(workdir)
     experiment = Experiment.of(config or for_this_machine(read_config(workdir)))

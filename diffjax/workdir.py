@@ -42,34 +42,34 @@ PACKAGES = (
     "numpy",
 )
 # Keys of `eval` that the configs of older runs lack, with the values those runs used.
-LATER = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
-AGAIN = 0.05  # seconds between two attempts to lock a directory
+OLDER_EVAL = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
+RETRY = 0.05  # seconds between two attempts to lock a directory
 PLACE = ("commit", "device", "processor", "cores")  # the parts of `surroundings` that make up a place
 
 
-class Hold:
+class Lock:
     """Reserves a directory for this process with a file lock, which the kernel releases when the process dies.
 
-    Raises Taken if another process still holds it after `patience` seconds, and UserError if files cannot be locked.
+    Raises Taken if another process still holds it after `wait` seconds, and UserError if files cannot be locked.
     """
 
-    def __init__(self, workdir: Path, patience: float = 0.0):
-        self.workdir, self.patience = workdir, patience
+    def __init__(self, workdir: Path, wait: float = 0.0):
+        self.workdir, self.wait = workdir, wait
 
-    def __enter__(self) -> "Hold":
+    def __enter__(self) -> "Lock":
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
             self.file = (self.workdir / ".lock").open("a+")
         except OSError as error:
             raise UserError(f"`workdir`: cannot write to {self.workdir} ({error.strerror})") from error
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.wait
         while not self._locked():
             if time.monotonic() >= deadline:
                 self.file.seek(0)
                 holder = self.file.read().strip() or "unknown"
                 self.file.close()
                 raise Taken(f"`workdir`: {self.workdir} is in use by a live process (pid {holder})")
-            time.sleep(AGAIN)
+            time.sleep(RETRY)
         self.file.truncate(0)
         self.file.write(str(os.getpid()))
         self.file.flush()
@@ -92,16 +92,16 @@ class Hold:
         self.file.close()
 
 
-def is_held(workdir: Path) -> bool:
+def is_locked(workdir: Path) -> bool:
     """Whether a live process holds this directory."""
     try:
-        with Hold(workdir):
+        with Lock(workdir):
             return False
     except Taken:
         return True
 
 
-def enter(workdir: Path, config: ConfigDict, done: int) -> None:
+def record_config(workdir: Path, config: ConfigDict, done: int) -> None:
     """Writes `config.json`. Raises UserError if `config` cannot continue the `done` steps already in `workdir`.
 
     If steps were made in different places, such as on another device, the file says "mixed: ..." for what differs.
@@ -166,7 +166,7 @@ def read_config(workdir: Path) -> ConfigDict:
         raise UserError(
             f"`workdir`: {path} is not the config of a diffjax run ({type(error).__name__}: {error})"
         ) from error
-    config.eval = ConfigDict(LATER | config.eval.to_dict())
+    config.eval = ConfigDict(OLDER_EVAL | config.eval.to_dict())
     return config
 
 

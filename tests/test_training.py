@@ -18,7 +18,7 @@ from diffjax.health import Health
 from diffjax.replay import first_bad_tensor
 from diffjax.run import Experiment
 from diffjax.training import carry_shapes, finished, train, warm_start
-from diffjax.workdir import Hold
+from diffjax.workdir import Lock
 from diffjax.writer import Writer
 from tests import tiny
 
@@ -234,7 +234,7 @@ def test_health_counts_from_the_first_of_two_looks_or_more_that_find_something()
     health = Health(Ill, batch_size=10)
     assert health.may_save(1)
     for step, x in ((5, 1), (8, 0), (1012, 1), (1017, 1)):  # the long way to a first look is no patience lost
-        health.look(step, {"x": x})
+        health.update(step, {"x": x})
         assert not health.given_up
     assert not health.may_save(1017)
     continued = Health(Ill, batch_size=10)
@@ -263,7 +263,7 @@ def test_fewer_steps_than_done_is_an_error(tmp_path):
 
 
 def test_a_directory_in_use_is_refused(tmp_path):
-    with Hold(tmp_path), pytest.raises(UserError, match="is in use by a live process"):
+    with Lock(tmp_path), pytest.raises(UserError, match="is in use by a live process"):
         train(tiny.points(train__steps=7), tmp_path)
 
 

@@ -29,7 +29,7 @@ from diffjax.metrics.features import FEATURES
 
 ROOT = Path(diffjax.__file__).parent
 LOOP = (  # how a run starts, continues and fails, whatever it trains
-    "diffjax.run:Experiment", "diffjax.run:_optimizers", "diffjax.training:begin", "diffjax.training:warm_start",
+    "diffjax.run:Experiment", "diffjax.run:_optimizers", "diffjax.training:prepare", "diffjax.training:warm_start",
     "diffjax.training:loop", "diffjax.training:due", "diffjax.training:first_bad_step", "diffjax.health",
     "diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.data.pipeline",
 )  # fmt: skip

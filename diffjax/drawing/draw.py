@@ -11,7 +11,7 @@ from diffjax import parallel, pictures
 from diffjax.conditioning import conditioned
 from diffjax.data.folder import TEXT_FILES
 from diffjax.data.text import decode
-from diffjax.drawing import attention as attentive
+from diffjax.drawing import attention as attention_film
 from diffjax.drawing.edits import Plan, Request, plan
 from diffjax.drawing.films import film
 from diffjax.drawing.sheets import GIVEN, picture
@@ -54,7 +54,7 @@ def draw(
     _check(experiment, kind, num, batch, len(prompts))
     spec, requested = conditioned(method, run.ema, experiment.sampler, label, prompts, negative, guidance)
     if attention:
-        attentive.check(run, out)
+        attention_film.check(run, out)
         num = _number_with_attention(num)
     edit = None if request.image is None else plan(request, run, spec)
     usual = min(experiment.config.eval.batch_size, 2 ** (num - 1).bit_length())  # a larger batch would be padding
@@ -88,7 +88,7 @@ def draw(
     elif kind == ".png":
         pictures.save_png(path, show(drawn, photos))
     elif attention:
-        pictures.save_gif(path, attentive.film(run, spec, drawn, photos), FILM_SECONDS)
+        pictures.save_gif(path, attention_film.film(run, spec, drawn, photos), FILM_SECONDS)
     else:
         pictures.save_gif(path, film(run, spec, drawn, photos, show), FILM_SECONDS)
     if drawn.not_finite:
@@ -130,9 +130,9 @@ def _check(experiment: Experiment, kind: str, num: int, batch: int, prompts: int
 
 def _number_with_attention(num: int) -> int:
     """The number of samples in a film of attention, at most `num`; prints a line if it is smaller."""
-    if num > attentive.SHOWN and parallel.is_main():
-        print(f"attention: the film shows {attentive.SHOWN} samples: only the first of the {num} are drawn")
-    return min(num, attentive.SHOWN)
+    if num > attention_film.SHOWN and parallel.is_main():
+        print(f"attention: the film shows {attention_film.SHOWN} samples: only the first of the {num} are drawn")
+    return min(num, attention_film.SHOWN)
 
 
 def _labels(labels: str, edit: Plan | None) -> str:

@@ -19,7 +19,7 @@ HIDDEN = 128  # grey of the masked pixels in the picture of the known ones
 
 @dataclass(frozen=True)
 class Request:
-    """The flags of `sample` about a photo; None if not given. Raises UserError for combinations that make no sense."""
+    """The fields of an edit; None if not given. Raises UserError for combinations that make no sense."""
 
     image: Path | None = None
     strength: float | None = None

@@ -306,7 +306,7 @@ def test_a_function_that_loads_a_run_depends_on_the_loading_code(hashed, changed
 @pytest.mark.parametrize(
     "change",
     [
-        ("diffjax.training", "stop.pass_on(result", "stop.pass_on(not result"),
+        ("diffjax.training", "stop.reraise(result", "stop.reraise(not result"),
         ("diffjax.training", "no good checkpoint was saved", "none was saved"),
         ("diffjax.run", "ema of sigma_rel", "an average of"),
     ],
