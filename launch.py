@@ -5,15 +5,12 @@ function. A mistake of the user's ends it with one line on stderr and status 2 (
 """
 
 import argparse
-import errno
-import os
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from diffjax.errors import NO_ROOM, TAKEN, Diverged, Taken, UserError, suggestion
+from diffjax.cli import Parser, directory, given, guarded, set_up, split_commas, split_overrides, word
+from diffjax.errors import UserError
 
 MAIN_EPILOG = "`launch.py COMMAND --help` explains a command."
 CONFIG_EPILOG = """config files:
@@ -32,39 +29,6 @@ RUN_EPILOG = """config overrides:
   --config.sampler.name=ddim       choose another sampler, with its defaults
 """
 WIDTH = 78  # characters in a line of a help text, for a terminal of 80 columns
-EMPTY = "is empty (an unset shell variable?); give a value or omit the flag"
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that raises a UserError of one line and suggests what the user may have meant."""
-
-    def parse_args(self, args=None, namespace=None):
-        namespace, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {self._describe(unknown)}")
-        return namespace
-
-    def _describe(self, unknown: list[str]) -> str:
-        """Words that no option accepts, and why: empty, an option of another command, or probably misspelt."""
-        text = " ".join(unknown)
-        if not text.strip():
-            return f"'' {EMPTY}"
-        name = (text.split("=")[0].split() or [""])[0]
-        commands = {key: p for a in self._actions if isinstance(a.choices, dict) for key, p in a.choices.items()}
-        owners = [command for command, parser in commands.items() if name in parser._option_string_actions]
-        if owners:
-            return f"{text}; it goes with {', '.join(owners)}"
-        options = [option for parser in (*commands.values(), self) for option in parser._option_string_actions]
-        return text + suggestion(name, options)
-
-    def _check_value(self, action, value):  # argparse calls it for every value of an argument with choices
-        if action.choices is not None and value not in action.choices:
-            choices = ", ".join(map(repr, action.choices))
-            message = f"invalid choice: {value!r} (choose from {choices}){suggestion(value, action.choices)}"
-            raise argparse.ArgumentError(action, message)
-
-    def error(self, message):
-        raise UserError(f"{message} ({self.prog} --help explains)")
 
 
 def parser() -> Parser:
@@ -218,7 +182,7 @@ def parser() -> Parser:
 def train(arguments, overrides):
     from diffjax import config as configs
     from diffjax.dry_run import dry_run
-    from diffjax.train import train
+    from diffjax.training import train
 
     config = configs.override(configs.load(arguments.config), overrides)
     if arguments.dry_run:
@@ -232,32 +196,27 @@ def train(arguments, overrides):
 def sample(arguments, overrides):
     from diffjax.drawing.draw import draw
     from diffjax.drawing.edits import Request
-    from diffjax.drawing.prompts import Words
 
     request = Request(**{field: getattr(arguments, field) for field in Request.__dataclass_fields__})
-    words = Words(tuple(arguments.prompt), arguments.negative)
     draw(
         opened(arguments, overrides),
         out=arguments.out,
         num=arguments.num,
         seed=arguments.seed,
         label=arguments.label,
+        prompts=arguments.prompt,
+        negative=arguments.negative,
         guidance=arguments.guidance,
         batch=arguments.batch,
         request=request,
-        words=words,
         attention=arguments.attention,
     )
 
 
 def evaluate(arguments, overrides):
     from diffjax import parallel
-    from diffjax.evaluate import evaluate
-    from diffjax.measures import Evidence, choose
-    from diffjax.measures.choice import check_features
     from diffjax.measures.report import check_measured, check_place, table
     from diffjax.measures.side_by_side import side_by_side
-    from diffjax.progress import aside
 
     if arguments.compare:
         for flag in [*given(arguments), *(f"config.{path}" for path, _ in overrides)]:
@@ -273,24 +232,10 @@ def evaluate(arguments, overrides):
     for flag in given(arguments):
         if flag in ("statistics", "weights", "precision", "classifier", "split"):
             raise UserError(f"--{flag}: applies to --samples; for a trained run, override its config")
-    if arguments.out:
+    if arguments.out:  # before the run is opened, which takes a while
         check_place(arguments.out, "--out", ".json")
-    features = [("eval.features", arguments.features)] if arguments.features else []
-    run = opened(arguments, overrides + features)
-    config = run.experiment.config
-    names = split_commas(arguments.metrics) or config.eval.metrics
-    if not names:
-        raise UserError(
-            "--metrics: missing, and eval.metrics of this run is empty; give some, such as --metrics=frechet_pixels"
-        )
-    num = config.eval.num if arguments.num is None else arguments.num
-    if num < 2:
-        raise UserError(f"--num: {num} samples cannot be measured; must be at least 2")
-    choice = choose(names, run.experiment, num)
-    check_features(arguments.features, choice.metrics)
-    seed = config.seed if arguments.seed is None else arguments.seed
-    evidence = Evidence(run.experiment, run.state, num, seed, choice, run.weights, say=aside)
-    scores = evaluate(evidence, arguments.workdir, run.step, arguments.out)
+    metrics, features = split_commas(arguments.metrics), arguments.features or ""
+    scores = opened(arguments, overrides).evaluate(metrics, arguments.num, arguments.seed, features, arguments.out)
     if parallel.is_main():
         print(table(scores))
     check_measured(scores)
@@ -312,10 +257,7 @@ def compare(arguments, overrides):
     fields = {flag: value for flag, value in given(arguments).items() if flag in Comparison.__dataclass_fields__}
     if arguments.metrics:
         fields["metrics"] = split_commas(arguments.metrics)
-    try:
-        scores = compare(Comparison(**fields))
-    except UserError as error:  # the key eval.X of a run's config is the flag --X here
-        raise error.about("eval.", "--") from None
+    scores = compare(Comparison(**fields))
     if parallel.is_main():
         print(table(scores))
 
@@ -374,75 +316,20 @@ COMMANDS = {
 
 
 def opened(arguments, overrides):
-    """The run in --workdir, with overrides of how samples are drawn and measured.
-
-    Raises UserError for an override of anything that determines the trained weights.
-    """
-    from diffjax import config as configs
+    """The run in --workdir, with overrides of how samples are drawn and measured."""
+    import diffjax
     from diffjax import parallel
-    from diffjax.precision import Precision
-    from diffjax.run import load
-    from diffjax.workdir import elsewhere, read_config
 
-    for path, _ in overrides:
-        if path.split(".")[0] not in ("sampler", "eval", "parallel") and not configs.is_place(path):
-            raise UserError(
-                f"--config.{path}: a trained run accepts only sampler.*, eval.* and parallel.* (and the path of its "
-                "data or text encoder)"
-            )
-    config = configs.override(elsewhere(read_config(arguments.workdir)), overrides)
-    Precision(**config.precision).apply()
-    run = load(arguments.workdir, config, arguments.step, arguments.ema)
+    run = diffjax.load(arguments.workdir, overrides, arguments.step, arguments.ema)
     if arguments.ema is not None and parallel.is_main():
         print(f"weights: {run.weights} (0 is an exact fit; more snapshots, ema.snapshot_every, fit better)")
     return run
-
-
-def given(arguments) -> dict[str, Any]:
-    """The flags that the command line sets, also to 0, with their values."""
-    return {
-        flag: value
-        for flag, value in vars(arguments).items()
-        if flag != "command" and value not in (None, "", []) and value is not False
-    }
 
 
 def step(text: str) -> int | str:
     if text == "best" or text.isdigit():
         return text if text == "best" else int(text)
     raise argparse.ArgumentTypeError(f"{text!r} must be the number of a step, or 'best'")
-
-
-def word(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError(EMPTY)
-    return text
-
-
-def directory(text: str) -> Path:
-    return Path(word(text))
-
-
-def split_commas(text: str | None) -> tuple[str, ...]:
-    """The items of a list separated by commas, without empty ones."""
-    return tuple(item.strip() for item in (text or "").split(",") if item.strip())
-
-
-def split_overrides(words: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Splits a command line into its other words and its overrides.
-
-    An override `--config.a.b=v` or `--config.a.b v` is returned as ("a.b", "v").
-    """
-    others, overrides, remaining = [], [], iter(words)
-    for word in remaining:
-        if not word.startswith("--config."):
-            others.append(word)
-            continue
-        path, equals, value = word.removeprefix("--config.").partition("=")
-        if not equals and (value := next(remaining, None)) is None:
-            raise UserError(f"{word}: no value; write {word}=VALUE")
-        overrides.append((path, value))
-    return others, overrides
 
 
 def main(words: list[str]) -> int:
@@ -458,54 +345,6 @@ def main(words: list[str]) -> int:
         return 0
 
     return guarded("launch.py", act)
-
-
-def guarded(name: str, act: Callable[[argparse.Namespace], int]) -> int:
-    """Runs a command and returns its exit status; an expected failure becomes one line on stderr and its own status.
-
-    `act` parses its command line into the namespace it receives: its --workdir or --out is named where a file cannot be
-    written.
-    """
-    arguments = argparse.Namespace()
-
-    def fail(status: int, message: object) -> int:
-        print(f"{name}: {message}", file=sys.stderr)
-        return status
-
-    try:
-        return act(arguments)
-    except Taken as error:
-        return fail(TAKEN if getattr(arguments, "run", None) else 2, error)
-    except UserError as error:
-        return fail(2, error)
-    except Diverged as error:
-        return fail(3, error)
-    except KeyboardInterrupt:
-        return fail(130, "interrupted; written files are kept, and the same command continues")
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        path = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
-        not_writable = isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError)
-        if not_writable or error.errno == errno.EROFS:
-            return fail(2, f"cannot write {path} ({error.strerror}); choose another path")
-        if error.errno not in NO_ROOM:
-            raise
-        return fail(2, f"no room to write {path} ({error.strerror}); free some space and run it again")
-
-
-def set_up() -> None:
-    """Prepares the process for its first computation: the compilation cache, XLA's flags, and the other hosts."""
-    from diffjax.caches import cache_directory
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_directory() / "xla"))  # JAX reads it when imported
-    from diffjax import parallel
-    from diffjax.xla import choose_kernels
-
-    choose_kernels()
-    parallel.start()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,44 @@
-"""diffjax: diffusion models and GANs from one config system. `run = diffjax.load(workdir)` opens a trained run."""
+"""diffjax: diffusion models and GANs from one config system.
+
+`diffjax.train(config, workdir)` trains, and `run = diffjax.load(workdir)` opens a trained run.
+"""
 
 __version__ = "0.1.0"
 
+# Imports are deferred: a command that needs no arrays should not wait for JAX.
 
-def load(workdir, **options):
-    """Opens a run directory; see `diffjax.run.load`."""
-    from diffjax.run import load  # deferred: a command that needs no arrays should not wait for JAX
+
+def train(config, workdir, overrides=()):
+    """Trains a config, or continues its run in `workdir`; returns the run's result (see `diffjax.training.train`).
+
+    `config` is a ConfigDict, or a path such as "configs/digits.py:edm"; `overrides` change its keys, as in
+    {"train.steps": 500}.
+    """
+    from pathlib import Path
+
+    from diffjax import config as configs
+    from diffjax.training import train
     from diffjax.xla import choose_kernels
 
     choose_kernels()
-    return load(workdir, **options)
+    config = configs.load(config) if isinstance(config, str) else config
+    return train(configs.override(config, overrides), Path(workdir))
+
+
+def load(workdir, overrides=(), step=None, ema=None):
+    """Opens a trained run at its last checkpoint, or at another `step` or "best" (see `diffjax.run.load`).
+
+    `overrides` change how it draws and measures, as in {"sampler.name": "ddim", "sampler.steps": 20}; `ema` is the
+    relative width of another average of the weights.
+    """
+    from pathlib import Path
+
+    from diffjax.precision import Precision
+    from diffjax.run import load
+    from diffjax.workdir import config_to_draw
+    from diffjax.xla import choose_kernels
+
+    choose_kernels()
+    config = config_to_draw(Path(workdir), overrides)
+    Precision(**config.precision).apply()  # before the first computation
+    return load(workdir, config, step, ema)

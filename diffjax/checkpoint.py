@@ -196,7 +196,7 @@ class _ExplainedErrors:
         # TensorStore raises ValueError or RuntimeError for a full disk, with its own wording.
         if full or "No space left" in text or "File too large" in text:
             raise UserError(
-                f"--workdir: no room to save a checkpoint in {self.directory}; free some space and run the same "
+                f"`workdir`: no room to save a checkpoint in {self.directory}; free some space and run the same "
                 "command again (earlier checkpoints are untouched)"
             ) from error
         return False

@@ -1,6 +1,7 @@
 """`evaluate --samples --reference`: measures one set of images against another, without a trained run."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +19,12 @@ from diffjax.metrics import check_dimensions
 from diffjax.metrics.features import check_choice
 from diffjax.metrics.statistics import is_statistics, save_statistics
 from diffjax.precision import MATMUL
-from diffjax.progress import aside
+from diffjax.progress import to_stderr
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The flags of the command, under their names."""
+    """What to compare, and how; the fields are the command's flags."""
 
     samples: str  # a folder, an .npz of images, or a data source by name
     reference: str  # likewise, or a file of statistics
@@ -38,42 +39,49 @@ class Comparison:
     batch_size: int = 256  # images embedded at once
 
 
-def compare(flags: Comparison) -> list[Score]:
-    """Computes the metrics of the samples against the reference, and writes the files that the flags name.
+def compare(given: Comparison) -> list[Score]:
+    """Computes the metrics of the samples against the reference, and writes the files that its fields name.
 
     Raises UserError, before anything is computed if possible.
     """
-    metrics = by_features(flags.metrics, flags.features or "inception")
+    try:
+        return _compare(given)
+    except UserError as error:  # the key eval.X of a run's config is the field X of a comparison
+        raise UserError(re.sub(r"^eval\.(\w+)", r"`\1`", str(error))) from error
+
+
+def _compare(given: Comparison) -> list[Score]:
+    metrics = by_features(given.metrics, given.features or "inception")
     if not metrics:
-        raise UserError(f"eval.metrics: is empty; must be some of {', '.join(BY_FEATURES)}")
-    check_features(flags.features, metrics)
-    check_choice("--precision", flags.precision, MATMUL)
-    for path, flag, suffix in ((flags.out, "--out", ".json"), (flags.statistics, "--statistics", ".npz")):
+        raise UserError(f"`metrics`: is empty; must be some of {', '.join(BY_FEATURES)}")
+    check_features(given.features, metrics)
+    check_choice("`precision`", given.precision, MATMUL)
+    for path, field, suffix in ((given.out, "`out`", ".json"), (given.statistics, "`statistics`", ".npz")):
         if path:
-            check_place(path, flag, suffix)
-    samples_place, reference_place = map(os.path.expanduser, (flags.samples, flags.reference))  # no shell: --flag=~/x
-    samples = read(samples_place, "--samples", flags.split)
+            check_place(path, field, suffix)
+    samples_place, reference_place = map(os.path.expanduser, (given.samples, given.reference))  # no shell: --flag=~/x
+    samples = read(samples_place, "`samples`", given.split)
     from_statistics = is_statistics(reference_place)
-    reference = reference_place if from_statistics else read(reference_place, "--reference", flags.split)
+    reference = reference_place if from_statistics else read(reference_place, "`reference`", given.split)
     need_classifier = [name for name in metrics if name.endswith(":classifier")]
-    run = judge(flags.classifier, samples.shape, need_classifier[0]) if need_classifier else None
-    networks = extractors(metrics, samples.shape, flags.weights, run, flags.precision)
-    if flags.statistics:
+    run = judge(given.classifier, samples.shape, need_classifier[0]) if need_classifier else None
+    networks = extractors(metrics, samples.shape, given.weights, run, given.precision)
+    if given.statistics:
         if from_statistics or len(networks) != 1:
             content = "the moments of one reference's images by one feature network"
-            raise UserError(f"--statistics: {flags.statistics} must hold {content}")
+            raise UserError(f"`statistics`: {given.statistics} must hold {content}")
         check_dimensions(*(network.dimensions for network in networks.values()))
-    sets = Files(samples, reference, networks, parallel.layout(), flags.batch_size)
+    sets = Files(samples, reference, networks, parallel.layout(), given.batch_size)
     check_all(metrics, networks, sets.counts)
     scores = [with_warning(score) for metric in metrics.values() for score in metric(sets)]
     if sets.alike:
-        aside(f"{flags.samples} and {flags.reference} are the same images: comparing them says nothing")
-    if flags.statistics and parallel.is_main():
+        to_stderr(f"{given.samples} and {given.reference} are the same images: comparing them says nothing")
+    if given.statistics and parallel.is_main():
         (name,) = networks
         protocol = sets.reference_protocol(name) | of_images(networks[name]) | {"images": reference.name}
-        save_statistics(flags.statistics, sets.embedded(name, "reference").moments, protocol)
-    if flags.out and parallel.is_main():
-        record(scores, sets.provenance, flags.out)
+        save_statistics(given.statistics, sets.embedded(name, "reference").moments, protocol)
+    if given.out and parallel.is_main():
+        record(scores, sets.provenance, given.out)
         for name, image in sets.pictures.items():
-            pictures.save_png(flags.out.with_name(f"{flags.out.stem}-{name}.png"), image)
+            pictures.save_png(given.out.with_name(f"{given.out.stem}-{name}.png"), image)
     return scores

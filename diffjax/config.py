@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ FREE = (  # keys that change no result: intervals, which checkpoints are kept, h
     "eval.batch_size", "ema.snapshot_every",
 )  # fmt: skip
 PLACES = {"data.data_dir": "data.name", ".text.encoder": ".text.identity"}  # suffix of a path -> of what identifies it
+Overrides = Mapping[str, Any] | Iterable[tuple[str, Any]]  # {path: value}, or pairs of them
 FLAX_FIELDS = ("parent", "name", "outputs", "augment_dim")  # no hyper-parameters: Flax's, and two that methods set
 
 
@@ -164,34 +165,41 @@ def load(path: str) -> ConfigDict:
     if not file.endswith(".py") or not Path(file).is_file():
         siblings = [str(path) for path in Path(file).parent.glob("*.py")]
         hint = suggestion(file, siblings) or "; give the path of one from here, such as configs/digits.py"
-        raise UserError(f"--config: no config file {file!r}{hint}")
-    with executed(Path(file), f"--config: {path}") as module:
+        raise UserError(f"`config`: no config file {file!r}{hint}")
+    with executed(Path(file), f"`config`: {path}") as module:
         if not hasattr(module, "get_config"):
             raise UserError("has no function get_config()")
         config = module.get_config(variant) if variant else module.get_config()
     if not isinstance(config, ConfigDict):
-        raise UserError(f"--config: get_config() of {file} returned {type(config).__name__}; must be a ConfigDict")
+        raise UserError(f"`config`: get_config() of {file} returned {type(config).__name__}; must be a ConfigDict")
     return config.lock()
 
 
-def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> ConfigDict:
-    """Applies overrides such as ("sampler.steps", "25"), each checked against the value it replaces.
+def override(config: ConfigDict, overrides: Overrides) -> ConfigDict:
+    """Applies overrides such as {"sampler.steps": 25}, each checked against the value it replaces.
 
-    Overriding a component's name replaces its sub-dict by the new component's defaults. Names are overridden first.
+    A value may also be the text of a command line. Overriding a component's name replaces its sub-dict by the new
+    component's defaults. Names are overridden first.
     """
     config = config.copy_and_resolve_references().unlock()
-    names = [item for item in overrides if item[0].endswith(".name")]
-    others = [item for item in overrides if not item[0].endswith(".name")]
+    items = [(path, str(value)) for path, value in pairs(overrides)]
+    names = [item for item in items if item[0].endswith(".name")]
+    others = [item for item in items if not item[0].endswith(".name")]
     for path, text in sorted(names, key=lambda item: item[0].count(".")):
         parent, slot = _parent(config, path.removesuffix(".name"))
         if not isinstance(parent[slot], ConfigDict) or "name" not in parent[slot]:
-            raise UserError(f"--config.{path}: {slot!r} is not a component, so it has no name")
+            raise UserError(f"`config.{path}`: {slot!r} is not a component, so it has no name")
         with _errors_at(path.removesuffix(".name"), slot_of(path)):
             parent[slot] = component(slot_of(path), text)
     for path, text in others:
         parent, key = _parent(config, path)
         parent[key] = _parse(path, text, parent[key])
     return config.lock()
+
+
+def pairs(overrides: Overrides) -> list[tuple[str, Any]]:
+    """The paths and values of overrides, in order."""
+    return list(overrides.items() if isinstance(overrides, Mapping) else overrides)
 
 
 def slot_of(path: str) -> str:
@@ -210,10 +218,10 @@ def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
     for depth, key in enumerate(keys):
         prefix = ".".join(keys[:depth])
         if not isinstance(node, ConfigDict):
-            raise UserError(f"--config.{path}: {prefix!r} is a value, not a section")
+            raise UserError(f"`config.{path}`: {prefix!r} is a value, not a section")
         if key not in node:
             siblings = f"{prefix!r} has {', '.join(node)}" if prefix else f"must be one of {', '.join(node)}"
-            raise UserError(f"--config.{path}: no key {key!r}{did_you_mean(key, node) or '; ' + siblings}")
+            raise UserError(f"`config.{path}`: no key {key!r}{did_you_mean(key, node) or '; ' + siblings}")
         parent, node = node, node[key]
     return parent, keys[-1]
 
@@ -223,11 +231,11 @@ def _parse(path: str, text: str, old: Any) -> Any:
     if isinstance(old, ConfigDict):
         if "name" in old:
             raise UserError(
-                f"--config.{path}: {text!r} cannot replace a component; choose one with --config.{path}.name={text}"
+                f"`config.{path}`: {text!r} cannot replace a component; choose one with `config.{path}.name={text}`"
             )
-        raise UserError(f"--config.{path}: {text!r} cannot replace a section; set one of {', '.join(old)} in it")
+        raise UserError(f"`config.{path}`: {text!r} cannot replace a section; set one of {', '.join(old)} in it")
     kinds = {bool: "true or false", int: "an integer", float: "a number", str: "text", tuple: "a tuple such as 1,2,4"}
-    mismatch = UserError(f"--config.{path}: {text!r} must be {kinds.get(type(old), type(old).__name__)} (now {old!r})")
+    mismatch = UserError(f"`config.{path}`: {text!r} must be {kinds.get(type(old), type(old).__name__)} (now {old!r})")
     if isinstance(old, bool):
         if text.lower() not in ("true", "false", "1", "0"):
             raise mismatch

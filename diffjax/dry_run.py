@@ -12,7 +12,7 @@ from diffjax import parallel, window
 from diffjax.evaluate import chosen
 from diffjax.precision import Precision
 from diffjax.run import Experiment
-from diffjax.train import carry_shapes, warm_start
+from diffjax.training import carry_shapes, warm_start
 
 
 def dry_run(config: ConfigDict) -> str:

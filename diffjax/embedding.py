@@ -78,7 +78,7 @@ class Embedded:
         return Embedded(self.features[chosen], logits, self.hashes[chosen])
 
 
-class Gathering:
+class FeatureCollector:
     """Collects the features of n images from the devices; fetches each batch only when the next is dispatched."""
 
     def __init__(self, n: int):
@@ -98,7 +98,7 @@ class Gathering:
         if outputs.logits is not None:
             self.logits.add(np.asarray(outputs.logits)[:real])
 
-    def whole(self, hashes: UInt8[np.ndarray, "n 16"]) -> Embedded:
+    def embedded(self, hashes: UInt8[np.ndarray, "n 16"]) -> Embedded:
         """The features of all images, with the images' hashes. Raises UserError if some are not finite."""
         self._fetch()
         features = self.features.array
@@ -139,12 +139,12 @@ class Embedder:
         variables = None if variables is None else jax.device_put(variables, self.layout.replicated)
         n, devices = len(images), self.layout.mesh.size
         size = -(-min(self.batch_size, n) // devices) * devices
-        gathering, hashes = Gathering(n), Rows(n)
+        collector, hashes = FeatureCollector(n), Rows(n)
         for x, x_hashes in read_ahead(images, size):
-            gathering.add(self.batch(self._placed(x, size), variables), len(x))
+            collector.add(self.batch(self._placed(x, size), variables), len(x))
             hashes.add(x_hashes)
-            progress(gathering.features.done, n)
-        embedded = gathering.whole(hashes.array)
+            progress(collector.features.done, n)
+        embedded = collector.embedded(hashes.array)
         progress(n, n)
         return embedded
 

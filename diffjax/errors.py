@@ -9,7 +9,11 @@ TAKEN = 75  # exit status of a table's run that another process holds (EX_TEMPFA
 
 
 class UserError(Exception):
-    """A mistake of the user's: status 2. The message names the field, its value, and what would be right."""
+    """A mistake of the user's: status 2. The message names the field, its value, and what would be right.
+
+    Arguments stand in backticks, as `guidance` or `guidance=3`, and so do keys of a config that overrides set, as
+    `config.sampler.steps`. A command prints them as its flags (diffjax/cli.py).
+    """
 
     def about(self, field: str, known_as: str) -> "UserError":
         """The same error with `field` renamed to `known_as`; unchanged if it is about another field."""

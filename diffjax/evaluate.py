@@ -1,24 +1,27 @@
-"""Evaluates a run: during training as a list of `Watch`es, which draw samples and compute metrics, and on request."""
+"""Evaluates a run: during training by a list of `PeriodicEvaluation`s, and on request (`evaluate_run`)."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffjax import parallel, pictures
-from diffjax.config import flatten
-from diffjax.drawing.sheets import by_class, first, picture, pictured
+from diffjax.config import flatten, override
+from diffjax.drawing.sheets import by_class, first, picture, sheet_size
 from diffjax.errors import Diverged, UserError
 from diffjax.measures import Choice, Evidence, Score, choose
 from diffjax.measures.beware import with_warning
-from diffjax.measures.report import NOT_FINITE, check_measured, measure, record, table
+from diffjax.measures.choice import check_features
+from diffjax.measures.report import NOT_FINITE, check_measured, check_place, measure, record, table
 from diffjax.metrics.better import better
-from diffjax.run import Experiment
+from diffjax.progress import to_stderr
+from diffjax.run import Experiment, Run
 from diffjax.state import TrainState
 from diffjax.writer import Writer, read_json, strict
 
 
-class Watch(NamedTuple):
+class PeriodicEvaluation(NamedTuple):
     """An evaluation at every `every` steps and at the end: `function(state, step) -> values to log`."""
 
     name: str
@@ -26,14 +29,14 @@ class Watch(NamedTuple):
     function: Callable[[TrainState, int], dict[str, float]]
 
 
-def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[Watch]:
+def periodic_evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[PeriodicEvaluation]:
     """The evaluations of a training run. Raises UserError now, rather than after hours, if one cannot be computed."""
-    config, watches = experiment.config, []
+    config, periodic = experiment.config, []
     if experiment.method.generates:
 
         def draw(state: TrainState, step: int) -> dict[str, float]:
             space = experiment.method.space
-            num = min(pictured(space), config.eval.num)
+            num = min(sheet_size(space), config.eval.num)
             samples = experiment.own_generator.draw(state.averaged, num, seed=config.seed)
             if parallel.is_main():
                 image = picture(experiment, samples)
@@ -41,7 +44,7 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
                 writer.picture(step, image)
             return {}
 
-        watches.append(Watch("samples", config.train.sample_every, draw))
+        periodic.append(PeriodicEvaluation("samples", config.train.sample_every, draw))
     choice = chosen(experiment)
     if choice.metrics:
 
@@ -53,8 +56,8 @@ def evaluations(experiment: Experiment, workdir: Path, writer: Writer) -> list[W
             writer.say(table(scores))
             return {f"eval/{score.name}": score.value for score in scores}
 
-        watches.append(Watch("metrics", config.eval.every, compute_metrics))
-    return watches
+        periodic.append(PeriodicEvaluation("metrics", config.eval.every, compute_metrics))
+    return periodic
 
 
 def chosen(experiment: Experiment, load_networks: bool = True) -> Choice:
@@ -115,6 +118,41 @@ def evaluate(
         for name, image in evidence.pictures.items():
             pictures.save_png(path.with_name(f"{path.stem}-{name}.png"), image)
     return scores
+
+
+def evaluate_run(
+    run: Run,
+    metrics: str | Sequence[str] = (),
+    num: int | None = None,
+    seed: int | None = None,
+    features: str = "",
+    out: Path | None = None,
+) -> list[Score]:
+    """Measures a trained run and records the scores in `evals/` of the run, or in the .json file `out`.
+
+    `metrics` such as "kid" or "kid:pixels" use the network `features` if they name none. Defaults are the config's
+    (eval.metrics, eval.num, seed, eval.features). A score that cannot be measured is NaN, and its meaning says why.
+    Raises UserError, before anything is drawn, for what cannot be measured at all.
+    """
+    if out is not None:
+        check_place(Path(out), "`out`", ".json")
+    experiment = run.experiment
+    if features:
+        experiment = replace(experiment, config=override(experiment.config, {"eval.features": features}))
+    config = experiment.config
+    names = (metrics,) if isinstance(metrics, str) else metrics or config.eval.metrics
+    if not names:
+        raise UserError(
+            "`metrics`: missing, and eval.metrics of this run is empty; give some, such as `metrics=frechet_pixels`"
+        )
+    num = config.eval.num if num is None else num
+    if num < 2:
+        raise UserError(f"`num`: {num} samples cannot be measured; must be at least 2")
+    choice = choose(names, experiment, num)
+    check_features(features, choice.metrics)
+    seed = config.seed if seed is None else seed
+    evidence = Evidence(experiment, run.state, num, seed, choice, run.weights, say=to_stderr)
+    return evaluate(evidence, run.workdir, run.step, out and Path(out))
 
 
 def measured_by(workdir: Path, values: dict[str, Any], step: int) -> dict[str, str]:

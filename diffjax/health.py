@@ -27,7 +27,7 @@ class Health:
     def facts(self) -> dict:
         return {"complaint": self.complaint, "since": self.since, "healthy": self.healthy}
 
-    def look(self, step: int, values: dict[str, float]) -> None:
+    def update(self, step: int, values: dict[str, float]) -> None:
         """Updates the health from the values logged at `step`. A single look with a complaint never ends the run."""
         previous, self.complaint = self.complaint, self.method.complaint(values)
         if not (previous and self.complaint):

@@ -29,7 +29,7 @@ class Trace:
             self.running = False
 
 
-BY_ITSELF = (signal.SIG_DFL, signal.default_int_handler)  # the default handlers, which nobody installed
+DEFAULT_HANDLERS = (signal.SIG_DFL, signal.default_int_handler)  # the default handlers, which nobody installed
 
 
 class Stop:
@@ -40,30 +40,30 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         self.signalled = 0  # the number of the signal received
-        self.before = {}
+        self.previous_handlers = {}
         if jax.process_count() > 1:
             return self
         with contextlib.suppress(ValueError):  # only the main thread may install handlers
-            self.before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+            self.previous_handlers = {s: signal.signal(s, self._receive) for s in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *_):
-        for number, handler in self.before.items():
+        for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
 
-    def _note(self, number, frame):
+    def _receive(self, number, frame):
         if self.signalled and number == signal.SIGINT:
             raise KeyboardInterrupt  # the second SIGINT: stop at once, without a checkpoint
         self.signalled = number
 
-    def asked(self, step: int) -> bool:
+    def requested(self, step: int) -> bool:
         if jax.process_count() == 1:
             return bool(self.signalled)
         return multihost_utils.reached_preemption_sync_point(step)
 
-    def pass_on(self, stopped: bool) -> None:
+    def reraise(self, stopped: bool) -> None:
         """Re-raises a received signal for the handler installed before; not if it stopped training and only the default
         handler was there.
         """
-        if self.signalled and not (stopped and self.before[self.signalled] in BY_ITSELF):
+        if self.signalled and not (stopped and self.previous_handlers[self.signalled] in DEFAULT_HANDLERS):
             signal.raise_signal(self.signalled)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def aside(line: str) -> None:
+def to_stderr(line: str) -> None:
     """Prints a line on stderr, so that stdout holds only a command's result."""
     print(line, file=sys.stderr, flush=True)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from diffjax import parallel
 from diffjax.checkpoint import Checkpoints
+from diffjax.conditioning import conditioned
 from diffjax.config import build
 from diffjax.data import Stream
 from diffjax.data.source import in_memory
@@ -33,7 +34,10 @@ from diffjax.parallel import Layout, Tree
 from diffjax.precision import Precision
 from diffjax.sampling import Drawn, Generator
 from diffjax.state import TrainState
-from diffjax.workdir import elsewhere, read_config
+from diffjax.workdir import for_this_machine, read_config
+
+if TYPE_CHECKING:
+    from diffjax.measures import Score
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,10 @@ def _other(method: Method, guidance: Any, path: str) -> Any:
     method_class, kind = (NoisyClassifier, "noisy_classifier") if by_classifier else (Diffusion, "diffusion")
     if not path:
         raise UserError(f"sampler.guidance.run: {guidance.__name__} needs the run directory of a {kind} model")
-    run = load(path)
+    try:
+        run = load(path)
+    except UserError as error:
+        raise error.about("`workdir`: ", "sampler.guidance.run: ") from None
     if not isinstance(run.experiment.method, method_class):
         raise UserError(f"sampler.guidance.run: {path} is a {run.experiment.config.method.name} model, not a {kind}")
     if (run.experiment.method.space, run.experiment.method.process) != (method.space, method.process):
@@ -188,7 +195,7 @@ def _optimizers(node: ConfigDict, networks: tuple[str, ...]) -> dict[str, Optimi
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run: `run.sample(16)`, `run.denoiser`, `run.process`, `run.ema`, `run.params`."""
+    """A trained run: `run.sample(16)`, `run.evaluate("frechet_pixels")`, `run.denoiser`, `run.process`, `run.ema`."""
 
     workdir: Path
     experiment: Experiment
@@ -225,15 +232,39 @@ class Run:
         return self.experiment.method.denoiser(self.ema)
 
     def sample(
-        self, num: int, seed: int = 0, label: int | None = None, prompts: Sequence[str] = (), **options: Any
+        self,
+        num: int,
+        seed: int = 0,
+        label: int | None = None,
+        prompt: str | Sequence[str] = (),
+        negative: str | None = None,
+        guidance: float | None = None,
+        spec: Any = None,
+        batch_size: int = 0,
+        trajectory: bool = False,
     ) -> Drawn:
-        """Draws `num` samples in stored units (uint8 for images), of one label, or of the prompts in turn.
+        """Draws `num` samples in stored units (uint8 for images); raises UserError for what does not fit the model.
 
-        With `trajectory=True` they have x_t and the prediction of x0 at every step.
+        Samples have the label, or the captions of `prompt` in turn, and are guided away from the caption `negative`.
+        `guidance` s is the scale of D_u + s (D_c - D_u), so 1 is the conditional model; by default the config's.
+        `spec` replaces the sampler. With `trajectory` the samples have x_t and the prediction of x0 at every step.
         """
-        generator = self.experiment.generator(**options)
-        requested = self.experiment.method.requested(generator.spec, label, prompts)
-        return generator.draw(self.ema, num, seed, requested)
+        prompts, spec = (prompt,) if isinstance(prompt, str) else prompt, spec or self.experiment.sampler
+        spec, requested = conditioned(self.experiment.method, self.ema, spec, label, prompts, negative, guidance)
+        return self.experiment.generator(spec, batch_size, trajectory).draw(self.ema, num, seed, requested)
+
+    def evaluate(
+        self,
+        metrics: str | Sequence[str] = (),
+        num: int | None = None,
+        seed: int | None = None,
+        features: str = "",
+        out: Path | None = None,
+    ) -> "list[Score]":
+        """Measures this run and records the scores; see `diffjax.evaluate.evaluate_run`."""
+        from diffjax.evaluate import evaluate_run  # deferred: it builds on this module
+
+        return evaluate_run(self, metrics, num, seed, features, out)
 
 
 def load(
@@ -241,32 +272,31 @@ def load(
 ) -> Run:
     """Opens the run in `workdir` at its last checkpoint, at `step`, or at the "best" one if its config has `eval.best`.
 
-    `config` replaces the run's own.
-
-    `ema` is a sigma_rel: averages the weights with that width, which need not be one that the run kept.
+    `config` replaces the run's own. `ema` is a sigma_rel: averages the weights with that width, which need not be one
+    that the run kept.
     """
     workdir = Path(workdir)
-    experiment = Experiment.of(config or elsewhere(read_config(workdir)))
+    experiment = Experiment.of(config or for_this_machine(read_config(workdir)))
     if ema is not None:
         _check_width(ema, experiment)
     if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
+        raise UserError(f"`workdir`: {workdir} has no checkpoint yet; train it first")
     best = experiment.config.eval.best
     with Checkpoints(workdir / "checkpoints", best=best, read_only=True) as checkpoints:
         if step == "best":
             if not best:
                 raise UserError(
-                    "--step: this run has no best checkpoint, since eval.best was not set when it was trained"
+                    "`step`: this run has no best checkpoint, since eval.best was not set when it was trained"
                 )
             if (best_checkpoint := checkpoints.best()) is None:
-                raise UserError(f"--step: no checkpoint of {workdir} has a value of {best}; take a step, or the last")
+                raise UserError(f"`step`: no checkpoint of {workdir} has a value of {best}; take a step, or the last")
             step = best_checkpoint["step"]
         if step is not None and step not in checkpoints.steps():
             steps = ", ".join(map(str, checkpoints.steps()))
-            raise UserError(f"--step: {workdir} has no checkpoint at step {step}; it has {steps or 'none'}")
+            raise UserError(f"`step`: {workdir} has no checkpoint at step {step}; it has {steps or 'none'}")
         step = checkpoints.latest() if step is None else step
         if step is None:
-            raise UserError(f"--workdir: {workdir} has no checkpoint yet; train it first")
+            raise UserError(f"`workdir`: {workdir} has no checkpoint yet; train it first")
         shapes = jax.eval_shape(experiment.init, jax.random.key(0))
         state = checkpoints.restore(step, state=experiment.layout.place(shapes))["state"]
         if ema is None:
@@ -276,10 +306,10 @@ def load(
 
 def _check_width(width: float, experiment: Experiment) -> None:
     if not isinstance(experiment.method.ema, Power):
-        raise UserError(f"--ema: needs a run with ema.name='power'; this one has {experiment.config.ema.name!r}")
+        raise UserError(f"`ema`: needs a run with ema.name='power'; this one has {experiment.config.ema.name!r}")
     if not 0 < width <= WIDEST:
         raise UserError(
-            f"--ema: {width:g} is not the sigma_rel of any power function; must be above 0 and at most 0.2886"
+            f"`ema`: {width:g} is not the sigma_rel of any power function; must be above 0 and at most 0.2886"
         )
 
 

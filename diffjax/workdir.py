@@ -22,7 +22,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from diffjax.config import differences, fingerprint, from_json
+from diffjax.config import Overrides, differences, fingerprint, from_json, is_place, override, pairs
 from diffjax.errors import Taken, UserError
 from diffjax.writer import read_json, write_json
 
@@ -42,34 +42,34 @@ PACKAGES = (
     "numpy",
 )
 # Keys of `eval` that the configs of older runs lack, with the values those runs used.
-LATER = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
-AGAIN = 0.05  # seconds between two attempts to lock a directory
+OLDER_EVAL = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
+RETRY = 0.05  # seconds between two attempts to lock a directory
 PLACE = ("commit", "device", "processor", "cores")  # the parts of `surroundings` that make up a place
 
 
-class Hold:
+class Lock:
     """Reserves a directory for this process with a file lock, which the kernel releases when the process dies.
 
-    Raises Taken if another process still holds it after `patience` seconds, and UserError if files cannot be locked.
+    Raises Taken if another process still holds it after `wait` seconds, and UserError if files cannot be locked.
     """
 
-    def __init__(self, workdir: Path, patience: float = 0.0):
-        self.workdir, self.patience = workdir, patience
+    def __init__(self, workdir: Path, wait: float = 0.0):
+        self.workdir, self.wait = workdir, wait
 
-    def __enter__(self) -> "Hold":
+    def __enter__(self) -> "Lock":
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
             self.file = (self.workdir / ".lock").open("a+")
         except OSError as error:
-            raise UserError(f"--workdir: cannot write to {self.workdir} ({error.strerror})") from error
-        deadline = time.monotonic() + self.patience
+            raise UserError(f"`workdir`: cannot write to {self.workdir} ({error.strerror})") from error
+        deadline = time.monotonic() + self.wait
         while not self._locked():
             if time.monotonic() >= deadline:
                 self.file.seek(0)
                 holder = self.file.read().strip() or "unknown"
                 self.file.close()
-                raise Taken(f"--workdir: {self.workdir} is in use by a live process (pid {holder})")
-            time.sleep(AGAIN)
+                raise Taken(f"`workdir`: {self.workdir} is in use by a live process (pid {holder})")
+            time.sleep(RETRY)
         self.file.truncate(0)
         self.file.write(str(os.getpid()))
         self.file.flush()
@@ -83,7 +83,7 @@ class Hold:
         except OSError as error:
             self.file.close()
             raise UserError(
-                f"--workdir: {self.workdir} is on a file system without file locks ({error.strerror}), so two "
+                f"`workdir`: {self.workdir} is on a file system without file locks ({error.strerror}), so two "
                 "processes could train there at once; choose another file system"
             ) from error
         return True
@@ -92,16 +92,16 @@ class Hold:
         self.file.close()
 
 
-def is_held(workdir: Path) -> bool:
+def is_locked(workdir: Path) -> bool:
     """Whether a live process holds this directory."""
     try:
-        with Hold(workdir):
+        with Lock(workdir):
             return False
     except Taken:
         return True
 
 
-def enter(workdir: Path, config: ConfigDict, done: int) -> None:
+def record_config(workdir: Path, config: ConfigDict, done: int) -> None:
     """Writes `config.json`. Raises UserError if `config` cannot continue the `done` steps already in `workdir`.
 
     If steps were made in different places, such as on another device, the file says "mixed: ..." for what differs.
@@ -112,12 +112,12 @@ def enter(workdir: Path, config: ConfigDict, done: int) -> None:
             f"train.steps: {config.train.steps} is before the checkpoint at step {done}; must be at least {done}"
         )
     if done and not path.is_file():
-        raise UserError(f"--workdir: {workdir} has checkpoints but no config.json; choose another directory")
+        raise UserError(f"`workdir`: {workdir} has checkpoints but no config.json; choose another directory")
     if done:
         changed = differences(read_config(workdir), config)
         if changed:
             raise UserError(
-                f"--workdir: {workdir} holds a run of another config ({'; '.join(changed)}); choose another directory, "
+                f"`workdir`: {workdir} holds a run of another config ({'; '.join(changed)}); choose another directory, "
                 "or undo the change (train.steps may change, and so may keys that change no number: the *every keys, "
                 "parallel.*, eval.batch_size, data.data_dir)"
             )
@@ -159,18 +159,33 @@ def read_config(workdir: Path) -> ConfigDict:
     """Reads the config of a run directory. Raises UserError if it holds no run."""
     path = workdir / "config.json"
     if not path.is_file():
-        raise UserError(f"--workdir: {workdir} holds no run (no config.json)")
+        raise UserError(f"`workdir`: {workdir} holds no run (no config.json)")
     try:
         config = from_json(json.loads(path.read_text())["config"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--workdir: {path} is not the config of a diffjax run ({type(error).__name__}: {error})"
+            f"`workdir`: {path} is not the config of a diffjax run ({type(error).__name__}: {error})"
         ) from error
-    config.eval = ConfigDict(LATER | config.eval.to_dict())
+    config.eval = ConfigDict(OLDER_EVAL | config.eval.to_dict())
     return config
 
 
-def elsewhere(config: ConfigDict) -> ConfigDict:
+def config_to_draw(workdir: Path, overrides: Overrides = ()) -> ConfigDict:
+    """The config of a trained run, with overrides of how it draws and measures on this machine.
+
+    Raises UserError for an override of anything that determines the trained weights.
+    """
+    overrides = pairs(overrides)
+    for path, _ in overrides:
+        if path.split(".")[0] not in ("sampler", "eval", "parallel") and not is_place(path):
+            raise UserError(
+                f"`config.{path}`: a trained run accepts only sampler.*, eval.* and parallel.* (and the path of its "
+                "data or text encoder)"
+            )
+    return override(for_this_machine(read_config(workdir)), overrides)
+
+
+def for_this_machine(config: ConfigDict) -> ConfigDict:
     """A copy of a run's config for drawing and measuring on the devices of this machine."""
     config = ConfigDict(config.to_dict())
     devices = config.parallel.devices if config.parallel.devices <= jax.device_count() else 0

@@ -40,7 +40,7 @@ def x64():
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory):
     """The run directory of a classifier of the digits that has learned next to nothing."""
-    from diffjax.train import train
+    from diffjax.training import train
     from tests import tiny
 
     workdir = tmp_path_factory.mktemp("classifier")

@@ -108,7 +108,7 @@ def test_overrides_of_every_type(base):
         ("method.network.multipliers", "a,b", "must be a tuple"),
         ("sampler.name", "huen", "did you mean 'heun'"),
         ("method.process.name", "edn", "did you mean 'edm'"),
-        ("sampler", "ddim", "--config.sampler.name=ddim"),
+        ("sampler", "ddim", "`config.sampler.name=ddim`"),
         ("train", "3", "cannot replace a section; set one of .*accumulate"),
         ("train.steps.x", "3", "'train.steps' is a value"),
         ("seed.name", "x", "is not a component"),

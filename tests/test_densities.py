@@ -16,7 +16,7 @@ from diffjax.diffusion.variance import Small
 from diffjax.errors import UserError
 from diffjax.keys import Role, key_of
 from diffjax.run import Experiment
-from diffjax.train import carry_shapes
+from diffjax.training import carry_shapes
 from tests import tiny
 
 K = {"method.network.width": "8", "method.network.depth": "1", "data.num_train": "512", "data.num_heldout": "96"}

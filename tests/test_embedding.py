@@ -17,7 +17,7 @@ from diffjax.measures.classes import extractor
 from diffjax.metrics.features import FEATURES, Extractor, Outputs, dinov2
 from diffjax.parallel import layout
 from diffjax.run import load
-from diffjax.train import train
+from diffjax.training import train
 from tests import tiny
 
 X = Digits().split("train").arrays()["x"][:50]

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,12 +12,13 @@ from PIL import Image
 
 import diffjax
 import launch
+from diffjax import cli
 from diffjax.drawing.draw import draw
 from diffjax.drawing.edits import Request
 from diffjax.errors import TAKEN, Diverged, Taken, UserError
 from diffjax.metrics.features import FEATURES
 from diffjax.run import Experiment, Run
-from diffjax.train import train
+from diffjax.training import train
 from tests import tiny
 
 SMALL = [f"--config.{key}={value}" for key, value in tiny.POINTS.items()]
@@ -73,7 +76,7 @@ def test_compiled_programs_are_kept_in_the_cache_unless_jax_is_told_where(chosen
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", chosen or "")
     if not chosen:
         monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    launch.set_up()
+    cli.set_up()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == (chosen or str(tmp_path / "xla"))
 
 
@@ -145,7 +148,7 @@ def test_however_a_command_ends_it_is_one_line(raised, status, said, capsys):
         arguments.run, arguments.workdir = "abc", "here"
         raise raised
 
-    assert launch.guarded("a command", act) == status
+    assert cli.guarded("a command", act) == status
     err = capsys.readouterr().err
     assert err.startswith("a command: ") and err.count("\n") == 1 and said in err
 
@@ -155,7 +158,7 @@ def test_what_is_nobodys_mistake_is_no_line():
         raise OSError(errno.EIO, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output"):
-        launch.guarded("a command", act)
+        cli.guarded("a command", act)
 
 
 @pytest.mark.parametrize(
@@ -388,8 +391,8 @@ def test_a_photo_for_points_or_a_gan_is_one_line(points, photo, capsys, tmp_path
     said = one_line(capsys, "sample", f"--workdir={points}", *words)
     assert "--image: needs a diffusion model of images; this is a diffusion of points" in said
     gan = Run(tmp_path, Experiment.of(tiny.gan()), state=None)
-    with pytest.raises(UserError, match="--image: needs a diffusion model of images; this is a gan of images"):
-        draw(gan, f"{tmp_path}/x.png", 1, 0, None, None, 0, Request(image=photo, strength=0.5))
+    with pytest.raises(UserError, match="`image`: needs a diffusion model of images; this is a gan of images"):
+        draw(gan, f"{tmp_path}/x.png", num=1, request=Request(image=photo, strength=0.5))
 
 
 @pytest.mark.slow
@@ -408,3 +411,8 @@ def test_a_super_resolution_that_cannot_be_is_one_line(capsys):
     ):
         words = ["--config=configs/digits.py:super_resolution", f"--config.method.{word}", "--dry-run"]
         assert said in one_line(capsys, "train", *words)
+
+
+def test_help_and_the_import_of_the_package_do_not_wait_for_jax():
+    program = "import sys, diffjax, launch; launch.parser(); sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=tiny.ROOT).returncode == 0

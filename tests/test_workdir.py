@@ -10,7 +10,7 @@ import pytest
 
 from diffjax import workdir as module
 from diffjax.errors import UserError
-from diffjax.workdir import PLACE, Hold, commit, enter, is_held, processor
+from diffjax.workdir import PLACE, Lock, commit, is_locked, processor, record_config
 from tests import tiny
 
 
@@ -51,7 +51,7 @@ def sits(tmp_path, monkeypatch):
 
     def sit(done, name):
         monkeypatch.setattr(module, "processor", lambda: name)
-        enter(tmp_path, tiny.points(train__steps=14), done)
+        record_config(tmp_path, tiny.points(train__steps=14), done)
         said = json.loads((tmp_path / "config.json").read_text())
         return said["processor"], [place["after"] for place in said["places"]]
 
@@ -80,10 +80,10 @@ def test_a_run_that_says_only_where_it_was_last_goes_on(sits, tmp_path):
 
 
 def test_whether_a_directory_is_in_hand(tmp_path):
-    assert not is_held(tmp_path / "run")
-    with Hold(tmp_path / "run"):
-        assert is_held(tmp_path / "run")
-    assert not is_held(tmp_path / "run")
+    assert not is_locked(tmp_path / "run")
+    with Lock(tmp_path / "run"):
+        assert is_locked(tmp_path / "run")
+    assert not is_locked(tmp_path / "run")
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
@@ -92,5 +92,5 @@ def test_a_file_system_that_locks_no_files_is_one_line(tmp_path, monkeypatch, nu
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuses)
-    with pytest.raises(UserError, match=rf"--workdir: {tmp_path} is on a file system .* \({os.strerror(number)}\)"):
-        Hold(tmp_path).__enter__()
+    with pytest.raises(UserError, match=rf"`workdir`: {tmp_path} is on a file system .* \({os.strerror(number)}\)"):
+        Lock(tmp_path).__enter__()

@@ -12,7 +12,7 @@ import numpy as np
 from diffjax import config as configs
 from diffjax import parallel
 from diffjax.run import Experiment
-from diffjax.train import carry_shapes
+from diffjax.training import carry_shapes
 
 ROOT = Path(__file__).parent.parent
 POINTS = {

@@ -15,7 +15,7 @@ from diffjax.ablation.progress import Show
 from diffjax.ablation.raised import mistakes
 from diffjax.ablation.work import ENDED, is_over, set_aside, state_of, work
 from diffjax.errors import UserError
-from diffjax.progress import aside
+from diffjax.progress import to_stderr
 from diffjax.workdir import commit
 
 ROOT = Path("runs/ablations")
@@ -52,9 +52,9 @@ def ablate(
         redo(plan, root)
     runs = ledger.missing(experiment, budget, plan, root) if missing else plan
     if missing:
-        aside(f"the ledger has {len(plan) - len(runs)} of {len(plan)} runs")
+        to_stderr(f"the ledger has {len(plan) - len(runs)} of {len(plan)} runs")
     if budget != ledger.SMOKE and commit().endswith("+"):
-        aside("the code has uncommitted changes, which the ledger will record for these runs; better commit first")
+        to_stderr("the code has uncommitted changes, which the ledger will record for these runs; better commit first")
     command = commands(experiment, budget, root)
     if backend == "print":
         for line in lines(runs, root, command):
@@ -62,12 +62,14 @@ def ablate(
         return
     if backend == "slurm":
         job = slurm.Job(run_one, str(Path(path).resolve()), budget, root.resolve())
-        crashes = slurm.run(runs, job, job_options, aside)
+        crashes = slurm.run(runs, job, job_options, to_stderr)
     else:
         crashes = local.run(runs, root, command, local.slots(slots), Show()).crashed
     finish(experiment, budget, plan, root)
     for task_id, reason in crashes.items():
-        aside(f"{task_id}: {reason} (see {root / task_id / 'log.txt' if backend == 'local' else root / slurm.LOGS})")
+        to_stderr(
+            f"{task_id}: {reason} (see {root / task_id / 'log.txt' if backend == 'local' else root / slurm.LOGS})"
+        )
     complain(runs, root)
 
 
@@ -101,7 +103,7 @@ def run_one(path: str, budget: str, root: Path, task_id: str) -> None:
     plan = {task.id: task for task in tasks(read(path).budget(budget), root)}
     if task_id not in plan:
         raise UserError(f"--run: {task_id!r} is not a run of {path} at {budget}; it must be one of {', '.join(plan)}")
-    work(plan[task_id], root, aside)
+    work(plan[task_id], root, to_stderr)
 
 
 def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> Cells:
@@ -116,7 +118,7 @@ def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) 
     path = ledger.keep(experiment, name, cells, plan, partial(thumbnails.keep, experiment, plan, root))
     print(markdown(experiment, name, ledger.cells_of(experiment, name) or cells, plan))
     if path:
-        aside(f"kept in {path}")
+        to_stderr(f"kept in {path}")
     return cells
 
 
@@ -124,7 +126,7 @@ def redo(plan: Sequence[Task], root: Path) -> None:
     """Sets aside what older code made, so that it is made again."""
     for task in plan:
         for path in set_aside(task, root):
-            aside(f"made by older code, set aside as {path}")
+            to_stderr(f"made by older code, set aside as {path}")
 
 
 def commands(experiment: Experiment, budget: str, root: Path) -> Callable[[Task], list[str]]:

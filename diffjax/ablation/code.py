@@ -8,9 +8,9 @@
 - Nothing covers comments, docstrings, layout, local names, checks that only raise, installed packages, or the version
   of Python (canonical.py). Such changes leave every number the same, so they must not make cells stale.
 
-A part of the code is a module, "diffjax.ema", or one definition in it, "diffjax.train:loop". Definitions keep modules
-that import everything, such as the one of the training loop, from making every hash depend on everything; of the
-modules in ALONE the hash takes the content but none of the imports.
+A part of the code is a module, "diffjax.ema", or one definition in it, "diffjax.training:loop". Definitions keep
+modules that import everything, such as the one of the training loop, from making every hash depend on everything; of
+the modules in ALONE the hash takes the content but none of the imports.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from diffjax.metrics.features import FEATURES
 
 ROOT = Path(diffjax.__file__).parent
 LOOP = (  # how a run starts, continues and fails, whatever it trains
-    "diffjax.run:Experiment", "diffjax.run:_optimizers", "diffjax.train:begin", "diffjax.train:warm_start",
-    "diffjax.train:loop", "diffjax.train:due", "diffjax.train:first_bad_step", "diffjax.health", "diffjax.window",
-    "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.data.pipeline",
+    "diffjax.run:Experiment", "diffjax.run:_optimizers", "diffjax.training:prepare", "diffjax.training:warm_start",
+    "diffjax.training:loop", "diffjax.training:due", "diffjax.training:first_bad_step", "diffjax.health",
+    "diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.data.pipeline",
 )  # fmt: skip
 MEASURING = ("diffjax.ablation.work:_measure", "diffjax.run", "diffjax.measures.evidence", "diffjax.sampling")
-ALONE = ("diffjax.run", "diffjax.train")  # their imports do not count: they import everything
+ALONE = ("diffjax.run", "diffjax.training")  # their imports do not count: they import everything
 DRAWING = ("sampler", "eval")  # sections of a config that do not affect training
 SILENT = (  # modules that change no number, or that import everything
     "diffjax.config", "diffjax.pictures", "diffjax.writer", "diffjax.progress", "diffjax.workdir",

@@ -29,7 +29,7 @@ from diffjax.ablation.table import Marked, Table, Where
 from diffjax.ablation.work import state_of
 from diffjax.errors import Taken, UserError
 from diffjax.metrics.protocol import differences
-from diffjax.workdir import Hold
+from diffjax.workdir import Lock
 from diffjax.writer import write_json
 
 SMOKE = "minute"  # the budget that is never kept
@@ -57,12 +57,12 @@ def keep(
         return None
     path = place_of(experiment)
     try:
-        with Hold(path.parent, PATIENCE):
+        with Lock(path.parent, PATIENCE):
             _merge(experiment, name, cells, plan, path)
             sections = [cells_of(experiment, budget) for budget in experiment.budgets]
             on_kept([cell for section in sections if section for cell in section.cells])
     except Taken as error:
-        message = error.about("--workdir: ", "ledger: ")
+        message = error.about("`workdir`: ", "ledger: ")
         raise UserError(f"{message}; nothing was kept, run the command again") from error
     return path
 

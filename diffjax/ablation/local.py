@@ -20,7 +20,7 @@ from diffjax.ablation.plan import Task
 from diffjax.ablation.progress import Progress
 from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN
-from diffjax.progress import aside
+from diffjax.progress import to_stderr
 
 POLL = 0.5  # seconds between checks of the processes
 MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"  # the share of a GPU's memory that JAX takes when it starts
@@ -63,7 +63,7 @@ def slots(number: int = 0) -> list[Slot]:
         return [Slot((("CUDA_VISIBLE_DEVICES", ",".join(share)),)) for share in shares]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     if number > len(cores):
-        aside(f"--slots: {number} is more than the {len(cores)} cores here; using {len(cores)}")
+        to_stderr(f"--slots: {number} is more than the {len(cores)} cores here; using {len(cores)}")
     number = min(number or max(len(cores) // 2, 1), len(cores))
     return [Slot(cores=tuple(cores[i::number])) for i in range(number)]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from diffjax.ablation.plan import Task
 from diffjax.ablation.work import state_of
-from diffjax.progress import aside, clock
+from diffjax.progress import clock, to_stderr
 from diffjax.writer import read_lines
 
 WAITING = dict.fromkeys(("not run", "begun", "trained", "failing"), "waiting")
@@ -229,7 +229,7 @@ class Show:
             return
         counts = progress.counts()
         if counts != self.counts or time.monotonic() - self.last_shown > self.EVERY:
-            aside("\n  ".join([progress.line(), *progress.rows()]))
+            to_stderr("\n  ".join([progress.line(), *progress.rows()]))
             self.last_shown, self.counts = time.monotonic(), counts
 
     def _draw(self, lines: Sequence[str]) -> None:

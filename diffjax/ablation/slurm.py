@@ -20,7 +20,7 @@ from diffjax.ablation.experiment import ON_GPU
 from diffjax.ablation.plan import Task
 from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN, Taken, UserError
-from diffjax.workdir import is_held
+from diffjax.workdir import is_locked
 
 LOGS = "slurm"  # a folder among the runs
 POLL = 5.0  # seconds between checks of the jobs
@@ -161,7 +161,7 @@ def _wait_for_others(held: Sequence[Task], root: Path, say: Callable[[str], None
     still_held = list(held)
     while len(still_held) == len(held):
         time.sleep(AGAIN)
-        still_held = [task for task in held if is_held(task.workdir(root))]
+        still_held = [task for task in held if is_locked(task.workdir(root))]
     return still_held
 
 

@@ -26,8 +26,8 @@ from diffjax.methods import Diffusion
 from diffjax.metrics import Metric
 from diffjax.parallel import is_main
 from diffjax.run import load
-from diffjax.train import train
-from diffjax.workdir import Hold, elsewhere, read_config
+from diffjax.training import train
+from diffjax.workdir import Lock, for_this_machine, read_config
 from diffjax.writer import read_json, write_json
 
 # Names in a run directory.
@@ -138,7 +138,7 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
     if state_of(task, root).status not in ("trained", "failing"):
         return
     result = read_json(workdir / "result.json", workdir)
-    with Hold(workdir):
+    with Lock(workdir):
         forget(workdir)
         if result["status"] == "finished" and not (workdir / FILM).is_dir():
             (workdir / UNDRAWN).mkdir(exist_ok=True)
@@ -185,7 +185,7 @@ def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
         scores = [_computed(*item) for item in task.compute(seed=task.seed, **evaluation.keys).items()]
         record(scores, {"code": evaluation.code}, evaluation.path(workdir))
 
-    with Hold(workdir):
+    with Lock(workdir):
         forget(workdir)
         write_json(workdir / CODE, {"id": task.id, "code": task.code})
         _for_each(task, task.evaluations, workdir, "computing", compute, say)
@@ -242,7 +242,7 @@ def _draw_frames(workdir: Path) -> None:
 
 def _measure(evaluation: Evaluation, workdir: Path, say: Callable[[str], None]) -> None:
     """Makes one measurement and writes it atomically; samples that are not finite are recorded as a failure."""
-    config = elsewhere(evaluation.config)
+    config = for_this_machine(evaluation.config)
     run = load(workdir, config, evaluation.checkpoint)
     choice = choose(config.eval.metrics, run.experiment)
     evidence = Evidence(run.experiment, run.state, config.eval.num, config.seed, choice, run.weights, say=say)
@@ -257,7 +257,7 @@ def set_aside(task: Task, root: Path) -> list[Path]:
     workdir, state = task.workdir(root), _own_state(task, root)
     if state.status == "not run" and not state.code:
         return []
-    with Hold(workdir):
+    with Lock(workdir):
         if state.code != task.code:
             return [_moved(workdir)]
         paths = [(evaluation, evaluation.path(workdir)) for evaluation in task.evaluations]

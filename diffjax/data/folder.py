@@ -20,7 +20,7 @@ from diffjax.data.source import (
 from diffjax.data.space import Space
 from diffjax.data.text import decode, distinct, encode, fits, longest, sentences
 from diffjax.errors import FieldError, UserError
-from diffjax.progress import aside
+from diffjax.progress import to_stderr
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 TEXT_FILES = ".txt"
@@ -162,7 +162,7 @@ class Folder:
         num_cut = sum(not fits(text, self.caption_bytes) for text in self._texts)
         if num_cut:
             summary = f"{num_cut:,} of {len(self._texts):,} captions are longer than the {self.caption_bytes} bytes"
-            aside(f"data.caption: {summary} that are read; what comes after is cut (data.caption_bytes)")
+            to_stderr(f"data.caption: {summary} that are read; what comes after is cut (data.caption_bytes)")
         return encode(self._texts, min(longest(self._texts), self.caption_bytes))
 
     @property

@@ -15,7 +15,7 @@ from diffjax.data.source import Examples, check_size, check_split, read_image
 from diffjax.data.space import Space
 from diffjax.data.text import distinct, encode, fits, longest, sentences
 from diffjax.errors import UserError
-from diffjax.progress import aside
+from diffjax.progress import to_stderr
 
 SHOWN = 64  # held-out captions that are the default prompts of samples
 HELDOUT_PERCENT = 10  # of the training split, from its end, if the data set has neither "test" nor "validation"
@@ -118,7 +118,7 @@ class TFDS:
     def _some_are_cut(self) -> None:
         """Reports, once, that captions are cut: how many is unknown, as examples are read on demand."""
         summary = f"some captions of 'tfds:{self.dataset}' are longer than the {self.caption_bytes} bytes"
-        aside(f"data.caption: {summary} that are read; what comes after is cut (data.caption_bytes)")
+        to_stderr(f"data.caption: {summary} that are read; what comes after is cut (data.caption_bytes)")
 
     def split(self, name: str) -> Examples:
         check_split(name)

@@ -27,16 +27,16 @@ def check(run: Run, out: str) -> None:
     """Raises UserError if the output is not a film or the model does not attend to words."""
     method = run.experiment.method
     if not out.endswith(".gif"):
-        raise UserError(f"--attention: writes a film; --out={out!r} must end in .gif")
+        raise UserError(f"`attention`: writes a film; `out={out!r}` must end in .gif")
     name = run.experiment.config.method.name
     if not method.reads_captions:
-        raise UserError(f"--attention: needs a diffusion model with captions; this is a {name} without")
+        raise UserError(f"`attention`: needs a diffusion model with captions; this is a {name} without")
     if not isinstance(method, Diffusion):
-        raise UserError(f"--attention: needs a diffusion model; a {name} reads a pooled caption and does not "
+        raise UserError(f"`attention`: needs a diffusion model; a {name} reads a pooled caption and does not "
                         "attend to words")  # fmt: skip
     if run.experiment.config.method.network.text.get("conditioning") == "pooled":
         raise UserError(
-            "--attention: this model reads pooled captions (text.conditioning) and does not attend to words"
+            "`attention`: this model reads pooled captions (text.conditioning) and does not attend to words"
         )
 
 
@@ -51,7 +51,7 @@ def film(run: Run, spec: Any, drawn: Drawn, photos: np.ndarray | None = None) ->
     images = [x_t[:SHOWN] for x_t in frames(run, spec, drawn)]
     if not images:
         raise UserError(
-            "--attention: this sampler takes no steps, so there is no attention (--strength must be above 0)"
+            "`attention`: this sampler takes no steps, so there is no attention (`strength` must be above 0)"
         )
     words, maps = _maps(run, spec, drawn)
     maxima = [np.maximum(np.max([step[i] for step in maps], axis=(0, 2, 3)), FAINT) for i in range(len(words))]

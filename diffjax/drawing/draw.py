@@ -1,6 +1,6 @@
 """The command `sample`: draws from a trained run to a picture, a film, an archive or a folder."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 
 from diffjax import parallel, pictures
+from diffjax.conditioning import conditioned
 from diffjax.data.folder import TEXT_FILES
 from diffjax.data.text import decode
-from diffjax.drawing import attention as attentive
+from diffjax.drawing import attention as attention_film
 from diffjax.drawing.edits import Plan, Request, plan
 from diffjax.drawing.films import film
-from diffjax.drawing.prompts import Words
 from diffjax.drawing.sheets import GIVEN, picture
 from diffjax.errors import UserError
 from diffjax.measures.labels import NOTE, labels_of, write_note
-from diffjax.methods.method import Method
 from diffjax.metrics import fingerprint
 from diffjax.run import Experiment, Run
 from diffjax.sampling import Drawn, joined
@@ -26,34 +25,37 @@ from diffjax.whole import written_whole
 FOLDER, FILES = "/", (".png", ".gif", ".npz")  # the kinds of output
 FILM_SECONDS = 4.0
 EDITS_AT_ONCE = 16  # edits are few and may cost hundreds of network calls each: a larger batch would be mostly padding
-ABREAST = 8  # samples of one prompt side by side
+COLUMNS = 8  # samples of one prompt side by side
 
 
 def draw(
     run: Run,
     out: str,
     num: int,
-    seed: int,
-    label: int | None,
-    guidance: float | None,
-    batch: int,
+    seed: int = 0,
+    label: int | None = None,
+    prompts: Sequence[str] = (),
+    negative: str | None = None,
+    guidance: float | None = None,
+    batch: int = 0,
     request: Request = Request(),  # noqa: B008  (frozen, and empty)
-    words: Words = Words(),  # noqa: B008
     attention: bool = False,
 ) -> None:
     """Draws `num` samples and writes them to `out` in the format of its suffix. Raises UserError for invalid requests.
+
+    `label`, `prompts`, `negative` and `guidance` are those of `conditioned`; `batch` samples are drawn at once (0: a
+    number that suits `num`).
 
     Pictures and films of an edited photo show it first, as the model sees it; archives and folders do not. Pictures and
     films of prompts have rows for each. With `attention` the film shows where the model attends to each word, for the
     first few samples, and only those are drawn.
     """
     experiment, method, path, kind = run.experiment, run.experiment.method, Path(out), _kind(out)
-    _check(experiment, kind, num, batch, len(words.prompt))
-    spec = _sampler(run, label, guidance, words)
-    requested = method.requested(spec, label, words.prompt)
+    _check(experiment, kind, num, batch, len(prompts))
+    spec, requested = conditioned(method, run.ema, experiment.sampler, label, prompts, negative, guidance)
     if attention:
-        attentive.check(run, out)
-        num = _few(num)
+        attention_film.check(run, out)
+        num = _number_with_attention(num)
     edit = None if request.image is None else plan(request, run, spec)
     usual = min(experiment.config.eval.batch_size, 2 ** (num - 1).bit_length())  # a larger batch would be padding
     batch = batch or (min(EDITS_AT_ONCE, usual) if edit else usual)
@@ -74,19 +76,19 @@ def draw(
         _save_folder(path, num, parts, method.reads_captions)
         options = {
             "prompts": decode(requested) if method.reads_captions else None, "guidance": guidance,
-            "negative": words.negative, "edit": edit and {**request.given, "done": edit.notes},
+            "negative": negative, "edit": edit and {**request.given, "done": edit.notes},
         }  # fmt: skip
         _note(path, num, labels, run, seed, **options)
         print(f"wrote {num} images to {path}/")
         return
     drawn, photos = joined(num, parts), edit.shown if edit else None
-    show = partial(rows_of, len(words.prompt)) if words.prompt else partial(picture, experiment)
+    show = partial(rows_of, len(prompts)) if prompts else partial(picture, experiment)
     if kind == ".npz":
         _save_archive(path, drawn, method.reads_captions, labels)
     elif kind == ".png":
         pictures.save_png(path, show(drawn, photos))
     elif attention:
-        pictures.save_gif(path, attentive.film(run, spec, drawn, photos), FILM_SECONDS)
+        pictures.save_gif(path, attention_film.film(run, spec, drawn, photos), FILM_SECONDS)
     else:
         pictures.save_gif(path, film(run, spec, drawn, photos, show), FILM_SECONDS)
     if drawn.not_finite:
@@ -94,7 +96,7 @@ def draw(
     print(f"wrote {num} samples ({_calls(drawn.nfe)}) to {path}")
 
 
-# -------------------------------------------------------------------------------------------------- checks of the flags
+# ---------------------------------------------------------------------------------------------- checks of the arguments
 
 
 def _kind(out: str) -> str:
@@ -103,7 +105,7 @@ def _kind(out: str) -> str:
     if suffix in FILES:
         return suffix
     if suffix and not out.endswith("/"):
-        raise UserError(f"--out: {out!r} ends in {suffix}; must end in .png, .gif, .npz, or in / for a folder")
+        raise UserError(f"`out`: {out!r} ends in {suffix}; must end in .png, .gif, .npz, or in / for a folder")
     return FOLDER
 
 
@@ -111,51 +113,26 @@ def _check(experiment: Experiment, kind: str, num: int, batch: int, prompts: int
     """Raises UserError unless the model can draw this many samples for this kind of output."""
     method = experiment.method
     if num < 1:
-        raise UserError(f"--num: {num} must be at least 1")
+        raise UserError(f"`num`: {num} must be at least 1")
     if num < prompts:
-        raise UserError(f"--num: {num} is too few for {prompts} prompts; must be at least {prompts}")
+        raise UserError(f"`num`: {num} is too few for {prompts} prompts; must be at least {prompts}")
     if batch < 0:
-        raise UserError(f"--batch: {batch} must be at least 1, or 0 for the default")
+        raise UserError(f"`batch`: {batch} must be at least 1, or 0 for the default")
     if not method.generates:
         raise UserError(
-            f"--workdir: a {experiment.config.method.name} cannot draw; must be a run of a diffusion model or a GAN"
+            f"`workdir`: a {experiment.config.method.name} cannot draw; must be a run of a diffusion model or a GAN"
         )
     if kind == FOLDER and method.space.kind != "images":
         raise UserError(
-            f"--out: {method.space.kind} cannot be written to a folder, which is for images; use .npz or .png"
+            f"`out`: {method.space.kind} cannot be written to a folder, which is for images; use .npz or .png"
         )
 
 
-def _sampler(run: Run, label: int | None, guidance: float | None, words: Words) -> Any:
-    """The run's sampler with the guidance of the flags. Raises UserError for a flag that does not fit the model."""
-    method, spec = run.experiment.method, run.experiment.sampler
-    if label is not None:
-        _check_label(method, spec, label)
-    if guidance is not None:
-        if not hasattr(method, "with_guidance"):
-            raise UserError(f"--guidance: a {run.experiment.config.method.name} has no guidance")
-        try:
-            spec = method.with_guidance(spec, guidance)
-            method.denoiser(run.ema, spec)  # here a guidance checks its fields
-        except UserError as error:
-            raise error.about("sampler.guidance.scale", "--guidance") from None
-    return words.checked(method, spec) if words.given else spec
-
-
-def _check_label(method: Method, spec: Any, label: int) -> None:
-    if method.reads_captions:
-        raise UserError(f"--label: {label} given, but this model draws by caption; use --prompt")
-    if not method.draws_by_label(spec):
-        raise UserError(f"--label: {label} given, but this model was trained without labels (method.conditional=false)")
-    if not 0 <= label < method.space.num_classes:
-        raise UserError(f"--label: {label} must be from 0 to {method.space.num_classes - 1}")
-
-
-def _few(num: int) -> int:
+def _number_with_attention(num: int) -> int:
     """The number of samples in a film of attention, at most `num`; prints a line if it is smaller."""
-    if num > attentive.SHOWN and parallel.is_main():
-        print(f"--attention: the film shows {attentive.SHOWN} samples: only the first of the {num} are drawn")
-    return min(num, attentive.SHOWN)
+    if num > attention_film.SHOWN and parallel.is_main():
+        print(f"attention: the film shows {attention_film.SHOWN} samples: only the first of the {num} are drawn")
+    return min(num, attention_film.SHOWN)
 
 
 def _labels(labels: str, edit: Plan | None) -> str:
@@ -204,11 +181,11 @@ def _calls(nfe: np.ndarray) -> str:
 
 
 def rows_of(prompts: int, drawn: Drawn, photos: np.ndarray | None = None) -> np.ndarray:
-    """A sheet with rows of at most ABREAST samples for each prompt, the prompt at its left; `photos` are above."""
+    """A sheet with rows of at most COLUMNS samples for each prompt, the prompt at its left; `photos` are above."""
     groups = [drawn.x[i::prompts] for i in range(prompts)]
     names = [pictures.wrapped(text, 28) for text in decode(drawn.label[:prompts])]
     if photos is not None:
         groups, names = [photos, *groups], [GIVEN, *names]
-    lines = [(group[i : i + ABREAST], "" if i else name) for group, name in zip(groups, names, strict=True)
-             for i in range(0, len(group), ABREAST)]  # fmt: skip
+    lines = [(group[i : i + COLUMNS], "" if i else name) for group, name in zip(groups, names, strict=True)
+             for i in range(0, len(group), COLUMNS)]  # fmt: skip
     return pictures.table([images for images, _ in lines], rows=[name for _, name in lines])

@@ -19,7 +19,7 @@ HIDDEN = 128  # grey of the masked pixels in the picture of the known ones
 
 @dataclass(frozen=True)
 class Request:
-    """The flags of `sample` about a photo; None if not given. Raises UserError for combinations that make no sense."""
+    """The fields of an edit; None if not given. Raises UserError for combinations that make no sense."""
 
     image: Path | None = None
     strength: float | None = None
@@ -31,19 +31,19 @@ class Request:
     jump: int | None = None
 
     def __post_init__(self):
-        given = [f"--{name}" for name, value in vars(self).items() if value is not None and name != "image"]
+        given = [name for name, value in vars(self).items() if value is not None and name != "image"]
         if given and self.image is None:
-            raise UserError(f"{given[0]}: needs a photo; give one with --image=FILE")
+            raise UserError(f"`{given[0]}`: needs a photo; give one with `image=FILE`")
         ways = [name for name in ("strength", "mask", "noise", "upscale") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise UserError(
-                f"--{ways[1]}: given with --{ways[0]}; must be only one of --strength, --mask, --noise and --upscale"
+                f"`{ways[1]}`: given with `{ways[0]}`; must be only one of `strength`, `mask`, `noise` and `upscale`"
             )
         if self.inpaint is not None and self.mask is None:
-            raise UserError("--inpaint: needs a mask; give one with --mask=FILE")
+            raise UserError("`inpaint`: needs a mask; give one with `mask=FILE`")
         for name in ("resamples", "jump"):
             if getattr(self, name) is not None and (self.mask is None or self.inpaint == "posterior"):
-                raise UserError(f"--{name}: applies to --inpaint=repaint; give a --mask, and no other --inpaint")
+                raise UserError(f"`{name}`: applies to `inpaint=repaint`; give a `mask`, and no other `inpaint`")
 
     @property
     def given(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def plan(request: Request, run: Run, spec: Sampler) -> Plan:
     """Turns the sampler `spec` into one that edits as `request` asks. Raises UserError if it cannot."""
     experiment, space = run.experiment, run.experiment.method.space
     if not isinstance(spec, Sampler) or space.kind != "images":
-        raise UserError(f"--image: needs a diffusion model of images; this is a {experiment.config.method.name} of"
+        raise UserError(f"`image`: needs a diffusion model of images; this is a {experiment.config.method.name} of"
                         f" {space.kind}")  # fmt: skip
     if request.mask is not None or 0 < (request.strength or 0) < 1:
         _several_steps(spec)
@@ -78,15 +78,15 @@ def plan(request: Request, run: Run, spec: Sampler) -> Plan:
         return _upscaled(request, space, spec)
     if getattr(experiment.method, "super_resolution", 0):
         return _conditioned(request, space, spec, experiment.method.super_resolution)
-    raise UserError("--image: given without an edit; add --strength, --mask, --noise or --upscale")
+    raise UserError("`image`: given without an edit; add `strength`, `mask`, `noise` or `upscale`")
 
 
 def _several_steps(spec: Sampler) -> None:
     """Raises UserError for a sampler with a single step, which has no noise level at which a photo could enter."""
     if spec.steps < 2:
         raise UserError(
-            "--image: a photo enters between the sampler's steps, and this sampler takes a single one; give more, such "
-            "as --config.sampler.steps=20"
+            "`image`: a photo enters between the sampler's steps, and this sampler takes a single one; give more, such "
+            "as `config.sampler.steps=20`"
         )
 
 
@@ -95,7 +95,7 @@ def _from_photo(request: Request, space: Space, spec: Sampler, process: Process)
     try:
         edit = editing.SDEdit.around(spec, space.to_model(jnp.asarray(photo.pixels)), strength=request.strength)
     except UserError as error:
-        raise error.about("strength", "--strength") from None
+        raise error.about("strength", "`strength`") from None
     times = edit.grid(process, edit.steps)
     note = f"strength {request.strength:g}: the last {len(times) - 1} of {spec.steps} steps"
     if 0 < request.strength < 1:
@@ -119,9 +119,9 @@ def _inpainted(request: Request, space: Space, spec: Sampler) -> Plan:
 
 def _denoised(request: Request, space: Space, spec: Sampler) -> Plan:
     if not request.noise > 0:
-        raise UserError(f"--noise: {request.noise:g} must be a standard deviation above 0, in greys of 0 to 255")
+        raise UserError(f"`noise`: {request.noise:g} must be a standard deviation above 0, in greys of 0 to 255")
     if getattr(spec, "variance", "") == "learned":
-        raise UserError("--noise: cannot be combined with a learned variance; give --config.sampler.variance=small")
+        raise UserError("`noise`: cannot be combined with a learned variance; give `config.sampler.variance=small`")
     photo = read_photo(request.image, space.shape)
     x = space.to_model(jnp.asarray(photo.pixels))
     edit = editing.Denoise.around(spec, x, noise=request.noise / space.scale)
@@ -132,7 +132,7 @@ def _upscaled(request: Request, space: Space, spec: Sampler) -> Plan:
     factor, (height, width, _) = request.upscale, space.shape
     if factor < 2 or height % factor or width % factor:
         raise UserError(
-            f"--upscale: {factor} must be at least 2 and divide the sides of the model's {width}x{height} images"
+            f"`upscale`: {factor} must be at least 2 and divide the sides of the model's {width}x{height} images"
         )
     blocks, note = _blocks(request, space, factor)
     x = space.to_model(jnp.asarray(blocks))

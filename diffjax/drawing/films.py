@@ -40,7 +40,7 @@ def film(
 def frames(run: Run, spec: Any, drawn: Drawn) -> list[np.ndarray]:
     """x_t at every step, in stored units. Raises UserError for a sampler without steps."""
     if drawn.x_t is None:
-        raise UserError("--out: a film needs a sampler with steps; this one draws in a single call (use .png)")
+        raise UserError("`out`: a film needs a sampler with steps; this one draws in a single call (use .png)")
     space, x_t = run.experiment.method.space, drawn.x_t
     if space.kind != "categories":
         x_t = [x / spread_at(run, t) for x, t in zip(x_t, times_back(run, spec)[:-1], strict=True)]

@@ -34,7 +34,7 @@ def read_photo(path: str | Path, shape: tuple[int, ...], averaged: bool = False)
     profiles are ignored. Raises UserError if it cannot be read.
     """
     height, width, channels = shape
-    upright, changes, name = _open(path, "--image", "L" if channels == 1 else "RGB")
+    upright, changes, name = _open(path, "`image`", "L" if channels == 1 else "RGB")
     resized, resizing = _fit(upright, (width, height), averaged)
     pixels = np.asarray(resized).reshape(shape)
     return Photo(pixels, f"{name}: {', '.join(changes + resizing) or 'unchanged'}", upright.size)
@@ -46,10 +46,10 @@ def read_mask(path: str | Path, photo: Photo) -> tuple[Bool[np.ndarray, "h w 1"]
     It is cropped and resized like the photo. A pixel of the model's image is painted if at least half of its area is
     white. Raises UserError if the mask cannot be read, differs in size from the photo, or leaves nothing to paint.
     """
-    upright, _, name = _open(path, "--mask", "L")
+    upright, _, name = _open(path, "`mask`", "L")
     if upright.size != photo.size:
         raise UserError(
-            f"--mask: {path} is {_by(upright.size)}, the photo {_by(photo.size)}; must have the photo's size, and be "
+            f"`mask`: {path} is {_by(upright.size)}, the photo {_by(photo.size)}; must have the photo's size, and be "
             "white where to paint"
         )
     binary = upright.point(lambda grey: 255 if grey >= WHITE else 0)
@@ -58,12 +58,12 @@ def read_mask(path: str | Path, photo: Photo) -> tuple[Bool[np.ndarray, "h w 1"]
     painted = np.asarray(resized)[..., None] >= WHITE
     if not painted.any():
         raise UserError(
-            f"--mask: {path} must be white (grey {WHITE} or more) where to paint; no pixel of the model's image is"
+            f"`mask`: {path} must be white (grey {WHITE} or more) where to paint; no pixel of the model's image is"
         )
     return painted, f"{name}: {painted.sum()} of {painted.size} pixels will be painted, the others stay as they are"
 
 
-def _open(path: str | Path, flag: str, mode: str) -> tuple[Image.Image, list[str], str]:
+def _open(path: str | Path, field: str, mode: str) -> tuple[Image.Image, list[str], str]:
     """The picture upright and in `mode`, the changes that took, and its name with its original size and mode."""
     try:
         with Image.open(path) as image:
@@ -74,11 +74,11 @@ def _open(path: str | Path, flag: str, mode: str) -> tuple[Image.Image, list[str
             upright = to_8_bits(image, mode)
             upright.load()  # Pillow reads lazily, and errors must be raised here
     except FileNotFoundError as error:
-        raise UserError(f"{flag}: no such file {str(path)!r}") from error
+        raise UserError(f"{field}: no such file {str(path)!r}") from error
     except IsADirectoryError as error:
-        raise UserError(f"{flag}: {str(path)!r} is a folder; must be a picture") from error
+        raise UserError(f"{field}: {str(path)!r} is a folder; must be a picture") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError and others
-        raise UserError(f"{flag}: {path} cannot be read as an image: {' '.join(str(error).split())}") from error
+        raise UserError(f"{field}: {path} cannot be read as an image: {' '.join(str(error).split())}") from error
     grey = kind in ("1", "L", "LA", "La", "F", "I") or kind.startswith("I;16")
     changes = {
         f"the first of {frames} frames": frames > 1,

@@ -15,14 +15,14 @@ GIVEN = "given"  # caption of the images on a sheet that are not samples, such a
 CONTRAST = 64.0  # greys per standard deviation of continuous pixels: black and white are two from the mean
 
 
-def pictured(space: Space) -> int:
+def sheet_size(space: Space) -> int:
     """The number of samples on a sheet."""
     return SHOWN["images" if space.pictured else space.kind]
 
 
 def first(drawn: Drawn, space: Space) -> Drawn:
     """The first samples, as many as a sheet shows."""
-    return dataclasses.replace(drawn, x=drawn.x[: pictured(space)], label=drawn.label[: pictured(space)])
+    return dataclasses.replace(drawn, x=drawn.x[: sheet_size(space)], label=drawn.label[: sheet_size(space)])
 
 
 def by_class(drawn: Drawn, space: Space, each: int = 8, most: int = 20) -> np.ndarray:

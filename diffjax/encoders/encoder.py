@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from diffjax.encoders import cache, files, towers
 from diffjax.encoders.cache import Embeddings
 from diffjax.errors import UserError
-from diffjax.progress import Waiting, aside
+from diffjax.progress import Waiting, to_stderr
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Encoder:
         towers.forget()
         if truncated := np.flatnonzero(encoded.embeddings.cut).tolist():
             example = encoded.read(texts.index(distinct[truncated[0]]))
-            aside(
+            to_stderr(
                 f"{len(truncated):,} of {len(distinct):,} captions have more than {self.tokens} tokens: cut,"
                 f" as {example!r}"
             )
@@ -101,8 +101,8 @@ class Encoder:
         if embeddings is None:
             tower = towers.opened(self.kind, self.directory, self.identity)
             size = 4 * np.prod(shape, dtype=float) / 1e6
-            aside(f"embeddings of {len(distinct):,} texts by the {self.kind} at {self.directory} ({size:,.1f} MB)")
-            progress = Waiting("embeddings", aside).at
+            to_stderr(f"embeddings of {len(distinct):,} texts by the {self.kind} at {self.directory} ({size:,.1f} MB)")
+            progress = Waiting("embeddings", to_stderr).at
             embeddings = towers.embed(tower, list(distinct), self.tokens, progress)
             if embeddings.packed.shape != shape:
                 mismatch = (

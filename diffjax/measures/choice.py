@@ -62,7 +62,7 @@ def check_features(features: str, metrics: Iterable[str]) -> None:
     if features and not any(name.endswith(f":{features}") for name in metrics):
         full_names = ", ".join(metrics)
         raise UserError(
-            f"eval.features: {features!r}: all of {full_names} name their own network, or need none; leave it out"
+            f"`features`: {features!r}: all of {full_names} name their own network, or need none; leave it out"
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax.config import flatten
 from diffjax.data import Examples
-from diffjax.embedding import Embedded, Embedder, Gathering, image_hashes
+from diffjax.embedding import Embedded, Embedder, FeatureCollector, image_hashes
 from diffjax.errors import UserError
 from diffjax.measures.contract import Announcing, Choice, of_images, of_samples
 from diffjax.measures.labels import labels_of
@@ -104,16 +104,16 @@ class Evidence(Announcing):
         return "_sampled" in self.__dict__
 
     @functools.cached_property
-    def _sampled(self) -> tuple[Drawn, dict[str, Gathering]]:
+    def _sampled(self) -> tuple[Drawn, dict[str, FeatureCollector]]:
         """The samples, drawn once, and their features, embedded while the samples are still on the device."""
-        gatherings = {name: Gathering(self.num) for name in self.choice.extractors}
-        return joined(self.num, self._drawing(gatherings)), gatherings
+        collectors = {name: FeatureCollector(self.num) for name in self.choice.extractors}
+        return joined(self.num, self._drawing(collectors)), collectors
 
-    def _drawing(self, gathered: dict[str, Gathering]) -> Iterator[Drawn]:
+    def _drawing(self, gathered: dict[str, FeatureCollector]) -> Iterator[Drawn]:
         progress, done = self.progress("samples"), 0
         for drawn, batch in self.experiment.own_generator.batches(self.variables, self.num, self.seed):
-            for name, gathering in gathered.items():
-                gathering.add(self._embedder(name).batch(batch), len(drawn.x))
+            for name, collector in gathered.items():
+                collector.add(self._embedder(name).batch(batch), len(drawn.x))
             yield drawn
             done += len(drawn.x)
             progress(done, self.num)
@@ -143,7 +143,7 @@ class Evidence(Announcing):
         self._check_finite()
         cache = self.__dict__.setdefault("_embedded", {})
         if features not in cache:
-            cache[features] = self._sampled[1][features].whole(self._hashes)
+            cache[features] = self._sampled[1][features].embedded(self._hashes)
         return cache[features]
 
     @functools.cached_property

@@ -14,7 +14,7 @@ from diffjax.measures.named import Pictures, blamed
 from diffjax.metrics import statistics
 from diffjax.metrics.features import Extractor
 from diffjax.parallel import Layout
-from diffjax.progress import aside
+from diffjax.progress import to_stderr
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Files(Announcing):
     extractors: dict[str, Extractor]
     layout: Layout
     batch_size: int = 256
-    say: Callable[[str], None] = aside
+    say: Callable[[str], None] = to_stderr
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
     _embedded: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -60,7 +60,7 @@ class Files(Announcing):
         moments, protocol = statistics.load_statistics(self.reference, of_images(extractor))
         if len(moments.mean) != extractor.dimensions:
             expected = f"{extractor.name} gives {extractor.dimensions} of images of {self.samples.shape}"
-            raise UserError(f"--reference: {self.reference} is of {len(moments.mean)} features; {expected}")
+            raise UserError(f"`reference`: {self.reference} is of {len(moments.mean)} features; {expected}")
         return moments, protocol
 
     @property

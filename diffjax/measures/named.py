@@ -17,7 +17,7 @@ from diffjax.data.folder import SUFFIXES, Folder
 from diffjax.data.source import THREADS, in_memory
 from diffjax.errors import FieldError, UserError
 from diffjax.measures.labels import read_note
-from diffjax.progress import Waiting, aside
+from diffjax.progress import Waiting, to_stderr
 
 SPLITS = ("train", "heldout")
 NOT_READ = (".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif", ".heic")  # unsupported formats, warned about
@@ -78,8 +78,8 @@ def blamed(flag: str, place: str) -> Iterator[None]:
 def _folder(place: str, flag: str) -> Pictures:
     files, file_by_kind, file_by_size = Folder(place).files, {}, {}
     if skipped := sorted({path.suffix for path in Path(place).rglob("*") if path.suffix.lower() in NOT_READ}):
-        aside(f"{place}: only {', '.join(SUFFIXES)} are read; its {', '.join(skipped)} are left out")
-    progress = Waiting(f"{place}, files checked", aside)
+        to_stderr(f"{place}: only {', '.join(SUFFIXES)} are read; its {', '.join(skipped)} are left out")
+    progress = Waiting(f"{place}, files checked", to_stderr)
     with ThreadPoolExecutor(THREADS) as pool:
         modes_and_sizes = pool.map(_checked, files)
         for done, (file, (mode, size)) in enumerate(zip(files, modes_and_sizes, strict=True), start=1):

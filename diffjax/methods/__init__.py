@@ -1,4 +1,4 @@
-"""Training methods: each is a dataclass with `init`, `step` and `sample`; the loop is shared (`diffjax.train`)."""
+"""Training methods: each is a dataclass with `init`, `step` and `sample`; the loop is shared (`diffjax.training`)."""
 
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.denoising_gan import DenoisingGAN

@@ -237,7 +237,7 @@ class Diffusion(Method):
     def with_guidance(self, spec: Sampler, scale: float) -> Sampler:
         """`spec` with this guidance scale, classifier-free by default. Raises UserError if it cannot be guided."""
         if nested.innermost(spec.guidance) in (guidance.none, guidance.classifier_free):
-            rules.check_guidance(self, "--guidance")
+            rules.check_guidance(self, "`guidance`")
         return replace(spec, guidance=nested.with_scale(spec.guidance, scale))
 
     def with_negative(self, spec: Sampler, prompt: str) -> Sampler:
@@ -246,13 +246,13 @@ class Diffusion(Method):
         D_n + s (D_c - D_n) leads away from the negative prompt for s > 1; s = 1 is D_c itself, and s = 0 is D_n.
         """
         if not self.reads_captions:
-            raise UserError("--negative: needs a model that was trained with captions")
+            raise UserError("`negative`: needs a model that was trained with captions")
         if nested.innermost(spec.guidance) is not guidance.classifier_free or nested.scale_of(spec.guidance) == 1:
-            raise UserError("--negative: needs classifier-free guidance above 1; give --guidance above 1, such as 3")
+            raise UserError("`negative`: needs classifier-free guidance above 1; give `guidance` above 1, such as 3")
         if not nested.scale_of(spec.guidance) > 1:
             raise UserError(
-                f"--negative: guidance {nested.scale_of(spec.guidance):g} leads towards the prompt; it must be above 1,"
-                " such as --guidance=3"
+                f"`negative`: guidance {nested.scale_of(spec.guidance):g} leads towards the prompt; it must be above 1,"
+                " such as `guidance=3`"
             )
         null = self.cond_for(self.captions([prompt]))[0]
         return replace(spec, guidance=nested.with_null(spec.guidance, null))

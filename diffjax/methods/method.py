@@ -133,7 +133,7 @@ class Method(abc.ABC):
         if not self.reads_captions and not isinstance(encoder, NoText):
             raise UserError(
                 f"method.{slot}.text: must be none, as these data have no captions; or set data.caption where there is"
-                " one, as in --config.data.caption='a handwritten {}'"
+                " one, as in `config.data.caption='a handwritten {}'`"
             )
         if self.reads_captions and (getattr(encoder, "func", encoder) is FrozenText) != bool(self.space.encoder):
             raise UserError(f"method.{slot}.text: must be frozen for all networks or for none")

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffjax.cli import Parser, guarded, set_up, split_overrides
 from diffjax.errors import UserError
 from experiments.figures import style
-from launch import Parser, guarded, set_up, split_overrides
 
 EPILOG = """Networks are trained first, in run directories under --workdir: a finished run is reused, a stopped one is
 continued. Flags such as --config.train.steps=500 change their configs, as for `launch.py train`.
@@ -32,7 +32,7 @@ Draw = Callable[[argparse.Namespace, Overrides], Picture]
 def main(
     name: str, about: str, draw: Draw, words: Sequence[str], more: Callable[[Parser], None] = lambda parser: None
 ) -> int:
-    """Runs the command of one picture and returns its exit status (see `launch.guarded`).
+    """Runs the command of one picture and returns its exit status (see `diffjax.cli.guarded`).
 
     `more` adds flags that only this picture has.
     """
@@ -85,7 +85,7 @@ def config_of(path: str, overrides: Overrides = (), **changes):
 def trained(config, workdir: Path):
     """Trains the run of `config` in `workdir` to its end, unless that has been done, and loads it."""
     from diffjax.run import load
-    from diffjax.train import train
+    from diffjax.training import train
 
     if train(config, workdir)["status"] == "stopped":
         raise UserError(f"stopped; the same command continues the run in {workdir}")

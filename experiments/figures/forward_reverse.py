@@ -157,9 +157,7 @@ def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndar
 
 def opened(arguments, overrides):
     """A finished run, perhaps with another sampler; or a run that is trained now. Raises UserError for a failed run."""
-    from diffjax import config as configs
-    from diffjax.run import load
-    from diffjax.workdir import elsewhere, read_config
+    import diffjax
     from diffjax.writer import read_json
 
     if arguments.config:
@@ -173,7 +171,7 @@ def opened(arguments, overrides):
     for path, _ in overrides:
         if not path.startswith("sampler."):
             raise UserError(f"--config.{path}: {arguments.workdir} is trained; only sampler.* can be changed now")
-    return load(arguments.workdir, configs.override(elsewhere(read_config(arguments.workdir)), overrides))
+    return diffjax.load(arguments.workdir, overrides)
 
 
 def draw(arguments, overrides) -> Picture:

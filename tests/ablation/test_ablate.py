@@ -19,8 +19,8 @@ from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import FILM, FORWARD, UNDRAWN, is_over, state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.measures import METRICS
-from diffjax.train import train
-from diffjax.workdir import Hold, processor
+from diffjax.training import train
+from diffjax.workdir import Lock, processor
 from diffjax.writer import write_json
 from tests import tiny
 
@@ -148,7 +148,7 @@ def test_a_single_missing_measurement_is_repeated_to_the_same_number(finished):
     gone.unlink()
     others = {path: path.stat().st_mtime_ns for path in gone.parent.glob("*.json")}
     assert state_of(plan[0], root).status == "trained" and len(others) == 3
-    with Hold(workdir), pytest.raises(Taken):
+    with Lock(workdir), pytest.raises(Taken):
         work(plan[0], root, quiet)
     assert not gone.exists(), "another process measures it"
     work(plan[0], root, quiet)
@@ -224,7 +224,7 @@ def test_a_measurement_by_older_code_is_redone_without_training_again(finished, 
         path.write_text(json.dumps(content))
     finish(experiment, "hour", plan, root)
     assert capsys.readouterr().out.count("stale)") == 1
-    with Hold(plan[0].workdir(root)), pytest.raises(Taken):
+    with Lock(plan[0].workdir(root)), pytest.raises(Taken):
         redo(plan, root)
     redo(plan, root)
     assert [state_of(task, root).status for task in plan] == ["trained", "trained"]
@@ -278,11 +278,11 @@ def test_the_good_checkpoints_of_a_run_that_fails_are_measured(moons, tmp_path, 
 
 def test_a_run_held_by_another_process_is_left_to_it(moons, tmp_path):
     task = tasks(read(moons).budget("minute"), tmp_path)[0]
-    with Hold(task.workdir(tmp_path)), pytest.raises(Taken, match="in use by a live process"):
+    with Lock(task.workdir(tmp_path)), pytest.raises(Taken, match="in use by a live process"):
         work(task, tmp_path, quiet)
     assert state_of(task, tmp_path)[:2] == ("not run", ""), "that is no reason for it to be missing"
     words = ["ablate", str(moons), "--budget=minute", f"--workdir={tmp_path}", f"--run={task.id}"]
-    with Hold(task.workdir(tmp_path)):
+    with Lock(task.workdir(tmp_path)):
         assert launch.main(words) == 75
 
 
@@ -351,7 +351,7 @@ def test_a_closed_terminal_or_a_kill_ends_the_runs_with_their_checkpoints(moons,
         time.sleep(0.2)
     ablation.send_signal(number)
     ablation.communicate(timeout=60)
-    with Hold(workdir, patience=60):
+    with Lock(workdir, wait=60):
         said = (workdir / "log.txt").read_text().splitlines()[-1]
         step = said.removeprefix("stopped at step ").split(";")[0]
         assert (workdir / "checkpoints" / step).is_dir(), said

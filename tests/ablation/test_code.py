@@ -266,8 +266,8 @@ def changed(tmp_path, monkeypatch):
 TRAINING = (  # how a run begins, goes on, and is given up
     ("diffjax.run", "state = jax.jit(self.init, out_shardings=shardings)(self.key(Role.INIT))", "state = None"),
     ("diffjax.run", 'return dict.fromkeys(networks, build("optim", node))', "return {}"),
-    ("diffjax.train", "compiled(carry, next(stream), key)", "compiled(carry, next(stream), key + 1)"),
-    ("diffjax.train", "return every > 0 and step % every == 0", "return False"),
+    ("diffjax.training", "compiled(carry, next(stream), key)", "compiled(carry, next(stream), key + 1)"),
+    ("diffjax.training", "return every > 0 and step % every == 0", "return False"),
     ("diffjax.health", "if not (previous and self.complaint):", "if not previous:"),
 )
 
@@ -306,8 +306,8 @@ def test_a_function_that_loads_a_run_depends_on_the_loading_code(hashed, changed
 @pytest.mark.parametrize(
     "change",
     [
-        ("diffjax.train", "stop.pass_on(result", "stop.pass_on(not result"),
-        ("diffjax.train", "no good checkpoint was saved", "none was saved"),
+        ("diffjax.training", "stop.reraise(result", "stop.reraise(not result"),
+        ("diffjax.training", "no good checkpoint was saved", "none was saved"),
         ("diffjax.run", "ema of sigma_rel", "an average of"),
     ],
 )

@@ -9,7 +9,7 @@ from diffjax import workdir
 from diffjax.ablation.cost import cost_of
 from diffjax.errors import UserError
 from diffjax.metrics.protocol import differences
-from diffjax.train import train
+from diffjax.training import train
 from diffjax.writer import write_json
 from tests import tiny
 

@@ -18,7 +18,7 @@ from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
 from diffjax.errors import Taken, UserError
 from diffjax.measures import Score
-from diffjax.workdir import Hold
+from diffjax.workdir import Lock
 from diffjax.writer import write_json
 from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_needs import COMPUTED
@@ -431,7 +431,7 @@ def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch)
     plan = tasks(experiment.budget("hour"), root)
     cells = collect(experiment, experiment.budget("hour"), plan, root)
     writing = threading.Thread(target=keep, args=(experiment, "hour", cells, plan))
-    with Hold(place_of(experiment).parent):
+    with Lock(place_of(experiment).parent):
         writing.start()
         writing.join(0.3)
         assert writing.is_alive(), "it waits for the other"
@@ -451,7 +451,7 @@ def test_pictures_are_kept_under_the_ledgers_lock_for_the_cells_of_all_budgets(s
     known = []
 
     def keep_pictures(experiment, plan, root, kept):
-        with pytest.raises(Taken), Hold(place_of(experiment).parent):
+        with pytest.raises(Taken), Lock(place_of(experiment).parent):
             pass
         known.extend(run for cell in kept for run in cell.runs.values())
 

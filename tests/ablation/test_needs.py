@@ -14,7 +14,7 @@ from diffjax.ablation.plan import tasks
 from diffjax.ablation.raised import RUN, Raised, noted
 from diffjax.ablation.work import FILM, UNDRAWN, state_of, work
 from diffjax.errors import Taken, UserError
-from diffjax.workdir import Hold
+from diffjax.workdir import Lock
 from diffjax.writer import write_json
 from tests.ablation.test_ablate import quiet
 
@@ -312,7 +312,7 @@ def test_a_run_that_another_process_computes_is_left_to_it(tmp_path):
     path = tmp_path / "squares.py"
     path.write_text(COMPUTED)
     task = tasks(read(path).budget("hour"), tmp_path)[0]
-    with Hold(task.workdir(tmp_path)), pytest.raises(Taken):
+    with Lock(task.workdir(tmp_path)), pytest.raises(Taken):
         work(task, tmp_path, quiet)
     assert not (task.workdir(tmp_path) / "cells").exists() and not (task.workdir(tmp_path) / "code.json").exists()
 

@@ -19,8 +19,8 @@ from diffjax.ablation.raised import noted, raised
 from diffjax.ablation.slurm import options
 from diffjax.ablation.work import state_of
 from diffjax.errors import TAKEN, Taken
-from diffjax.train import train
-from diffjax.workdir import Hold
+from diffjax.training import train
+from diffjax.workdir import Lock
 from diffjax.writer import Writer, write_json
 from tests import tiny
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
@@ -173,7 +173,7 @@ def test_a_training_that_a_signal_reaches_saves_a_checkpoint_first(number, tmp_p
 def test_a_held_run_is_waited_for_and_submitted_again_once_released(moons, tmp_path, monkeypatch):  # noqa: F811
     """Here the other process dies before it has finished the first of two, and finishes the second."""
     first, second = plan = tasks(read(moons).budget("hour"), tmp_path)
-    others, submitted, said = [Hold(task.workdir(tmp_path)).__enter__() for task in plan], [], []
+    others, submitted, said = [Lock(task.workdir(tmp_path)).__enter__() for task in plan], [], []
 
     def ends(task):
         write_json(task.workdir(tmp_path) / "result.json", {"status": "failed", "reason": "not finite"})

@@ -157,10 +157,10 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "text.png").write_text("no picture\nat all")
     saved(tmp_path, of(np.full((4, 4), np.nan, np.float32)), "nan.tiff")
     for name in ("half.png", "text.png", "nan.tiff"):
-        with pytest.raises(UserError, match="^--image: .* cannot be read as an image: ") as error:
+        with pytest.raises(UserError, match="^`image`: .* cannot be read as an image: ") as error:
             read_photo(tmp_path / name, GREY)
         assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="--image: no such file"):
+    with pytest.raises(UserError, match="`image`: no such file"):
         read_photo(tmp_path / "nowhere.png", GREY)
-    with pytest.raises(UserError, match="--image: .* is a folder; must be a picture"):
+    with pytest.raises(UserError, match="`image`: .* is a folder; must be a picture"):
         read_photo(tmp_path, GREY)

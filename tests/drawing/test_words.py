@@ -15,12 +15,12 @@ import diffjax
 import launch
 from diffjax import config as configs
 from diffjax import pictures
+from diffjax.conditioning import conditioned
 from diffjax.data import Folder, Shapes
 from diffjax.data.shapes import parse
 from diffjax.data.text import decode, encode
 from diffjax.drawing import attention, films
 from diffjax.drawing.draw import rows_of
-from diffjax.drawing.prompts import Words
 from diffjax.drawing.sheets import captioned
 from diffjax.errors import UserError
 from diffjax.measures import choose, words
@@ -29,7 +29,7 @@ from diffjax.methods.attention import attention_maps
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.run import Experiment
 from diffjax.sampling import Drawn
-from diffjax.train import train
+from diffjax.training import train
 from tests import tiny
 from tests.test_launch import one_line
 
@@ -310,9 +310,9 @@ def test_what_cannot_be_trained_is_one_line(options, said, capsys):
 
 def test_words_for_a_model_without_text_are_one_line():
     experiment = Experiment.of(tiny.points(eval__metrics="()"))
-    for asked, said in ((Words(("red",)), "--prompt: 'red'"), (Words((), "red"), "--negative: 'red'")):
-        with pytest.raises(UserError, match=f"{said} given, but this model was trained without captions"):
-            asked.checked(experiment.method, experiment.sampler)
+    for field, asked in (("prompt", {"prompts": ("red",)}), ("negative", {"negative": "red"})):
+        with pytest.raises(UserError, match=f"`{field}`: 'red' given, but this model was trained without captions"):
+            conditioned(experiment.method, {}, experiment.sampler, **asked)
     with pytest.raises(UserError, match="'alignment' needs a model of shapes that is shown captions"):
         choose(("alignment",), experiment)
 
@@ -322,9 +322,9 @@ def test_words_for_a_model_without_text_are_one_line():
     [
         (
             "gan_shapes",
-            "--attention: needs a diffusion model; a gan reads a pooled caption and does not attend",
+            "`attention`: needs a diffusion model; a gan reads a pooled caption and does not attend",
         ),
-        ("toy2d", "--attention: needs a diffusion model with captions; this is a diffusion without"),
+        ("toy2d", "`attention`: needs a diffusion model with captions; this is a diffusion without"),
     ],
 )
 def test_attention_where_there_is_none_is_one_line(method, said):

@@ -8,12 +8,12 @@ import numpy as np
 import optax
 import pytest
 
+from diffjax.conditioning import conditioned
 from diffjax.config import differences, flatten, override
 from diffjax.data import Shapes, Space, Stream
 from diffjax.data.text import decode, encode
 from diffjax.diffusion import DDIM
 from diffjax.drawing.attention import words_of
-from diffjax.drawing.prompts import Words
 from diffjax.ema import HalfLife
 from diffjax.encoders import Encoder, towers
 from diffjax.encoders.cache import path_of
@@ -134,8 +134,8 @@ def test_prompts_stay_texts_and_only_tokens_are_counted(encoder, capsys):
     asked = made.requested(DDIM(), None, ("red", long))
     assert decode(asked) == ["red", long]  # 8 bytes is what the data's captions have
     np.testing.assert_allclose(made.cond_for(asked)[:], [of("red"), of(long)], atol=1e-6)
-    Words(("red", long)).checked(made, DDIM())
-    said = f"--prompt: {long!r} is longer than the 5 tokens that this model reads: 'one two three four'\n"
+    conditioned(made, {}, DDIM(), prompts=("red", long))
+    said = f"prompt: {long!r} is longer than the 5 tokens that this model reads: 'one two three four'\n"
     assert capsys.readouterr().out == said
     (caption,), spans = encode(["one three"], 12), encoder(["one three"]).spans(0)
     assert [(word, places.tolist()) for word, places in words_of(caption, spans)] == [("one", [1]), ("three", [2])]

@@ -18,7 +18,7 @@ from diffjax.measures.table import BY_FEATURES
 from diffjax.metrics.protocol import differences
 from diffjax.parallel import layout
 from diffjax.run import Experiment, load
-from diffjax.train import train
+from diffjax.training import train
 from tests import tiny
 from tests.measures.test_measures import evidence, scores
 from tests.test_launch import one_line

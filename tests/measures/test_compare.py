@@ -15,7 +15,7 @@ from diffjax.data import Digits
 from diffjax.embedding import Embedder
 from diffjax.errors import UserError
 from diffjax.pictures import save_png
-from diffjax.train import train
+from diffjax.training import train
 from tests import tiny
 from tests.test_launch import one_line
 

@@ -21,7 +21,7 @@ from diffjax.measures.report import table
 from diffjax.parallel import layout
 from diffjax.run import Experiment, load
 from diffjax.sampling import Drawn
-from diffjax.train import carry_shapes, train
+from diffjax.training import carry_shapes, train
 from tests import tiny
 
 IMAGES = ("frechet_pixels", "kid:pixels", "kid_all_pairs:pixels", "prdc:pixels", "memorisation:pixels")
@@ -294,7 +294,7 @@ def test_a_run_of_before_these_keys_can_be_opened(tmp_path):
     path.write_text(json.dumps(old))
     kept = load(tmp_path).experiment.config.eval
     assert (kept.reference, kept.precision) == ("heldout", "highest")
-    with pytest.raises(UserError, match="--step: this run has no best checkpoint"):
+    with pytest.raises(UserError, match="`step`: this run has no best checkpoint"):
         load(tmp_path, step="best")
 
 

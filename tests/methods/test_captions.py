@@ -125,13 +125,13 @@ def test_what_cannot_be_read_or_guided_is_one_line():
     made = method()
     for spec in (DDIM(), made.with_guidance(DDIM(), 1.0)):
         with pytest.raises(
-            UserError, match="--negative: needs classifier-free guidance above 1; give --guidance above 1"
+            UserError, match="`negative`: needs classifier-free guidance above 1; give `guidance` above 1"
         ):
             made.with_negative(spec, "green")
     for scale in (0.0, 0.5):  # at 0 it would be drawn itself
         wrapped = partial(guidance.interval, guidance=partial(guidance.classifier_free, scale=scale))
         for spec in (made.with_guidance(DDIM(), scale), DDIM(guidance=wrapped)):
-            with pytest.raises(UserError, match=f"--negative: guidance {scale:g} leads towards the prompt; it must be"):
+            with pytest.raises(UserError, match=f"`negative`: guidance {scale:g} leads towards the prompt; it must be"):
                 made.with_negative(spec, "green")
     with pytest.raises(UserError, match="classifier guidance needs labels, and this model is conditioned on captions"):
         labelled = Space("points", (2,), num_classes=2, caption=8)

@@ -167,7 +167,7 @@ def test_from_the_front_door(tmp_path, capsys, monkeypatch):
     long = f"{BLUE} above {RED} and no more"
     red = sample("red.npz", f"--prompt={RED}", f"--prompt={long}")
     assert red["caption"].tolist() == [RED, long]
-    too_long = f"--prompt: {long!r} is longer than the 16 tokens that this model reads: '{BLUE} above"
+    too_long = f"prompt: {long!r} is longer than the 16 tokens that this model reads: '{BLUE} above"
     assert too_long in capsys.readouterr().out
     away = sample("away.npz", f"--prompt={RED}", "--guidance=3", "--negative=blue")
     assert away["x"].shape == red["x"].shape and away["caption"].tolist() == [RED] * 2

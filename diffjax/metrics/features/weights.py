@@ -28,7 +28,7 @@ import numpy as np
 from diffjax.caches import cache_directory
 from diffjax.errors import UserError
 from diffjax.interop.trees import fitted, turned
-from diffjax.progress import Waiting, aside
+from diffjax.progress import Waiting, to_stderr
 
 Tree = Any
 CHUNK = 1 << 20  # bytes
@@ -92,8 +92,8 @@ def locate(published: Published, path: str = "") -> Path:
 def _download(published: Published, target: Path) -> Path:
     """Downloads and verifies the file; removes an incomplete or wrong one."""
     partial, digest, done = None, hashlib.sha256(), 0
-    aside(f"fetching {published.url} ({published.megabytes} MB) into {target.parent}")
-    progress = Waiting(f"{published.file}, MB", aside)
+    to_stderr(f"fetching {published.url} ({published.megabytes} MB) into {target.parent}")
+    progress = Waiting(f"{published.file}, MB", to_stderr)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (

@@ -19,7 +19,7 @@ from diffjax import replay, window
 from diffjax.checkpoint import Checkpoints
 from diffjax.data import Stream
 from diffjax.errors import Diverged, UserError
-from diffjax.evaluate import Watch, evaluations, measured_by
+from diffjax.evaluate import PeriodicEvaluation, measured_by, periodic_evaluations
 from diffjax.health import Health
 from diffjax.interrupts import Stop, Trace
 from diffjax.keys import Role
@@ -28,19 +28,19 @@ from diffjax.precision import Precision
 from diffjax.run import Experiment, load
 from diffjax.state import HEALTHY, TrainState
 from diffjax.stopwatch import Stopwatch
-from diffjax.workdir import Hold, enter
+from diffjax.workdir import Lock, record_config
 from diffjax.writer import Writer, strict, write_json
 
 IN_FLIGHT = 2  # steps that the host may run ahead of the device; without a bound, collectives on few cores can deadlock
 
 
-def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def train(config: ConfigDict, workdir: Path, on_locked: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Trains to the configured end, or exactly continues the run in `workdir`; returns the run's result.
 
     Everything that can be checked is checked before anything in `workdir` changes. Raises UserError for a mistake of
-    the user's, and Diverged, after recording why, for a run that went bad. `note` is called as soon as this process
-    holds the directory, to write the caller's notes there. A signal that stops the run is re-raised for the caller's
-    own handler, if there is one, after the checkpoint is saved.
+    the user's, and Diverged, after recording why, for a run that went bad. `on_locked` is called as soon as this
+    process has locked the directory, to write the caller's notes there. A signal that stops the run is re-raised for
+    the caller's own handler, if there is one, after the checkpoint is saved.
     """
     Precision(**config.precision).apply()  # before the first computation
     experiment = Experiment.of(config)
@@ -48,24 +48,24 @@ def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: 
     check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.group)
     with contextlib.ExitStack() as stack:
         if is_main():
-            stack.enter_context(Hold(workdir))
-            note()
+            stack.enter_context(Lock(workdir))
+            on_locked()
         shapes = carry_shapes(experiment)
         writer = stack.enter_context(Writer(workdir, config.train.steps, is_main()))
-        watches = evaluations(experiment, workdir, writer)
+        evaluations = periodic_evaluations(experiment, workdir, writer)
         warm = warm_start(experiment, shapes["state"])
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.train.keep, config.eval.best))
         done = checkpoints.latest() or 0
         if is_main():
-            enter(workdir, config, done)
+            record_config(workdir, config, done)
         stop = stack.enter_context(Stop())
-        begun = begin(experiment, shapes, warm, writer, checkpoints, done)
+        prepared = prepare(experiment, shapes, warm, writer, checkpoints, done)
         trace = Trace(workdir / "profile", config.train.profile)
-        result = loop(experiment, begun, watches, writer, checkpoints, trace, stop)
+        result = loop(experiment, prepared, evaluations, writer, checkpoints, trace, stop)
         if result["status"] == "failed" and result.pop("replay"):
             if is_main():
                 write_json(workdir / "result.json", result)
-            result["reason"] += "; " + why(experiment, workdir, checkpoints, result)
+            result["reason"] += "; " + describe_bad_step(experiment, workdir, checkpoints, result)
         if best := checkpoints.best():
             result["best"] = best | measured_by(workdir, best, best["step"])
         result |= measured_by(workdir, result.get("metrics", {}), result["step"])
@@ -73,11 +73,11 @@ def train(config: ConfigDict, workdir: Path, note: Callable[[], None] = lambda: 
             write_json(workdir / "result.json", result)
     if result["status"] == "failed":
         raise Diverged(result["reason"])
-    stop.pass_on(result["status"] == "stopped")
+    stop.reraise(result["status"] == "stopped")
     return result
 
 
-class Begun(NamedTuple):
+class Prepared(NamedTuple):
     """A run that is ready for the step after `done`."""
 
     done: int
@@ -85,18 +85,18 @@ class Begun(NamedTuple):
     carry: dict[str, Any]  # the state, and the window of metrics since the last log line
     stream: Stream
     health: Health
-    watch: Stopwatch
+    stopwatch: Stopwatch
     values: dict[str, float]  # the last logged ones
 
 
-def begin(
+def prepare(
     experiment: Experiment,
     shapes: dict[str, Any],
     warm: TrainState | None,
     writer: Writer,
     checkpoints: Checkpoints,
     done: int,
-) -> Begun:
+) -> Prepared:
     """Prepares a run to start, or to continue from its checkpoint at `done`: state, data position, time and health."""
     layout, batch_size = experiment.layout, experiment.config.train.batch_size
     stream, health = experiment.stream(), Health(experiment.method, batch_size)
@@ -112,13 +112,13 @@ def begin(
         values, seconds = facts["values"], facts["seconds"]
         writer.say(f"continuing from step {done:,}")
     writer.start(done)
-    return Begun(done, shapes, carry, stream, health, Stopwatch(done, batch_size, seconds), values)
+    return Prepared(done, shapes, carry, stream, health, Stopwatch(done, batch_size, seconds), values)
 
 
 def loop(
     experiment: Experiment,
-    begun: Begun,
-    watches: list[Watch],
+    prepared: Prepared,
+    evaluations: list[PeriodicEvaluation],
     writer: Writer,
     checkpoints: Checkpoints,
     trace: Trace,
@@ -126,7 +126,7 @@ def loop(
 ) -> dict[str, Any]:
     """Trains to the last step and returns the result; the module's docstring gives the order within an iteration."""
     config, method, layout = experiment.config.train, experiment.method, experiment.layout
-    done, shapes, carry, stream, health, watch, logged = begun
+    done, shapes, carry, stream, health, stopwatch, logged = prepared
     compiled, key = compile_step(window.windowed(method.step), layout, shapes), experiment.key(Role.STEP)
     in_flight, values = deque(), logged  # values remain if the run is already at its end
     for step in range(done + 1, config.steps + 1):
@@ -137,7 +137,7 @@ def loop(
         trace.after(step - done, metrics, last)
         if step == done + 1 and not logging:  # the first step includes compilation: measure speed from the next
             jax.block_until_ready(metrics)
-            watch.mark(step)
+            stopwatch.mark(step)
         in_flight.append(metrics)
         if len(in_flight) > IN_FLIGHT:
             jax.block_until_ready(in_flight.popleft())
@@ -146,24 +146,24 @@ def loop(
             values = window.read(carry["window"])
             if bad := first_bad_step(carry["state"]):
                 return not_finite(bad, logged, checkpoints)
-            health.look(step, values)
-            speed = watch.speed(step)
+            health.update(step, values)
+            speed = stopwatch.speed(step)
             writer.progress(step, values, speed)
             values["images_per_second"] = speed
             carry["window"] = window.empty(shapes["window"], layout)
-            watch.mark(step)
+            stopwatch.mark(step)
 
-        with watch.paused():  # evaluations do not count for the speed
-            for look in watches:
-                if due(step, look.every) or last:
-                    values |= look.function(carry["state"], step)
+        with stopwatch.paused():  # evaluations do not count for the speed
+            for evaluation in evaluations:
+                if due(step, evaluation.every) or last:
+                    values |= evaluation.function(carry["state"], step)
 
         if values:
-            writer.metrics(step, step * config.batch_size, watch.seconds, values)
+            writer.metrics(step, step * config.batch_size, stopwatch.seconds, values)
             logged = logged | values
         if health.given_up:
             return failed(health.given_up, step, health.healthy, values, checkpoints)
-        stopping = stop.asked(step)
+        stopping = stop.requested(step)
         saving = due(step, config.checkpoint_every) or last or stopping
         snapshot = method.ema.snapshot_due(step, config.batch_size, last)
         if (saving or snapshot) and (bad := first_bad_step(carry["state"])):
@@ -172,7 +172,7 @@ def loop(
             checkpoints.save_averages(step, carry["state"].ema)
         if saving and (health.may_save(step) or last):
             facts = {
-                "seconds": watch.seconds,
+                "seconds": stopwatch.seconds,
                 "data": stream.position,
                 "values": strict(values),
                 "health": health.facts,
@@ -185,7 +185,7 @@ def loop(
             writer.say(f"stopped at step {step}; run the same command to continue from step {checkpoints.latest()}")
             return {"status": "stopped", "step": step}
     checkpoints.wait()
-    return finished(config, watch.seconds, values, health.complaint)
+    return finished(config, stopwatch.seconds, values, health.complaint)
 
 
 def finished(config: ConfigDict, seconds: float, values: dict[str, float], complaint: str) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:
     try:
         other = load(path).state
     except UserError as error:
-        raise error.about("--workdir: ", "train.init_from: ") from None
+        raise error.about("`workdir`: ", "train.init_from: ") from None
     for name in shapes.params:
         shape, other_shape = (jax.tree.map(jnp.shape, state.params.get(name)) for state in (shapes, other))
         if shape != other_shape:
@@ -255,7 +255,7 @@ def failed(reason: str, step: int, good: int, values: dict[str, Any], checkpoint
     }
 
 
-def why(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, result: dict[str, Any]) -> str:
+def describe_bad_step(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, result: dict[str, Any]) -> str:
     """Describes the first bad tensor, found by repeating the bad step; or why repeating it failed."""
     try:
         tensor = replay.explain(experiment, workdir, checkpoints, result["last_good_step"], result["step"])

@@ -17,8 +17,8 @@ from diffjax.errors import Diverged, UserError
 from diffjax.health import Health
 from diffjax.replay import first_bad_tensor
 from diffjax.run import Experiment
-from diffjax.train import carry_shapes, finished, train, warm_start
-from diffjax.workdir import Hold
+from diffjax.training import carry_shapes, finished, train, warm_start
+from diffjax.workdir import Lock
 from diffjax.writer import Writer
 from tests import tiny
 
@@ -100,7 +100,7 @@ def test_sigterm_saves_and_says_how_to_continue(uninterrupted, tmp_path):
 def test_a_signal_during_the_last_step_ends_what_follows_the_training(tmp_path, monkeypatch):
     """Not the training, which is at its end; who measures what was trained would otherwise never hear of it."""
     heard = []
-    monkeypatch.setattr("diffjax.train.finished", lambda *_: signal.raise_signal(signal.SIGTERM) or finished(*_))
+    monkeypatch.setattr("diffjax.training.finished", lambda *_: signal.raise_signal(signal.SIGTERM) or finished(*_))
     before = signal.signal(
         signal.SIGTERM, lambda number, _: heard.append((number, (tmp_path / "result.json").exists()))
     )
@@ -234,7 +234,7 @@ def test_health_counts_from_the_first_of_two_looks_or_more_that_find_something()
     health = Health(Ill, batch_size=10)
     assert health.may_save(1)
     for step, x in ((5, 1), (8, 0), (1012, 1), (1017, 1)):  # the long way to a first look is no patience lost
-        health.look(step, {"x": x})
+        health.update(step, {"x": x})
         assert not health.given_up
     assert not health.may_save(1017)
     continued = Health(Ill, batch_size=10)
@@ -263,13 +263,13 @@ def test_fewer_steps_than_done_is_an_error(tmp_path):
 
 
 def test_a_directory_in_use_is_refused(tmp_path):
-    with Hold(tmp_path), pytest.raises(UserError, match="is in use by a live process"):
+    with Lock(tmp_path), pytest.raises(UserError, match="is in use by a live process"):
         train(tiny.points(train__steps=7), tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--workdir: cannot write to"):
+    with pytest.raises(UserError, match="`workdir`: cannot write to"):
         train(tiny.points(train__steps=7), tmp_path / "file" / "run")
 
 
