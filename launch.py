@@ -7,9 +7,8 @@ function. A mistake of the user's ends it with one line on stderr and status 2 (
 import argparse
 import sys
 import textwrap
-from pathlib import Path
 
-from diffjax.cli import Parser, directory, given, guarded, set_up, split_commas, split_overrides, word
+from diffjax.cli import Parser, given, guarded, path, place, set_up, split_commas, split_overrides, word
 from diffjax.errors import UserError
 
 MAIN_EPILOG = "`launch.py COMMAND --help` explains a command."
@@ -48,15 +47,15 @@ def parser() -> Parser:
 
     train = command("train", "train a config, or continue its run", CONFIG_EPILOG)
     train.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the config to train")
-    train.add_argument("--workdir", type=directory, metavar="DIR", help="the run directory; created if missing")
+    train.add_argument("--workdir", type=path, metavar="DIR", help="the run directory; created if missing")
     train.add_argument("--dry-run", action="store_true", help="print parameters, FLOPs and memory per device, then "
                        "exit")  # fmt: skip
 
     sample = command("sample", "draw samples from a trained run, or edit a photo with it", RUN_EPILOG)
-    sample.add_argument("--workdir", required=True, type=directory, metavar="DIR", help="the run directory")
-    sample.add_argument("--out", required=True, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/", help="where to write: "
-                        ".png is a grid of samples, .gif a film of the sampling steps, .npz the arrays x and label, a "
-                        "folder one PNG per sample")  # fmt: skip
+    sample.add_argument("--workdir", required=True, type=path, metavar="DIR", help="the run directory")
+    sample.add_argument("--out", required=True, type=place, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/",
+                        help="where to write: .png is a grid of samples, .gif a film of the sampling steps, .npz the "
+                        "arrays x and label, a folder one PNG per sample")  # fmt: skip
     sample.add_argument("--num", type=int, default=64, metavar="N", help="number of samples (default: 64); sample i is "
                         "the same for every N")  # fmt: skip
     sample.add_argument("--seed", type=int, default=0, metavar="SEED", help="seed of the samples (default: 0)")
@@ -82,12 +81,12 @@ def parser() -> Parser:
             WIDTH - 2,
         ),
     )
-    photo.add_argument("--image", type=Path, metavar="FILE", help="the photo; give one of --strength, --mask, --noise "
+    photo.add_argument("--image", type=path, metavar="FILE", help="the photo; give one of --strength, --mask, --noise "
                        "and --upscale with it. A super-resolution model (method.super_resolution) needs none of them: "
                        "it draws images that match the photo")  # fmt: skip
     photo.add_argument("--strength", type=float, metavar="S", help="SDEdit: fraction of the steps to run, from 0 to 1; "
                        "0 returns the photo, 1 ignores it")  # fmt: skip
-    photo.add_argument("--mask", type=Path, metavar="FILE", help="inpaint where this picture of the photo's size is "
+    photo.add_argument("--mask", type=path, metavar="FILE", help="inpaint where this picture of the photo's size is "
                        "white (grey 128 or more); all other pixels stay exactly as they are")  # fmt: skip
     photo.add_argument("--noise", type=float, metavar="STD", help="denoise: the photo has Gaussian noise of this "
                        "standard deviation, in greys of 0 to 255")  # fmt: skip
@@ -102,7 +101,7 @@ def parser() -> Parser:
                        "sampler's steps)")  # fmt: skip
 
     evaluate = command("evaluate", "measure a trained run, or one set of images against another", RUN_EPILOG)
-    evaluate.add_argument("--workdir", type=directory, metavar="DIR", help="the run directory; leave it out to "
+    evaluate.add_argument("--workdir", type=path, metavar="DIR", help="the run directory; leave it out to "
                           "compare two sets of images, or with --compare")  # fmt: skip
     evaluate.add_argument("--metrics", metavar="A,B", help="metrics such as fid, kid, prdc or memorisation, each with "
                           "a feature network after a colon if it needs another than --features: kid:pixels (default: "
@@ -112,28 +111,28 @@ def parser() -> Parser:
                           "sets of images inception)")  # fmt: skip
     evaluate.add_argument("--num", type=int, metavar="N", help="number of samples to draw (default: eval.num)")
     evaluate.add_argument("--seed", type=int, metavar="SEED", help="seed of the samples (default: the run's)")
-    evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="write the scores and how they were measured "
+    evaluate.add_argument("--out", type=path, metavar="FILE.json", help="write the scores and how they were measured "
                           "here (default: evals/ of the run; of two sets of images nowhere)")  # fmt: skip
 
-    evaluate.add_argument("--compare", nargs="+", type=Path, metavar="FILE.json", help="print these evaluations side "
+    evaluate.add_argument("--compare", nargs="+", type=path, metavar="FILE.json", help="print these evaluations side "
                           "by side, with mean and spread; an error if their protocols differ")  # fmt: skip
 
     images = evaluate.add_argument_group(
         "comparing two sets of images", "Give --samples and --reference instead of --workdir."
     )
-    images.add_argument("--samples", metavar="FOLDER|FILE.npz", help="the images to measure")
-    images.add_argument("--reference", metavar="FOLDER|FILE.npz|tfds:NAME", help="the images to compare them with, a "
-                        "data source by name, or a file written by --statistics")  # fmt: skip
+    images.add_argument("--samples", type=place, metavar="FOLDER|FILE.npz", help="the images to measure")
+    images.add_argument("--reference", type=place, metavar="FOLDER|FILE.npz|tfds:NAME", help="the images to "
+                        "compare them with, a data source by name, or a file written by --statistics")  # fmt: skip
     images.add_argument("--split", choices=("train", "heldout"), help="split of a data source whose name does not "
                         "choose one as tfds:mnist@heldout does (default: train)")  # fmt: skip
-    images.add_argument("--weights", default="", metavar="FILE", help="weights of the feature network (default: the "
-                        "cache, or a download)")  # fmt: skip
+    images.add_argument("--weights", type=place, metavar="FILE", help="weights of the feature network (default: "
+                        "the cache, or a download)")  # fmt: skip
     images.add_argument("--precision", metavar="highest|tensorfloat32|default", help="precision of the feature "
                         "network's matrix products on a GPU; tensorfloat32 is faster, and what PyTorch uses (default: "
                         "highest)")  # fmt: skip
-    images.add_argument("--classifier", default="", metavar="DIR", help="run directory of the classifier used by "
-                        "features 'classifier'")  # fmt: skip
-    images.add_argument("--statistics", type=Path, metavar="FILE.npz", help="write the moments of the reference's "
+    images.add_argument("--classifier", type=place, metavar="DIR", help="run directory of the classifier used "
+                        "by features 'classifier'")  # fmt: skip
+    images.add_argument("--statistics", type=path, metavar="FILE.npz", help="write the moments of the reference's "
                         "features here, to use as a --reference later")  # fmt: skip
     for subparser in (sample, evaluate):
         subparser.add_argument("--step", type=step, metavar="N|best", help="checkpoint to use (default: the last)")
@@ -155,7 +154,7 @@ def parser() -> Parser:
     table.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="local: processes on "
                        "this machine; slurm: job arrays; print: only print one shell command per run (default: "
                        "local)")  # fmt: skip
-    table.add_argument("--workdir", type=directory, metavar="DIR", help="directory of the runs (default: "
+    table.add_argument("--workdir", type=path, metavar="DIR", help="directory of the runs (default: "
                        "runs/ablations)")  # fmt: skip
     table.add_argument("--slots", type=int, default=0, metavar="N", help="local: parallel processes, which may "
                        "share a GPU (default: one per GPU, else one per two cores)")  # fmt: skip
@@ -172,9 +171,9 @@ def parser() -> Parser:
     report = command("report", "print the reproduced tables as Markdown", "")
     report.add_argument("experiment", nargs="?", type=word, metavar="experiments/X.py", help="one table (default: all, "
                         "which are also written to experiments/README.md)")  # fmt: skip
-    report.add_argument("--workdir", type=directory, metavar="DIR", help="directory of the runs (default: "
+    report.add_argument("--workdir", type=path, metavar="DIR", help="directory of the runs (default: "
                         "runs/ablations)")  # fmt: skip
-    report.add_argument("--out", type=Path, metavar="FILE.html", help="also write an HTML page with tables, curves, "
+    report.add_argument("--out", type=path, metavar="FILE.html", help="also write an HTML page with tables, curves, "
                         "samples and films")  # fmt: skip
     return main
 

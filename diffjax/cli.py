@@ -125,8 +125,13 @@ def word(text: str) -> str:
     return text
 
 
-def directory(text: str) -> Path:
-    return Path(word(text))
+def place(text: str) -> str:
+    """A file, folder or data source; a leading ~ is expanded, as shells leave it alone after `--flag=`."""
+    return os.path.expanduser(word(text))
+
+
+def path(text: str) -> Path:
+    return Path(place(text))
 
 
 def split_commas(text: str | None) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """`evaluate --samples --reference`: measures one set of images against another, without a trained run."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +58,9 @@ def _compare(given: Comparison) -> list[Score]:
     for path, field, suffix in ((given.out, "`out`", ".json"), (given.statistics, "`statistics`", ".npz")):
         if path:
             check_place(path, field, suffix)
-    samples_place, reference_place = map(os.path.expanduser, (given.samples, given.reference))  # no shell: --flag=~/x
-    samples = read(samples_place, "`samples`", given.split)
-    from_statistics = is_statistics(reference_place)
-    reference = reference_place if from_statistics else read(reference_place, "`reference`", given.split)
+    samples = read(given.samples, "`samples`", given.split)
+    from_statistics = is_statistics(given.reference)
+    reference = given.reference if from_statistics else read(given.reference, "`reference`", given.split)
     need_classifier = [name for name in metrics if name.endswith(":classifier")]
     run = judge(given.classifier, samples.shape, need_classifier[0]) if need_classifier else None
     networks = extractors(metrics, samples.shape, given.weights, run, given.precision)

@@ -1,8 +1,11 @@
-"""The command line: errors of the library name its flags."""
+"""The command line: errors of the library name its flags; paths."""
+
+import argparse
+from pathlib import Path
 
 import pytest
 
-from diffjax.cli import with_flags
+from diffjax.cli import path, place, with_flags
 
 
 @pytest.mark.parametrize(
@@ -18,3 +21,11 @@ from diffjax.cli import with_flags
 )
 def test_fields_of_the_library_are_flags_if_the_command_has_them(message, said):
     assert with_flags(message, ("ema", "strength", "image")) == said
+
+
+def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert path("~/runs") == Path("/home/ada/runs") and place("~/drawn/") == "/home/ada/drawn/"
+    assert place("tfds:cifar10") == "tfds:cifar10"
+    with pytest.raises(argparse.ArgumentTypeError, match="is empty"):
+        path("")

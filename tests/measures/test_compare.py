@@ -94,12 +94,6 @@ def test_each_set_may_be_of_a_split_of_its_own(tmp_path):
     assert named == filed and named[0].value > 0
 
 
-def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    folder(tmp_path / "mine", TRAIN[:9])
-    assert compare("~/mine", "digits", ("kid_all_pairs",), "pixels")
-
-
 def test_images_of_a_kind_that_is_not_read_are_said_to_be_left_out(tmp_path, capsys):
     place = folder(tmp_path / "mixed", TRAIN[:9])
     Image.new("L", (8, 8)).save(tmp_path / "mixed" / "more.bmp")
