@@ -25,7 +25,8 @@ def check(guidance: Guidance, process: Process) -> None:
 
     Each guidance checks its own fields when it is given a denoiser, which it calls later.
     """
-    with_other(guidance, lambda *_: None)(Denoiser(lambda *_: None), 0, process)
+    uncalled = Denoiser(lambda *_: None)
+    with_other(guidance, lambda *_: uncalled)(uncalled, 0, process)
 
 
 def outermost(guidance: Guidance) -> Callable:

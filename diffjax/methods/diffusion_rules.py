@@ -62,7 +62,8 @@ def _check_super_resolution(method: "Diffusion") -> None:
 
 def check_sampler(method: "Diffusion", spec: Sampler) -> None:
     """Raises UserError for a sampler that cannot draw from this model."""
-    nested.check(spec.guidance, method.process)
+    process = method.process.bind(method.process.init(jax.random.key(0)))  # a learned one as before training
+    nested.check(spec.guidance, process)
     kind = nested.innermost(spec.guidance)
     if kind is guidance.classifier and not method.space.num_classes:
         raise UserError("sampler.guidance.name: classifier guidance needs labels, and this data set has none")
@@ -78,7 +79,7 @@ def check_sampler(method: "Diffusion", spec: Sampler) -> None:
         )
     if getattr(spec, "variance", "") == "learned":
         _check_learned_variance(method, spec)
-    _check_grid(method, spec)
+    _check_grid(method, process, spec)
 
 
 def check_guidance(method: "Diffusion", field: str) -> None:
@@ -99,12 +100,11 @@ def _check_learned_variance(method: "Diffusion", spec: Sampler) -> None:
         raise UserError(f"sampler.variance: 'learned' is not known under guidance by {name}; small or large")
 
 
-def _check_grid(method: "Diffusion", spec: Sampler) -> None:
+def _check_grid(method: "Diffusion", process: Process, spec: Sampler) -> None:
     if isinstance(method.process, LearnedTable) and getattr(spec.grid, "func", spec.grid) in (karras, log_snr):
         raise UserError(
             "sampler.grid: must be linear, quadratic or explicit; the noise levels of a learned table are not fixed"
         )
-    process = method.process.bind(method.process.init(jax.random.key(0)))
     if np.any(np.diff(spec.grid(process, spec.steps)) >= 0):
         raise UserError(
             f"sampler.grid: its {spec.steps} steps must fall strictly on this process; use fewer, or the grid linear"
