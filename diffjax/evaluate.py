@@ -37,7 +37,7 @@ def periodic_evaluations(experiment: Experiment, workdir: Path, writer: Writer) 
         def draw(state: TrainState, step: int) -> dict[str, float]:
             space = experiment.method.space
             num = min(sheet_size(space), config.eval.num)
-            samples = experiment.own_generator.draw(state.averaged, num, seed=config.seed)
+            samples = experiment.generator().draw(state.averaged, num, seed=config.seed)
             if parallel.is_main():
                 image = picture(experiment, samples)
                 pictures.save_png(workdir / "samples" / f"{step:08}.png", image)
@@ -97,7 +97,7 @@ def evaluate(
     scores = [_with_warnings(score, evidence) for score in measure(evidence, evidence.choice.metrics)]
     if evidence.has_drawn:
         evidence.pictures["samples"] = picture(experiment, first(evidence.unchecked, experiment.method.space))
-    if evidence.has_drawn and experiment.own_generator.labelled and experiment.method.space.kind == "images":
+    if evidence.has_drawn and experiment.generator().labelled and experiment.method.space.kind == "images":
         evidence.pictures["classes"] = by_class(evidence.unchecked, experiment.method.space)
     if evidence.has_drawn and evidence.unchecked.not_finite:
         scores.append(Score(NOT_FINITE, float(evidence.unchecked.not_finite), 0.0, "samples that are no numbers", {}))

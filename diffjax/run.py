@@ -116,15 +116,17 @@ class Experiment:
         networks = {name: warm.params[name] for name in state.params}
         return jax.jit(lambda state: state, out_shardings=shardings)(state.replace(params=networks, ema=averages))
 
-    @cached_property
-    def own_generator(self) -> Generator:
-        """The generator of the config, shared by all evaluations of a run so that it is compiled once."""
-        return self.generator()
-
     def generator(self, spec: Any = None, batch_size: int = 0, trajectory: bool = False) -> Generator:
-        """A generator that draws from this experiment's networks with `spec`, by default its own sampler."""
-        batch_size = batch_size or self.config.eval.batch_size
-        return Generator(self.method, spec or self.sampler, self.layout, batch_size, trajectory)
+        """A generator that draws from this experiment's networks with `spec`, by default its own sampler.
+
+        Generators of its own sampler are made once, so that whatever draws from a run shares their compiled programs.
+        """
+        spec, batch_size = spec or self.sampler, batch_size or self.config.eval.batch_size
+
+        def make() -> Generator:
+            return Generator(self.method, spec, self.layout, batch_size, trajectory)
+
+        return self.once(("generator", batch_size, trajectory), make) if spec is self.sampler else make()
 
     def once(self, name: Any, make: Callable[[], Any]) -> Any:
         """The cached object of this name, made on first use: programs are compiled, and real data embedded, once."""

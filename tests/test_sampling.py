@@ -1,5 +1,7 @@
 """Drawing: what a sample depends on."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -18,3 +20,10 @@ def test_a_sample_is_of_its_number_whatever_is_drawn_at_once(config):
         assert np.abs(few.astype(int) - all_at_once).max() <= 1 and (few == all_at_once).mean() > 0.99
     else:
         np.testing.assert_allclose(few, all_at_once, rtol=1e-5, atol=1e-5)
+
+
+def test_what_draws_alike_is_compiled_once():
+    experiment = Experiment.of(tiny.points())
+    assert experiment.generator() is experiment.generator(experiment.sampler)
+    assert experiment.generator() is not experiment.generator(batch_size=3)
+    assert experiment.generator() is not experiment.generator(replace(experiment.sampler, steps=2))

@@ -59,12 +59,12 @@ class Evidence(Announcing):
 
     @property
     def _labels(self) -> str:
-        return labels_of(self.experiment.own_generator.requested, self.experiment.method.reads_captions)
+        return labels_of(self.experiment.generator().requested, self.experiment.method.reads_captions)
 
     @property
     def lack_of_classes(self) -> str:
         """A warning if there are too few samples to draw every class; "" otherwise."""
-        generator, classes = self.experiment.own_generator, self.experiment.method.space.num_classes
+        generator, classes = self.experiment.generator(), self.experiment.method.space.num_classes
         if not generator.labelled or self.num >= classes:
             return ""
         return f"only the first {self.num} of {classes} classes are drawn; take at least {classes} samples"
@@ -111,7 +111,7 @@ class Evidence(Announcing):
 
     def _drawing(self, gathered: dict[str, FeatureCollector]) -> Iterator[Drawn]:
         progress, done = self.progress("samples"), 0
-        for drawn, batch in self.experiment.own_generator.batches(self.variables, self.num, self.seed):
+        for drawn, batch in self.experiment.generator().batches(self.variables, self.num, self.seed):
             for name, collector in gathered.items():
                 collector.add(self._embedder(name).batch(batch), len(drawn.x))
             yield drawn
@@ -119,7 +119,7 @@ class Evidence(Announcing):
             progress(done, self.num)
 
     def _embedder(self, features: str) -> Embedder:
-        e, batch_size = self.experiment, self.experiment.own_generator.batch_size
+        e, batch_size = self.experiment, self.experiment.generator().batch_size
         extractor = self.choice.extractors[features]
         return e.once(("embedder", *_key(extractor)), lambda: Embedder(extractor, e.layout, batch_size))
 

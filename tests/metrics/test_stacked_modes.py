@@ -43,7 +43,7 @@ def scores(drawn, judge):
     whole = Drawn(drawn, np.full(len(drawn), -1), nfe=np.ones(len(drawn), int))
     generator = SimpleNamespace(batches=lambda variables, num, seed: [(whole, None)], labelled=False, requested=None)
     method = SimpleNamespace(space=SOURCE.space, reads_captions=False)
-    experiment = SimpleNamespace(source=SOURCE, method=method, config=config, own_generator=generator)
+    experiment = SimpleNamespace(source=SOURCE, method=method, config=config, generator=lambda: generator)
     evidence = measures.Evidence(experiment, SimpleNamespace(averaged={}), len(drawn), 0, measures.Choice(judge=judge))
     return {score.name: score for score in measures.METRICS["stacked_modes"].function(evidence)}
 
