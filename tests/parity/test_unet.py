@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffjax import diffusion
+from diffjax.diffusion import target, variance
 from diffjax.interop.diffusers import load, unet_fields, unet_variables
 from diffjax.models import UNet
 from diffjax.parallel import Axis
@@ -96,3 +98,31 @@ def test_a_saved_folder_is_loaded(tmp_path):
     x, t, label = inputs(SMALL, model)
     network, variables = load(tmp_path)
     np.testing.assert_allclose(ours(network, variables, x, t, label), theirs(model, x, t, label), rtol=1e-5, atol=1e-5)
+
+
+def test_a_saved_model_draws_what_it_draws_in_diffusers(tmp_path):
+    """DDIM from the same noise: at t = 1000, 900, ..., 100, their "trailing" time steps, counted from 0."""
+    torch.manual_seed(0)
+    model = diffusers.UNet2DModel(**SMALL | DDPM)  # as new, so that ten steps do not blow up
+    model.save_pretrained(tmp_path)
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
+    scheduler.set_timesteps(10)
+    x_T, _, _ = inputs(SMALL, model)
+    x = torch.tensor(x_T)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            x = scheduler.step(model(x, t).sample, t, x).prev_sample
+
+    network, variables = load(tmp_path)
+    process = diffusion.ddpm_linear()
+    parts = diffusion.Parametrisation(process, target.Eps(), variance.Small())
+
+    def predict(x_t, t, label):
+        t = jnp.broadcast_to(t, len(x_t))
+        return parts.prediction(network.apply(variables, x_t, diffusion.clock.index(process, t)), x_t, t)
+
+    sampler, keys = diffusion.DDIM(steps=10), jax.random.split(jax.random.key(0), len(x_T))
+    times = sampler.grid(process, sampler.steps)
+    samples = sampler(process, diffusion.Denoiser(predict), jnp.asarray(x_T.transpose(0, 2, 3, 1)), times, keys)
+    expected = x.numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(samples.x0, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
