@@ -9,12 +9,10 @@ from diffjax import parallel
 from diffjax.data.text import cut, fits
 from diffjax.errors import UserError
 from diffjax.methods.method import Method
-from diffjax.parallel import Tree
 
 
 def conditioned(
     method: Method,
-    variables: dict[str, Tree],
     spec: Any,
     label: int | None = None,
     prompts: Sequence[str] = (),
@@ -33,7 +31,7 @@ def conditioned(
             raise UserError(f"`guidance`: {guidance:g} given, but this model has none; it is for diffusion models")
         try:
             spec = method.with_guidance(spec, guidance)
-            method.denoiser(variables, spec)  # here a guidance checks its fields
+            method.check_sampler(spec)
         except UserError as error:
             raise error.about("sampler.guidance.scale", "`guidance`") from None
     _check_captions(method, prompts, negative)

@@ -252,7 +252,7 @@ class Run:
         `spec` replaces the sampler. With `trajectory` the samples have x_t and the prediction of x0 at every step.
         """
         prompts, spec = (prompt,) if isinstance(prompt, str) else prompt, spec or self.experiment.sampler
-        spec, requested = conditioned(self.experiment.method, self.ema, spec, label, prompts, negative, guidance)
+        spec, requested = conditioned(self.experiment.method, spec, label, prompts, negative, guidance)
         return self.experiment.generator(spec, batch_size, trajectory).draw(self.ema, num, seed, requested)
 
     def evaluate(

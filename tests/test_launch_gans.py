@@ -7,7 +7,7 @@ import pytest
 
 import launch
 from diffjax import config as configs
-from diffjax.adversarial import R2
+from diffjax.adversarial import R2, PenaltyInputs
 from diffjax.errors import UserError
 from tests import tiny
 
@@ -81,4 +81,4 @@ def test_the_papers_sizes_are_measured_as_the_papers_measure(paper):
 
 def test_r2_without_generated_images_is_one_line():
     with pytest.raises(UserError, match="penalty: r2 needs generated images and was given none"):
-        R2()(lambda x: x.sum(1), jnp.ones((2, 3)), None, jax.random.split(jax.random.key(0), 2), 0.0)
+        R2()(PenaltyInputs(lambda x: x.sum(1), jnp.ones((2, 3)), jax.random.split(jax.random.key(0), 2)))

@@ -52,7 +52,7 @@ def draw(
     """
     experiment, method, path, kind = run.experiment, run.experiment.method, Path(out), _kind(out)
     _check(experiment, kind, num, batch, len(prompts))
-    spec, requested = conditioned(method, run.ema, experiment.sampler, label, prompts, negative, guidance)
+    spec, requested = conditioned(method, experiment.sampler, label, prompts, negative, guidance)
     if attention:
         attention_film.check(run, out)
         num = _number_with_attention(num)

@@ -312,7 +312,7 @@ def test_words_for_a_model_without_text_are_one_line():
     experiment = Experiment.of(tiny.points(eval__metrics="()"))
     for field, asked in (("prompt", {"prompts": ("red",)}), ("negative", {"negative": "red"})):
         with pytest.raises(UserError, match=f"`{field}`: 'red' given, but this model was trained without captions"):
-            conditioned(experiment.method, {}, experiment.sampler, **asked)
+            conditioned(experiment.method, experiment.sampler, **asked)
     with pytest.raises(UserError, match="'alignment' needs a model of shapes that is shown captions"):
         choose(("alignment",), experiment)
 

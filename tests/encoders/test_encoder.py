@@ -134,7 +134,7 @@ def test_prompts_stay_texts_and_only_tokens_are_counted(encoder, capsys):
     asked = made.requested(DDIM(), None, ("red", long))
     assert decode(asked) == ["red", long]  # 8 bytes is what the data's captions have
     np.testing.assert_allclose(made.cond_for(asked)[:], [of("red"), of(long)], atol=1e-6)
-    conditioned(made, {}, DDIM(), prompts=("red", long))
+    conditioned(made, DDIM(), prompts=("red", long))
     said = f"prompt: {long!r} is longer than the 5 tokens that this model reads: 'one two three four'\n"
     assert capsys.readouterr().out == said
     (caption,), spans = encode(["one three"], 12), encoder(["one three"]).spans(0)
