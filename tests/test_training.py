@@ -239,11 +239,11 @@ def test_health_counts_from_the_first_of_two_looks_or_more_that_find_something()
     assert not health.may_save(1017)
     continued = Health(Ill, batch_size=10)
     continued.restore(health.facts)
-    continued.look(1021, {"x": 1})
+    continued.update(1021, {"x": 1})
     assert not continued.given_up
-    continued.look(1022, {"x": 1})
+    continued.update(1022, {"x": 1})
     assert continued.given_up == "ill, for 100 images"
-    continued.look(1023, {"x": 0})
+    continued.update(1023, {"x": 0})
     assert not continued.given_up
     assert (continued.healthy, Health(Ill, batch_size=10, complaint="ill").may_save(5)) == (1, True)
 
