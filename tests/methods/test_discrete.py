@@ -14,9 +14,11 @@ from diffjax.data.space import Space
 from diffjax.diffusion import discrete
 from diffjax.ema import HalfLife
 from diffjax.errors import UserError
+from diffjax.evaluate import chosen
 from diffjax.methods import DiscreteDiffusion
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
+from diffjax.run import Experiment
 from tests import tiny
 
 SMALL = partial(models.MLP, width=16, depth=1)
@@ -166,11 +168,7 @@ def test_the_front_door_trains_measures_and_draws_heartbeats(tmp_path):
         ("eval.metrics=energy", "eval.metrics: 'energy' needs points; choose among nfe, bound"),
     ],
 )
-def test_a_wrong_override_ends_in_one_line(change, message, tmp_path):
-    from diffjax.evaluate import evaluations
-    from diffjax.run import Experiment
-    from diffjax.writer import Writer
-
+def test_a_wrong_override_ends_in_one_line(change, message):
     with pytest.raises(UserError, match=message):
         config = tiny.changed("configs/heartbeat.py", dict([change.split("=")]), {})
-        evaluations(Experiment.of(config), tmp_path, Writer)
+        chosen(Experiment.of(config))
