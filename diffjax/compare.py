@@ -11,7 +11,7 @@ from diffjax.measures.beware import with_warning
 from diffjax.measures.choice import check_all, check_features
 from diffjax.measures.contract import Score, of_images
 from diffjax.measures.files import Files
-from diffjax.measures.named import read
+from diffjax.measures.named import needs_split, read
 from diffjax.measures.report import check_place, record
 from diffjax.measures.table import BY_FEATURES
 from diffjax.metrics import check_dimensions
@@ -29,7 +29,7 @@ class Comparison:
     reference: str  # likewise, or a file of statistics
     metrics: tuple[str, ...] = ("frechet",)
     features: str = ""  # feature network of the metrics that name none; "": inception
-    split: str = "train"  # of a data source
+    split: str = ""  # of a data source whose name chooses none; "": train
     weights: str = ""  # the feature network's; "": the cache, or a download
     precision: str = "highest"  # of its matrix products
     classifier: str = ""  # run directory of the classifier used by features "classifier"
@@ -58,9 +58,13 @@ def _compare(given: Comparison) -> list[Score]:
     for path, field, suffix in ((given.out, "`out`", ".json"), (given.statistics, "`statistics`", ".npz")):
         if path:
             check_place(path, field, suffix)
-    samples = read(given.samples, "`samples`", given.split)
+    if given.split and not any(map(needs_split, (given.samples, given.reference))):
+        neither = f"neither {given.samples} nor {given.reference} is a data source without a split of its own"
+        raise UserError(f"`split`: {given.split} applies to nothing: {neither}; leave it out")
+    split = given.split or "train"
+    samples = read(given.samples, "`samples`", split)
     from_statistics = is_statistics(given.reference)
-    reference = given.reference if from_statistics else read(given.reference, "`reference`", given.split)
+    reference = given.reference if from_statistics else read(given.reference, "`reference`", split)
     need_classifier = [name for name in metrics if name.endswith(":classifier")]
     run = judge(given.classifier, samples.shape, need_classifier[0]) if need_classifier else None
     networks = extractors(metrics, samples.shape, given.weights, run, given.precision)

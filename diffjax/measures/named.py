@@ -63,6 +63,11 @@ def read(place: str, flag: str, split: str = "train") -> Pictures:
     return Pictures(f"{place} {split}", shape, examples, flag)
 
 
+def needs_split(place: str) -> bool:
+    """Whether `read` takes this place for a data source whose name chooses no split."""
+    return not (os.path.exists(place) or place.endswith(".npz") or place.partition("@")[2] in SPLITS)
+
+
 @contextlib.contextmanager
 def blamed(flag: str, place: str) -> Iterator[None]:
     """Turns errors about config fields of a folder into errors about the flag that named it, or the damaged file."""

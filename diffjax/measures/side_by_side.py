@@ -49,9 +49,9 @@ def _read(path: Path) -> dict[str, m.Metric]:
     """Reads {name: score} from a file."""
     try:
         content = json.loads(path.read_text())
-        scores = [(score["name"], float(score["value"]), score["protocol"]) for score in content["metrics"]]
+        scores = content["metrics"]
+        return {s["name"]: m.Metric(s["name"], float(s["value"]), dict(s["protocol"])) for s in scores}
     except OSError as error:
         raise UserError(f"--compare: {path} cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"--compare: {path} is no file of scores; evaluate writes them to evals/ or --out") from error
-    return {name: m.Metric(name, value, protocol) for name, value, protocol in scores}

@@ -449,6 +449,13 @@ def test_flags_that_do_not_go_together_are_one_line(words, said, capsys):
     assert said in one_line(capsys, "evaluate", *words)
 
 
+@pytest.mark.parametrize("reference", ["folder", "digits@train"])
+def test_a_split_that_applies_to_nothing_is_refused(reference, tmp_path, capsys):
+    place = folder(tmp_path / "some", TRAIN[:9])
+    words = [f"--samples={place}", f"--reference={place if reference == 'folder' else reference}", "--split=heldout"]
+    assert "--split: heldout applies to nothing: neither" in one_line(capsys, "evaluate", *words, "--features=pixels")
+
+
 def test_statistics_that_are_damaged_or_of_something_else_say_so(tmp_path, capsys):
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 torn")
     np.savez(tmp_path / "half.npz", n=3, mean=np.zeros(2))

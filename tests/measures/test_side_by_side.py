@@ -1,5 +1,7 @@
 """Evaluations beside each other."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,22 @@ def test_what_cannot_be_compared_is_one_line(written, tmp_path, capsys):
     assert "share no score" in one_line(capsys, "evaluate", "--compare", one, written("b", kid=1.0))
     assert "is no file of scores" in one_line(capsys, "evaluate", "--compare", one, f"{tmp_path}/else.json")
     assert "cannot be read (No such file" in one_line(capsys, "evaluate", "--compare", one, f"{tmp_path}/none.json")
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        {"name": "fid", "value": 1.0, "protocol": 3},
+        {"name": "fid", "value": 1.0, "protocol": {"k": float("nan")}},
+        {"name": "fid", "value": None, "protocol": {}},
+        {"name": ["fid"], "value": 1.0, "protocol": {}},
+        "fid",
+    ],
+)
+def test_a_file_written_by_hand_that_holds_no_scores_is_one_line(score, written, tmp_path, capsys):
+    (tmp_path / "hand.json").write_text(json.dumps({"metrics": [score]}))
+    words = ["--compare", written("a", fid=1.0), f"{tmp_path}/hand.json"]
+    assert "hand.json is no file of scores" in one_line(capsys, "evaluate", *words)
 
 
 def test_what_could_not_be_measured_has_no_mean(written, capsys):
