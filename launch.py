@@ -282,6 +282,9 @@ def ablate(arguments, overrides):
         )
     root = arguments.workdir or ROOT
     if arguments.run:
+        for flag in ("slots", "rerun_stale", "missing", "slurm"):
+            if getattr(arguments, flag):
+                raise UserError(f"--{flag.replace('_', '-')}: applies to the whole table, not to --run")
         run_one(arguments.experiment, arguments.budget, root, arguments.run)
         return
     ablate(

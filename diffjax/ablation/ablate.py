@@ -41,9 +41,11 @@ def ablate(
     that failed. A run that failed by itself is a result like any other.
     """
     if slots < 0:
-        raise UserError(f"--slots: {slots} must be a number of processes, at least 1; or 0 for the machine's default")
+        raise UserError(f"`slots`: {slots} must be a number of processes, at least 1; or 0 for the machine's default")
+    if slots and backend != "local":
+        raise UserError(f"`slots`: {slots} needs `backend=local`, not {backend}")
     if slurm_options and backend != "slurm":
-        raise UserError(f"--slurm: {slurm_options[0]} needs --backend=slurm, not {backend}")
+        raise UserError(f"`slurm`: {slurm_options[0]} needs `backend=slurm`, not {backend}")
     experiment = read(path)
     job_options = slurm.options(slurm_options, budget, experiment.budget(budget).hours)
     plan = tasks(experiment.budget(budget), root)
@@ -102,7 +104,7 @@ def run_one(path: str, budget: str, root: Path, task_id: str) -> None:
     """Runs one task of a plan in this process; every backend starts this."""
     plan = {task.id: task for task in tasks(read(path).budget(budget), root)}
     if task_id not in plan:
-        raise UserError(f"--run: {task_id!r} is not a run of {path} at {budget}; it must be one of {', '.join(plan)}")
+        raise UserError(f"`run`: {task_id!r} is not a run of {path} at {budget}; it must be one of {', '.join(plan)}")
     work(plan[task_id], root, to_stderr)
 
 

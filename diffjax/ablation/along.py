@@ -49,7 +49,7 @@ class _Along(Statement):
     def check(self, table):
         table.check_quantity(self.quantity)
         table.check_labels({self.along: self.over} | {name: (label,) for name, label in self.where.items()})
-        if len(self.over) == 1:
+        if len(set(self.over)) == 1:
             raise UserError(f"experiment: over={self.over} has one label; it must name at least two of {self.along}")
 
     def decide(self, cells, level=LEVEL):

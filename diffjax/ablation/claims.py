@@ -86,7 +86,11 @@ class _Several(Statement):
     statements: tuple[Statement, ...]
 
     def check(self, table):
+        if not self.statements:
+            raise UserError(f"experiment: {type(self).__name__} has no statements, so it decides nothing")
         for statement in self.statements:
+            if not isinstance(statement, Statement):
+                raise UserError(f"experiment: {statement!r} must be a statement such as Less(...)")
             statement.check(table)
 
 
@@ -186,6 +190,8 @@ class Near(Statement):
         table.check_quantity(self.quantity)
         table.check(self.one)
         table.check(self.other)
+        if self.one == self.other:
+            raise UserError(f"experiment: {named(self.one)} cannot be compared with itself")
         if not 0 < self.share < 1:
             raise UserError(f"experiment: share={self.share} must lie between 0 and 1")
 

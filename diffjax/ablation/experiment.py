@@ -4,6 +4,7 @@ It defines PAPER, a Table; CLAIMS, a tuple of Claims; and BUDGETS, {name: Budget
 the table's title.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Budget:
             )
         if not isinstance(self.measures, Mapping) or not self.measures:
             raise UserError(f"experiment: {self.what!r} measures nothing; write {{quantity of the table: score}}")
-        if not isinstance(self.hours, int | float) or not self.hours > 0:
+        if not isinstance(self.hours, int | float) or not 0 < self.hours < math.inf:
             raise UserError(f"experiment: hours={self.hours!r} of {self.what!r} must be a time limit, a number above 0")
 
 
@@ -62,7 +63,7 @@ class Experiment:
         """The budget of this name. Raises UserError if there is no such budget, or none in this experiment."""
         if name not in self.budgets:
             problem = "is unknown" if name not in BUDGETS else f"has no grid in {self.path}"
-            raise UserError(f"--budget: {name!r} {problem}; it must be one of {', '.join(self.budgets)}")
+            raise UserError(f"`budget`: {name!r} {problem}; it must be one of {', '.join(self.budgets)}")
         return self.budgets[name]
 
 
@@ -81,6 +82,8 @@ def read(path: str | Path) -> Experiment:
     for name, values, kind in (("CLAIMS", module.CLAIMS, Claim), ("BUDGETS", module.BUDGETS.values(), Budget)):
         if wrong := [value for value in values if not isinstance(value, kind)]:
             raise UserError(f"{path}: {name} has {wrong[0]!r}, which must be a {kind.__name__}")
+    if not module.BUDGETS:
+        raise UserError(f"{path}: BUDGETS has no budget; it must have one of {', '.join(BUDGETS)}")
     if not (module.__doc__ or "").strip():
         raise UserError(f"{path}: has no docstring; its first line is the table's title")
     experiment = Experiment(path.stem, path, module.__doc__.strip(), module.PAPER, module.CLAIMS, module.BUDGETS)

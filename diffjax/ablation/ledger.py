@@ -200,9 +200,9 @@ def missing(experiment: Experiment, name: str, plan: Sequence[Task], root: Path)
     for task in lacking:
         if absent := [need for need in task.needs if state_of(need, root).status not in ("trained", "done")]:
             raise UserError(
-                f"--missing: {task.id} needs the run {absent[0].id} ({absent[0].source}), which is not in {root}, and "
+                f"`missing`: {task.id} needs the run {absent[0].id} ({absent[0].source}), which is not in {root}, and "
                 "with another one it could not be compared with what the ledger has; copy its directory there, or run "
-                "the whole table, without --missing"
+                "the whole table, without `missing`"
             )
     return lacking
 
@@ -322,7 +322,7 @@ def _from_json(entry: dict[str, Any], section: dict[str, Any]) -> Cell:
     return Cell(
         entry["where"],
         _seed_keys(entry["runs"]),
-        values={name: _seed_keys(content["values"]) for name, content in quantities.items() if content["values"]},
+        values={name: _numbers(content["values"]) for name, content in quantities.items() if content["values"]},
         undefined={
             name: _seed_keys(content["undefined"]) for name, content in quantities.items() if content.get("undefined")
         },
@@ -359,6 +359,11 @@ def _expanded(provenance: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 
 def _text_keys(by_seed: Mapping[int, Any]) -> dict[str, Any]:
     return {str(seed): value for seed, value in by_seed.items()}
+
+
+def _numbers(by_text: Mapping[str, float]) -> dict[int, float]:
+    """Numbers by seed. Raises ValueError or TypeError if one is no number."""
+    return {seed: float(number) for seed, number in _seed_keys(by_text).items()}
 
 
 def _seed_keys(by_text: Mapping[str, Any]) -> dict[int, Any]:

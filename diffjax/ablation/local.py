@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from diffjax.ablation.plan import Task
@@ -63,7 +64,7 @@ def slots(number: int = 0) -> list[Slot]:
         return [Slot((("CUDA_VISIBLE_DEVICES", ",".join(share)),)) for share in shares]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     if number > len(cores):
-        to_stderr(f"--slots: {number} is more than the {len(cores)} cores here; using {len(cores)}")
+        to_stderr(f"slots: {number} is more than the {len(cores)} cores here; using {len(cores)}")
     number = min(number or max(len(cores) // 2, 1), len(cores))
     return [Slot(cores=tuple(cores[i::number])) for i in range(number)]
 
@@ -71,7 +72,8 @@ def slots(number: int = 0) -> list[Slot]:
 def _gpus() -> list[str]:
     """The numbers of the GPUs that this process may use, found without starting JAX."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+        numbers = os.environ["CUDA_VISIBLE_DEVICES"].replace(" ", "").split(",")
+        return list(takewhile(lambda number: number not in ("", "-1"), numbers))  # as CUDA: -1 hides all that follow
     if shutil.which("nvidia-smi") is None:
         return []
     output = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
@@ -121,6 +123,9 @@ def _no_process_left(live: dict) -> Iterator[None]:
     try:
         yield
     finally:
+        if live:
+            runs = "1 run" if len(live) == 1 else f"{len(live)} runs"
+            to_stderr(f"stopping {runs}; a training ends after its current step, with a checkpoint")
         for process, _, _ in live.values():
             process.send_signal(signal.SIGTERM)
         for process, _, _ in live.values():

@@ -24,12 +24,17 @@ def markdown(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Tas
 
 def _table(sheet: Sheet) -> str:
     rows = [sheet.heads, ["---"] * len(sheet.heads), *sheet.rows]
-    return f"{sheet.caption}.\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return f"{sheet.caption}.\n\n" + "\n".join(map(row_of, rows))
+
+
+def row_of(entries: Sequence[str]) -> str:
+    """A row of a Markdown table; a bar inside an entry is escaped, so that it does not end it."""
+    return "| " + " | ".join(entry.replace("|", "\\|") for entry in entries) + " |"
 
 
 def _claims(experiment: Experiment, cells: Cells) -> str:
     lines = ["| claim | verdict | evidence |", "|---|---|---|"]
     for claim in experiment.claims:
         verdict = claim.verdict(cells)
-        lines.append(f"| {verdict.says} | **{verdict.verdict}** | {verdict.why.replace('|', '/')} |")
+        lines.append(row_of([verdict.says, f"**{verdict.verdict}**", verdict.why]))
     return "\n".join(lines) if experiment.claims else ""

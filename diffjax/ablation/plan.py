@@ -153,7 +153,7 @@ def _evaluation(point: Point, runs: Mapping[str, Task], root: Path) -> Evaluatio
     """The measurement of a point."""
     keys = {**point.keys, **_directories(runs, root)}
     checkpoint = keys.pop(CHECKPOINT, None)
-    config = laid(configs.load(point.config), keys | UNWATCHED | _seed(point))
+    config = laid(_loaded(point.config), keys | UNWATCHED | _seed(point))
     if not config.eval.metrics:
         raise UserError(f"grid: nothing is measured at {dict(point.where)}; set eval.metrics")
     leaves = _later(configs.decisive(config) | _ids(runs))
@@ -178,7 +178,7 @@ def _training(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], roo
     }
     sampler_keys = {key: value for key, value in point.keys.items() if key.startswith("sampler.")}
     changes = keys | _seed(point)
-    config = laid(configs.load(point.config), changes)
+    config = laid(_loaded(point.config), changes)
     task_id = run_id(config, _ids(runs))
     if task_id not in plan:
         # The sampler is replaced by `_choose_film_sampler`.
@@ -216,12 +216,20 @@ def run_id(config: ConfigDict, runs: Mapping[str, str]) -> str:
     return _hash({path: value for path, value in leaves.items() if not path.startswith(LATER)})
 
 
+def _loaded(path: str) -> ConfigDict:
+    """The config of a grid, FILE.py[:VARIANT]."""
+    try:
+        return configs.load(path)
+    except UserError as error:
+        raise error.about("`config`: ", "grid: ") from error
+
+
 def laid(config: ConfigDict, keys: Mapping[str, Any]) -> ConfigDict:
     """`config` with overrides, checked as strictly as from the command line."""
     try:
         return configs.override(config, [(key, _flag_value(value)) for key, value in keys.items()])
     except UserError as error:
-        raise UserError(f"grid: {error}") from error
+        raise UserError(f"grid: {str(error).replace('`config.', '`')}") from error  # these keys are no flags
 
 
 def _flag_value(value: Any) -> str:

@@ -224,8 +224,9 @@ class Show:
 
     def __call__(self, progress: Progress) -> None:
         if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            self._draw([line[:width] for line in (progress.line(), *progress.rows())])
+            columns, lines = shutil.get_terminal_size()
+            shown = (progress.line(), *progress.rows())[: max(lines - 1, 1)]  # the cursor cannot go above the screen
+            self._draw([line[: columns - 1] for line in shown])
             return
         counts = progress.counts()
         if counts != self.counts or time.monotonic() - self.last_shown > self.EVERY:

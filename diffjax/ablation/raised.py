@@ -60,7 +60,7 @@ def noted(run: str, workdir: Path, name: str) -> Iterator[None]:
         traceback.print_exc()
         reason = f"raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}".removesuffix(": ")
         _note(workdir, name, {"reason": reason})
-        raise Raised(f"--run: {run} {reason}") from error
+        raise Raised(f"`run`: {run} {reason}") from error
 
 
 def _note(workdir: Path, name: str, content: dict[str, Any]) -> None:

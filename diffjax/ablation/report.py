@@ -1,15 +1,16 @@
 """The command `report`: the ledger as Markdown and as a page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from diffjax.ablation import ledger
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import Experiment, read
 from diffjax.ablation.layout import EVIDENCE, PREFACE
-from diffjax.ablation.markdown import markdown
+from diffjax.ablation.markdown import markdown, row_of
 from diffjax.ablation.page import Section, write
 from diffjax.ablation.plan import Task, tasks
 from diffjax.ablation.progress import place
@@ -46,47 +47,55 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
 
     `out` also writes it as a page. For experiments named in `paths`, budgets that only have runs in `root` are shown
     too; one that was never run is shown with the paper's values alone. Raises UserError for a file that is not an
-    experiment, by default after writing the others, and for an `out` that does not end in .html.
+    experiment or whose ledger is damaged, by default after writing the others, and for an `out` that does not end in
+    .html.
     """
     if out and out.suffix != ".html":
-        raise UserError(f"--out: {out} must end in .html")
+        raise UserError(f"`out`: {out} must end in .html")
     if not paths and not HERE.is_dir():
         raise UserError(f"report: there is no {HERE}/ here; run it in the folder with launch.py, or name a file")
     files = [Path(path) for path in paths] or sorted(f for f in HERE.glob("*.py") if f.stem != "__init__")
-    experiments, broken = _read(files, all_or_none=bool(paths))
-    by_name = {experiment.name: _kept(experiment, root) for experiment in experiments}
-    if paths:
-        by_name = {e.name: [*by_name[e.name], *_not_kept(e, root, by_name[e.name])] for e in experiments}
-    sections = [section for experiment_sections in by_name.values() for section in experiment_sections]
+    named = bool(paths)
+    experiments, unreadable = _attempted(read, files, all_or_none=named)
+    tables, unusable = _attempted(lambda e: (e, _sections(e, root, named)), experiments, all_or_none=named)
     parts = [
         f"{markdown(*section, notes=not i)}{_gallery(*section)}"
-        for experiment_sections in by_name.values()
-        for i, section in enumerate(experiment_sections)
+        for _, sections in tables
+        for i, section in enumerate(sections)
     ]
-    if not_run := [experiment for experiment in experiments if not by_name[experiment.name]]:
+    if not_run := [experiment for experiment, sections in tables if not sections]:
         parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.title}" for e in not_run))
     text = README + "\n" + "\n\n".join(parts) + "\n"
     if not paths:
         with written_whole(HERE / "README.md") as unfinished:
             unfinished.write_text(text)
     if out:
-        write(out, sections, root)
-    if broken:
+        write(out, [section for _, sections in tables for section in sections], root)
+    if broken := unreadable + unusable:
         raise UserError(f"{'; '.join(broken)}; the others were reported")
     return text
 
 
-def _read(files: Sequence[Path], all_or_none: bool) -> tuple[list[Experiment], list[str]]:
-    """The experiments of these files, and what is wrong with the others; raises that at once if `all_or_none`."""
-    experiments, broken = [], []
-    for file in files:
+def _attempted(action: Callable[[Any], Any], items: Sequence[Any], all_or_none: bool) -> tuple[list[Any], list[str]]:
+    """What an action gives for each item, and what is wrong with the others; raises that at once if `all_or_none`."""
+    results, broken = [], []
+    for item in items:
         try:
-            experiments.append(read(file))
+            results.append(action(item))
         except UserError as error:
             if all_or_none:
                 raise
             broken.append(str(error))
-    return experiments, broken
+    return results, broken
+
+
+def _sections(experiment: Experiment, root: Path, named: bool) -> list[Section]:
+    """The budgets to show of an experiment: those of the ledger; if the user `named` it, also those with runs only."""
+    try:
+        kept = _kept(experiment, root)
+        return kept + _not_kept(experiment, root, kept) if named else kept
+    except UserError as error:
+        raise error.about("grid: ", f"{experiment.path}: ").about("experiment: ", f"{experiment.path}: ") from error
 
 
 def _gallery(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> str:
@@ -97,7 +106,7 @@ def _gallery(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Tas
         row = pictures[i : i + IN_A_LINE]
         names = [f"{place(task)}, seed {task.seed}" for task, _ in row]
         images = [f"![samples](results/{experiment.name}/{path.name})" for _, path in row]
-        blocks.append("\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * len(row), images)))
+        blocks.append("\n".join(map(row_of, (names, ["---"] * len(row), images))))
     return "".join(f"\n\n{block}" for block in blocks)
 
 

@@ -114,11 +114,11 @@ def options(given: Sequence[str], budget: str, hours: float) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         key = key.strip().removeprefix("--").replace("-", "_")
         if not key.isidentifier():
-            raise UserError(f"--slurm: {word!r} must be KEY=VALUE, such as partition=gpu")
+            raise UserError(f"`slurm`: {word!r} must be KEY=VALUE, such as partition=gpu")
         if key in OURS:
-            raise UserError(f"--slurm: {key} cannot be set: each run is one process in a job array")
+            raise UserError(f"`slurm`: {key} cannot be set: each run is one process in a job array")
         if key == "time" and not value.isdigit():
-            raise UserError(f"--slurm: time {value!r} must be a number of minutes, as in time=120")
+            raise UserError(f"`slurm`: time {value!r} must be a number of minutes, as in time=120")
         overrides[key] = int(value) if key == "time" else value if equals else True
     if budget in ON_GPU and not overrides.keys() & set(GPUS):
         defaults["gpus_per_node"] = 1
@@ -169,7 +169,7 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise UserError("--backend: slurm needs submitit; pip install -e '.[slurm]'") from error
+        raise UserError("`backend`: slurm needs submitit; pip install -e '.[slurm]'") from error
     return submitit
 
 
@@ -216,9 +216,9 @@ def _submit(submitit: Any, wave: Sequence[Task], job: Job, asked: dict[str, Any]
             )  # fmt: skip
             return executor.map_array(job, [task.id for task in wave])
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-        raise UserError(f"--backend: slurm took no jobs; sbatch says: {_in_a_line(error)}") from error
+        raise UserError(f"`backend`: slurm took no jobs; sbatch says: {_in_a_line(error)}") from error
     except Exception as error:  # such as: no srun on this machine
-        raise UserError(f"--backend: slurm cannot be reached ({_in_a_line(error)})") from error
+        raise UserError(f"`backend`: slurm cannot be reached ({_in_a_line(error)})") from error
 
 
 def _in_a_line(error: Exception) -> str:

@@ -131,6 +131,8 @@ class Table:
 
     def check(self, where: Where) -> None:
         """Raises UserError for a place that is not in this table."""
+        if not isinstance(where, Mapping):
+            raise UserError(f"experiment: the place {where!r} must be {{axis: label}}")
         if sorted(where) != sorted(axis.name for axis in self.axes):
             names = " and ".join(axis.name for axis in self.axes)
             raise UserError(f"experiment: {dict(where)} must have a label for {names}, and for no other axis")

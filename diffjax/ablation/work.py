@@ -89,7 +89,7 @@ def _own_state(task: Task, root: Path) -> State:
     result, record = _json(workdir / "result.json"), _json(workdir / CODE, workdir)
     if record.get("id", task.id) != task.id:
         raise UserError(
-            f"--workdir: {workdir} holds the run {record['id']}; rename it to that, and {task.id} is made again"
+            f"`workdir`: {workdir} holds the run {record['id']}; rename it to that, and {task.id} is made again"
         )
     code = record.get("code", "")
     exception = raised(workdir, RUN, *(evaluation.id for evaluation in task.evaluations))
@@ -128,7 +128,7 @@ def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
         if not is_made(need, root):
             state = state_of(need, root)
             reason = state.reason or f"it is {state.status}; run it first"
-            raise UserError(f"--run: {task.id} needs {need.id} ({need.source}): {reason}")
+            raise UserError(f"`run`: {task.id} needs {need.id} ({need.source}): {reason}")
     if task.compute:
         _compute(task, workdir, say)
         return

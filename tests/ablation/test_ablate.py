@@ -379,13 +379,21 @@ def test_a_truncated_file_is_named_in_one_line(finished, capsys):
 def test_user_errors_are_one_line(moons, tmp_path, capsys):
     runs = f"--workdir={tmp_path}"
     broken = tmp_path / "broken.py"
-    for text, words, said in (
+    text = Path(moons).read_text()
+    for content, words, said in (
         (None, [str(tmp_path / "nowhere.py")], "there is no file"),
         (None, [str(moons), "--budget=week"], "--budget: 'week' is unknown; it must be one of minute, hour, day"),
         (None, [str(moons), "--budget=paper"], "'paper' has no grid"),
         (None, [str(moons), "--slots=-3"], "--slots: -3 must be a number of processes"),
+        (None, [str(moons), "--slots=2", "--backend=print"], "--slots: 2 needs --backend=local, not print"),
         (None, [str(moons), "--budget=minute", "--run=abc"], "--run: 'abc' is not a run"),
+        (None, [str(moons), "--run=abc", "--rerun-stale"], "--rerun-stale: applies to the whole table, not to --run"),
         (None, [str(moons), "--budget=minute", "--config.seed=1"], "--config.seed"),
+        (text.replace("configs/toy2d.py", "configs/nowhere.py"), [str(broken)], "grid: no config file 'configs/now"),
+        (text.replace("train__steps", "train__stepz"), [str(broken)], "grid: `train.stepz`: no key 'stepz'"),
+        (text.replace('increases("distance", along="eta")', "3"), [str(broken)], "3 must be a statement"),
+        (text + "BUDGETS = {}", [str(broken)], "BUDGETS has no budget; it must have one of minute, hour"),
+        (text.replace("hours=0.1", "hours=float('inf')"), [str(broken)], "hours=inf of 'two moons, 14 steps' must be"),
         ("x = 1 /", [str(broken)], "broken.py raised SyntaxError"),
         ("x = 1", [str(broken)], "must define PAPER, a Table"),
         ("from diffjax.ablation import *\nTable('', Axis.of('x', (1,)), ())", [str(broken)], "has no source"),
@@ -396,8 +404,8 @@ def test_user_errors_are_one_line(moons, tmp_path, capsys):
         ),
         ("from diffjax.ablation import *\nQuantity('FID', 'Z', (1,))", [str(broken)], "'Z', must be one of A, T, 1"),
     ):
-        if text:
-            broken.write_text(text)
+        if content:
+            broken.write_text(content)
         assert launch.main(["ablate", *words, runs]) == 2
         err = capsys.readouterr().err
         assert said in err and err.count("\n") == 1 and "Traceback" not in err, err

@@ -328,6 +328,12 @@ def test_the_file_has_published_and_measured_values(squares, tmp_path):
         ]
 
 
+NO_NUMBER = json.dumps({"budgets": {"hour": {"measures": {}, "cells": [{
+    "where": {"x": "1"}, "runs": {"0": "a"}, "provenance": {"seeds": {"0": {}}},
+    "quantities": {"square": {"values": {"0": "four"}, "protocol": {}}},
+}]}}})  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -335,6 +341,7 @@ def test_the_file_has_published_and_measured_values(squares, tmp_path):
         ("{}", "is not a ledger: it has no budgets"),
         ("{", "is not valid JSON"),
         ('{"budgets": {"hour": {"cells": [{}]}}}', "is damaged at hour (KeyError('runs'))"),
+        (NO_NUMBER, "is damaged at hour (ValueError(\"could not convert string to float: 'four'\"))"),
         ('{"budgets": {"hour": []}, "x": 1}', ""),
     ],
 )

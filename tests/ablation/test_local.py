@@ -63,6 +63,12 @@ def test_the_users_memory_fraction_is_kept(monkeypatch):
     assert [share[MEMORY] for share in shares(4)] == ["0.2"] * 4
 
 
+@pytest.mark.parametrize("visible, count", [("", 0), ("-1", 0), ("0, 2", 2), ("1,-1,0", 1)])
+def test_the_gpus_are_those_that_cuda_shows(monkeypatch, visible, count):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert sum(bool(slot.environment) for slot in slots()) == count
+
+
 def test_without_a_gpu_each_slot_has_its_own_cores(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     cores = [slot.cores for slot in slots(1)]
@@ -75,7 +81,7 @@ def test_there_are_no_more_slots_than_cores_and_a_message_says_so(monkeypatch, c
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     assert [slot.cores for slot in slots(2)] == [(3,), (5,)] and not capsys.readouterr().err
     assert len(slots(9)) == 2
-    assert capsys.readouterr().err == "--slots: 9 is more than the 2 cores here; using 2\n"
+    assert capsys.readouterr().err == "slots: 9 is more than the 2 cores here; using 2\n"
 
 
 @pytest.fixture
@@ -105,7 +111,7 @@ def test_a_closed_terminal_and_a_kill_ask_the_processes_to_stop(folder, number):
     wait_for(folder / "saved")
 
 
-def test_an_error_leaves_no_process_behind(folder):
+def test_an_error_leaves_no_process_behind_and_says_what_it_waits_for(folder, capsys):
     def show(progress):
         if (folder / "ready").exists():
             raise OSError("the terminal is gone")
@@ -113,6 +119,7 @@ def test_an_error_leaves_no_process_behind(folder):
     with pytest.raises(OSError, match="the terminal is gone"):
         run([Task("run", 0, "", compute=print)], folder, lambda _: [sys.executable, "child.py"], slots(1), show)
     assert (folder / "saved").exists()
+    assert capsys.readouterr().err == "stopping 1 run; a training ends after its current step, with a checkpoint\n"
 
 
 @pytest.mark.parametrize("before, asked", [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])

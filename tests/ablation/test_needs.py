@@ -167,7 +167,7 @@ def test_missing_needs_the_judge_that_the_ledgers_cells_had(judged, tmp_path):
     work(others[0], root, quiet)
     finish(experiment, "hour", plan, root)
     assert ledger.missing(experiment, "hour", plan, root) == others[1:]
-    with pytest.raises(UserError, match=f"--missing: {others[1].id} needs the run {judge.id} .* not in .*nowhere"):
+    with pytest.raises(UserError, match=f"`missing`: {others[1].id} needs the run {judge.id} .* not in .*nowhere"):
         ledger.missing(experiment, "hour", plan, tmp_path / "nowhere")
 
 
@@ -324,5 +324,5 @@ def test_a_directory_renamed_to_another_run_is_an_error(tmp_path):
     work(one, tmp_path, quiet)
     one.workdir(tmp_path).rename(two.workdir(tmp_path))
     assert state_of(one, tmp_path).status == "not run"
-    with pytest.raises(UserError, match=f"--workdir: .*{two.id} holds the run {one.id}; rename it to that"):
+    with pytest.raises(UserError, match=f"`workdir`: .*{two.id} holds the run {one.id}; rename it to that"):
         state_of(two, tmp_path)

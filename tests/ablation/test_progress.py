@@ -1,6 +1,7 @@
 """What a person sees of an ablation under way."""
 
 import json
+import os
 import re
 from types import SimpleNamespace
 
@@ -204,3 +205,15 @@ def test_terminals_redraw_lines_and_logs_get_one_for_each_change(table, capsys):
     show(progress)
     first, then = capsys.readouterr().err.split("\x1b[3A")
     assert first.count("\n") == 3 and then.startswith("\x1b[J1 running, ") and then.count("\n") == 2
+
+
+def test_what_does_not_fit_on_the_terminal_is_cut(table, monkeypatch, capsys):
+    """Lines above the screen could not be redrawn, and would be repeated for ever."""
+    show = Show()
+    show.live = True
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((20, 3)))
+    for task in ("judge", "moons0", "rings0"):
+        table.begin(task)
+    show(table.progress)
+    lines = capsys.readouterr().err.removeprefix("\x1b[J").splitlines()
+    assert len(lines) == 2 and all(len(line) == 19 for line in lines)

@@ -180,7 +180,7 @@ def test_an_exception_is_reported_for_what_is_missing_and_tried_again(name, lost
 
     for function, real in (works | {name: raises_once}).items():
         monkeypatch.setattr(work, function, real)
-    with pytest.raises(Raised, match=f"--run: {plan[0].id} raised TypeError: no such thing"):
+    with pytest.raises(Raised, match=f"`run`: {plan[0].id} raised TypeError: no such thing"):
         work.work(plan[0], tmp_path, quiet)
     assert "Traceback" in capsys.readouterr().err
     cells = finish(experiment, "minute", plan, tmp_path).cells

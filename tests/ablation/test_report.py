@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 import launch
 from diffjax.ablation import ledger
-from diffjax.ablation.cells import Cell
+from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
 from diffjax.ablation.layout import measured, published, text_of
@@ -184,6 +185,31 @@ def test_a_table_never_run_has_the_papers_values_and_is_listed_by_name(tmp_path,
     text = report([], tmp_path / "runs")
     assert "## Not run yet" in text and f"- `{tmp_path}/edm_configs.py`: EDM, Table 2: " in text
     assert (tmp_path / "README.md").read_text() == text
+
+
+@pytest.mark.parametrize("name, said", [
+    ("results/moons.json", r"ledger: .*moons.json is not valid JSON .*; the others were reported"),
+    ("moons.py", r"moons.py: no config file 'configs/nowhere.py'.*; the others were reported"),
+])  # fmt: skip
+def test_a_damaged_ledger_or_a_missing_config_does_not_keep_the_others_from_being_reported(
+    kept, tmp_path, monkeypatch, name, said
+):
+    folder = kept[0].path.parent
+    shutil.copy("experiments/edm_configs.py", folder)
+    path = folder / name
+    path.write_text(path.read_text().replace("configs/toy2d", "configs/nowhere") if name == "moons.py" else "<<<<<<<")
+    monkeypatch.setattr("diffjax.ablation.report.HERE", folder)
+    with pytest.raises(UserError, match=said):
+        report([], tmp_path / "runs")
+    assert "edm_configs.py`: EDM, Table 2" in (folder / "README.md").read_text()
+
+
+def test_a_bar_in_a_label_or_a_claim_does_not_end_its_entry(moons, tmp_path):  # noqa: F811
+    path = Path(moons)
+    path.write_text(path.read_text().replace("grows with eta", "of p(x | y) grows").replace("unstable", "not | run"))
+    experiment = read(path)
+    text = markdown(experiment, "hour", Cells(experiment.paper, ()), tasks(experiment.budget("hour"), tmp_path))
+    assert r"| the distance of p(x \| y) grows | **not decided** |" in text and r"| not \| run |" in text
 
 
 def test_a_missing_file_is_reported_with_the_existing_ones():

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from diffjax.data import Space
-from diffjax.data.gaussians import DROPS
+from diffjax.data.gaussians import DROPS, Gaussians
 from diffjax.diffusion import VPLinear
 from diffjax.drawing.films import noised
-from diffjax.errors import Diverged, Taken
+from diffjax.errors import Diverged, Taken, UserError
 from experiments.figures import feature_space, forger_and_policeman, forward_reverse, ink_drop, style
 from experiments.figures.command import Picture, main
 from experiments.figures.entropy import density, plane, total_variation
@@ -147,6 +147,14 @@ def test_the_feature_space(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # a network is compiled to be trained, and twice to be drawn from
+@pytest.mark.parametrize("wings, said", [(0.0, "no winged beings"), (500.0, "no people")])
+def test_a_model_that_draws_only_one_cloud_has_nothing_between_two(monkeypatch, wings, said):
+    monkeypatch.setattr(measures, "flow", lambda run: lambda z: np.full(z.shape, wings))
+    run = SimpleNamespace(experiment=SimpleNamespace(source=Gaussians("winged")))
+    with pytest.raises(UserError, match=f"train.steps: the model draws {said}; train longer"):
+        measures.way(run, 0)
+
+
 def test_forward_and_reverse_of_any_run_of_images(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(forward_reverse, "FRAMES", 3)
     words = [word for word in POINTS if "data" not in word] + [

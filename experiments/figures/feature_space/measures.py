@@ -8,6 +8,7 @@ import numpy as np
 
 from diffjax.densities import log_prob
 from diffjax.drawing.films import spread_at
+from diffjax.errors import UserError
 
 CELLS, ARROWS = 45, 13  # a side, of the densities' grid and of the scores'
 HALF = 3.8  # of the view, in standard deviations
@@ -107,6 +108,7 @@ def way(run, seed: int) -> Way:
     """The straight line from people to winged beings; and latents from those of the one to those of the other.
 
     cos(w pi / 2) z_a + sin(w pi / 2) z_b of two independent standard normals is standard normal: no latent is odd.
+    Raises UserError if no sample at all is winged, or every one is.
     """
     source = run.experiment.source
     mixture, share = source.mixture, np.linspace(0, 1, POINTS)[:, None]
@@ -118,6 +120,10 @@ def way(run, seed: int) -> Way:
     z = generator.standard_normal((LATENTS, 3))
     high = is_winged(to_x0(z))
     pairs = min(PAIRS, high.sum(), (~high).sum())
+    if not pairs:
+        raise UserError(
+            f"train.steps: the model draws {'no people' if high.all() else 'no winged beings'}; train longer"
+        )
     a, b, weight = z[~high][:pairs], z[high][:pairs], np.linspace(0, np.pi / 2, WEIGHTS)[:, None, None]
     mixed = np.cos(weight) * a + np.sin(weight) * b
     x = to_x0(mixed.reshape(-1, 3)).reshape(mixed.shape)
