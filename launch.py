@@ -7,6 +7,8 @@ function. A mistake of the user's ends it with one line on stderr and status 2 (
 import argparse
 import sys
 import textwrap
+from collections.abc import Callable
+from typing import NamedTuple
 
 from diffjax.cli import Parser, given, guarded, path, place, set_up, split_commas, split_overrides, word
 from diffjax.errors import UserError
@@ -30,50 +32,51 @@ RUN_EPILOG = """config overrides:
 WIDTH = 78  # characters in a line of a help text, for a terminal of 80 columns
 
 
-def parser() -> Parser:
-    main = Parser(
-        "launch.py",
-        description="Trains diffusion models and GANs, draws from them, measures them, and reproduces papers' tables.",
-        epilog=MAIN_EPILOG,
-        allow_abbrev=False,
-    )
-    commands = main.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
+# ------------------------------------------------------------------------------------------------ flags of the commands
 
-    def command(name: str, summary: str, epilog: str) -> Parser:
-        return commands.add_parser(
-            name, help=summary, description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}.", WIDTH), epilog=epilog,
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+# fmt: off
 
-    train = command("train", "train a config, or continue its run", CONFIG_EPILOG)
-    train.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the config to train")
-    train.add_argument("--workdir", type=path, metavar="DIR", help="the run directory; created if missing")
-    train.add_argument("--dry-run", action="store_true", help="print parameters, FLOPs and memory per device, then "
-                       "exit")  # fmt: skip
 
-    sample = command("sample", "draw samples from a trained run, or edit a photo with it", RUN_EPILOG)
-    sample.add_argument("--workdir", required=True, type=path, metavar="DIR", help="the run directory")
-    sample.add_argument("--out", required=True, type=place, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/",
-                        help="where to write: .png is a grid of samples, .gif a film of the sampling steps, .npz the "
-                        "arrays x and label, a folder one PNG per sample")  # fmt: skip
-    sample.add_argument("--num", type=int, default=64, metavar="N", help="number of samples (default: 64); sample i is "
-                        "the same for every N")  # fmt: skip
-    sample.add_argument("--seed", type=int, default=0, metavar="SEED", help="seed of the samples (default: 0)")
-    sample.add_argument("--label", type=int, metavar="CLASS", help="class to draw, for a class-conditional model "
-                        "(default: all classes in turn)")  # fmt: skip
-    sample.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="caption to draw, for a "
-                        "text-to-image model (default: captions of its data in turn); repeat it for several prompts, "
-                        "which get rows of their own")  # fmt: skip
-    sample.add_argument("--negative", metavar="TEXT", help="negative prompt: guide away from this caption; needs a "
-                        "guidance scale above 1")  # fmt: skip
-    sample.add_argument("--attention", action="store_true", help="write a film (--out=FILE.gif) of where in the image "
-                        "the model attends to each word")  # fmt: skip
-    sample.add_argument("--guidance", type=float, metavar="S", help="guidance scale: D_u + S (D_c - D_u), so 1 is the "
-                        "conditional model (default: the config's sampler.guidance.scale)")  # fmt: skip
-    sample.add_argument("--batch", type=int, default=0, metavar="N", help="samples drawn at once (default: --num, "
-                        "rounded up to a power of two, but at most eval.batch_size, or 16 of an edit)")  # fmt: skip
+def step(text: str) -> int | str:
+    if text == "best" or text.isdigit():
+        return text if text == "best" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} must be the number of a step, or 'best'")
 
-    photo = sample.add_argument_group(
+
+def train_flags(command: Parser) -> None:
+    command.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the config to train")
+    command.add_argument("--workdir", type=path, metavar="DIR", help="the run directory; created if missing")
+    command.add_argument("--dry-run", action="store_true", help="print parameters, FLOPs and memory per device, then "
+                         "exit")
+
+
+def sample_flags(command: Parser) -> None:
+    command.add_argument("--workdir", required=True, type=path, metavar="DIR", help="the run directory")
+    command.add_argument("--out", required=True, type=place, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/", help="where "
+                         "to write: .png is a grid of samples, .gif a film of the sampling steps, .npz the arrays x "
+                         "and label, a folder one PNG per sample")
+    command.add_argument("--num", type=int, default=64, metavar="N", help="number of samples (default: 64); sample i "
+                         "is the same for every N")
+    command.add_argument("--seed", type=int, default=0, metavar="SEED", help="seed of the samples (default: 0)")
+    command.add_argument("--label", type=int, metavar="CLASS", help="class to draw, for a class-conditional model "
+                         "(default: all classes in turn)")
+    command.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="caption to draw, for a "
+                         "text-to-image model (default: captions of its data in turn); repeat it for several prompts, "
+                         "which get rows of their own")
+    command.add_argument("--negative", metavar="TEXT", help="negative prompt: guide away from this caption; needs a "
+                         "guidance scale above 1")
+    command.add_argument("--attention", action="store_true", help="write a film (--out=FILE.gif) of where in the "
+                         "image the model attends to each word")
+    command.add_argument("--guidance", type=float, metavar="S", help="guidance scale: D_u + S (D_c - D_u), so 1 is "
+                         "the conditional model (default: the config's sampler.guidance.scale)")
+    command.add_argument("--batch", type=int, default=0, metavar="N", help="samples drawn at once (default: --num, "
+                         "rounded up to a power of two, but at most eval.batch_size, or 16 of an edit)")
+    checkpoint_flags(command)
+    photo_flags(command)
+
+
+def photo_flags(command: Parser) -> None:
+    photo = command.add_argument_group(
         "editing a photo",
         textwrap.fill(
             "The photo may have any mode and size: it is cropped, resized and converted to the model's format, and a "
@@ -83,99 +86,107 @@ def parser() -> Parser:
     )
     photo.add_argument("--image", type=path, metavar="FILE", help="the photo; give one of --strength, --mask, --noise "
                        "and --upscale with it. A super-resolution model (method.super_resolution) needs none of them: "
-                       "it draws images that match the photo")  # fmt: skip
-    photo.add_argument("--strength", type=float, metavar="S", help="SDEdit: fraction of the steps to run, from 0 to 1; "
-                       "0 returns the photo, 1 ignores it")  # fmt: skip
+                       "it draws images that match the photo")
+    photo.add_argument("--strength", type=float, metavar="S", help="SDEdit: fraction of the steps to run, from 0 to "
+                       "1; 0 returns the photo, 1 ignores it")
     photo.add_argument("--mask", type=path, metavar="FILE", help="inpaint where this picture of the photo's size is "
-                       "white (grey 128 or more); all other pixels stay exactly as they are")  # fmt: skip
+                       "white (grey 128 or more); all other pixels stay exactly as they are")
     photo.add_argument("--noise", type=float, metavar="STD", help="denoise: the photo has Gaussian noise of this "
-                       "standard deviation, in greys of 0 to 255")  # fmt: skip
+                       "standard deviation, in greys of 0 to 255")
     photo.add_argument("--upscale", type=int, metavar="K", help="draw images whose KxK block means equal the photo, "
-                       "which is K times smaller than the model's images")  # fmt: skip
+                       "which is K times smaller than the model's images")
     photo.add_argument("--inpaint", choices=("repaint", "posterior"), help="method for --mask. repaint: alternate "
                        "denoising and renoising (RePaint). posterior: guide by the denoiser's Jacobian (default: "
-                       "repaint)")  # fmt: skip
+                       "repaint)")
     photo.add_argument("--resamples", type=int, metavar="R", help="repaint: passes over each stretch of steps "
-                       "(default: 10)")  # fmt: skip
+                       "(default: 10)")
     photo.add_argument("--jump", type=int, metavar="J", help="repaint: steps in a stretch (default: 4%% of the "
-                       "sampler's steps)")  # fmt: skip
+                       "sampler's steps)")
 
-    evaluate = command("evaluate", "measure a trained run, or one set of images against another", RUN_EPILOG)
-    evaluate.add_argument("--workdir", type=path, metavar="DIR", help="the run directory; leave it out to "
-                          "compare two sets of images, or with --compare")  # fmt: skip
-    evaluate.add_argument("--metrics", metavar="A,B", help="metrics such as fid, kid, prdc or memorisation, each with "
-                          "a feature network after a colon if it needs another than --features: kid:pixels (default: "
-                          "eval.metrics; of two sets of images frechet)")  # fmt: skip
-    evaluate.add_argument("--features", metavar="NAME", help="feature network of the metrics that name none: "
-                          "inception, inception_clean, dinov2, classifier or pixels (default: eval.features; of two "
-                          "sets of images inception)")  # fmt: skip
-    evaluate.add_argument("--num", type=int, metavar="N", help="number of samples to draw (default: eval.num)")
-    evaluate.add_argument("--seed", type=int, metavar="SEED", help="seed of the samples (default: the run's)")
-    evaluate.add_argument("--out", type=path, metavar="FILE.json", help="write the scores and how they were measured "
-                          "here (default: evals/ of the run; of two sets of images nowhere)")  # fmt: skip
 
-    evaluate.add_argument("--compare", nargs="+", type=path, metavar="FILE.json", help="print these evaluations side "
-                          "by side, with mean and spread; an error if their protocols differ")  # fmt: skip
+def evaluate_flags(command: Parser) -> None:
+    command.add_argument("--workdir", type=path, metavar="DIR", help="the run directory; leave it out to compare two "
+                         "sets of images, or with --compare")
+    command.add_argument("--metrics", metavar="A,B", help="metrics such as fid, kid, prdc or memorisation, each with "
+                         "a feature network after a colon if it needs another than --features: kid:pixels (default: "
+                         "eval.metrics; of two sets of images frechet)")
+    command.add_argument("--features", metavar="NAME", help="feature network of the metrics that name none: "
+                         "inception, inception_clean, dinov2, classifier or pixels (default: eval.features; of two "
+                         "sets of images inception)")
+    command.add_argument("--num", type=int, metavar="N", help="number of samples to draw (default: eval.num)")
+    command.add_argument("--seed", type=int, metavar="SEED", help="seed of the samples (default: the run's)")
+    command.add_argument("--out", type=path, metavar="FILE.json", help="write the scores and how they were measured "
+                         "here (default: evals/ of the run; of two sets of images nowhere)")
+    command.add_argument("--compare", nargs="+", type=path, metavar="FILE.json", help="print these evaluations side "
+                         "by side, with mean and spread; an error if their protocols differ")
+    checkpoint_flags(command)
+    images_flags(command)
 
-    images = evaluate.add_argument_group(
+
+def images_flags(command: Parser) -> None:
+    images = command.add_argument_group(
         "comparing two sets of images", "Give --samples and --reference instead of --workdir."
     )
     images.add_argument("--samples", type=place, metavar="FOLDER|FILE.npz", help="the images to measure")
-    images.add_argument("--reference", type=place, metavar="FOLDER|FILE.npz|tfds:NAME", help="the images to "
-                        "compare them with, a data source by name, or a file written by --statistics")  # fmt: skip
+    images.add_argument("--reference", type=place, metavar="FOLDER|FILE.npz|tfds:NAME", help="the images to compare "
+                        "them with, a data source by name, or a file written by --statistics")
     images.add_argument("--split", choices=("train", "heldout"), help="split of a data source whose name does not "
-                        "choose one as tfds:mnist@heldout does (default: train)")  # fmt: skip
-    images.add_argument("--weights", type=place, metavar="FILE", help="weights of the feature network (default: "
-                        "the cache, or a download)")  # fmt: skip
+                        "choose one as tfds:mnist@heldout does (default: train)")
+    images.add_argument("--weights", type=place, metavar="FILE", help="weights of the feature network (default: the "
+                        "cache, or a download)")
     images.add_argument("--precision", metavar="highest|tensorfloat32|default", help="precision of the feature "
                         "network's matrix products on a GPU; tensorfloat32 is faster, and what PyTorch uses (default: "
-                        "highest)")  # fmt: skip
-    images.add_argument("--classifier", type=place, metavar="DIR", help="run directory of the classifier used "
-                        "by features 'classifier'")  # fmt: skip
+                        "highest)")
+    images.add_argument("--classifier", type=place, metavar="DIR", help="run directory of the classifier used by "
+                        "features 'classifier'")
     images.add_argument("--statistics", type=path, metavar="FILE.npz", help="write the moments of the reference's "
-                        "features here, to use as a --reference later")  # fmt: skip
-    for subparser in (sample, evaluate):
-        subparser.add_argument("--step", type=step, metavar="N|best", help="checkpoint to use (default: the last)")
-        subparser.add_argument("--ema", type=float, metavar="SIGMA_REL",
-                               help="average the weights with this relative width, such as 0.13; it need not be one "
-                               "that training used, but the run must have ema.name=power (default: the run's own "
-                               "average)")  # fmt: skip
+                        "features here, to use as a --reference later")
 
-    prepare = command(
-        "prepare", "download and prepare the TFDS data set of a config; needs the extra `prepare`", CONFIG_EPILOG
-    )
-    prepare.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="a config with the data set")
 
-    table = command("ablate", "reproduce a table of a paper and print it beside the paper's", "")
-    table.add_argument("experiment", type=word, metavar="experiments/X.py", help="the table")
-    table.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="size of the "
-                       "experiment: minute (a smoke test that the ledger does not keep), hour (on 2 cores), quarter "
-                       "(a quarter of an hour on a GPU), day (on a GPU) or paper (default: minute)")  # fmt: skip
-    table.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="local: processes on "
-                       "this machine; slurm: job arrays; print: only print one shell command per run (default: "
-                       "local)")  # fmt: skip
-    table.add_argument("--workdir", type=path, metavar="DIR", help="directory of the runs (default: "
-                       "runs/ablations)")  # fmt: skip
-    table.add_argument("--slots", type=int, default=0, metavar="N", help="local: parallel processes, which may "
-                       "share a GPU (default: one per GPU, else one per two cores)")  # fmt: skip
-    table.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: an option of sbatch, "
-                       "such as partition=gpu, gres=gpu:a100:1, mem=32G or account=NAME; may be repeated (default: 2 "
-                       "cores, and one GPU for the budgets that need one)")  # fmt: skip
-    table.add_argument("--rerun-stale", action="store_true", help="set aside the results of older code and run them "
-                       "again")  # fmt: skip
-    table.add_argument("--missing", action="store_true", help="run only cells that the ledger lacks for today's code; "
-                       "earlier run directories are not needed")  # fmt: skip
-    table.add_argument("--run", type=word, metavar="ID", help="do one run of the table in this process; the backends "
-                       "use it")  # fmt: skip
+def checkpoint_flags(command: Parser) -> None:
+    command.add_argument("--step", type=step, metavar="N|best", help="checkpoint to use (default: the last)")
+    command.add_argument("--ema", type=float, metavar="SIGMA_REL", help="average the weights with this relative "
+                         "width, such as 0.13; it need not be one that training used, but the run must have "
+                         "ema.name=power (default: the run's own average)")
 
-    report = command("report", "print the reproduced tables as Markdown", "")
-    report.add_argument("experiment", nargs="?", type=word, metavar="experiments/X.py", help="one table (default: all, "
-                        "which are also written to experiments/README.md)")  # fmt: skip
-    report.add_argument("--workdir", type=path, metavar="DIR", help="directory of the runs (default: "
-                        "runs/ablations)")  # fmt: skip
-    report.add_argument("--out", type=path, metavar="FILE.html", help="also write an HTML page with tables, curves, "
-                        "samples and films")  # fmt: skip
-    return main
+
+def prepare_flags(command: Parser) -> None:
+    command.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="a config with the data set")
+
+
+def ablate_flags(command: Parser) -> None:
+    command.add_argument("experiment", type=word, metavar="experiments/X.py", help="the table")
+    command.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="size of the "
+                         "experiment: minute (a smoke test that the ledger does not keep), hour (on 2 cores), quarter "
+                         "(a quarter of an hour on a GPU), day (on a GPU) or paper (default: minute)")
+    command.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="local: processes on "
+                         "this machine; slurm: job arrays; print: only print one shell command per run (default: "
+                         "local)")
+    command.add_argument("--workdir", type=path, metavar="DIR", help="directory of the runs (default: runs/ablations)")
+    command.add_argument("--slots", type=int, default=0, metavar="N", help="local: parallel processes, which may "
+                         "share a GPU (default: one per GPU, else one per two cores)")
+    command.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: an option of "
+                         "sbatch, such as partition=gpu, gres=gpu:a100:1, mem=32G or account=NAME; may be repeated "
+                         "(default: 2 cores, and one GPU for the budgets that need one)")
+    command.add_argument("--rerun-stale", action="store_true", help="set aside the results of older code and run them "
+                         "again")
+    command.add_argument("--missing", action="store_true", help="run only cells that the ledger lacks for today's "
+                         "code; earlier run directories are not needed")
+    command.add_argument("--run", type=word, metavar="ID", help="do one run of the table in this process; the "
+                         "backends use it")
+
+
+def report_flags(command: Parser) -> None:
+    command.add_argument("experiment", nargs="?", type=word, metavar="experiments/X.py", help="one table (default: "
+                         "all, which are also written to experiments/README.md)")
+    command.add_argument("--workdir", type=path, metavar="DIR", help="directory of the runs (default: runs/ablations)")
+    command.add_argument("--out", type=path, metavar="FILE.html", help="also write an HTML page with tables, curves, "
+                         "samples and films")
+
+
+# fmt: on
+
+# --------------------------------------------------------------------------------------------------------- the commands
 
 
 def train(arguments, overrides):
@@ -224,7 +235,7 @@ def evaluate(arguments, overrides):
         print(side_by_side(arguments.compare))
         return
     if arguments.samples or arguments.reference:
-        compare(arguments, overrides)
+        evaluate_images(arguments, overrides)
         return
     if arguments.workdir is None:
         raise UserError("--workdir: missing; evaluate needs a run directory, or --samples and --reference")
@@ -240,7 +251,8 @@ def evaluate(arguments, overrides):
     check_measured(scores)
 
 
-def compare(arguments, overrides):
+def evaluate_images(arguments, overrides):
+    """`evaluate` of two sets of images, without a trained run."""
     from diffjax import parallel
     from diffjax.compare import Comparison, compare
     from diffjax.measures.report import table
@@ -307,16 +319,6 @@ def report(arguments, overrides):
     print(report(paths, root=arguments.workdir or ROOT, out=arguments.out))
 
 
-COMMANDS = {
-    "train": train,
-    "sample": sample,
-    "evaluate": evaluate,
-    "prepare": prepare,
-    "ablate": ablate,
-    "report": report,
-}
-
-
 def opened(arguments, overrides):
     """The run in --workdir, with overrides of how samples are drawn and measured."""
     import diffjax
@@ -328,10 +330,51 @@ def opened(arguments, overrides):
     return run
 
 
-def step(text: str) -> int | str:
-    if text == "best" or text.isdigit():
-        return text if text == "best" else int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} must be the number of a step, or 'best'")
+class Command(NamedTuple):
+    """A command: its flags, and what it does with their values and the overrides."""
+
+    act: Callable[[argparse.Namespace, list[tuple[str, str]]], None]
+    add_flags: Callable[[Parser], None]
+    summary: str
+    epilog: str = ""
+
+
+COMMANDS = {
+    "train": Command(train, train_flags, "train a config, or continue its run", CONFIG_EPILOG),
+    "sample": Command(sample, sample_flags, "draw samples from a trained run, or edit a photo with it", RUN_EPILOG),
+    "evaluate": Command(
+        evaluate, evaluate_flags, "measure a trained run, or one set of images against another", RUN_EPILOG
+    ),
+    "prepare": Command(
+        prepare,
+        prepare_flags,
+        "download and prepare the TFDS data set of a config; needs the extra `prepare`",
+        CONFIG_EPILOG,
+    ),
+    "ablate": Command(ablate, ablate_flags, "reproduce a table of a paper and print it beside the paper's"),
+    "report": Command(report, report_flags, "print the reproduced tables as Markdown"),
+}
+
+
+def parser() -> Parser:
+    launch = Parser(
+        "launch.py",
+        description="Trains diffusion models and GANs, draws from them, measures them, and reproduces papers' tables.",
+        epilog=MAIN_EPILOG,
+        allow_abbrev=False,
+    )
+    commands = launch.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(
+            name,
+            help=command.summary,
+            description=textwrap.fill(f"{command.summary[0].upper()}{command.summary[1:]}.", WIDTH),
+            epilog=command.epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_flags(subparser)
+    return launch
 
 
 def main(words: list[str]) -> int:
@@ -343,7 +386,7 @@ def main(words: list[str]) -> int:
             return 2
         main_parser.parse_args(others, arguments)
         set_up()
-        COMMANDS[arguments.command](arguments, overrides)
+        COMMANDS[arguments.command].act(arguments, overrides)
         return 0
 
     return guarded("launch.py", act)

@@ -44,12 +44,10 @@ def get_config():
     c.eval.every = 0  # steps; 0: only at the end
     c.eval.num = 1_000  # samples to draw
     c.eval.batch_size = 256  # samples drawn at once
-    c.eval.metrics = ()  # names in diffjax/measures, such as "fid", or "kid:pixels"
-    c.eval.features = (
-        "inception"  # network of the metrics that name none; or "inception_clean", "dinov2", "pixels", "classifier"
-    )
-    c.eval.precision = "highest"  # of its float32 products on a GPU; or "tensorfloat32", faster, PyTorch's default
-    c.eval.weights = ""  # file of its weights; "": the cache, or a download
+    c.eval.metrics = ()  # names such as "fid", or "kid:pixels" with its feature network (docs/evaluation.md)
+    c.eval.features = "inception"  # feature network of the metrics that name none; or "dinov2", "pixels", "classifier"
+    c.eval.precision = "highest"  # of that network's products on a GPU; or "tensorfloat32", PyTorch's default, faster
+    c.eval.weights = ""  # file of that network's weights; "": the cache, or a download
     c.eval.reference = "heldout"  # split to compare samples with; most papers use "train"
     c.eval.classifier = ""  # run directory of the classifier of the metric and the features "classifier"
     c.eval.best = ""  # logged value by which the best checkpoint is kept, such as "eval/frechet_pixels"

@@ -19,6 +19,7 @@ from diffjax.config import component
 
 
 def get_config(variant="binomial"):
+    base.check_variant(variant, ("binomial", "uniform", "absorbing"))
     c = base.get_config()
     c.data = component("data", "heartbeat")
     c.method = component("method", "discrete_diffusion", kernel=variant, network="mlp")

@@ -8,6 +8,7 @@ from diffjax.config import component
 
 
 def get_config(variant="swiss_roll"):
+    base.check_variant(variant, ("swiss_roll", "ring", "grid", "moons"))
     c = base.get_config()
     c.data = component("data", f"toy2d:{variant}")
     c.method = component("method", "diffusion", network="mlp")
@@ -17,7 +18,7 @@ def get_config(variant="swiss_roll"):
     c.optim.update(learning_rate=1e-3, warmup=51_200.0, decay="cosine")
     c.ema.update(images=100_000.0)
     c.sampler = component("sampler", "heun", steps=32)
-    c.eval.update(
-        metrics=("modes", "energy") if variant in ("ring", "grid") else ("energy",), num=2_500, batch_size=2_500
-    )
+    c.eval.update(metrics=("energy",), num=2_500, batch_size=2_500)
+    if variant in ("ring", "grid"):
+        c.eval.metrics = ("modes", "energy")
     return c

@@ -276,8 +276,9 @@ def flatten(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
 
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
-    """The leaves that determine a run's result: not FREE keys or devices, and a path only if nothing else identifies
-    its content. Two runs are the same run if these are equal.
+    """The leaves that determine a run's result; two runs are the same run if these are equal.
+
+    They are all leaves except FREE keys, devices, and file paths whose content another key identifies.
     """
     leaves = flatten(config)
     return {path: value for path, value in leaves.items() if not (_is_free(path) or _is_identified(path, leaves))}

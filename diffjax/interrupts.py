@@ -1,33 +1,10 @@
-"""Stops a training run on a signal, and profiles some of its steps."""
+"""Stops a training run on a signal."""
 
 import contextlib
 import signal
-from pathlib import Path
-from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
-
-
-class Trace:
-    """Records a profile of `steps` steps of this process, from the tenth on, for TensorBoard or Perfetto."""
-
-    FIRST = 10  # by then everything is compiled and caches are warm
-
-    def __init__(self, directory: Path, steps: int):
-        self.directory, self.steps, self.running = directory, steps, False
-
-    def before(self, step: int) -> None:
-        if self.steps and step == self.FIRST:
-            jax.profiler.start_trace(str(self.directory))
-            self.running = True
-
-    def after(self, step: int, metrics: Any, last: bool) -> None:
-        if self.running and (last or step == self.FIRST + self.steps - 1):
-            jax.block_until_ready(metrics)  # the steps to profile have run
-            jax.profiler.stop_trace()
-            self.running = False
-
 
 DEFAULT_HANDLERS = (signal.SIG_DFL, signal.default_int_handler)  # the default handlers, which nobody installed
 
@@ -62,8 +39,9 @@ class Stop:
         return multihost_utils.reached_preemption_sync_point(step)
 
     def reraise(self, stopped: bool) -> None:
-        """Re-raises a received signal for the handler installed before; not if it stopped training and only the default
-        handler was there.
+        """Re-raises a received signal for the handler that was installed before.
+
+        Not if the signal stopped training and only the default handler was there: then it has had its effect.
         """
         if self.signalled and not (stopped and self.previous_handlers[self.signalled] in DEFAULT_HANDLERS):
             signal.raise_signal(self.signalled)

@@ -12,9 +12,8 @@ class Rows:
 
     def add(self, rows: np.ndarray) -> None:
         if self.array is None:
-            self.array = np.empty(
-                (self.n, *rows.shape[1:]), rows.dtype
-            )  # the system provides memory only as rows are written
+            # The system provides memory only as rows are written.
+            self.array = np.empty((self.n, *rows.shape[1:]), rows.dtype)
         self.array[self.done : self.done + len(rows)] = rows
         self.done += len(rows)
 

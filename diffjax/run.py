@@ -318,8 +318,10 @@ def _check_width(width: float, experiment: Experiment) -> None:
 def _of_width(
     width: float, experiment: Experiment, state: TrainState, checkpoints: Checkpoints
 ) -> tuple[TrainState, str]:
-    """The state with averages of sigma_rel `width`, reconstructed from its own and all earlier snapshots; and a
-    description of them."""
+    """The state with averages of sigma_rel `width`, and a description of them.
+
+    They are reconstructed from the state's own averages and all earlier snapshots.
+    """
     step, shapes = int(state.step), experiment.layout.place(jax.eval_shape(lambda: state.ema))
     steps = [*(earlier for earlier in checkpoints.snapshots() if earlier < step), step]
     averages, residual = reconstruct(

@@ -21,10 +21,11 @@ from diffjax.data import Stream
 from diffjax.errors import Diverged, UserError
 from diffjax.evaluate import PeriodicEvaluation, measured_by, periodic_evaluations
 from diffjax.health import Health
-from diffjax.interrupts import Stop, Trace
+from diffjax.interrupts import Stop
 from diffjax.keys import Role
 from diffjax.parallel import Axis, check_batch, compile_step, is_main
 from diffjax.precision import Precision
+from diffjax.profiler import Trace
 from diffjax.run import Experiment, load
 from diffjax.state import HEALTHY, TrainState
 from diffjax.stopwatch import Stopwatch

@@ -15,11 +15,11 @@ from diffjax.run import Experiment
 from diffjax.training import carry_shapes
 
 ROOT = Path(__file__).parent.parent
-POINTS = {
+SMALL = {"train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1"}
+POINTS = SMALL | {
     "data.num_train": "4096", "data.num_heldout": "256", "method.network.width": "16", "method.network.depth": "1",
     "optim.decay": "constant",
-    "train.batch_size": "64", "train.log_every": "5", "train.sample_every": "0", "train.checkpoint_every": "7",
-    "parallel.devices": "1", "eval.num": "64", "eval.batch_size": "64", "sampler.steps": "4",
+    "train.batch_size": "64", "train.log_every": "5", "train.checkpoint_every": "7", "sampler.steps": "4",
 }  # fmt: skip
 
 
@@ -51,40 +51,37 @@ def variational(**changes: str):
 
 def digits(**changes: str):
     """Diffusion on the digits with a UNet of one level and 4 channels that has dropout, labels and attention."""
-    small = {
+    small = SMALL | {
         "method.network.channels": "4", "method.network.multipliers": "(1,)", "method.network.dropout": "0.1",
-        "train.batch_size": "16", "train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64",
-        "parallel.devices": "1", "sampler.steps": "3",
+        "train.batch_size": "16", "sampler.steps": "3",
     }  # fmt: skip
     return changed("configs/digits.py:conditional", small, changes)
 
 
 def shapes(**changes: str):
     """Diffusion on scenes of shapes with a UNet of one level that reads captions, a few features wide."""
-    small = {
+    small = SMALL | {
         "data.num_train": "64", "data.num_heldout": "16", "method.network.channels": "4",
         "method.network.multipliers": "(1,)", "method.network.attention": "()", "method.network.head_dim": "0",
         "method.network.text.width": "8", "method.network.text.heads": "1", "optim.warmup": "0.0",
-        "train.batch_size": "8", "train.sample_every": "0", "eval.num": "8", "eval.batch_size": "8",
-        "parallel.devices": "1", "sampler.name": "ddim", "sampler.steps": "2", "sampler.guidance.name": "none",
+        "train.batch_size": "8", "eval.num": "8", "eval.batch_size": "8",
+        "sampler.name": "ddim", "sampler.steps": "2", "sampler.guidance.name": "none",
     }  # fmt: skip
     return changed("configs/shapes.py", small, changes)
 
 
 def gan(**changes: str):
     """A DCGAN on the digits, small, with batch normalisation."""
-    small = {
+    small = SMALL | {
         "method.generator.width": "4", "method.discriminator.width": "4", "train.batch_size": "16",
-        "train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
     }  # fmt: skip
     return changed("configs/gan_digits.py", small, changes)
 
 
 def ring(**changes: str):
     """A GAN on a ring of Gaussians, tiny."""
-    small = {
+    small = SMALL | {
         "method.generator.width": "8", "method.discriminator.width": "8", "train.batch_size": "64",
-        "train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
         "optim.decay": "constant",
     }  # fmt: skip
     return changed("configs/gan_ring.py", small, changes)
@@ -103,13 +100,12 @@ def game(**changes: str):
 
 def bridge(**changes: str):
     """A denoising GAN of two steps on the digits: lazy penalties, minibatch deviation, labels, noise of every kind."""
-    small = {
+    small = SMALL | {
         "method.generator.channels": "4", "method.generator.multipliers": "(1,)", "method.generator.latent": "4",
         "method.generator.style": "8", "method.generator.mapping": "1", "method.discriminator.width": "4",
         "method.discriminator.multipliers": "(1,2)", "method.discriminator.embedding": "8",
         "method.discriminator.minibatch_std": "2", "method.process.timesteps": "2", "sampler.steps": "2",
-        "method.lazy": "3", "method.conditional": "true", "train.batch_size": "16", "train.sample_every": "0",
-        "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
+        "method.lazy": "3", "method.conditional": "true", "train.batch_size": "16",
         "optim.generator.decay_images": "320", "optim.discriminator.decay_images": "320",  # for any length
     }  # fmt: skip
     return changed("configs/ddgan_cifar10.py:digits", small, changes)
@@ -119,11 +115,10 @@ def styled(**changes: str):
     """A StyleGAN2 on the digits, tiny: styles and their mean, noise, mixing, path lengths, a lazy penalty."""
     own = {"channel_base": "32", "channel_max": "4", "mapping_layers": "1"}
     small = {f"method.{player}.{field}": v for player in ("generator", "discriminator") for field, v in own.items()}
-    small |= {
+    small |= SMALL | {
         "method.generator.latent": "4", "method.generator.style": "4", "method.generator.mixing": "0.5",
         "method.path_length": "2", "method.path_length_every": "2", "method.lazy": "3",
-        "method.discriminator.minibatch_std": "2", "train.batch_size": "16", "train.sample_every": "0",
-        "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1",
+        "method.discriminator.minibatch_std": "2", "train.batch_size": "16",
     }  # fmt: skip
     return changed("configs/gan_cifar10_stylegan2.py:digits", small, changes)
 

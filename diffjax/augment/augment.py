@@ -57,7 +57,7 @@ class Augment(abc.ABC):
 
 @dataclass(frozen=True)
 class NoAugment(Augment):
-    """Returns the images unchanged."""
+    """The images unchanged."""
 
     def strength(self, history: History, seen: ArrayLike) -> Float[Array, ""]:
         return jnp.zeros(())

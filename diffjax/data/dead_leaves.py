@@ -81,6 +81,6 @@ class DeadLeaves(Synthetic):
         return np.where(is_log, low * (high / low) ** u, (low**p + u * (high**p - low**p)) ** (1 / p))
 
     def _integral(self, power: float) -> float:
-        """Returns the integral of r^power between the bounds."""
+        """The integral of r^power between the bounds."""
         low, high, p = self.radius_min, self.radius_max, power + 1
         return float(np.log(high / low)) if abs(p) < 1e-9 else (high**p - low**p) / p

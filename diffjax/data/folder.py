@@ -70,13 +70,13 @@ class Folder:
         return self._read(indices)
 
     def _chosen(self, name: str) -> np.ndarray:
-        """Returns the indices of the files of a split, in ascending order."""
+        """The indices of the files of a split, in ascending order."""
         shuffled = random(self.split_seed, field="data.split_seed").permutation(len(self.files))
         count = round(self.heldout * len(shuffled))
         return np.sort(shuffled[:count] if name == "heldout" else shuffled[count:])
 
     def everything(self) -> Examples:
-        """Returns all images, of both splits."""
+        """All images, of both splits."""
         return self._read(np.arange(len(self.files)))
 
     def _read(self, chosen: np.ndarray) -> Examples:
@@ -170,7 +170,7 @@ class Folder:
         return distinct(decode(self._captions[self._chosen("heldout")]))
 
     def _common_size(self) -> tuple[int, int]:
-        """Returns (height, width) of all images after EXIF rotation; reads headers only. Raises UserError."""
+        """(height, width) of all images after EXIF rotation; reads headers only. Raises UserError."""
         first = _header(self.files[0])
         for file in self.files:
             if (size := _header(file)) != first:

@@ -37,12 +37,12 @@ class Mixture:
         return np.einsum("k,kij->ij", self.weights, self.covariances + offsets[:, :, None] * offsets[:, None, :])
 
     def noised(self, alpha: float, sigma: float) -> "Mixture":
-        """Returns the distribution of x_t = alpha x_0 + sigma eps, eps ~ N(0, I), if this is that of x_0."""
+        """The distribution of x_t = alpha x_0 + sigma eps, eps ~ N(0, I), if this is that of x_0."""
         noise = sigma**2 * np.eye(self.means.shape[1])
         return Mixture(self.weights, alpha * self.means, alpha**2 * self.covariances + noise)
 
     def rescaled(self, shift: np.ndarray, scale: np.ndarray) -> "Mixture":
-        """Returns the distribution of (x - shift) / scale, with shift and scale per axis."""
+        """The distribution of (x - shift) / scale, with shift and scale per axis."""
         return Mixture(self.weights, (self.means - shift) / scale, self.covariances / np.multiply.outer(scale, scale))
 
     def sample(self, generator: np.random.RandomState, n: int) -> np.ndarray:
@@ -52,11 +52,11 @@ class Mixture:
         return self.means[component] + np.einsum("nij,nj->ni", np.linalg.cholesky(self.covariances)[component], noise)
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
-        """Returns log p(x) [n] in nats, of points x [n, d]."""
+        """log p(x) [n] in nats, of points x [n, d]."""
         return np.concatenate([_log_sum(self._joint(block)[0]) for block in _parts(x)])
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        """Returns the score, the gradient of log p, [n, d], at points x [n, d]."""
+        """The score, the gradient of log p, [n, d], at points x [n, d]."""
         scores = []
         for block in _parts(x):
             log_joint, pulls = self._joint(block)
@@ -65,7 +65,7 @@ class Mixture:
         return np.concatenate(scores)
 
     def _joint(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns log w_k + log N(x; mean_k, C_k) [n, k], and C_k^-1 (mean_k - x) [n, k, d]."""
+        """log w_k + log N(x; mean_k, C_k) [n, k], and C_k^-1 (mean_k - x) [n, k, d]."""
         offsets = self.means[:, None] - x
         pulls = offsets @ np.linalg.inv(self.covariances)
         log_norm = np.linalg.slogdet(2 * np.pi * self.covariances)[1]
@@ -79,19 +79,19 @@ def _parts(x: np.ndarray) -> list[np.ndarray]:
 
 
 def _log_sum(log_joint: np.ndarray) -> np.ndarray:
-    """Returns log sum_k exp(log_joint_k), shifted by the maximum so that it stays finite far from all components."""
+    """log sum_k exp(log_joint_k), shifted by the maximum so that it stays finite far from all components."""
     maximum = log_joint.max(axis=1)
     return maximum + np.log(np.sum(np.exp(log_joint - maximum[:, None]), axis=1))
 
 
 def _blobs(*blobs: tuple[float, float, float, float]) -> Mixture:
-    """Returns a mixture of isotropic blobs of ink, each given by (share of the ink, x, y, standard deviation)."""
+    """A mixture of isotropic blobs of ink, each given by (share of the ink, x, y, standard deviation)."""
     weights, x, y, std = np.array(blobs).T
     return Mixture(weights, np.stack([x, y], -1), std[:, None, None] ** 2 * np.eye(2))
 
 
 def _groups(*groups: tuple[float, tuple[float, ...], tuple[float, ...], float]) -> Mixture:
-    """Returns a mixture of people, each by (share, means, standard deviations, correlation of height and weight)."""
+    """A mixture of people, each by (share, means, standard deviations, correlation of height and weight)."""
     covariances = []
     for _, _, stds, correlation in groups:
         correlations = np.eye(len(stds))
@@ -157,7 +157,7 @@ class Gaussians(Synthetic):
         return Space("points", shape, shift=tuple(mixture.mean), scale=tuple(np.sqrt(np.diag(mixture.covariance))))
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
-        """Returns log p(x) [n] in nats and stored units; its negative mean over held-out points is the entropy."""
+        """log p(x) [n] in nats and stored units; its negative mean over held-out points is the entropy."""
         return self.mixture.log_density(x)
 
     def _draw(self, n: int, stream: int) -> Examples:

@@ -182,13 +182,13 @@ def _streamed(
 
 
 def _positions(step: int, shape: tuple[int, int], columns: np.ndarray) -> np.ndarray:
-    """Returns positions [m, columns] in the global order: consecutive blocks of B for the m batches of a step."""
+    """Positions [m, columns] in the global order: consecutive blocks of B for the m batches of a step."""
     batches, size = shape
     return (step * batches + np.arange(batches))[:, None] * size + columns
 
 
 def columns_of(devices: Iterable[jax.Device], layout: Layout, batch_size: int) -> np.ndarray:
-    """Returns the indices within the global batch that these devices hold, in ascending order."""
+    """The indices within the global batch that these devices hold, in ascending order."""
     index_map = layout.batch.devices_indices_map((1, batch_size))
     return np.unique(np.concatenate([np.arange(batch_size)[index_map[device][1]] for device in devices]))
 

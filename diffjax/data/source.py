@@ -35,17 +35,17 @@ class Examples:
         return self.count
 
     def __getitem__(self, index: int) -> dict:
-        """Returns {"x": [*shape], "label": int32 scalar}. Raises IndexError outside 0..count-1, so iteration ends."""
+        """{"x": [*shape], "label": int32 scalar}. Raises IndexError outside 0..count-1, so iteration ends."""
         if not 0 <= index < self.count:
             raise IndexError(index)
         return {name: value[0] for name, value in self.take(np.array([index])).items()}
 
     def arrays(self) -> Batch:
-        """Returns the whole split in memory, decoded by several threads (image decoders release the GIL)."""
+        """The whole split in memory, decoded by several threads (image decoders release the GIL)."""
         return self._gathered(tuple(self.take(np.arange(1))))
 
     def captions(self) -> np.ndarray:
-        """Returns all captions, [n, bytes]; unless they are `known`, reads all examples once."""
+        """All captions, [n, bytes]; unless they are `known`, reads all examples once."""
         return self._gathered(("caption",))["caption"] if self.known is None else self.known
 
     def _gathered(self, names: tuple[str, ...]) -> Batch:
@@ -64,7 +64,7 @@ class Examples:
 
 
 def in_memory(x: np.ndarray, label: np.ndarray, **beside: np.ndarray) -> Examples:
-    """Returns examples from arrays; `beside` has further named arrays, such as "caption"."""
+    """Examples from arrays; `beside` has further named arrays, such as "caption"."""
     arrays = {"x": x, "label": label.astype(np.int32)} | beside
     return Examples(len(x), lambda indices: {name: a[indices] for name, a in arrays.items()}, beside.get("caption"))
 
@@ -78,7 +78,7 @@ class Source(Protocol):
     def space(self) -> Space: ...
 
     def split(self, name: str) -> Examples:
-        """Returns the examples of "train" or "heldout", in stored units."""
+        """The examples of "train" or "heldout", in stored units."""
         ...
 
 
@@ -123,7 +123,7 @@ def check_fraction(heldout: float) -> None:
 
 
 def random(*seeds: int, field: str) -> np.random.RandomState:
-    """Returns a generator seeded by `seeds`: a RandomState, whose stream NumPy guarantees never to change (NEP 19)."""
+    """A generator seeded by `seeds`: a RandomState, whose stream NumPy guarantees never to change (NEP 19)."""
     if not 0 <= seeds[0] < 2**32:
         raise UserError(f"{field}: {seeds[0]}; must be between 0 and 2^32 - 1")
     return np.random.RandomState(seeds)

@@ -74,13 +74,13 @@ class StackedMNIST(Synthetic):
         return Space("images", (side, side, 3), num_classes=len(names), class_names=names)
 
     def table(self, split: str) -> np.ndarray:
-        """Returns indices [n, 3] of the stacked digits in a split: a function of the seed; a smaller n is a prefix."""
+        """Indices [n, 3] of the stacked digits in a split: a function of the seed; a smaller n is a prefix."""
         n = {"train": self.num_train, "heldout": self.num_heldout}[split]
         generator = random(self.seed, SPLITS.index(split), field="data.seed")
         return generator.randint(len(self.digits.split(split)), size=(n, 3), dtype=np.int64)  # not the platform's long
 
     def restricted(self, modes: int, n: int) -> np.ndarray:
-        """Returns indices [n, 3] of held-out digits, in stacks with only `modes` of the thousand modes.
+        """Indices [n, 3] of held-out digits, in stacks with only `modes` of the thousand modes.
 
         They are the real data of reference scores: drawn as the data, conditional on the mode being among the first of
         a fixed, shuffled order. In numerical order the first 100 modes share their first digit, so that most mistakes

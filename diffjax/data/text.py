@@ -31,7 +31,7 @@ def decode(captions: UInt8[np.ndarray, "n length"]) -> list[str]:
 
 
 def cut(text: str, length: int) -> str:
-    """Returns the part of a text that is read: all of it, or as many characters as `length` bytes hold."""
+    """The part of a text that is read: all of it, or as many characters as `length` bytes hold."""
     return _bytes(text)[:length].decode(errors="ignore").rstrip()
 
 
@@ -41,17 +41,17 @@ def fits(text: str, length: int) -> bool:
 
 
 def longest(texts: Iterable[str]) -> int:
-    """Returns the number of bytes of the longest text, at least 1."""
+    """The number of bytes of the longest text, at least 1."""
     return max((len(_bytes(text)) for text in texts), default=1) or 1
 
 
 def sentences(template: str, class_names: Iterable[str]) -> list[str]:
-    """Returns a caption for each class: the template with {} replaced by the class name; digits are spelled out."""
+    """A caption for each class: the template with {} replaced by the class name; digits are spelled out."""
     return [template.replace("{}", DIGITS[int(name)] if name in DIGIT_NAMES else name) for name in class_names]
 
 
 def distinct(texts: Iterable[str], most: int = 64) -> tuple[str, ...]:
-    """Returns the first `most` distinct texts, as default prompts; ("",) if there are none."""
+    """The first `most` distinct texts, as default prompts; ("",) if there are none."""
     return tuple(dict.fromkeys(texts))[:most] or ("",)
 
 

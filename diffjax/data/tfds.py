@@ -77,7 +77,7 @@ class TFDS:
         return replace(space, **self._words(feature_specs, names)) if self.caption else space
 
     def _words(self, known: dict, names: tuple[str, ...]) -> dict[str, Any]:
-        """Returns the caption fields of the space, from a text feature or from class names."""
+        """The caption fields of the space, from a text feature or from class names."""
         from tensorflow_datasets import features
 
         if self._is_template:
@@ -104,7 +104,7 @@ class TFDS:
         return {self.image: decode.SkipDecoding()}
 
     def _text(self, example: dict) -> str:
-        """Returns an example's caption, and reports once if any is cut. Raises UserError if it is not UTF-8."""
+        """An example's caption, and reports once if any is cut. Raises UserError if it is not UTF-8."""
         text = example[self.caption]
         try:
             text = " ".join((text.decode() if isinstance(text, bytes) else str(text)).split())
@@ -142,7 +142,7 @@ class TFDS:
         return Examples(len(source), take)
 
     def _names(self) -> dict[str, str]:
-        """Returns the TFDS names of our two splits."""
+        """The TFDS names of our two splits."""
         splits = list(self._builder.info.splits)
         for field, value in (("train", self.train), ("heldout", self.heldout)):
             if value and value.split("[")[0] not in splits:
@@ -196,7 +196,7 @@ def prepare(source: TFDS) -> str:
 
 
 def _find(source: TFDS, **options) -> Any:
-    """Returns the TFDS builder. Raises UserError, with suggestions, for an unknown name, version or configuration."""
+    """The TFDS builder. Raises UserError, with suggestions, for an unknown name, version or configuration."""
     import tensorflow_datasets as tfds
 
     try:
@@ -216,7 +216,7 @@ def _find(source: TFDS, **options) -> Any:
 
 
 def _format(builder: Any) -> str:
-    """Returns the file format of a prepared data set; "" if it is not prepared."""
+    """The file format of a prepared data set; "" if it is not prepared."""
     with _quiet():
         return builder.info.file_format.value if builder.is_prepared() else ""
 

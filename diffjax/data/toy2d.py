@@ -26,7 +26,7 @@ class _Kind:
 
 
 def _mixture(modes: np.ndarray, sigma: float) -> _Kind:
-    """Returns a mixture of equally likely Gaussians; `modes` [k, 2] have mean zero."""
+    """A mixture of equally likely Gaussians; `modes` [k, 2] have mean zero."""
 
     def draw(generator, n):
         component = generator.randint(len(modes), size=n)
@@ -120,7 +120,7 @@ class Toy2D(Synthetic):
         return np.array(modes)
 
     def log_density(self, x: np.ndarray, at_once: int = 64) -> np.ndarray:
-        """Returns log p(x) [n] in nats and stored units: exact for the mixtures, by quadrature for the curves.
+        """log p(x) [n] in nats and stored units: exact for the mixtures, by quadrature for the curves.
 
         Its negative mean over held-out points is the entropy.
         """

@@ -76,13 +76,12 @@ def agreeing(x: Batch, project: Projector, y: Array) -> Batch:
 
 
 def observed(denoiser: Denoiser, process: Process, y: Array, noise: float) -> Denoiser:
-    """The exact E[x0 | x_t, y] for y = x0 + noise * n, n ~ N(0, I), by one denoiser call at a lower noise level.
+    """The exact E[x0 | x_t, y] for y = x0 + noise * eps, eps ~ N(0, I), by one denoiser call at a lower noise level.
 
-    x_t and y are independent given x0, so by Bayes' rule they are equivalent to one Gaussian observation of x0, with
-    mean (alpha n^2 x_t + sigma^2 y) / (alpha^2 n^2 + sigma^2) and variance sigma^2 n^2 / (alpha^2 n^2 + sigma^2) for
-    n = noise.
-    This is "multiplying by r(x)" for a Gaussian r (Sohl-Dickstein et al. 2015, section 2.5, denoising). A table of
-    steps takes the nearest step.
+    x_t and y are independent given x0, so by Bayes' rule they are equivalent to one Gaussian observation of x0. With
+    n = `noise` it has mean (alpha n^2 x_t + sigma^2 y) / (alpha^2 n^2 + sigma^2) and variance sigma^2 n^2 / (alpha^2
+    n^2 + sigma^2). This is "multiplying by r(x)" for a Gaussian r (Sohl-Dickstein et al. 2015, section 2.5, denoising).
+    A table of steps takes the nearest step.
     """
     if noise <= 0:
         raise UserError(f"noise: {noise} must be above 0; it is a standard deviation")
@@ -108,7 +107,7 @@ def observed(denoiser: Denoiser, process: Process, y: Array, noise: float) -> De
 def posterior(
     denoiser: Denoiser, process: Process, project: Projector, y: Array, noise: float = 0.0, iterations: int = 3
 ) -> Denoiser:
-    """E[x0 | x_t, y] for y = P (x0 + noise * n), as if p(x0 | x_t) were Gaussian (Rozet et al. 2024, section 4).
+    """E[x0 | x_t, y] for y = P (x0 + noise * eps), as if p(x0 | x_t) were Gaussian (Rozet et al. 2024, section 4).
 
         x0_hat + V P u,   (P V P + noise^2) u = y - P x0_hat,   V = Cov[x0 | x_t] = (sigma^2 / alpha) d x0_hat / d x_t
 
@@ -168,7 +167,7 @@ class Edit(Sampler):
 
     @classmethod
     def around(cls, sampler: Sampler, photo: ArrayLike, **own) -> "Edit":
-        """Returns this edit wrapped around `sampler`."""
+        """This edit wrapped around `sampler`."""
         settings = {field.name: getattr(sampler, field.name) for field in fields(Sampler)}
         return cls(sampler=sampler, photo=photo, **settings | own)
 

@@ -28,7 +28,7 @@ def null_labels(null: Null, count: int) -> Array:
 
 
 def none(denoiser: Denoiser, null: Null, process: Process) -> Denoiser:
-    """Returns the conditional model unchanged."""
+    """The conditional model unchanged."""
     return denoiser
 
 

@@ -36,7 +36,7 @@ class Parametrisation:
 
 
 def denoising_loss(parts: Parametrisation, weighting: Weighting, decoder: Any, variance_scale: float = 0.001):
-    """Returns the loss per example and dimension, loss(predict, x0 [b, ...], t [b], eps [b, ...], params) -> [b].
+    """The loss per example and dimension, loss(predict, x0 [b, ...], t [b], eps [b, ...], params) -> [b].
 
     `predict(input [b, ...], t [b])` is the network's output; `params` are the parameters of the weighting.
 

@@ -28,7 +28,7 @@ class Embeddings(NamedTuple):
 
 
 def path_of(identity: str, texts: Sequence[str]) -> Path:
-    """Returns the path of the file of embeddings of these texts, in this order."""
+    """The path of the file of embeddings of these texts, in this order."""
     key = hashlib.sha256(json.dumps([identity, *texts]).encode()).hexdigest()[:24]
     return cache_directory() / "embeddings" / f"{key}.npz"
 

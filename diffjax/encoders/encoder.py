@@ -45,11 +45,11 @@ class Encoded:
         return self.embeddings.cut[self.rows]
 
     def spans(self, i: int) -> Int[np.ndarray, "n 2"]:
-        """Returns [start, end) of each token in text i, in characters."""
+        """[start, end) of each token in text i, in characters."""
         return self.embeddings.spans[self.rows[i]]
 
     def read(self, i: int) -> str:
-        """Returns the part of text i that the encoder reads."""
+        """The part of text i that the encoder reads."""
         return self.texts[i][: self.spans(i).max()] if self.cut[i] else self.texts[i]
 
 
@@ -76,14 +76,14 @@ class Encoder:
         return 1 + self.tokens, self.width + 1
 
     def __call__(self, texts: Sequence[str]) -> Encoded:
-        """Returns the embeddings of prompts, and keeps them in memory."""
+        """The embeddings of prompts, and keeps them in memory."""
         distinct, rows = _numbered(texts)
         if distinct not in self._known:
             self._known[distinct] = self._embeddings(distinct)
         return Encoded(tuple(texts), rows, self._known[distinct])
 
     def of_data(self, texts: Sequence[str]) -> Encoded:
-        """Returns the embeddings of a data set's captions, without keeping them; then frees the encoder's memory."""
+        """The embeddings of a data set's captions, without keeping them; then frees the encoder's memory."""
         distinct, rows = _numbered(texts)
         encoded = Encoded(tuple(texts), rows, self._embeddings(distinct))
         towers.forget()
@@ -114,7 +114,7 @@ class Encoder:
 
 
 def _numbered(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Returns the sorted distinct texts, including the empty one, and the index of each text among them."""
+    """The sorted distinct texts, including the empty one, and the index of each text among them."""
     distinct = tuple(sorted({"", *texts}))
     index = {text: i for i, text in enumerate(distinct)}
     return distinct, np.array([index[text] for text in texts], np.int32)

@@ -74,7 +74,7 @@ def _config(directory: Path) -> dict:
 
 
 def _fetched(name: str) -> Path:
-    """Returns the directory in which Hugging Face's library caches a model, after downloading it if necessary."""
+    """The directory in which Hugging Face's library caches a model, after downloading it if necessary."""
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(f"text.encoder: there is no directory {name}; must be one, or OWNER/NAME on Hugging Face's hub")
     try:

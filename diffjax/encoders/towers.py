@@ -32,7 +32,7 @@ class Tower(NamedTuple):
 
 
 def embed(tower: Tower, texts: list[str], tokens: int, progress: Callable[[int, int], None]) -> Embeddings:
-    """Returns the embeddings of texts, truncated to `tokens` tokens; calls `progress(done, total)` after each batch."""
+    """The embeddings of texts, truncated to `tokens` tokens; calls `progress(done, total)` after each batch."""
     import torch
 
     kind, tokenizer, model = tower

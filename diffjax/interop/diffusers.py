@@ -72,7 +72,7 @@ BLOCKS = {
 
 
 def unet_fields(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns fields of our UNet, except precision and axis, that make it equivalent to `UNet2DModel(**config)`.
+    """Fields of our UNet, except precision and axis, that make it equivalent to `UNet2DModel(**config)`.
 
     They include `shape`, `num_classes` and `outputs`: twice as many output as input channels are a learned variance.
     Raises UserError for a setting that our UNet does not support.
@@ -114,7 +114,7 @@ def unet_fields(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def unet_variables(state_dict: dict[str, np.ndarray], network: nn.Module, config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the variables of `network`, built with `unet_fields(config)`, from a `UNet2DModel`'s state dict.
+    """The variables of `network`, built with `unet_fields(config)`, from a `UNet2DModel`'s state dict.
 
     Convolutions are transposed from [out, in, h, w] to [h, w, in, out], matrices from [out, in] to [in, out]. The
     embedding of "no label", which diffusers lacks, is 0. Raises UserError naming a key that is missing, unexpected or
@@ -162,7 +162,7 @@ def _require(condition: Any, config: dict, name: str, rule: str) -> None:
 
 
 def _attended(c) -> list[bool]:
-    """Returns whether each level has attention, from the full resolution down."""
+    """Whether each level has attention, from the full resolution down."""
     down, up = c["down_block_types"], c["up_block_types"]
     for name, supported in BLOCKS.items():
         _require(all(block in supported for block in c[name]), c, name, f"must be of {', '.join(supported)}")
@@ -173,7 +173,7 @@ def _attended(c) -> list[bool]:
 
 
 def _middle(c) -> str:
-    """Returns the kind of middle attention; with "scale_shift" diffusers by default does not normalise it."""
+    """The kind of middle attention; with "scale_shift" diffusers by default does not normalise it."""
     if not c["add_attention"]:
         return "none"
     groups = c["attn_norm_num_groups"]
@@ -182,7 +182,7 @@ def _middle(c) -> str:
 
 
 def _resample(c) -> str:
-    """Returns the kind of resampling; our UNet has one kind for all levels, down and up."""
+    """The kind of resampling; our UNet has one kind for all levels, down and up."""
     kinds = set()
     for name, kind in (("down_block_types", c["downsample_type"]), ("up_block_types", c["upsample_type"])):
         for block in c[name][:-1]:  # the last block does not resample
@@ -225,7 +225,7 @@ def _our_name(key: str, levels: int) -> str:
 
 
 def _example(network: nn.Module, named: dict) -> jax.Array:
-    """Returns an example input with as many channels as the first convolution in the weights expects."""
+    """An example input with as many channels as the first convolution in the weights expects."""
     height, width, channels = network.shape
     if "input/kernel" in named:
         channels = named["input/kernel"][0].shape[2]

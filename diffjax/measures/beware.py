@@ -10,12 +10,12 @@ PRDC = ("precision", "recall", "density", "coverage")
 
 
 def with_warning(score: Score, *more: str) -> Score:
-    """Returns the score with a warning derived from its protocol, and `more` warnings; empty strings are dropped."""
+    """The score with a warning derived from its protocol, and `more` warnings; empty strings are dropped."""
     return score._replace(warning="; ".join(filter(None, [score.warning, _of_few(score), *more])))
 
 
 def _of_few(score: Score) -> str:
-    """Returns the effect of the number of images on this score; "" if it has none."""
+    """The effect of the number of images on this score; "" if it has none."""
     num_samples = score.protocol.get("generated", math.inf)
     if score.name.startswith("inception_score") and num_samples < PUBLISHED["inception_score"]:
         upper_bound = num_samples // score.protocol["splits"]

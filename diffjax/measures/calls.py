@@ -5,7 +5,7 @@ from diffjax.measures.evidence import Evidence
 
 
 def nfe(e: Evidence) -> list[Score]:
-    """Returns the network calls per sample, averaged over samples, as an adaptive solver's count varies."""
+    """The network calls per sample, averaged over samples, as an adaptive solver's count varies."""
     return [
         Score("nfe", float(e.unchecked.nfe.mean()), None, "network calls for a sample, on average", e.drawn_protocol)
     ]

@@ -22,7 +22,7 @@ TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.
 
 
 def choose(names: Iterable[str], experiment: Experiment, num: int = 0, load_networks: bool = True) -> Choice:
-    """Returns the named metrics for `num` samples (0: `eval.num`), with the feature networks that they use.
+    """The named metrics for `num` samples (0: `eval.num`), with the feature networks that they use.
 
     Raises UserError unless every metric exists, applies to this experiment, has its networks and classifier, and
     works with this many images. With `load_networks=False`, networks with downloaded weights are left out, and so are
@@ -67,7 +67,7 @@ def check_features(features: str, metrics: Iterable[str]) -> None:
 
 
 def find(names: Iterable[str], experiment: Experiment) -> dict[str, Measuring]:
-    """Returns {full name: metric} of the given names. Raises UserError if one is unknown or does not apply."""
+    """{full name: metric} of the given names. Raises UserError if one is unknown or does not apply."""
     metrics = {}
     for alias in names:
         name, features = full(alias, experiment.config.eval.features)
@@ -83,7 +83,7 @@ def find(names: Iterable[str], experiment: Experiment) -> dict[str, Measuring]:
 
 
 def by_features(names: Iterable[str], default: str) -> dict[str, Measuring]:
-    """Returns {full name: metric} of metrics that need only two sets of images. Raises UserError for any other."""
+    """{full name: metric} of metrics that need only two sets of images. Raises UserError for any other."""
     metrics = {}
     for alias in names:
         name, features = full(alias, default)
@@ -115,7 +115,7 @@ def full(given: str, default: str) -> tuple[str, str]:
 def extractors(
     metrics: Collection[str], shape: tuple[int, ...], weights: str, judge: Run | None, precision: str
 ) -> dict[str, Extractor]:
-    """Returns {name: feature network} of metrics given by their full names, for images of this shape.
+    """{name: feature network} of metrics given by their full names, for images of this shape.
 
     `weights` is a file to load instead of downloading, `precision` that of matrix products. Raises UserError for an
     unknown network or precision, and for weights that are not available.

@@ -34,19 +34,19 @@ class Sets(Protocol):
     pictures: dict[str, np.ndarray]  # images that metrics add for a person to look at
 
     def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
-        """Returns the protocol: number of samples, feature network, and the set `against` ("": none)."""
+        """The protocol: number of samples, feature network, and the set `against` ("": none)."""
         ...
 
     def embedded(self, features: str, which: str) -> Embedded | None:
-        """Returns the features of a set; None if there is no such set. Raises UserError if it cannot be embedded."""
+        """The features of a set; None if there is no such set. Raises UserError if it cannot be embedded."""
         ...
 
     def images(self, which: str, indices: np.ndarray) -> np.ndarray:
-        """Returns the images of a set at `indices`, uint8 [n, h, w, c]."""
+        """The images of a set at `indices`, uint8 [n, h, w, c]."""
         ...
 
     def progress(self, what: str) -> OnProgress:
-        """Returns a callback that reports the progress of a long computation starting now."""
+        """A callback that reports the progress of a long computation starting now."""
         ...
 
 
@@ -96,10 +96,10 @@ BY_HASH = {"order": "image hashes"}  # for metrics that depend on order: sorted 
 
 
 def of_samples(num: int, labels: str) -> dict[str, Any]:
-    """Returns the protocol of samples: their number, and the labels that they were drawn for ("": none)."""
+    """The protocol of samples: their number, and the labels that they were drawn for ("": none)."""
     return {"generated": num} | ({"labels": labels} if labels else {})
 
 
 def of_images(extractor: Extractor) -> dict[str, Any]:
-    """Returns the protocol of embedding: the feature network, 8-bit images, no mirroring."""
+    """The protocol of embedding: the feature network, 8-bit images, no mirroring."""
     return {"features": extractor.protocol, "quantisation": "uint8", "flip": False}

@@ -70,7 +70,7 @@ class Evidence(Announcing):
         return f"only the first {self.num} of {classes} classes are drawn; take at least {classes} samples"
 
     def describe(self, features: str, against: str = "reference") -> dict[str, Any]:
-        """Returns the protocol of a metric by these features, against a set ("": none).
+        """The protocol of a metric by these features, against a set ("": none).
 
         `Files` returns the same for the same images. Data set, preprocessing and split are provenance: the protocol
         identifies the reference by the hash of its images.
@@ -124,7 +124,7 @@ class Evidence(Announcing):
         return e.once(("embedder", *_key(extractor)), lambda: Embedder(extractor, e.layout, batch_size))
 
     def embedded(self, features: str, which: str) -> Embedded:
-        """Returns the features of a set; those of real images are computed once and cached by the experiment."""
+        """The features of a set; those of real images are computed once and cached by the experiment."""
         if which == "samples":
             return self._embedded_samples(features)
         split = self._split(which)
@@ -155,7 +155,7 @@ class Evidence(Announcing):
         return self.experiment.source.split(split)
 
     def _split(self, which: str) -> str:
-        """Returns the data split of a set; "others" is the split that is not the reference."""
+        """The data split of a set; "others" is the split that is not the reference."""
         reference = self.experiment.config.eval.reference
         other_split = {"train": "heldout", "heldout": "train"}[reference]
         return {"reference": reference, "others": other_split}.get(which, which)
@@ -174,17 +174,17 @@ class Evidence(Announcing):
         return self.experiment.source.split("heldout").arrays()
 
     def some_heldout(self) -> dict[str, np.ndarray]:
-        """Returns at most `num` held-out examples, evenly spaced over the split."""
+        """At most `num` held-out examples, evenly spaced over the split."""
         indices = evenly(self.num, len(self.heldout["x"]))
         return {name: values[indices] for name, values in self.heldout.items()}
 
 
 def _key(extractor: Extractor) -> tuple[str, int]:
-    """Returns a cache key: extractors with equal keys give equal outputs."""
+    """A cache key: extractors with equal keys give equal outputs."""
     return m.fingerprint(extractor.protocol), extractor.classes
 
 
 def _some(examples: Examples, n: int) -> Examples:
-    """Returns n examples, evenly spaced."""
+    """n examples, evenly spaced."""
     chosen = evenly(n, len(examples))
     return Examples(n, lambda indices: examples.take(chosen[indices]))

@@ -106,7 +106,7 @@ class Files(Announcing):
         return protocol | (self.reference_protocol(features) if against else {})
 
     def reference_protocol(self, features: str) -> dict[str, Any]:
-        """Returns the protocol of the reference: identified by the hash of its images, not by its path."""
+        """The protocol of the reference: identified by the hash of its images, not by its path."""
         reference = self.embedded(features, "reference")
         return {"reference": len(reference), "reference_hash": reference.content}
 

@@ -107,7 +107,7 @@ def kid_all_pairs(e: Sets, features: str) -> list[Score]:
 
 
 def _kernel_floor(e: Sets, features: str, least: int, value: Callable[[Embedded], float]) -> tuple[float, str]:
-    """Returns the kernel distance of other real images, if there are `least` of them, and its meaning."""
+    """The kernel distance of other real images, if there are `least` of them, and its meaning."""
     others = e.embedded(features, "others")
     has_floor = others is not None and len(others) >= least
     return (value(others), f"{OTHERS}; 0 in the mean") if has_floor else (0.0, "0 for the same distribution")
@@ -138,5 +138,5 @@ def as_many(others: Embedded | None, samples: Embedded) -> bool:
 
 
 def _ordered(images: Embedded) -> np.ndarray:
-    """Returns the features of a set, sorted by image hash."""
+    """The features of a set, sorted by image hash."""
     return images.features[images.order]

@@ -23,13 +23,13 @@ VALIDATION = 5  # every fifth held-out image is used to choose the width of a Pa
 
 
 def of_bound(e: Experiment) -> tuple[str, ...]:
-    """Returns the names of the scores of `bound`."""
+    """The names of the scores of `bound`."""
     names = ("bound", "bound_standard_error", "bound_prior", "bound_steps", "bound_decoder")
     return (*names, *(() if e.method.process.absorbing else ("K", "K_gain")), "L_null")
 
 
 def of_k(e: Experiment) -> tuple[str, ...]:
-    """Returns the names of the scores of `k_2015`."""
+    """The names of the scores of `k_2015`."""
     names = ("log_likelihood",) if hasattr(e.source, "log_density") else ()
     return ("K", "K_standard_error", "L_null", "K_gain", *names)
 
@@ -203,7 +203,7 @@ def parzen(e: Evidence) -> list[Score]:
 
 
 def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], dict[str, Any]]:
-    """Returns the unit of a likelihood, the factor that converts nats per example to it, and the protocol."""
+    """The unit of a likelihood, the factor that converts nats per example to it, and the protocol."""
     bits_per_nat = 1 / float(np.log(2))
     if e.experiment.method.space.kind == "images":
         unit, per_nat = "bits/dim", bits_per_nat / data["x"][0].size
@@ -218,7 +218,7 @@ def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], 
 
 
 def _entropy(e: Evidence, x: np.ndarray, source: Any = None) -> float | None:
-    """Returns -E log2 p over stored points x, for a density in standardised units; None if the source has none."""
+    """-E log2 p over stored points x, for a density in standardised units; None if the source has none."""
     source, space = source or e.experiment.source, e.experiment.method.space
     if not hasattr(source, "log_density"):
         return None

@@ -107,7 +107,7 @@ def _folder(place: str, flag: str) -> Pictures:
 
 
 def _checked(file: Path) -> tuple[str, tuple[int, int]]:
-    """Returns mode and size of an image. Raises UserError if it is not an image, or is truncated.
+    """Mode and size of an image. Raises UserError if it is not an image, or is truncated.
 
     A PNG is checked by its checksums, a JPEG by its end marker; all else is decoded.
     """

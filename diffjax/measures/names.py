@@ -20,7 +20,7 @@ PRDC = {  # score -> (convention, quantity)
 
 
 def score_names(metric: str, features: str) -> tuple[str, ...]:
-    """Returns the names of the scores that a metric by these features may return."""
+    """The names of the scores that a metric by these features may return."""
     frechet = next(
         (short_name for short_name, full_name in SHORT.items() if full_name == f"frechet:{features}"),
         f"frechet_{features}",

@@ -73,7 +73,7 @@ def memorisation(e: Sets, features: str) -> list[Score]:
 
 
 def _beside(samples: np.ndarray, nearest: np.ndarray, columns: int = 8) -> np.ndarray:
-    """Returns a picture: rows of samples, each above a row of the training images nearest to them."""
+    """A picture: rows of samples, each above a row of the training images nearest to them."""
     columns = min(columns, len(samples))
     rows = [rows for first in range(0, len(samples) - columns + 1, columns)
             for rows in (samples[first : first + columns], nearest[first : first + columns])]  # fmt: skip

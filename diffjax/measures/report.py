@@ -17,7 +17,7 @@ NOT_FINITE = "not_finite"  # name of the score that counts samples that are not 
 
 
 def measure(sets: Sets, metrics: dict[str, Measuring]) -> list[Score]:
-    """Returns the scores of all these metrics; a metric that raises UserError gives NaN, with the reason.
+    """The scores of all these metrics; a metric that raises UserError gives NaN, with the reason.
 
     Raises UserError only if a disk is full, which is not the fault of the samples.
     """
@@ -93,7 +93,7 @@ def record(scores: list[Score], provenance: dict[str, Any], out: Path) -> Path:
 
 
 def table(scores: list[Score]) -> str:
-    """Returns a text table of name, value, best attainable value and its meaning; warnings follow below."""
+    """A text table of name, value, best attainable value and its meaning; warnings follow below."""
     rows = [("metric", "this run", "at best", "which is")]
     for score in scores:
         has_best = score.at_best is not None and not is_error(score.name)  # no model has a standard error of 0

@@ -10,7 +10,7 @@ from diffjax.errors import UserError
 
 
 def side_by_side(files: Sequence[Path]) -> str:
-    """Returns a text table of the scores that all files share: a column per file, mean, and sd (n - 1).
+    """A text table of the scores that all files share: a column per file, mean, and sd (n - 1).
 
     Raises UserError for a file that `evaluate` did not write, for files that share no score, and, naming every field
     that differs, for scores measured under different protocols.
@@ -38,7 +38,7 @@ def side_by_side(files: Sequence[Path]) -> str:
 
 
 def _averaged(of: Sequence[m.Metric]) -> tuple[str, str]:
-    """Returns mean and standard deviation as text; "nan" unless all values are finite."""
+    """Mean and standard deviation as text; "nan" unless all values are finite."""
     if not all(math.isfinite(metric.value) for metric in of):
         return "nan", "nan"
     average = m.average(of)

@@ -32,7 +32,7 @@ MOST = SimpleNamespace(
 
 
 def possible_scores(name: str, features: str = "") -> tuple[str, ...]:
-    """Returns the names of all scores that a metric returns for some experiment, without building one."""
+    """The names of all scores that a metric returns for some experiment, without building one."""
     return score_names(name, features) if features else METRICS[name].names(MOST)
 
 

@@ -20,7 +20,7 @@ RENDERED = 200  # held-out scenes that give the score of real images
 
 
 def of_alignment(e: Experiment) -> tuple[str, ...]:
-    """Returns the names of the scores: of captions as in training, and of those with combinations held out from it."""
+    """The names of the scores: of captions as in training, and of those with combinations held out from it."""
     attributes = [a for a in ATTRIBUTES if a != "relation" or max(e.source.objects) > 1]
     names = [f"alignment_{name}" for name in ("exact", *attributes)]
     return (*names, *(f"{name}_heldout" for name in names)) if e.source.held_pairs else tuple(names)
@@ -45,7 +45,7 @@ def alignment(e: Evidence) -> list[Score]:
 
 
 def confusion(found: Alignment, attribute: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns a picture of the confusion matrix: a row for each wanted value, darker for a larger share of its row."""
+    """A picture of the confusion matrix: a row for each wanted value, darker for a larger share of its row."""
     wanted, seen, counts = found.matrix(attribute)
     shares = counts / counts.sum(axis=1, keepdims=True)
     tiles = (255 * (1 - shares)).round().astype(np.uint8).reshape(-1, 1, 1, 1).repeat(TILE, 1).repeat(TILE, 2)

@@ -83,20 +83,20 @@ class Alignment:
     confusion: dict[str, Counter[tuple[str, str]]]  # attribute -> counts of (wanted, seen)
 
     def matrix(self, attribute: str) -> tuple[tuple[str, ...], tuple[str, ...], Int[np.ndarray, "w s"]]:
-        """Returns the wanted values, the seen values, and the confusion matrix [wanted, seen] of an attribute."""
+        """The wanted values, the seen values, and the confusion matrix [wanted, seen] of an attribute."""
         answers = self.confusion[attribute]
         wanted, seen = (tuple(sorted({pair[side] for pair in answers})) for side in (0, 1))
         seen = tuple(dict.fromkeys((*(name for name in wanted if name in seen), *seen)))  # diagonal first
         return wanted, seen, np.array([[answers[row, column] for column in seen] for row in wanted])
 
     def mistakes(self, attribute: str, most: int = 3) -> str:
-        """Returns the `most` most frequent mistakes as text, such as "3 circle as square"."""
+        """The `most` most frequent mistakes as text, such as "3 circle as square"."""
         wrong = Counter({pair: n for pair, n in self.confusion.get(attribute, {}).items() if len(set(pair)) > 1})
         return ", ".join(f"{n} {wanted} as {seen}" for (wanted, seen), n in wrong.most_common(most))
 
 
 def alignment(captions: Iterable[str], images: UInt8[np.ndarray, "n h w 3"]) -> Alignment:
-    """Returns how well images match their captions.
+    """How well images match their captions.
 
     Raises UserError if there are no images, or a caption is not in the grammar of shapes.
     """
@@ -128,7 +128,7 @@ def judge(scene: Scene, image: UInt8[np.ndarray, "h w 3"]) -> Judgement:
 
 
 def _answers(scene: Scene, chosen: tuple[Seen | None, ...]) -> tuple[Answer, ...]:
-    """Returns the answers about the things of a scene, matched in order with `chosen`."""
+    """The answers about the things of a scene, matched in order with `chosen`."""
     answers = []
     for thing, seen in zip(scene.things, chosen, strict=True):
         observed = seen.thing if seen else Thing(MISSING, MISSING, MISSING)
@@ -139,7 +139,7 @@ def _answers(scene: Scene, chosen: tuple[Seen | None, ...]) -> tuple[Answer, ...
 
 
 def relation_of(one: Seen, other: Seen) -> str:
-    """Returns the position of `one` relative to `other`, along the axis on which their centres are further apart."""
+    """The position of `one` relative to `other`, along the axis on which their centres are further apart."""
     dy, dx = (b - a for a, b in zip(one.middle, other.middle, strict=True))
     if abs(dy) == abs(dx):
         return NONE
@@ -170,7 +170,7 @@ def read(image: UInt8[np.ndarray, "h w 3"]) -> Reading:
 
 
 def _fitted(part: Bool[np.ndarray, "h w"], unit: float) -> tuple[str, str, tuple[float, float]]:
-    """Returns the size and shape whose stencil fits a thing best, and its centre within the thing's bounding box."""
+    """The size and shape whose stencil fits a thing best, and its centre within the thing's bounding box."""
     best_overlap, answer = 0.0, (NONE, NONE)
     middle = tuple(float((side - 1) / 2) for side in part.shape)
     for size, units in SIZES.items():

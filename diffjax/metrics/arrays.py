@@ -12,7 +12,7 @@ CHUNK = 2048  # rows: two blocks of 2048 features, their products and a few mask
 
 
 def checked_features(name: str, features: Float[ArrayLike, "n d"], at_least: int = 1) -> Float[np.ndarray, "n d"]:
-    """Returns the features [n, d], in their own dtype. Raises UserError on fewer than `at_least`, NaN and infinity."""
+    """The features [n, d], in their own dtype. Raises UserError on fewer than `at_least`, NaN and infinity."""
     features = np.asarray(features)
     if len(features) < at_least:
         raise UserError(f"{name}: {len(features)} images; must be at least {at_least}")
@@ -27,7 +27,7 @@ def checked_features(name: str, features: Float[ArrayLike, "n d"], at_least: int
 def checked_pair(
     x: Float[ArrayLike, "n d1"], y: Float[ArrayLike, "m d2"], names: tuple[str, str], at_least: int = 1
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
-    """Returns both sets of features. Raises UserError as `checked_features` does, and if their dimensions differ."""
+    """Both sets of features. Raises UserError as `checked_features` does, and if their dimensions differ."""
     x, y = checked_features(names[0], x, at_least), checked_features(names[1], y, at_least)
     if x.shape[1] != y.shape[1]:
         raise UserError(f"features: {x.shape[1]} against {y.shape[1]} dimensions; must be equal")

@@ -16,7 +16,7 @@ ERRORS = ("*_standard_error", "*_std")
 
 
 def better(score: str) -> Literal["least", "greatest", ""]:
-    """Returns which value of a score is best; "" if neither: an error, a term of a sum, a score of real images."""
+    """Which value of a score is best; "" if neither: an error, a term of a sum, a score of real images."""
     if is_error(score):
         return ""
     if any(fnmatch(score, pattern) for pattern in LEAST):

@@ -16,13 +16,13 @@ from diffjax.metrics.modes import kl_to_uniform
 
 
 def class_counts(logits: Float[ArrayLike, "n k"]) -> Int64[np.ndarray, " k"]:
-    """Returns the number of samples in each class (the argmax): [n, k] -> [k]. Raises UserError on NaN."""
+    """The number of samples in each class (the argmax): [n, k] -> [k]. Raises UserError on NaN."""
     logits = checked_logits(logits)
     return np.bincount(logits.argmax(axis=1), minlength=logits.shape[1])
 
 
 def mean_confidence(logits: Float[ArrayLike, "n k"]) -> float:
-    """Returns the mean over samples of max_k softmax(logits)_k, in [1/k, 1]."""
+    """The mean over samples of max_k softmax(logits)_k, in [1/k, 1]."""
     logits = checked_logits(logits)
     shifted = logits - logits.max(axis=1, keepdims=True)
     return float((1 / np.exp(shifted).sum(axis=1)).mean())
@@ -73,7 +73,7 @@ def stacked_report(digits: Int[ArrayLike, "n 3"], min_hits: int = 1) -> dict[str
 
 
 def fair_min_hits(n: int, k: int) -> int:
-    """Returns the hits from which a mode counts: a quarter of its fair share, ceil(n / 4k); 7 for n = 26,000, k = 1000.
+    """The hits from which a mode counts: a quarter of its fair share, ceil(n / 4k); 7 for n = 26,000, k = 1000.
 
     Let n samples cover j of k modes, and let the classifier misread a digit with probability e, uniformly. An absent
     mode then gets some 3 e n / k hits, as 27 j / k of its 27 neighbours are present with n / j hits each: 0.03 of a
@@ -87,7 +87,7 @@ def fair_min_hits(n: int, k: int) -> int:
 
 
 def checked_logits(logits: Float[ArrayLike, "n k"]) -> Float64[np.ndarray, "n k"]:
-    """Returns the logits in float64. Raises UserError if there are none, or some are NaN or +inf; -inf is allowed."""
+    """The logits in float64. Raises UserError if there are none, or some are NaN or +inf; -inf is allowed."""
     logits = np.asarray(logits, np.float64)
     if not len(logits):
         raise UserError("logits: no samples; must be at least 1")

@@ -31,7 +31,7 @@ def energy_distance(x: Float[ArrayLike, "n d"], y: Float[ArrayLike, "m d"]) -> f
 
 
 def _sum_of_distances(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]) -> float:
-    """Returns the sum of |x_i - y_j| over all pairs, from differences: |x|^2 + |y|^2 - 2 x.y loses close pairs."""
+    """The sum of |x_i - y_j| over all pairs, from differences: |x|^2 + |y|^2 - 2 x.y loses close pairs."""
     rows = max(1, PAIRS_AT_ONCE // len(y))
     total = 0.0
     for start in range(0, len(x), rows):

@@ -36,7 +36,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: Float[ArrayLike, "n d"]) -> "Moments":
-        """Returns the moments of one batch, [n, d]. Raises UserError on non-finite features and on too large d."""
+        """The moments of one batch, [n, d]. Raises UserError on non-finite features and on too large d."""
         features = np.asarray(features, np.float64)
         check_dimensions(features.shape[1])
         num_bad = int((~np.isfinite(features).all(axis=1)).sum())
@@ -49,11 +49,11 @@ class Moments:
         return cls(len(features), mean, centred.T @ centred)
 
     def update(self, features: Float[ArrayLike, "n d"]) -> "Moments":
-        """Returns the moments of these samples and one more batch, [n, d]."""
+        """The moments of these samples and one more batch, [n, d]."""
         return self.merge(Moments.of(features))
 
     def merge(self, other: "Moments") -> "Moments":
-        """Returns the moments of both sets together (Chan, Golub & LeVeque 1983).
+        """The moments of both sets together (Chan, Golub & LeVeque 1983).
 
         No sum of raw squares is formed, so nothing cancels. Raises UserError if the dimensions differ.
         """
@@ -159,12 +159,12 @@ def frechet_infinity(
 
 
 def smallest_subset(n: int) -> int:
-    """Returns the smallest subset size for an extrapolation from n images: that of the paper, at most n / 2."""
+    """The smallest subset size for an extrapolation from n images: that of the paper, at most n / 2."""
     return min(SMALLEST_SUBSET, n // 2)
 
 
 def expected_frechet_bias(moments: Moments, n: int) -> float:
-    """Returns the expected FD of n samples of N(mu, S) from N(mu, S) itself, to first order in 1 / n: the floor.
+    """The expected FD of n samples of N(mu, S) from N(mu, S) itself, to first order in 1 / n: the floor.
 
         (1 / n) (sum_i l_i + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)), l the eigenvalues of S;
 
@@ -178,7 +178,7 @@ def expected_frechet_bias(moments: Moments, n: int) -> float:
 
 
 def small_sample_warning(n: int, d: int) -> str:
-    """Returns a one-line warning for the FD of n samples with d features; "" if n >= 5 d.
+    """A one-line warning for the FD of n samples with d features; "" if n >= 5 d.
 
     The bias is tr S (d + 5) / 4n if all directions have the same variance: some 5 % of it at n = 5 d, which for
     Inception's 2048 features is about the 10,000 samples that the authors of the FID recommend.
@@ -197,7 +197,7 @@ def _check_alike(a: Moments, b: Moments) -> None:
 
 
 def _factor(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"]:
-    """Returns F with F F^T = covariance, without eigenvalues that are rounding (constant pixels, n < d)."""
+    """F with F F^T = covariance, without eigenvalues that are rounding (constant pixels, n < d)."""
     if not np.isfinite(covariance).all():
         raise UserError("moments: some covariances are not finite; must be finite")
     eigenvalues, eigenvectors = np.linalg.eigh(covariance)
@@ -211,7 +211,7 @@ def _not_rounding(values: Float64[np.ndarray, " d"]) -> Bool[np.ndarray, " d"]:
 
 
 def _line(x: Float64[np.ndarray, " p"], y: Float64[np.ndarray, " p"]) -> tuple[float, float, float]:
-    """Returns the intercept of the least-squares line, its standard error, and the slope."""
+    """The intercept of the least-squares line, its standard error, and the slope."""
     centred = x - x.mean()
     slope = (centred @ y) / (centred @ centred)
     intercept = y.mean() - slope * x.mean()

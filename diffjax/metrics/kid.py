@@ -108,7 +108,7 @@ class Spread(NamedTuple):
 def u_statistic(
     x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int = CHUNK, progress: OnProgress = silent
 ) -> tuple[float, Spread]:
-    """Returns the squared MMD and the terms of its variance. All are unbiased, so that a zeta may be negative."""
+    """The squared MMD and the terms of its variance. All are unbiased, so that a zeta may be negative."""
     n, m = len(x), len(y)
     rows = 2 * n + m
     x_sums, xx_squares = _sums_within(x, chunk, part_of(progress, 0, rows))
@@ -139,7 +139,7 @@ def _kernel_with_itself(x: Float64[np.ndarray, "a d"]) -> Float64[np.ndarray, " 
 def _sums_within(
     x: Float[np.ndarray, "n d"], chunk: int, progress: OnProgress
 ) -> tuple[Float64[np.ndarray, " n"], float]:
-    """Returns the sums of k(x_i, x_j), i != j, over j, and the sum of squares; computes each pair of blocks once."""
+    """The sums of k(x_i, x_j), i != j, over j, and the sum of squares; computes each pair of blocks once."""
     sums, squares = np.zeros(len(x)), 0.0
     for rows, a in blocks(x, chunk):
         for columns, b in blocks(x[rows.start :], chunk):
@@ -158,7 +158,7 @@ def _sums_within(
 def _sums_across(
     x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], chunk: int, progress: OnProgress
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"], float]:
-    """Returns the sums of k(x_i, y_j) over j, the sums over i, and the sum of squares."""
+    """The sums of k(x_i, y_j) over j, the sums over i, and the sum of squares."""
     x_sums, y_sums, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
     for rows, a in blocks(x, chunk):
         for columns, b in blocks(y, chunk):
@@ -171,7 +171,7 @@ def _sums_across(
 
 
 def _centred_variance(sums: Float64[np.ndarray, " n"], squares: float) -> float:
-    """Returns the unbiased mean square of the doubly centred kernel, from sums of k_ij and k_ij^2, i != j; n >= 4."""
+    """The unbiased mean square of the doubly centred kernel, from sums of k_ij and k_ij^2, i != j; n >= 4."""
     n = len(sums)
     total = squares - 2 * (sums @ sums) / (n - 2) + sums.sum() ** 2 / ((n - 1) * (n - 2))
     return float(max(0.0, total) / (n * (n - 3)))  # negative values are rounding

@@ -64,7 +64,7 @@ def memorisation(
 
 
 def excess_copies(samples: Memorisation, heldout: Memorisation) -> float:
-    """Returns the number of standard errors by which fewer samples than held-out images are authentic.
+    """The number of standard errors by which fewer samples than held-out images are authentic.
 
     z = (b - a) / (p (1 - p) (1 / n + 1 / m))^1/2, for the shares a of n samples, b of m held-out images and p of both.
     Given the training set every image is an independent trial, so z is about standard normal for a perfect sampler.

@@ -24,7 +24,7 @@ def mode_report(
     radius: float = RADIUS,
     counted: str = "high_quality",
 ) -> dict[str, float]:
-    """Returns `modes`, `high_quality` (a fraction) and `reverse_kl` (nats) of samples [n, 2], for N(centre, std^2 I).
+    """`modes`, `high_quality` (a fraction) and `reverse_kl` (nats) of samples [n, 2], for N(centre, std^2 I).
 
     A sample with a non-finite coordinate belongs to no mode, and lowers `high_quality`. If no sample counts,
     `reverse_kl` is infinite. Raises UserError without samples or on an unknown `counted`.
@@ -48,7 +48,7 @@ def mode_report(
 
 
 def oracle_row(num_modes: int, n: int, radius: float = RADIUS, counted: str = "high_quality") -> dict[str, float]:
-    """Returns the mean of `mode_report` over n exact samples of well-separated modes: a perfect sampler's values.
+    """The mean of `mode_report` over n exact samples of well-separated modes: a perfect sampler's values.
 
     high_quality = 1 - exp(-radius^2 / 2), the mass of a 2-D Gaussian within `radius`: 98.89 % at 3. A higher rate means
     that the variance has collapsed. The KL of n samples is not zero: see `expected_kl_to_uniform`.
@@ -78,7 +78,7 @@ def kl_to_uniform(counts: Int[ArrayLike, " k"]) -> float:
 
 
 def expected_kl_to_uniform(num_bins: int, n: int) -> float:
-    """Returns the mean of `kl_to_uniform` over n exactly uniform draws: about (num_bins - 1) / 2n for large n.
+    """The mean of `kl_to_uniform` over n exactly uniform draws: about (num_bins - 1) / 2n for large n.
 
     Exact: each bin's count c is binomial(n, 1 / num_bins), and KL = sum over the bins of (c / n) log(c num_bins / n).
     """

@@ -76,7 +76,7 @@ def neighbours_within(
 def screened_squares(
     x: Float64[np.ndarray, "a d"], y: Float64[np.ndarray, "b d"]
 ) -> tuple[Float64[np.ndarray, "a b"], Float64[np.ndarray, "a 1"]]:
-    """Returns squared distances by one matrix product, and a bound for each row on their error to `exact_squares`.
+    """Squared distances by one matrix product, and a bound for each row on their error to `exact_squares`.
 
     The error of a d-term sum is less than d u times the sum of magnitudes, u = eps / 2 (Higham 2002, 3.5): together
     less than 2 d eps (|x|^2 + |y|^2), plus a few eps for centring, which keeps the norms small, and for the additions.
@@ -97,7 +97,7 @@ def exact_squares(
     rows: Int64[np.ndarray, " p"],
     columns: Int64[np.ndarray, " p"],
 ) -> Float64[np.ndarray, " p"]:
-    """Returns sum (x_i - y_j)^2 for pairs (i, j): symmetric, and independent of how pairs are grouped."""
+    """Sum (x_i - y_j)^2 for pairs (i, j): symmetric, and independent of how pairs are grouped."""
     squares, step = np.empty(len(rows)), max(1, NUMBERS_AT_ONCE // x.shape[1])
     for start in range(0, len(rows), step):
         pairs = slice(start, start + step)
@@ -122,7 +122,7 @@ def _merge(
     indices: Int64[np.ndarray, " p"],
     squares: Float64[np.ndarray, " p"],
 ) -> Neighbours:
-    """Returns the k nearest among `found` and the given pairs, by (distance, index)."""
+    """The k nearest among `found` and the given pairs, by (distance, index)."""
     n, k = found.squares.shape
     rows = np.concatenate([np.repeat(np.arange(n), k), rows])
     indices = np.concatenate([found.indices.ravel(), indices])

@@ -56,7 +56,7 @@ def parzen(
 def _log_density(
     samples: np.ndarray, x: np.ndarray, sigmas: Float64[np.ndarray, "k"], progress: OnProgress, before: int, total: int
 ) -> Float64[np.ndarray, "m k"]:
-    """Returns the log density of each example, for each width."""
+    """The log density of each example, for each width."""
     samples = np.asarray(samples, np.float64)
     n, d = samples.shape
     squares, log_density = np.sum(samples**2, axis=1), np.empty((len(x), len(sigmas)))

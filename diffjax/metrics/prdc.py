@@ -50,7 +50,7 @@ def prdc(
     chunk: int = CHUNK,
     progress: OnProgress = silent,  # counts rows of distances
 ) -> dict[str, PRDC]:
-    """Returns {convention: PRDC} of samples [n, d] and reference [m, d]; by default for both `CONVENTIONS`.
+    """{convention: PRDC} of samples [n, d] and reference [m, d]; by default for both `CONVENTIONS`.
 
     Distances are computed once, in float64, with exact ties. O((n + m)^2 d) time, O(chunk^2 + chunk d) memory. All four
     numbers depend on n, m and k. Raises UserError on bad features, and unless both sets have more than k images.
@@ -97,7 +97,7 @@ def prdc(
 
 
 def expected_coverage(n: int, m: int, k: int) -> float:
-    """Returns the expected coverage of n samples from the distribution of the m reference images (Naeem et al. 2020).
+    """The expected coverage of n samples from the distribution of the m reference images (Naeem et al. 2020).
 
         1 - prod over j = 1 .. k of (m - j) / (m + n - j),
 

@@ -10,5 +10,5 @@ def silent(done: int, total: int) -> None:
 
 
 def part_of(progress: OnProgress, before: int, total: int) -> OnProgress:
-    """Returns a callback for one part of a computation of `total` units, of which `before` are done already."""
+    """A callback for one part of a computation of `total` units, of which `before` are done already."""
     return lambda done, _: progress(before + done, total)

@@ -33,7 +33,7 @@ class Metric:
             object.__setattr__(self, name, json.loads(canonical_json(getattr(self, name))))
 
     def to_json(self) -> str:
-        """Returns one line of strict JSON. A non-finite value becomes the string "inf", "-inf" or "nan"."""
+        """One line of strict JSON. A non-finite value becomes the string "inf", "-inf" or "nan"."""
         value = self.value if math.isfinite(self.value) else str(self.value)
         return canonical_json(
             {"name": self.name, "value": value, "protocol": self.protocol, "provenance": self.provenance}
@@ -56,7 +56,7 @@ def check_comparable(first: Metric, *others: Metric) -> None:
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Returns the differences of two protocols, normalised by a JSON round trip: ["k (3 against 5)", ...]."""
+    """The differences of two protocols, normalised by a JSON round trip: ["k (3 against 5)", ...]."""
     first_leaves, second_leaves = _flat(first), _flat(second)
     return [
         f"{key} ({first_leaves.get(key, ABSENT)} against {second_leaves.get(key, ABSENT)})"
@@ -74,7 +74,7 @@ class Average(NamedTuple):
 
 
 def average(metrics: Sequence[Metric]) -> Average:
-    """Returns mean and standard deviation. Raises UserError if there are no metrics, or as `check_comparable` does."""
+    """Mean and standard deviation. Raises UserError if there are no metrics, or as `check_comparable` does."""
     if not metrics:
         raise UserError("metrics: none to average; must be at least 1")
     check_comparable(*metrics)
@@ -84,7 +84,7 @@ def average(metrics: Sequence[Metric]) -> Average:
 
 
 def fingerprint(obj: Any, length: int = 12) -> str:
-    """Returns a short hash of a JSON value, the same on every machine: SHA-256 of its canonical form, in hexadecimal.
+    """A short hash of a JSON value, the same on every machine: SHA-256 of its canonical form, in hexadecimal.
 
     The order of keys does not matter; 1 and 1.0 are different. Raises as `canonical_json` does.
     """
@@ -92,7 +92,7 @@ def fingerprint(obj: Any, length: int = 12) -> str:
 
 
 def canonical_json(obj: Any) -> str:
-    """Returns one line of JSON with sorted keys; arrays become lists. Raises ValueError on NaN and infinity."""
+    """One line of JSON with sorted keys; arrays become lists. Raises ValueError on NaN and infinity."""
     return json.dumps(obj, sort_keys=True, allow_nan=False, ensure_ascii=False, default=_plain)
 
 

@@ -63,7 +63,7 @@ def _check_fields(path: str | Path, file: Any) -> None:
 
 
 def _checked(path: str | Path, n: np.ndarray, mean: np.ndarray, scatter: np.ndarray) -> Moments:
-    """Returns valid moments: an integer n >= 2, mean [d] and scatter [d, d] in finite float64. Raises UserError."""
+    """Valid moments: an integer n >= 2, mean [d] and scatter [d, d] in finite float64. Raises UserError."""
     if n.shape != () or n.dtype.kind not in "iu" or n < 2:
         raise UserError(f"statistics: {path} has n = {n}; must be an integer of at least 2")
     for name, value, dimensions in (("mean", mean, 1), ("scatter", scatter, 2)):
@@ -81,7 +81,7 @@ def _checked(path: str | Path, n: np.ndarray, mean: np.ndarray, scatter: np.ndar
 
 
 def _checked_protocol(path: str | Path, protocol: Any, n: int, ours: dict[str, Any]) -> dict[str, Any]:
-    """Returns the protocol, if it agrees with `ours` and n. Files older than `reference_hash` have it as ABSENT."""
+    """The protocol, if it agrees with `ours` and n. Files older than `reference_hash` have it as ABSENT."""
     stored = protocol if isinstance(protocol, dict) else {}
     if missing := {"features", "reference"} - set(stored):
         raise UserError(f"statistics: the protocol of {path} says nothing of {', '.join(sorted(missing))}; {MAKE}")

@@ -46,9 +46,8 @@ class UNet(nn.Module):
     condition on.
 
     A `style` modulates every norm of the residual blocks. `augment_labels` enter like the time. Most networks use
-    neither. With
-    a `text` encoder the label is a caption, uint8 [b, n]: its pooled encoding is added to the time embedding, and
-    cross-attention to its tokens follows each self-attention.
+    neither. With a `text` encoder the label is a caption, uint8 [b, n]: its pooled encoding is added to the time
+    embedding, and cross-attention to its tokens follows each self-attention.
 
     For 32x32x3 the defaults are the paper's network, 35.7M parameters; presets.py holds those of other papers. VDM's
     for CIFAR-10 has multipliers (1,), blocks 32, attention () and fourier_features (7, 8) (Kingma et al. 2021, appendix

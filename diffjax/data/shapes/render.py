@@ -19,7 +19,7 @@ TRIES = 100_000  # target for the total number of layouts tried at a time, as fe
 
 @lru_cache
 def stencil(shape: str, side: int) -> Bool[np.ndarray, "side side"]:
-    """Returns the mask of a shape `side` pixels high and wide: the pixels whose centres lie inside."""
+    """The mask of a shape `side` pixels high and wide: the pixels whose centres lie inside."""
     row, column = np.mgrid[:side, :side]
     if shape == "square":
         return np.ones((side, side), bool)

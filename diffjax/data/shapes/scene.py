@@ -58,7 +58,7 @@ class Scene:
 
 
 def across(relation: str) -> tuple[str, ...]:
-    """Returns the relations along the other axis: for "above", "left of" and "right of"."""
+    """The relations along the other axis: for "above", "left of" and "right of"."""
     vertical = bool(RELATIONS[relation][0])
     return tuple(name for name, (dy, _) in RELATIONS.items() if bool(dy) != vertical)
 

@@ -52,7 +52,7 @@ ARCHITECTURES = {  # (fields, (SHA-256 of the published file, its size in MB))
 
 
 def published(arch: str) -> files.Published:
-    """Returns facebookresearch's file of weights for "vits14", "vitb14", "vitl14" or "vitg14"."""
+    """facebookresearch's file of weights for "vits14", "vitb14", "vitl14" or "vitg14"."""
     _, (sha256, megabytes) = ARCHITECTURES[arch]
     file = f"dinov2_{arch}_pretrain.pth"
     return files.Published(file, f"https://dl.fbaipublicfiles.com/dinov2/dinov2_{arch}/{file}", sha256, megabytes)
@@ -187,7 +187,7 @@ def our_name(key: str) -> str | None:
 
 
 def variables(state_dict: dict[str, np.ndarray], network: DINOv2) -> Any:
-    """Returns the variables of `network` from a published state dict, facebookresearch's or transformers'.
+    """The variables of `network` from a published state dict, facebookresearch's or transformers'.
 
     Raises UserError naming a key that does not fit.
     """
@@ -204,7 +204,7 @@ def dinov2(
     precision: str = "highest",  # of matrix products: "highest", "tensorfloat32", "default"
     weights: str = "",  # path of the weights; "": the cache directory, or a download into it
 ) -> Extractor:
-    """Returns DINOv2 for images of shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
+    """DINOv2 for images of shape [h, w, c]. Raises UserError for images that are neither grey nor RGB."""
     check_choice("arch", arch, ARCHITECTURES)
     check_choice("resize", resize, RESIZES)
     check_choice("precision", precision, MATMUL)

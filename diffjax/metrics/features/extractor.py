@@ -38,18 +38,18 @@ class Extractor:
     classes: int = 0  # number of logits; 0: none
 
     def __call__(self, images: Shaped[ArrayLike, "n h w c"]) -> Float32[Array, "n d"]:
-        """Returns the features, [n, dimensions]. Raises UserError unless the images are uint8, grey or RGB."""
+        """The features, [n, dimensions]. Raises UserError unless the images are uint8, grey or RGB."""
         return jax.jit(self.apply)(self.variables, images).features
 
     def logits(self, images: Shaped[ArrayLike, "n h w c"]) -> Float32[Array, "n k"]:
-        """Returns the class logits, [n, k]. Raises UserError if the network has none, and as `__call__` does."""
+        """The class logits, [n, k]. Raises UserError if the network has none, and as `__call__` does."""
         logits = jax.jit(self.apply)(self.variables, images).logits
         if logits is None:
             raise UserError(f"features: {self.name!r} has no class logits; must be a classifier or 'inception'")
         return logits
 
     def without_logits(self) -> "Extractor":
-        """Returns the same extractor without logits, which a compiled `apply` then does not compute."""
+        """The same extractor without logits, which a compiled `apply` then does not compute."""
         return replace(self, apply=lambda variables, images: Outputs(self.apply(variables, images).features), classes=0)
 
 
@@ -60,7 +60,7 @@ def check_choice(field: str, value: Any, allowed: Iterable[Any]) -> None:
 
 
 def check_pixels(images: Shaped[ArrayLike, "n h w c"]) -> Shaped[Array, "n h w c"]:
-    """Returns the images. Raises UserError unless they are uint8: features are computed after quantisation."""
+    """The images. Raises UserError unless they are uint8: features are computed after quantisation."""
     images = jnp.asarray(images)
     if images.dtype != jnp.uint8:
         raise UserError(f"images: {images.dtype} pixels; must be uint8, as features are computed after quantisation")
@@ -68,7 +68,7 @@ def check_pixels(images: Shaped[ArrayLike, "n h w c"]) -> Shaped[Array, "n h w c
 
 
 def check_channels(shape: tuple[int, int, int]) -> dict[str, str]:
-    """Returns the protocol entry for channels of images [h, w, c]. Raises UserError unless they are grey or RGB."""
+    """The protocol entry for channels of images [h, w, c]. Raises UserError unless they are grey or RGB."""
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise UserError(f"images: {shape}; must be (height, width, 1 or 3)")
     return {"grey": "three equal channels"} if shape[-1] == 1 else {}

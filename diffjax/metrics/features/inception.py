@@ -216,13 +216,13 @@ class Inception(nn.Module):
 
 @cache
 def shapes() -> Any:
-    """Returns the tree of shapes of the network's variables."""
+    """The tree of shapes of the network's variables."""
     return jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, 75, 75, 3)))
 
 
 @cache
 def published_shapes() -> Any:
-    """Returns the tree of shapes of the published variables: those of the network plus batch normalisation."""
+    """The tree of shapes of the published variables: those of the network plus batch normalisation."""
     layers = dict(shapes()["params"])
     fc = layers.pop("fc")
     params = _each_layer(lambda layer: layer | {"scale": layer["bias"]}, layers)
@@ -231,7 +231,7 @@ def published_shapes() -> Any:
 
 
 def folded(published: Any) -> Any:
-    """Returns the network's variables: published ones with batch normalisation folded in, computed in float64."""
+    """The network's variables: published ones with batch normalisation folded in, computed in float64."""
     layers = dict(published["params"])
     fc = layers.pop("fc")
 
@@ -270,7 +270,7 @@ def our_name(key: str) -> str | None:
 
 
 def variables(state_dict: dict[str, Any]) -> Any:
-    """Returns the published variables, by our names, from a state dict. Raises UserError naming a key that misfits."""
+    """The published variables, by our names, from a state dict. Raises UserError naming a key that misfits."""
     return files.place(state_dict, published_shapes(), our_name)
 
 
@@ -282,7 +282,7 @@ def inception(
     precision: str = "highest",  # of matrix products: "highest", "tensorfloat32", "default"
     weights: str = "",  # path of the weights; "": the cache directory, or a download into it
 ) -> Extractor:
-    """Returns FID's Inception for images of shape [h, w, c]. Raises UserError for images neither grey nor RGB."""
+    """FID's Inception for images of shape [h, w, c]. Raises UserError for images neither grey nor RGB."""
     check_choice("layer", layer, LAYERS)
     check_choice("resize", resize, RANGES)
     check_choice("precision", precision, MATMUL)

@@ -11,7 +11,7 @@ from diffjax.metrics.features.extractor import Extractor, Outputs, check_pixels
 
 
 def pixels(shape: tuple[int, int, int]) -> Extractor:
-    """Returns an extractor of h w c features in [0, 1] from images of shape [h, w, c], without resizing."""
+    """An extractor of h w c features in [0, 1] from images of shape [h, w, c], without resizing."""
     protocol = {"network": "pixels", "resize": "none", "range": "x / 255"}
     return Extractor("pixels", math.prod(shape), protocol, {}, _apply)
 

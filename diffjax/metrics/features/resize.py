@@ -70,7 +70,7 @@ def _integer(axes: str, matrix: np.ndarray, x: Array) -> Array:
 
 
 def _between(positions: np.ndarray, n: int) -> np.ndarray:
-    """Returns the matrix of linear interpolation at positions given in pixels from the centre of the first of n."""
+    """The matrix of linear interpolation at positions given in pixels from the centre of the first of n."""
     size, row = len(positions), np.arange(len(positions))
     left = np.floor(positions).astype(int)
     fraction = positions - left
@@ -91,7 +91,7 @@ def _torch(n: int, size: int) -> np.ndarray:
 
 
 def _pillow(n: int, size: int) -> np.ndarray:
-    """Returns Pillow's bicubic matrix (a = -1/2): widened by the scale when shrinking, normalised within the image."""
+    """Pillow's bicubic matrix (a = -1/2): widened by the scale when shrinking, normalised within the image."""
     scale = n / size
     support = max(scale, 1.0)
     centre = (np.arange(size)[:, None] + 0.5) * scale

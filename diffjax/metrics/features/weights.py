@@ -52,7 +52,7 @@ def load(
     convert: Callable[[dict[str, np.ndarray]], Tree],
     prepare: Callable[[Tree], Tree] = lambda tree: tree,
 ) -> tuple[Tree, str]:
-    """Returns the prepared variables on the device, and the first 16 digits of the hash of the published arrays.
+    """The prepared variables on the device, and the first 16 digits of the hash of the published arrays.
 
     `convert` maps a state dict to published variables, `prepare` those to the network's. Raises UserError as `locate`,
     `read` and `place` do.
@@ -67,7 +67,7 @@ def load(
 
 
 def locate(published: Published, path: str = "") -> Path:
-    """Returns the path of a verified file: at `path`, in the cache directory, or downloaded into it.
+    """The path of a verified file: at `path`, in the cache directory, or downloaded into it.
 
     A file with a published name must have the published SHA-256; one with any other name is accepted unchecked. Raises
     UserError if there is no file, saying what to download and where to put it, and for a damaged file.
@@ -188,7 +188,7 @@ def place(state_dict: dict[str, np.ndarray], shapes: Tree, our_name: Callable[[s
 
 
 def content_hash(variables: Tree) -> str:
-    """Returns 16 digits of the SHA-256 of a tree's paths, dtypes, shapes and values, independent of file format."""
+    """16 digits of the SHA-256 of a tree's paths, dtypes, shapes and values, independent of file format."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         leaf = np.asarray(leaf)
