@@ -123,11 +123,12 @@ def _no_process_left(live: dict) -> Iterator[None]:
     try:
         yield
     finally:
-        if live:
-            runs = "1 run" if len(live) == 1 else f"{len(live)} runs"
-            to_stderr(f"stopping {runs}; a training ends after its current step, with a checkpoint")
         for process, _, _ in live.values():
             process.send_signal(signal.SIGTERM)
+        if live:
+            runs = "1 run" if len(live) == 1 else f"{len(live)} runs"
+            with contextlib.suppress(OSError):  # the terminal may be closed; the processes are still waited for
+                to_stderr(f"stopping {runs}; a training ends after its current step, with a checkpoint")
         for process, _, _ in live.values():
             process.wait()
 

@@ -168,7 +168,7 @@ def _table(sheet: Sheet) -> str:
     body = row("th", sheet.heads) + "".join(row("td", entries) for entries in sheet.rows)
     return (
         f"<p class=caption><b>{text(name)}</b>{colon}{_signs(details)}</p>"
-        f'<div class=wide><table aria-label="{text(name)}">{body}</table></div>'
+        f'<div class=wide tabindex=0><table aria-label="{text(name)}">{body}</table></div>'
     )
 
 

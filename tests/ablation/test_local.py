@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from diffjax.ablation import local
 from diffjax.ablation.local import MEMORY, Stop, run, slots
 from diffjax.ablation.plan import Task
 from tests import tiny
@@ -111,14 +112,26 @@ def test_a_closed_terminal_and_a_kill_ask_the_processes_to_stop(folder, number):
     wait_for(folder / "saved")
 
 
-def test_an_error_leaves_no_process_behind_and_says_what_it_waits_for(folder, capsys):
+def stopped_by_an_error(folder):
     def show(progress):
         if (folder / "ready").exists():
-            raise OSError("the terminal is gone")
+            raise ValueError("in the middle")
 
-    with pytest.raises(OSError, match="the terminal is gone"):
+    with pytest.raises(ValueError, match="in the middle"):
         run([Task("run", 0, "", compute=print)], folder, lambda _: [sys.executable, "child.py"], slots(1), show)
+
+
+def test_an_error_leaves_no_process_behind_even_if_the_terminal_is_gone(folder, monkeypatch):
+    def closed(line):
+        raise OSError("the terminal is gone")
+
+    monkeypatch.setattr(local, "to_stderr", closed)
+    stopped_by_an_error(folder)
     assert (folder / "saved").exists()
+
+
+def test_an_ablation_that_stops_says_what_it_waits_for(folder, capsys):
+    stopped_by_an_error(folder)
     assert capsys.readouterr().err == "stopping 1 run; a training ends after its current step, with a checkpoint\n"
 
 
