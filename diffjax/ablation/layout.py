@@ -79,13 +79,12 @@ def _caption(quantity: Quantity, score: str, usual_seeds: int, source: str) -> s
     if not source:
         return f"{ours}; no published values"
     reference = "reference values" if quantity.mark == "D" else f"paper: {source}"
-    return f"{ours}; {reference} [{quantity.mark}: {MARKS[quantity.mark]}]"
+    return f"{ours}; {reference} [{'; '.join(f'{mark}: {MARKS[mark]}' for mark in quantity.marks())}]"
 
 
 def _origin(values: Sequence[Any], quantity: Quantity) -> str:
     """The heading of a column of published values: "derived" if all of them are, else "paper"."""
-    marks = {v.mark if isinstance(v, Marked) else quantity.mark for v in values if v is not None}
-    return "derived" if marks == {"D"} else "paper"
+    return "derived" if {quantity.mark_of(value) for value in values if value is not None} == {"D"} else "paper"
 
 
 def text_of(cell: Cell, quantity: str, plan: Sequence[Task], usual: int = 0) -> str:

@@ -83,6 +83,16 @@ class Quantity:
         if self.better not in ("less", "more", ""):
             raise UserError(f"experiment: {self.name} has better={self.better!r}; it must be 'less', 'more' or ''")
 
+    def mark_of(self, value: Any) -> str:
+        """How certain a published value of this quantity is."""
+        return value.mark if isinstance(value, Marked) else self.mark
+
+    def marks(self) -> list[str]:
+        """The quantity's own mark, and those of cells that are marked otherwise."""
+        rows = (row if isinstance(row, Sequence) and not isinstance(row, str) else (row,) for row in self.cells)
+        own = {value.mark for row in rows for value in row if isinstance(value, Marked)} - {self.mark}
+        return [self.mark, *(mark for mark in MARKS if mark in own)]
+
 
 @dataclass(frozen=True)
 class Table:

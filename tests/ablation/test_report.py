@@ -15,13 +15,13 @@ from diffjax.ablation import ledger
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
-from diffjax.ablation.layout import measured, published, text_of
+from diffjax.ablation.layout import measured, published, sheets, text_of
 from diffjax.ablation.ledger import keep
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import write
 from diffjax.ablation.plan import Evaluation, Task, tasks
 from diffjax.ablation.report import report
-from diffjax.ablation.table import Marked, Printed
+from diffjax.ablation.table import MARKS, Axis, Marked, Printed, Quantity, Table
 from diffjax.errors import UserError
 from diffjax.measures import Score
 from diffjax.writer import write_json
@@ -94,6 +94,16 @@ def test_published_cells_are_printed_as_they_were_published():
     assert text_of(Cell({}), "distance", []) == "" and text_of(Cell({}, {0: "abc"}), "distance", []) == "not run"
     with pytest.raises(UserError, match="the mark of 3.77, 'Z', must be one of A"):
         Marked(3.77, "Z")
+
+
+def test_every_mark_in_a_table_is_explained_above_it():
+    cells = ((Marked(1.0, "M"), (2.0, 0.1)), (Marked("unstable", "1"), None))
+    paper = Table("X 2020, table 1", Axis.of("a", (0, 1)), (Quantity("FID", "T", cells),), Axis.of("b", (0, 1)))
+    (sheet,) = sheets(Cells(paper, []), {"FID": "fid"}, [])
+    marks = sheet.caption.partition(" [")[2]
+    assert marks == f"T: {MARKS['T']}; 1: {MARKS['1']}; M: {MARKS['M']}]"
+    alone = Quantity("FID", "A", (Marked((1.0, 0.5), "D"), (2.0, 0.1), 3.0))  # a table without columns
+    assert alone.marks() == ["A", "D"] and alone.mark_of(3.0) == "A" and alone.mark_of(alone.cells[0]) == "D"
 
 
 def test_the_page_is_complete_escaped_and_fetches_nothing(kept, moons, tmp_path, capsys):  # noqa: F811
