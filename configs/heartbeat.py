@@ -16,10 +16,11 @@ at its edge (see `diffjax.diffusion.discrete.edge_entropy`); the bound, whose la
 
 from configs import base
 from diffjax.config import component
+from diffjax.diffusion import KERNELS
 
 
 def get_config(variant="binomial"):
-    base.check_variant(variant, ("binomial", "uniform", "absorbing"))
+    base.check_variant(variant, KERNELS)
     c = base.get_config()
     c.data = component("data", "heartbeat")
     c.method = component("method", "discrete_diffusion", kernel=variant, network="mlp")

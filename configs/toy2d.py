@@ -5,10 +5,11 @@ Variants: "swiss_roll" (the default), "ring" (8 Gaussians), "grid" (25 Gaussians
 
 from configs import base
 from diffjax.config import component
+from diffjax.data.toy2d import KINDS
 
 
 def get_config(variant="swiss_roll"):
-    base.check_variant(variant, ("swiss_roll", "ring", "grid", "moons"))
+    base.check_variant(variant, KINDS)
     c = base.get_config()
     c.data = component("data", f"toy2d:{variant}")
     c.method = component("method", "diffusion", network="mlp")

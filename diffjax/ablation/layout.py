@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.ledger import stale
 from diffjax.ablation.plan import Task
-from diffjax.ablation.table import MARKS, Marked, Printed, Quantity, Where, named
+from diffjax.ablation.table import MARKS, Marked, Printed, Quantity, Table, Where, named
 from diffjax.progress import clock
 
 PREFACE = (
@@ -69,17 +69,17 @@ def _sheet(quantity: Quantity, score: str, cells: Cells, plan: Sequence[Task]) -
             papers.append(True)
             columns.append(paper)
     entries = [list(row) for row in zip(*columns, strict=True) if any(row[1:])]
-    return Sheet(_caption(quantity, score, usual_seeds, table.source if any(papers) else ""), heads, entries, papers)
+    return Sheet(_caption(quantity, score, usual_seeds, table if any(papers) else None), heads, entries, papers)
 
 
-def _caption(quantity: Quantity, score: str, usual_seeds: int, source: str) -> str:
+def _caption(quantity: Quantity, score: str, usual_seeds: int, published_in: Table | None) -> str:
     unit = f" ({quantity.unit})" if quantity.unit else ""
     statistic = {0: "", 1: ", one seed"}.get(usual_seeds, f", mean +- standard deviation over {usual_seeds} seeds")
     ours = f"{quantity.name}{unit}: ours is {score}{statistic}"
-    if not source:
+    if not published_in:
         return f"{ours}; no published values"
-    reference = "reference values" if quantity.mark == "D" else f"paper: {source}"
-    return f"{ours}; {reference} [{'; '.join(f'{mark}: {MARKS[mark]}' for mark in quantity.marks())}]"
+    reference = "reference values" if quantity.mark == "D" else f"paper: {published_in.source}"
+    return f"{ours}; {reference} [{'; '.join(f'{mark}: {MARKS[mark]}' for mark in published_in.marks(quantity))}]"
 
 
 def _origin(values: Sequence[Any], quantity: Quantity) -> str:

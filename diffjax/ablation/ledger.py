@@ -310,7 +310,7 @@ def published(paper: Table, where: Where) -> dict[str, dict[str, Any]]:
     entries = {}
     for quantity in paper.quantities:
         value = paper.published(quantity.name, where)
-        value, mark = (value.value, value.mark) if isinstance(value, Marked) else (value, quantity.mark)
+        value, mark = value.value if isinstance(value, Marked) else value, quantity.mark_of(value)
         if value is not None:
             source = {"source": "derived in the experiment's file"} if mark == "D" else {}
             entries[quantity.name] = {"value": value, "mark": mark} | source

@@ -87,12 +87,6 @@ class Quantity:
         """How certain a published value of this quantity is."""
         return value.mark if isinstance(value, Marked) else self.mark
 
-    def marks(self) -> list[str]:
-        """The quantity's own mark, and those of cells that are marked otherwise."""
-        rows = (row if isinstance(row, Sequence) and not isinstance(row, str) else (row,) for row in self.cells)
-        own = {value.mark for row in rows for value in row if isinstance(value, Marked)} - {self.mark}
-        return [self.mark, *(mark for mark in MARKS if mark in own)]
-
 
 @dataclass(frozen=True)
 class Table:
@@ -138,6 +132,12 @@ class Table:
         i = self.rows.labels.index(where[self.rows.name])
         j = self.columns.labels.index(where[self.columns.name]) if self.columns else 0
         return self._rows(entry)[i][j]
+
+    def marks(self, quantity: Quantity) -> list[str]:
+        """The quantity's mark, and those of its cells that are marked otherwise."""
+        values = [self.published(quantity.name, where) for where in self.places()]
+        used = {quantity.mark, *(quantity.mark_of(value) for value in values if value is not None)}
+        return sorted(used, key=lambda mark: (mark != quantity.mark, list(MARKS).index(mark)))
 
     def check(self, where: Where) -> None:
         """Raises UserError for a place that is not in this table."""

@@ -102,8 +102,9 @@ def test_every_mark_in_a_table_is_explained_above_it():
     (sheet,) = sheets(Cells(paper, []), {"FID": "fid"}, [])
     marks = sheet.caption.partition(" [")[2]
     assert marks == f"T: {MARKS['T']}; 1: {MARKS['1']}; M: {MARKS['M']}]"
-    alone = Quantity("FID", "A", (Marked((1.0, 0.5), "D"), (2.0, 0.1), 3.0))  # a table without columns
-    assert alone.marks() == ["A", "D"] and alone.mark_of(3.0) == "A" and alone.mark_of(alone.cells[0]) == "D"
+    alone = Quantity("FID", "A", (Marked((1.0, 0.5), "D"), (2.0, 0.1), 3.0))
+    assert Table("X 2020, table 1", Axis.of("a", (0, 1, 2)), (alone,)).marks(alone) == ["A", "D"]
+    assert alone.mark_of(3.0) == "A" and alone.mark_of(alone.cells[0]) == "D"
 
 
 def test_the_page_is_complete_escaped_and_fetches_nothing(kept, moons, tmp_path, capsys):  # noqa: F811
