@@ -191,8 +191,8 @@ def report_flags(command: Parser) -> None:
 
 def train(arguments, overrides):
     from diffjax import config as configs
-    from diffjax.dry_run import dry_run
-    from diffjax.training import train
+    from diffjax.training.dry_run import dry_run
+    from diffjax.training.loop import train
 
     config = configs.override(configs.load(arguments.config), overrides)
     if arguments.dry_run:
@@ -225,8 +225,8 @@ def sample(arguments, overrides):
 
 def evaluate(arguments, overrides):
     from diffjax import parallel
-    from diffjax.measures.report import check_measured, check_place, table
-    from diffjax.measures.side_by_side import side_by_side
+    from diffjax.evaluation.report import check_measured, check_place, table
+    from diffjax.evaluation.side_by_side import side_by_side
 
     if arguments.compare:
         for flag in [*given(arguments), *(f"config.{path}" for path, _ in overrides)]:
@@ -254,8 +254,8 @@ def evaluate(arguments, overrides):
 def evaluate_images(arguments, overrides):
     """`evaluate` of two sets of images, without a trained run."""
     from diffjax import parallel
-    from diffjax.compare import Comparison, compare
-    from diffjax.measures.report import table
+    from diffjax.evaluation.compare import Comparison, compare
+    from diffjax.evaluation.report import table
 
     for flag in ("samples", "reference"):
         if not getattr(arguments, flag):

@@ -20,9 +20,9 @@ from PIL import Image
 from diffjax import parallel
 from diffjax.data import Examples, Folder
 from diffjax.data.source import in_memory
-from diffjax.embedding import Embedder, read_ahead
+from diffjax.host.xla import choose_kernels
+from diffjax.inference.embedding import Embedder, read_ahead
 from diffjax.metrics.features import Extractor, Outputs
-from diffjax.xla import choose_kernels
 
 WIDTH = 64
 BATCH = 64

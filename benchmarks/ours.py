@@ -12,18 +12,18 @@ from diffjax import parallel
 from diffjax.adversarial import R1, R1R2, NonSaturating, Relativistic
 from diffjax.data.space import Space
 from diffjax.diffusion import DDIM, clock, ddpm_linear, target, times, weighting
-from diffjax.dry_run import step_flops
-from diffjax.ema import HalfLife
-from diffjax.embedding import Embedder
+from diffjax.host.xla import choose_kernels
+from diffjax.inference.embedding import Embedder
 from diffjax.methods import GAN, Diffusion
 from diffjax.methods.method import Method
 from diffjax.metrics.features import Extractor, Outputs, inception
 from diffjax.models import UNet
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
-from diffjax.optim import Adam
+from diffjax.optim.ema import HalfLife
+from diffjax.optim.optimizers import Adam
 from diffjax.precision import Precision
-from diffjax.xla import choose_kernels
+from diffjax.training.dry_run import step_flops
 
 WARM = 2  # steps before the clock starts
 

@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 
 def train(config, workdir, overrides=()):
-    """Trains a config, or continues its run in `workdir`; returns the run's result (see `diffjax.training.train`).
+    """Trains a config, or continues its run in `workdir`; returns the run's result (see `diffjax.training.loop.train`).
 
     `config` is a ConfigDict, or a path such as "configs/digits.py:edm"; `overrides` change its keys, as in
     {"train.steps": 500}.
@@ -17,8 +17,8 @@ def train(config, workdir, overrides=()):
     from pathlib import Path
 
     from diffjax import config as configs
-    from diffjax.training import train
-    from diffjax.xla import choose_kernels
+    from diffjax.host.xla import choose_kernels
+    from diffjax.training.loop import train
 
     choose_kernels()
     config = configs.load(config) if isinstance(config, str) else config
@@ -33,10 +33,10 @@ def load(workdir, overrides=(), step=None, ema=None):
     """
     from pathlib import Path
 
+    from diffjax.host.xla import choose_kernels
     from diffjax.precision import Precision
     from diffjax.run import load
-    from diffjax.workdir import config_to_draw
-    from diffjax.xla import choose_kernels
+    from diffjax.workdir.directory import config_to_draw
 
     choose_kernels()
     config = config_to_draw(Path(workdir), overrides)

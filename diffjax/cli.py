@@ -99,12 +99,12 @@ def with_flags(message: str, arguments: Collection[str]) -> str:
 
 def set_up() -> None:
     """Prepares the process for its first computation: the compilation cache, XLA's flags, and the other hosts."""
-    from diffjax.caches import cache_directory
+    from diffjax.host.caches import cache_directory
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_directory() / "xla"))  # JAX reads it when imported
     from diffjax import parallel
-    from diffjax.xla import choose_kernels
+    from diffjax.host.xla import choose_kernels
 
     choose_kernels()
     parallel.start()

@@ -17,11 +17,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from diffjax import data, diffusion, ema, methods, models, optim
+from diffjax import data, diffusion, methods, models
 from diffjax.adversarial import LOSSES, PENALTIES, Watchman
 from diffjax.augment import AUGMENTS
 from diffjax.errors import UserError, suggestion
-from diffjax.userfile import executed
+from diffjax.host.userfile import executed
+from diffjax.optim import ema, optimizers
 
 TABLES: dict[str, dict[str, Callable]] = {
     "data": data.SOURCES,
@@ -44,7 +45,7 @@ TABLES: dict[str, dict[str, Callable]] = {
     "penalty": PENALTIES,
     "augment": AUGMENTS,
     "watchman": {"watchman": Watchman},
-    "optim": optim.OPTIMIZERS,
+    "optim": optimizers.OPTIMIZERS,
     "ema": ema.AVERAGES,
 }
 ALSO_CALLED = {  # names that papers use -> ours

@@ -35,7 +35,7 @@ from diffjax.ablation import (
     vary,
 )
 from diffjax.data import TFDS, Digits, Heartbeat, Toy2D
-from diffjax.measures.likelihood import VALIDATION
+from diffjax.evaluation.likelihood import VALIDATION
 from diffjax.metrics import parzen
 
 DATA = ("swiss roll", "binary heartbeat", "bark", "dead leaves", "CIFAR-10", "MNIST")

@@ -21,7 +21,7 @@ import jax  # noqa: E402  (after the flags it reads)
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
-from diffjax.xla import choose_kernels  # noqa: E402
+from diffjax.host.xla import choose_kernels  # noqa: E402
 
 choose_kernels()
 # With many virtual devices on few cores, unbounded asynchronous dispatch can deadlock the collectives.
@@ -40,7 +40,7 @@ def x64():
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory):
     """The run directory of a classifier of the digits that has learned next to nothing."""
-    from diffjax.training import train
+    from diffjax.training.loop import train
     from tests import tiny
 
     workdir = tmp_path_factory.mktemp("classifier")

@@ -17,7 +17,7 @@ from diffjax import data, diffusion, methods, models
 from diffjax.cli import split_overrides
 from diffjax.config import FLAX_FIELDS, TABLES
 from diffjax.data.digits import Digits
-from diffjax.measures import METRICS, table
+from diffjax.evaluation import METRICS, table
 from tests import tiny
 from tests.diffusion.test_samplers_orders import measured
 

@@ -16,9 +16,10 @@ from diffjax import cli
 from diffjax.drawing.draw import draw
 from diffjax.drawing.edits import Request
 from diffjax.errors import TAKEN, Diverged, Taken, UserError
+from diffjax.experiment import Experiment
 from diffjax.metrics.features import FEATURES
-from diffjax.run import Experiment, Run
-from diffjax.training import train
+from diffjax.run import Run
+from diffjax.training.loop import train
 from tests import tiny
 
 SMALL = [f"--config.{key}={value}" for key, value in tiny.POINTS.items()]

@@ -7,7 +7,7 @@ import pytest
 
 import diffjax
 from diffjax.errors import UserError
-from diffjax.measures.report import table
+from diffjax.evaluation.report import table
 from tests import tiny
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from diffjax import config as configs
 from diffjax import parallel
-from diffjax.run import Experiment
-from diffjax.training import carry_shapes
+from diffjax.experiment import Experiment
+from diffjax.training.loop import carry_shapes
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"train.sample_every": "0", "eval.num": "64", "eval.batch_size": "64", "parallel.devices": "1"}

@@ -15,8 +15,8 @@ from diffjax.ablation.progress import Show
 from diffjax.ablation.raised import mistakes
 from diffjax.ablation.work import ENDED, is_over, set_aside, state_of, work
 from diffjax.errors import UserError
-from diffjax.progress import to_stderr
-from diffjax.workdir import commit
+from diffjax.host.progress import to_stderr
+from diffjax.workdir.directory import commit
 
 ROOT = Path("runs/ablations")
 

@@ -8,9 +8,9 @@
 - Nothing covers comments, docstrings, layout, local names, checks that only raise, installed packages, or the version
   of Python (canonical.py). Such changes leave every number the same, so they must not make cells stale.
 
-A part of the code is a module, "diffjax.ema", or one definition in it, "diffjax.training:loop". Definitions keep
-modules that import everything, such as the one of the training loop, from making every hash depend on everything; of
-the modules in ALONE the hash takes the content but none of the imports.
+A part of the code is a module, "diffjax.optim.ema", or one definition in it, "diffjax.training.loop:loop". Definitions
+keep modules that import everything, such as the one of the training loop, from making every hash depend on everything;
+of the modules in ALONE the hash takes the content but none of the imports.
 """
 
 import hashlib
@@ -24,21 +24,28 @@ import diffjax
 from diffjax.ablation.syntax import Source, Taken, definition, read
 from diffjax.config import TABLES, slot_of
 from diffjax.errors import UserError
-from diffjax.measures import METRICS
+from diffjax.evaluation import METRICS
 from diffjax.metrics.features import FEATURES
 
 ROOT = Path(diffjax.__file__).parent
 LOOP = (  # how a run starts, continues and fails, whatever it trains
-    "diffjax.run:Experiment", "diffjax.run:_optimizers", "diffjax.training:prepare", "diffjax.training:warm_start",
-    "diffjax.training:loop", "diffjax.training:due", "diffjax.training:first_bad_step", "diffjax.health",
-    "diffjax.window", "diffjax.state", "diffjax.ema", "diffjax.optim", "diffjax.parallel", "diffjax.data.pipeline",
+    "diffjax.experiment:Experiment", "diffjax.experiment:_optimizers", "diffjax.training.loop:prepare",
+    "diffjax.training.loop:warm_start", "diffjax.training.loop:loop", "diffjax.training.loop:due",
+    "diffjax.training.loop:first_bad_step", "diffjax.training.health", "diffjax.training.window",
+    "diffjax.optim.state", "diffjax.optim.ema", "diffjax.optim.optimizers", "diffjax.parallel", "diffjax.data.pipeline",
 )  # fmt: skip
-MEASURING = ("diffjax.ablation.work:_measure", "diffjax.run", "diffjax.measures.evidence", "diffjax.sampling")
-ALONE = ("diffjax.run", "diffjax.training")  # their imports do not count: they import everything
+MEASURING = (
+    "diffjax.ablation.work:_measure", "diffjax.run", "diffjax.evaluation.evidence", "diffjax.inference.sampling",
+)  # fmt: skip
+ALONE = (
+    "diffjax.experiment",
+    "diffjax.run",
+    "diffjax.training.loop",
+)  # their imports do not count: they import everything
 DRAWING = ("sampler", "eval")  # sections of a config that do not affect training
 SILENT = (  # modules that change no number, or that import everything
-    "diffjax.config", "diffjax.pictures", "diffjax.writer", "diffjax.progress", "diffjax.workdir",
-    "diffjax.errors", "diffjax.checkpoint", "diffjax.measures.report", "diffjax.ablation",
+    "diffjax.config", "diffjax.errors", "diffjax.host", "diffjax.workdir", "diffjax.drawing.pictures",
+    "diffjax.evaluation.report", "diffjax.ablation",
 )  # fmt: skip
 
 

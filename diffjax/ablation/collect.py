@@ -18,8 +18,8 @@ from diffjax.ablation.work import state_of
 from diffjax.errors import UserError
 from diffjax.metrics import Metric
 from diffjax.metrics.protocol import differences
-from diffjax.workdir import PLACE
-from diffjax.writer import read_json
+from diffjax.workdir.directory import PLACE
+from diffjax.workdir.writer import read_json
 
 KEPT = (*PLACE, "nfe", "weights", "step")  # the entries of a measurement's provenance that cells keep
 

@@ -13,7 +13,7 @@ from diffjax.ablation.claims import Claim
 from diffjax.ablation.grid import Grid
 from diffjax.ablation.table import Table, named
 from diffjax.errors import UserError, suggestion
-from diffjax.userfile import executed
+from diffjax.host.userfile import executed
 
 BUDGETS = ("minute", "hour", "quarter", "day", "paper")
 ON_GPU = ("quarter", "day", "paper")  # these are for one GPU

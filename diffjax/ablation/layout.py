@@ -10,7 +10,7 @@ from diffjax.ablation.cells import Cell, Cells
 from diffjax.ablation.ledger import stale
 from diffjax.ablation.plan import Task
 from diffjax.ablation.table import MARKS, Marked, Printed, Quantity, Table, Where, named
-from diffjax.progress import clock
+from diffjax.host.progress import clock
 
 PREFACE = (
     "Published values are shown for orientation, not for comparison: data, networks and training lengths differ. Each "

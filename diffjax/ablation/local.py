@@ -21,7 +21,7 @@ from diffjax.ablation.plan import Task
 from diffjax.ablation.progress import Progress
 from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN
-from diffjax.progress import to_stderr
+from diffjax.host.progress import to_stderr
 
 POLL = 0.5  # seconds between checks of the processes
 MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"  # the share of a GPU's memory that JAX takes when it starts

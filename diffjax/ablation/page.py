@@ -15,7 +15,7 @@ from diffjax.ablation.figure import SLIDE, Shown, figure, level, text, thumbnail
 from diffjax.ablation.layout import EVIDENCE, PREFACE, Sheet, made, sheets
 from diffjax.ablation.plan import Task
 from diffjax.ablation.thumbnails import groups, picture_of, pictures_of
-from diffjax.whole import written_whole
+from diffjax.host.whole import written_whole
 
 MOST = 24  # runs shown of a table at a budget
 BYTES = 8_000_000  # limit for a page's curves, pictures and films; beyond it the largest lose frames or are left out

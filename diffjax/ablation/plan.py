@@ -21,8 +21,8 @@ from diffjax.ablation.experiment import Budget
 from diffjax.ablation.grid import Numbers, Point, Run
 from diffjax.ablation.table import Where
 from diffjax.errors import UserError, suggestion
-from diffjax.measures.choice import full
-from diffjax.measures.table import possible_scores
+from diffjax.evaluation.choice import full
+from diffjax.evaluation.table import possible_scores
 from diffjax.metrics.protocol import canonical_json, fingerprint
 
 LATER = ("sampler.", "eval.", "checkpoint.")  # keys of how a run is sampled and measured, not of its training

@@ -16,7 +16,7 @@ from diffjax.ablation.plan import Task, tasks
 from diffjax.ablation.progress import place
 from diffjax.ablation.thumbnails import groups, pictures_of
 from diffjax.errors import UserError
-from diffjax.whole import written_whole
+from diffjax.host.whole import written_whole
 
 IN_A_LINE = 4  # pictures in a row of the gallery
 HERE = Path("experiments")  # the folder of the experiment files, from the repository's root

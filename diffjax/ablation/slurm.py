@@ -20,7 +20,7 @@ from diffjax.ablation.experiment import ON_GPU
 from diffjax.ablation.plan import Task
 from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN, Taken, UserError
-from diffjax.workdir import is_locked
+from diffjax.workdir.directory import is_locked
 
 LOGS = "slurm"  # a folder among the runs
 POLL = 5.0  # seconds between checks of the jobs

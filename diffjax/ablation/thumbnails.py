@@ -8,7 +8,7 @@ from PIL import Image
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
-from diffjax.whole import written_whole
+from diffjax.host.whole import written_whole
 
 WIDE = 700  # pixels; wider sheets have captions, which shrinking would make unreadable
 SIDE = 1024  # pixels at most, halved until a table's pictures have at most MOST_BYTES together

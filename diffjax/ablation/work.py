@@ -13,22 +13,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffjax import pictures
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.ablation.raised import RUN, forget, noted, raised
 from diffjax.ablation.table import named
+from diffjax.drawing import pictures
 from diffjax.drawing.films import backward, few, forward
 from diffjax.errors import Diverged, UserError
-from diffjax.evaluate import evaluate
-from diffjax.measures import Evidence, Score, choose
-from diffjax.measures.report import record
+from diffjax.evaluation import Evidence, Score, choose
+from diffjax.evaluation.evaluate import evaluate
+from diffjax.evaluation.report import record
 from diffjax.methods import Diffusion
 from diffjax.metrics import Metric
 from diffjax.parallel import is_main
 from diffjax.run import load
-from diffjax.training import train
-from diffjax.workdir import Lock, for_this_machine, read_config
-from diffjax.writer import read_json, write_json
+from diffjax.training.loop import train
+from diffjax.workdir.directory import Lock, for_this_machine, read_config
+from diffjax.workdir.writer import read_json, write_json
 
 # Names in a run directory.
 CODE = "code.json"  # the hash of the code that trained it

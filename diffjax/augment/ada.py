@@ -12,7 +12,7 @@ from diffjax.augment.colour import recolour
 from diffjax.augment.draws import Draws, happens
 from diffjax.augment.warp import Image, compose, rotation, scaling, translation, warp
 from diffjax.errors import UserError
-from diffjax.ramp import cosine_ramp
+from diffjax.optim.ramp import cosine_ramp
 
 SHARES = (
     ("xflip", "rotate90", "xint")

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from diffjax.data.source import (
-    ORIENTATION,
-    Examples,
-    check_fraction,
-    check_size,
-    check_split,
-    check_template,
-    random,
-    read_image,
-)
+from diffjax.data.images import ORIENTATION, check_size, read_image
+from diffjax.data.source import Examples, check_fraction, check_split, check_template, random
 from diffjax.data.space import Space
 from diffjax.data.text import decode, distinct, encode, fits, longest, sentences
 from diffjax.errors import FieldError, UserError
-from diffjax.progress import to_stderr
+from diffjax.host.progress import to_stderr
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 TEXT_FILES = ".txt"

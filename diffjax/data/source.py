@@ -1,24 +1,20 @@
-"""Common parts of data sources: random access to examples, seeded draws, and reading of image files."""
+"""Common parts of data sources: random access to examples, the two splits, seeded draws, and checks of fields."""
 
-import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from diffjax.data.space import Space
-from diffjax.errors import FieldError, UserError
+from diffjax.errors import UserError
 
 # "x": [n, *shape] uint8 or float32 (stored units); "label": [n] int32, 0 if unlabelled; if the space has captions also
 # "caption": [n, bytes] uint8, encoded by `diffjax.data.text`.
 Batch = dict[str, np.ndarray]
-ORIENTATION = 0x0112  # the EXIF tag
-ONLY_BY = {"La": "LA", "LAB": "RGB"}  # modes that Pillow converts only to a single other mode
 THREADS = min(8, os.cpu_count() or 1)  # decoding small images holds the GIL half of the time: more is slower
 CHUNK = 256  # examples per task of a thread: large enough to hide overhead, small enough to balance load
 
@@ -127,61 +123,3 @@ def random(*seeds: int, field: str) -> np.random.RandomState:
     if not 0 <= seeds[0] < 2**32:
         raise UserError(f"{field}: {seeds[0]}; must be between 0 and 2^32 - 1")
     return np.random.RandomState(seeds)
-
-
-def check_size(size: int) -> None:
-    if size < 0:
-        raise UserError(f"data.size: {size}; must be a number of pixels, or 0 to leave the images unchanged")
-
-
-def read_image(file: Path | bytes, channels: int, size: int, name: str) -> np.ndarray:
-    """Decodes an image to uint8 [height, width, channels], channels 1 (grey, ITU-R 601) or 3 (RGB).
-
-    `to_8_bits` converts the mode. With `size` > 0 the shorter side is resized to `size` (Pillow's antialiased Lanczos
-    filter), then the centre is cropped. Embedded colour profiles are ignored. Raises UserError with the image's `name`
-    if it is damaged.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            image = to_8_bits(image, "L" if channels == 1 else "RGB")
-            pixels = np.asarray(_resize(image, size) if size else image)
-    except Exception as error:  # Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError, ...
-        raise FieldError("data.name", name, f" cannot be read as an image: {error}") from error
-    return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def to_8_bits(image, mode: str):
-    """Converts a Pillow image of any mode to "L" or "RGB".
-
-    The EXIF orientation is applied, transparency is composed on white, 16-bit grey is scaled to 8 bits. Floats are grey
-    values in [0, 1], or in [0, 255] if one is above 1. Raises ValueError for floats that are not finite.
-    """
-    from PIL import Image, ImageOps
-
-    if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose would also copy upright images
-        image = ImageOps.exif_transpose(image)
-    if image.mode in ONLY_BY:
-        image = image.convert(ONLY_BY[image.mode])
-    if image.mode == "F" or image.mode == "I" or image.mode.startswith("I;16"):  # Pillow would clip at 255
-        grey = np.asarray(image).astype(np.float64)
-        if not np.isfinite(grey).all():
-            raise ValueError("some of its grey values are not finite")
-        white = 65535 if image.mode != "F" else 1 if grey.max(initial=0) <= 1 else 255
-        image = Image.fromarray(np.clip(np.round(grey * (255 / white)), 0, 255).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _resize(image, size: int):
-    from PIL import Image
-
-    ratio = size / min(image.size)
-    width, height = (max(size, round(side * ratio)) for side in image.size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))

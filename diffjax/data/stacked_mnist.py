@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from diffjax.data.digits import Digits
-from diffjax.data.source import Batch, Examples, Synthetic, check_size, random
+from diffjax.data.images import check_size
+from diffjax.data.source import Batch, Examples, Synthetic, random
 from diffjax.data.space import Space
 from diffjax.data.tfds import TFDS
 from diffjax.errors import UserError

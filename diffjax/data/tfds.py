@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from diffjax.data.source import Examples, check_size, check_split, read_image
+from diffjax.data.images import check_size, read_image
+from diffjax.data.source import Examples, check_split
 from diffjax.data.space import Space
 from diffjax.data.text import distinct, encode, fits, longest, sentences
 from diffjax.errors import UserError
-from diffjax.progress import to_stderr
+from diffjax.host.progress import to_stderr
 
 SHOWN = 64  # held-out captions that are the default prompts of samples
 HELDOUT_PERCENT = 10  # of the training split, from its end, if the data set has neither "test" nor "validation"

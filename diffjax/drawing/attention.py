@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffjax import pictures
 from diffjax.data.text import decode
+from diffjax.drawing import pictures
 from diffjax.drawing.films import frames
 from diffjax.drawing.sheets import GIVEN
 from diffjax.errors import UserError
+from diffjax.inference.sampling import Drawn
 from diffjax.methods import Diffusion
 from diffjax.methods.attention import attention_maps
 from diffjax.run import Run
-from diffjax.sampling import Drawn
 
 Tokens = slice | np.ndarray  # indices of tokens
 Words = list[tuple[str, Tokens]]  # the words of a caption, each with its tokens

@@ -7,20 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from diffjax import parallel, pictures
-from diffjax.conditioning import conditioned
+from diffjax import parallel
 from diffjax.data.folder import TEXT_FILES
 from diffjax.data.text import decode
 from diffjax.drawing import attention as attention_film
+from diffjax.drawing import pictures
 from diffjax.drawing.edits import Plan, Request, plan
 from diffjax.drawing.films import film
 from diffjax.drawing.sheets import GIVEN, picture
 from diffjax.errors import UserError
-from diffjax.measures.labels import NOTE, labels_of, write_note
+from diffjax.experiment import Experiment
+from diffjax.host.whole import written_whole
+from diffjax.inference.conditioning import conditioned
+from diffjax.inference.labels import NOTE, labels_of, write_note
+from diffjax.inference.sampling import Drawn, joined
 from diffjax.metrics import fingerprint
-from diffjax.run import Experiment, Run
-from diffjax.sampling import Drawn, joined
-from diffjax.whole import written_whole
+from diffjax.run import Run
 
 FOLDER, FILES = "/", (".png", ".gif", ".npz")  # the kinds of output
 FILM_SECONDS = 4.0

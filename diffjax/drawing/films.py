@@ -9,16 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffjax import pictures
 from diffjax.data.text import decode
 from diffjax.diffusion import normal
 from diffjax.diffusion.discrete import DiscreteAncestral
+from diffjax.drawing import pictures
 from diffjax.drawing.sheets import picture
 from diffjax.errors import UserError
+from diffjax.experiment import Experiment
+from diffjax.inference.sampling import Drawn
 from diffjax.methods.denoising_gan import DenoisingSteps
 from diffjax.methods.method import Method
-from diffjax.run import Experiment, Run
-from diffjax.sampling import Drawn
+from diffjax.run import Run
 
 CLEAR = 4.0  # above this log-SNR noise is hardly visible; below -CLEAR nothing else is
 SHOWN, POINTS, CAPTIONED = 16, 500, 8  # samples in a film, points in a plane, and samples above their captions

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from diffjax.data.source import ORIENTATION, to_8_bits
+from diffjax.data.images import ORIENTATION, to_8_bits
 from diffjax.errors import UserError
 
 WHITE = 128  # the darkest grey of a mask that counts as white

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from diffjax import pictures
 from diffjax.data import Space
 from diffjax.data.text import decode
-from diffjax.run import Experiment
-from diffjax.sampling import Drawn
+from diffjax.drawing import pictures
+from diffjax.experiment import Experiment
+from diffjax.inference.sampling import Drawn
 
 SHOWN = {"images": 64, "points": 2_000, "categories": 48}  # samples on a sheet
 GIVEN = "given"  # caption of the images on a sheet that are not samples, such as a photo

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from diffjax.caches import cache_directory
 from diffjax.errors import UserError
+from diffjax.host.caches import cache_directory
 
 
 class Embeddings(NamedTuple):

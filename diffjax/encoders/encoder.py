@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from diffjax.encoders import cache, files, towers
 from diffjax.encoders.cache import Embeddings
 from diffjax.errors import UserError
-from diffjax.progress import Waiting, to_stderr
+from diffjax.host.progress import Waiting, to_stderr
 
 
 @dataclass(frozen=True)

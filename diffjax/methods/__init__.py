@@ -1,4 +1,4 @@
-"""Training methods: each is a dataclass with `init`, `step` and `sample`; the loop is shared (`diffjax.training`)."""
+"""Training methods: dataclasses with `init`, `step` and `sample`. They share one loop (`diffjax.training.loop`)."""
 
 from diffjax.methods.classifier import Classifier
 from diffjax.methods.denoising_gan import DenoisingGAN

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.methods.diffusion import Diffusion
-from diffjax.state import Tree
+from diffjax.optim.state import Tree
 
 
 def attention_maps(method: Diffusion, variables: dict[str, Tree], x_t: Array, t: Array, cond: Array) -> Array:

@@ -15,8 +15,8 @@ from diffjax import models
 from diffjax.diffusion import split
 from diffjax.errors import UserError
 from diffjax.methods.method import Method, example_keys
+from diffjax.optim.state import TrainState, Tree
 from diffjax.parallel import Axis
-from diffjax.state import TrainState, Tree
 
 
 @dataclass(frozen=True)

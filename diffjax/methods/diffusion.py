@@ -40,8 +40,8 @@ from diffjax.diffusion.weighting import Weighting
 from diffjax.errors import UserError
 from diffjax.methods import diffusion_rules as rules
 from diffjax.methods.method import Batch, Method, example_keys, split_into
+from diffjax.optim.state import TrainState, Tree
 from diffjax.parallel import Axis
-from diffjax.state import TrainState, Tree
 
 SHARED = 2**31 - 1  # folded into a key in place of an example's position, for what the batch shares
 

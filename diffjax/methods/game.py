@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
 from diffjax.methods.method import Batch, example_keys, split_into
+from diffjax.optim.state import Tree
 from diffjax.parallel import Axis
-from diffjax.state import Tree
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,9 @@ from diffjax.methods.game import (
 from diffjax.methods.lazy import update_on_path_lengths, update_on_penalty
 from diffjax.methods.method import Batch, Method, Metrics
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
-from diffjax.optim import Optimizer
+from diffjax.optim.optimizers import Optimizer
+from diffjax.optim.state import TrainState, Tree, update
 from diffjax.parallel import Axis
-from diffjax.state import TrainState, Tree, update
 
 NOISE = 2**31  # a counter beyond those of z's components: folding it into z's key gives a key independent of z
 

@@ -15,8 +15,8 @@ from jaxtyping import Array
 from diffjax.adversarial import path_lengths, running_mean
 from diffjax.methods.game import Latent, nth, statistics
 from diffjax.methods.method import Batch
+from diffjax.optim.state import TrainState
 from diffjax.parallel import Axis
-from diffjax.state import TrainState
 
 if TYPE_CHECKING:
     from diffjax.methods.gan import GAN

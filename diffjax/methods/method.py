@@ -16,14 +16,14 @@ from jaxtyping import Array, Key
 from diffjax.data.space import Space
 from diffjax.data.text import decode, encode, longest
 from diffjax.diffusion import split
-from diffjax.ema import Average
 from diffjax.encoders import Encoded
 from diffjax.errors import UserError
 from diffjax.models.text import FrozenText, NoText
-from diffjax.optim import Optimizer
+from diffjax.optim.ema import Average
+from diffjax.optim.optimizers import Optimizer
+from diffjax.optim.state import TrainState, Tree, update
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from diffjax.state import TrainState, Tree, update
 
 # "x" [m, b, ...] as stored, "label" [m, b], "position" [m, b] (the index in the global batch); "caption" [m, b, bytes]
 # if the data have any, and its "embedding" [m, b, 1 + n, d + 1] if there is a frozen encoder. The input of a network
@@ -81,7 +81,7 @@ class Method(abc.ABC):
     ) -> tuple[TrainState, Metrics]:
         """The step of a method with one network: an update on the step's only batch, then that of the averages.
 
-        `loss(variables, batch)` and `remember(extra, examples)` are those of `diffjax.state.update`.
+        `loss(variables, batch)` and `remember(extra, examples)` are those of `diffjax.optim.state.update`.
         """
         (network,) = self.networks
         single_batch = jax.tree.map(lambda x: x[0], batch)

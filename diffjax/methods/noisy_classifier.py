@@ -13,8 +13,8 @@ from diffjax.diffusion.target import F
 from diffjax.diffusion.times import LogNormal, Times, independent
 from diffjax.errors import UserError
 from diffjax.methods.classifier import CrossEntropy
+from diffjax.optim.state import Tree
 from diffjax.parallel import Axis
-from diffjax.state import Tree
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from diffjax.errors import UserError
+from diffjax.host.whole import written_whole
 from diffjax.metrics.frechet import Moments
 from diffjax.metrics.protocol import ABSENT, canonical_json, differences
-from diffjax.whole import written_whole
 
 FIELDS = ("n", "mean", "scatter", "protocol")
 OTHERS = ("mu", "sigma")  # fields in the files of pytorch-fid and its derivatives

@@ -65,7 +65,7 @@ def main(
 
 
 def _save(name: str, out: Path, picture: Picture) -> None:
-    from diffjax.pictures import save_gif, save_png
+    from diffjax.drawing.pictures import save_gif, save_png
 
     for fact in picture.facts:
         print(fact)
@@ -85,7 +85,7 @@ def config_of(path: str, overrides: Overrides = (), **changes):
 def trained(config, workdir: Path):
     """Trains the run of `config` in `workdir` to its end, unless that has been done, and loads it."""
     from diffjax.run import load
-    from diffjax.training import train
+    from diffjax.training.loop import train
 
     if train(config, workdir)["status"] == "stopped":
         raise UserError(f"stopped; the same command continues the run in {workdir}")

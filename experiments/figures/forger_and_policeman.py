@@ -15,7 +15,7 @@ import numpy as np
 
 from diffjax.data.toy2d import KINDS, Toy2D
 from diffjax.errors import UserError
-from diffjax.writer import read_lines
+from diffjax.workdir.writer import read_lines
 from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
 
@@ -54,7 +54,7 @@ class Game(NamedTuple):
 
 def moments(run, view, seed: int) -> list[Moment]:
     """The game before its first step and at every kept checkpoint."""
-    from diffjax.checkpoint import Checkpoints
+    from diffjax.workdir.checkpoint import Checkpoints
 
     experiment = run.experiment
     method, generator = experiment.method, experiment.generator(batch_size=COUNTED)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffjax import pictures
+from diffjax.drawing import pictures
 from diffjax.drawing.films import Noised, noised, times_of
 from diffjax.errors import UserError
 from experiments.figures import style
@@ -158,7 +158,7 @@ def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndar
 def opened(arguments, overrides):
     """A finished run, perhaps with another sampler; or a run that is trained now. Raises UserError for a failed run."""
     import diffjax
-    from diffjax.writer import read_json
+    from diffjax.workdir.writer import read_json
 
     if arguments.config:
         return trained(config_of(arguments.config, overrides), arguments.workdir)

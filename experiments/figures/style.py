@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from diffjax.drawing.pictures import BLUE, GREY, INK, PAPER, RULE
 from diffjax.errors import UserError
-from diffjax.pictures import BLUE, GREY, INK, PAPER, RULE
 
 WIDTH = 8.0  # inches, of every picture
 STILL, FILM = 150, 100  # dots per inch: 1200 and 800 pixels wide

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import launch
-from diffjax import pictures
 from diffjax.ablation import ledger, local
 from diffjax.ablation import work as module
 from diffjax.ablation.ablate import finish, redo
@@ -17,11 +16,12 @@ from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import FILM, FORWARD, UNDRAWN, is_over, state_of, work
+from diffjax.drawing import pictures
 from diffjax.errors import Taken, UserError
-from diffjax.measures import METRICS
-from diffjax.training import train
-from diffjax.workdir import Lock, processor
-from diffjax.writer import write_json
+from diffjax.evaluation import METRICS
+from diffjax.training.loop import train
+from diffjax.workdir.directory import Lock, processor
+from diffjax.workdir.writer import write_json
 from tests import tiny
 
 HERE = Path(__file__).parent

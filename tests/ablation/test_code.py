@@ -126,7 +126,7 @@ def test_what_is_imported_counts(hashed):
     found = set()
     code._closure("diffjax.diffusion.samplers.heun", found)
     assert "diffjax.diffusion.samplers.sampler" in found and "diffjax.diffusion.process" in found
-    assert not any(module.startswith(("diffjax.adversarial", "diffjax.config", "diffjax.writer")) for module in found)
+    assert not any(module.startswith(("diffjax.adversarial", "diffjax.config", "diffjax.workdir")) for module in found)
 
 
 def test_how_tables_are_planned_and_shown_changes_no_number(monkeypatch):
@@ -264,11 +264,11 @@ def changed(tmp_path, monkeypatch):
 
 
 TRAINING = (  # how a run begins, goes on, and is given up
-    ("diffjax.run", "state = jax.jit(self.init, out_shardings=shardings)(self.key(Role.INIT))", "state = None"),
-    ("diffjax.run", 'return dict.fromkeys(networks, build("optim", node))', "return {}"),
-    ("diffjax.training", "compiled(carry, next(stream), key)", "compiled(carry, next(stream), key + 1)"),
-    ("diffjax.training", "return every > 0 and step % every == 0", "return False"),
-    ("diffjax.health", "if not (previous and self.complaint):", "if not previous:"),
+    ("diffjax.experiment", "state = jax.jit(self.init, out_shardings=shardings)(self.key(Role.INIT))", "state = None"),
+    ("diffjax.experiment", 'return dict.fromkeys(networks, build("optim", node))', "return {}"),
+    ("diffjax.training.loop", "compiled(carry, next(stream), key)", "compiled(carry, next(stream), key + 1)"),
+    ("diffjax.training.loop", "return every > 0 and step % every == 0", "return False"),
+    ("diffjax.training.health", "if not (previous and self.complaint):", "if not previous:"),
 )
 
 
@@ -306,8 +306,8 @@ def test_a_function_that_loads_a_run_depends_on_the_loading_code(hashed, changed
 @pytest.mark.parametrize(
     "change",
     [
-        ("diffjax.training", "stop.reraise(result", "stop.reraise(not result"),
-        ("diffjax.training", "no good checkpoint was saved", "none was saved"),
+        ("diffjax.training.loop", "stop.reraise(result", "stop.reraise(not result"),
+        ("diffjax.training.loop", "no good checkpoint was saved", "none was saved"),
         ("diffjax.run", "ema of sigma_rel", "an average of"),
     ],
 )

@@ -5,12 +5,12 @@ import json
 import jax
 import pytest
 
-from diffjax import workdir
 from diffjax.ablation.cost import cost_of
 from diffjax.errors import UserError
 from diffjax.metrics.protocol import differences
-from diffjax.training import train
-from diffjax.writer import write_json
+from diffjax.training.loop import train
+from diffjax.workdir import directory as workdir
+from diffjax.workdir.writer import write_json
 from tests import tiny
 
 

@@ -17,9 +17,9 @@ from diffjax.ablation.ledger import cells_of, keep, place_of
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
 from diffjax.errors import Taken, UserError
-from diffjax.measures import Score
-from diffjax.workdir import Lock
-from diffjax.writer import write_json
+from diffjax.evaluation import Score
+from diffjax.workdir.directory import Lock
+from diffjax.workdir.writer import write_json
 from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_needs import COMPUTED
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffjax import pictures
 from diffjax.ablation import page
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.config import component
-from diffjax.writer import write_json
+from diffjax.drawing import pictures
+from diffjax.workdir.writer import write_json
 
 NAMES = ("google-chrome", "chrome", "chromium")
 FOUND = [path for path in map(shutil.which, NAMES) if path and "/snap/" not in path]  # a snap cannot read /tmp

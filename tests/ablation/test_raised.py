@@ -16,9 +16,9 @@ from diffjax.ablation.plan import tasks
 from diffjax.ablation.raised import Raised, raised
 from diffjax.ablation.work import FILM, UNDRAWN, state_of
 from diffjax.errors import UserError
-from diffjax.measures import Score
-from diffjax.measures.report import record
-from diffjax.writer import write_json
+from diffjax.evaluation import Score
+from diffjax.evaluation.report import record
+from diffjax.workdir.writer import write_json
 from tests.ablation.test_ablate import HERE, quiet
 
 INVERSES = """'Inverses.'

@@ -10,7 +10,7 @@ from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.ablation.report import _gallery
 from diffjax.ablation.table import Axis, Table
-from diffjax.pictures import save_png
+from diffjax.drawing.pictures import save_png
 
 PLACES = [{"x": str(x)} for x in range(3)]
 

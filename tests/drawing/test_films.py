@@ -11,8 +11,9 @@ import pytest
 
 from diffjax.diffusion import EDM, Flow, VPLinear
 from diffjax.drawing import films
-from diffjax.run import Experiment, Run
-from diffjax.sampling import Drawn
+from diffjax.experiment import Experiment
+from diffjax.inference.sampling import Drawn
+from diffjax.run import Run
 from tests import tiny
 
 SMALL = {"data.num_train": "64", "data.num_heldout": "64", "method.kernel.steps": "8", "sampler.steps": "4"}

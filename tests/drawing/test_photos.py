@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from diffjax.data.source import ORIENTATION
+from diffjax.data.images import ORIENTATION
 from diffjax.drawing.photos import read_mask, read_photo
 from diffjax.errors import UserError
 
@@ -69,7 +69,7 @@ def test_every_mode_that_a_file_can_have_is_read(mode, shape, tmp_path):
 
 @pytest.mark.parametrize("mode", ["La", "PA", "RGBa", "RGBX", "HSV", "I;16B", "I;16L"])
 def test_modes_that_only_memory_can_have_become_grey_and_rgb_too(mode):
-    from diffjax.data.source import to_8_bits
+    from diffjax.data.images import to_8_bits
 
     image = Image.new("LA", (3, 2), (128, 255)).convert(mode) if mode in ("La", "PA") else Image.new(mode, (3, 2))
     for wanted in ("L", "RGB"):

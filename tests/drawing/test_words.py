@@ -14,22 +14,21 @@ from PIL import Image
 import diffjax
 import launch
 from diffjax import config as configs
-from diffjax import pictures
-from diffjax.conditioning import conditioned
 from diffjax.data import Folder, Shapes
 from diffjax.data.shapes import parse
 from diffjax.data.text import decode, encode
-from diffjax.drawing import attention, films
+from diffjax.drawing import attention, films, pictures
 from diffjax.drawing.draw import rows_of
 from diffjax.drawing.sheets import captioned
 from diffjax.errors import UserError
-from diffjax.measures import choose, words
+from diffjax.evaluation import choose, words
+from diffjax.experiment import Experiment
+from diffjax.inference.conditioning import conditioned
+from diffjax.inference.sampling import Drawn
 from diffjax.methods import Diffusion
 from diffjax.methods.attention import attention_maps
 from diffjax.metrics.alignment import alignment as judged
-from diffjax.run import Experiment
-from diffjax.sampling import Drawn
-from diffjax.training import train
+from diffjax.training.loop import train
 from tests import tiny
 from tests.test_launch import one_line
 

@@ -8,22 +8,22 @@ import numpy as np
 import optax
 import pytest
 
-from diffjax.conditioning import conditioned
 from diffjax.config import differences, flatten, override
 from diffjax.data import Shapes, Space, Stream
 from diffjax.data.text import decode, encode
 from diffjax.diffusion import DDIM
 from diffjax.drawing.attention import words_of
-from diffjax.ema import HalfLife
 from diffjax.encoders import Encoder, towers
 from diffjax.encoders.cache import path_of
 from diffjax.errors import UserError
+from diffjax.experiment import Experiment
+from diffjax.inference.conditioning import conditioned
 from diffjax.methods import Diffusion
 from diffjax.models import DiT, FrozenText, TextTransformer, UNet
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
+from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis, layout
 from diffjax.precision import Precision
-from diffjax.run import Experiment
 from tests import tiny
 from tests.encoders import stub
 from tests.methods import games

@@ -10,9 +10,9 @@ import optax
 from flax import linen as nn
 
 from diffjax.data.space import Space
-from diffjax.ema import HalfLife
 from diffjax.methods.gan import GAN
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
+from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 

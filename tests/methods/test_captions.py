@@ -12,12 +12,12 @@ import pytest
 from diffjax.data.space import Space
 from diffjax.data.text import encode
 from diffjax.diffusion import DDIM, guidance, nested
-from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion
 from diffjax.models import MLP, TextTransformer, UNet
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpGenerator
+from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.methods import games

@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from diffjax.data.space import Space
-from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods import Classifier
 from diffjax.models import CNNClassifier
+from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 

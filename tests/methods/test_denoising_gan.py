@@ -13,12 +13,12 @@ from diffjax.augment import Ada
 from diffjax.data.space import Space
 from diffjax.diffusion import EDM, Ancestral, VPLinear, VPSteps, grid
 from diffjax.diffusion.denoiser import Denoiser, Prediction
-from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods.denoising_gan import ChainKeys, DenoisingGAN, DenoisingSteps
 from diffjax.methods.gan import GAN
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
+from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 

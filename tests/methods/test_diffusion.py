@@ -31,11 +31,11 @@ from diffjax.diffusion import (
     variance,
     weighting,
 )
-from diffjax.ema import HalfLife
 from diffjax.errors import UserError
 from diffjax.methods import Diffusion
 from diffjax.methods.method import example_keys
 from diffjax.models import UNet
+from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 

@@ -12,13 +12,13 @@ import pytest
 from diffjax import models
 from diffjax.data.space import Space
 from diffjax.diffusion import discrete
-from diffjax.ema import HalfLife
 from diffjax.errors import UserError
-from diffjax.evaluate import chosen
+from diffjax.evaluation.periodic import chosen
+from diffjax.experiment import Experiment
 from diffjax.methods import DiscreteDiffusion
+from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
-from diffjax.run import Experiment
 from tests import tiny
 
 SMALL = partial(models.MLP, width=16, depth=1)

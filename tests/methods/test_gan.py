@@ -12,13 +12,13 @@ from flax import linen as nn
 
 from diffjax.adversarial import R1, R1R2, NoPenalty, Relativistic, Wasserstein, pack, unpack
 from diffjax.data.space import Space
-from diffjax.ema import HalfLife
 from diffjax.methods.game import Latent, nth
 from diffjax.methods.method import example_keys
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from diffjax.models.resgan import ResGenerator
+from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.methods.games import (

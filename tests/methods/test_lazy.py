@@ -14,7 +14,7 @@ from diffjax.adversarial import DRAGAN, R1, R2, GradientPenalty, NoPenalty, path
 from diffjax.methods.game import Latent
 from diffjax.methods.method import example_keys
 from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from diffjax.optim import Adam
+from diffjax.optim.optimizers import Adam
 from diffjax.parallel import Axis
 from tests.methods.games import (
     KEY,

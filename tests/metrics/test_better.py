@@ -2,8 +2,8 @@
 
 import pytest
 
-from diffjax.measures.names import score_names
-from diffjax.measures.table import BY_FEATURES, METRICS
+from diffjax.evaluation.names import score_names
+from diffjax.evaluation.table import BY_FEATURES, METRICS
 from diffjax.metrics.better import better
 from diffjax.metrics.features import FEATURES
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from diffjax import measures
+from diffjax import evaluation
 from diffjax.config import component
 from diffjax.data import StackedMNIST
 from diffjax.errors import UserError
+from diffjax.inference.sampling import Drawn
 from diffjax.metrics import expected_kl_to_uniform
-from diffjax.sampling import Drawn
 from tests import tiny
 
 N = 26_000
@@ -44,8 +44,10 @@ def scores(drawn, judge):
     generator = SimpleNamespace(batches=lambda variables, num, seed: [(whole, None)], labelled=False, requested=None)
     method = SimpleNamespace(space=SOURCE.space, reads_captions=False)
     experiment = SimpleNamespace(source=SOURCE, method=method, config=config, generator=lambda: generator)
-    evidence = measures.Evidence(experiment, SimpleNamespace(averaged={}), len(drawn), 0, measures.Choice(judge=judge))
-    return {score.name: score for score in measures.METRICS["stacked_modes"].function(evidence)}
+    evidence = evaluation.Evidence(
+        experiment, SimpleNamespace(averaged={}), len(drawn), 0, evaluation.Choice(judge=judge)
+    )
+    return {score.name: score for score in evaluation.METRICS["stacked_modes"].function(evidence)}
 
 
 def test_real_images_have_all_modes_and_what_divergence_their_number_and_their_classes_make():
@@ -90,14 +92,14 @@ def experiment(**changes):
 
 def test_the_metric_is_for_stacked_digits_and_wants_a_classifier_of_the_single_ones(tmp_path):
     ours = experiment(method__conditional="false")
-    assert measures.find(["stacked_modes"], ours).keys() == {"stacked_modes"}
+    assert evaluation.find(["stacked_modes"], ours).keys() == {"stacked_modes"}
     with pytest.raises(UserError, match="'stacked_modes' needs .*data.name='stacked_mnist'"):
-        measures.find(["stacked_modes"], tiny.Experiment.of(tiny.gan()))
+        evaluation.find(["stacked_modes"], tiny.Experiment.of(tiny.gan()))
     with pytest.raises(UserError, match="'classifier' needs labelled images .*stacked_modes"):
-        measures.find(["classifier"], experiment(data__labelled="true"))
-    assert measures.judge_of(ours, ["frechet:pixels"]) is None
+        evaluation.find(["classifier"], experiment(data__labelled="true"))
+    assert evaluation.judge_of(ours, ["frechet:pixels"]) is None
     with pytest.raises(UserError, match=r"'stacked_modes' needs .*--config=configs/classifier.py:digits --workdir"):
-        measures.judge_of(ours, ["stacked_modes"])
+        evaluation.judge_of(ours, ["stacked_modes"])
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ import optax
 import pytest
 
 from diffjax.models.embeddings import TimeAndLabel, positions_2d, timestep_embedding, with_fourier_features
+from diffjax.optim.state import TrainState, update
 from diffjax.parallel import Axis
-from diffjax.state import TrainState, update
 from tests.models.trained import trained
 
 

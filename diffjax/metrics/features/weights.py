@@ -25,10 +25,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffjax.caches import cache_directory
 from diffjax.errors import UserError
+from diffjax.host.caches import cache_directory
+from diffjax.host.progress import Waiting, to_stderr
 from diffjax.interop.trees import fitted, turned
-from diffjax.progress import Waiting, to_stderr
 
 Tree = Any
 CHUNK = 1 << 20  # bytes

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffjax.densities import log_prob
 from diffjax.drawing.films import spread_at
 from diffjax.errors import UserError
+from diffjax.evaluation.densities import log_prob
 
 CELLS, ARROWS = 45, 13  # a side, of the densities' grid and of the scores'
 HALF = 3.8  # of the view, in standard deviations

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.measures import extractors
+from diffjax.evaluation import extractors
 from diffjax.metrics.features import FEATURES, Outputs
 from diffjax.metrics.features import inception as module_of
 from diffjax.metrics.features.inception import (

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
+from diffjax.host.progress import Waiting
 from diffjax.metrics.features import weights
-from diffjax.progress import Waiting
 
 SHAPES = {
     "params": {"fc": {name: jax.ShapeDtypeStruct(s, np.float32) for name, s in (("kernel", (3, 2)), ("bias", (2,)))}}

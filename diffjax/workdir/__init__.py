@@ -1,0 +1,6 @@
+"""Run directories: everything that a run leaves on disk.
+
+directory    creates run directories, locks them, records how they were made, and reads their configs
+checkpoint   saves and restores checkpoints; the only module that uses Orbax
+writer       metrics.jsonl, TensorBoard events, JSON files, and the progress lines on stdout
+"""

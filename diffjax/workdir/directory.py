@@ -1,0 +1,248 @@
+"""Run directories: creates them, locks them for one process, records how they were made, and reads their configs.
+
+`config.json` holds the config, its fingerprint, versions, device and commit, and `places`: for every part of the run
+the commit and hardware that computed it.
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from diffjax.config import Overrides, differences, fingerprint, from_json, is_place, override, pairs
+from diffjax.errors import Taken, UserError
+from diffjax.workdir.writer import read_json, write_json
+
+# Git pathspecs of files whose changes do not mark the commit with "+".
+NO_CODE = (":(top,exclude)*.md", ":(top,exclude)docs", ":(top,exclude)experiments/results")
+READ = (":(top)diffjax/**.py", ":(top)configs/**.py", ":(top)experiments/**.py")
+PACKAGES = (
+    "diffjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "ml-collections",
+    "numpy",
+)
+# Keys of `eval` that the configs of older runs lack, with the values those runs used.
+OLDER_EVAL = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
+RETRY = 0.05  # seconds between two attempts to lock a directory
+PLACE = ("commit", "device", "processor", "cores")  # the parts of `surroundings` that make up a place
+
+
+class Lock:
+    """Reserves a directory for this process with a file lock, which the kernel releases when the process dies.
+
+    Raises Taken if another process still holds it after `wait` seconds, and UserError if files cannot be locked.
+    """
+
+    def __init__(self, workdir: Path, wait: float = 0.0):
+        self.workdir, self.wait = workdir, wait
+
+    def __enter__(self) -> "Lock":
+        try:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            self.file = (self.workdir / ".lock").open("a+")
+        except OSError as error:
+            raise UserError(f"`workdir`: cannot write to {self.workdir} ({error.strerror})") from error
+        deadline = time.monotonic() + self.wait
+        while not self._locked():
+            if time.monotonic() >= deadline:
+                self.file.seek(0)
+                holder = self.file.read().strip() or "unknown"
+                self.file.close()
+                raise Taken(f"`workdir`: {self.workdir} is in use by a live process (pid {holder})")
+            time.sleep(RETRY)
+        self.file.truncate(0)
+        self.file.write(str(os.getpid()))
+        self.file.flush()
+        return self
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self.file.close()
+            raise UserError(
+                f"`workdir`: {self.workdir} is on a file system without file locks ({error.strerror}), so two "
+                "processes could train there at once; choose another file system"
+            ) from error
+        return True
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+def is_locked(workdir: Path) -> bool:
+    """Whether a live process holds this directory."""
+    try:
+        with Lock(workdir):
+            return False
+    except Taken:
+        return True
+
+
+def record_config(workdir: Path, config: ConfigDict, done: int) -> None:
+    """Writes `config.json`. Raises UserError if `config` cannot continue the `done` steps already in `workdir`.
+
+    If steps were made in different places, such as on another device, the file says "mixed: ..." for what differs.
+    """
+    path = workdir / "config.json"
+    if done > config.train.steps:
+        raise UserError(
+            f"train.steps: {config.train.steps} is before the checkpoint at step {done}; must be at least {done}"
+        )
+    if done and not path.is_file():
+        raise UserError(f"`workdir`: {workdir} has checkpoints but no config.json; choose another directory")
+    if done:
+        changed = differences(read_config(workdir), config)
+        if changed:
+            raise UserError(
+                f"`workdir`: {workdir} holds a run of another config ({'; '.join(changed)}); choose another directory, "
+                "or undo the change (train.steps may change, and so may keys that change no number: the *every keys, "
+                "parallel.*, eval.batch_size, data.data_dir)"
+            )
+    if done < config.train.steps:
+        (workdir / "result.json").unlink(missing_ok=True)  # the result of a shorter run
+    current = surroundings()
+    places = _places(path, done, config.train.steps, current)
+    identity = {"config": config.to_dict(), "fingerprint": fingerprint(config)}
+    write_json(path, identity | current | _summary(places) | {"places": places})
+
+
+def _places(path: Path, done: int, steps: int, current: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The commit and hardware that compute each part of a run, with the number of steps `after` which the part begins.
+
+    Older runs recorded only their last place.
+    """
+    previous = read_json(path) if done else {}
+    places = previous.get("places", [{"after": 0} | {name: previous.get(name, "unknown") for name in PLACE}])
+    places = [place for place in places if place["after"] < done]  # later steps were lost and are computed again
+    if done == steps:
+        return places
+    place = {"after": done} | {name: current[name] for name in PLACE}
+    return places if places and places[-1] | {"after": done} == place else [*places, place]
+
+
+def _summary(places: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One value of each name in PLACE for the whole run; "mixed: 2, 8 after step 700" if it changed on the way."""
+    summary = {}
+    for name in PLACE:
+        values = [(value, next(group)["after"]) for value, group in groupby(places, key=lambda place: place[name])]
+        (first, _), *changes = values
+        summary[name] = first
+        if changes:
+            summary[name] = f"mixed: {first}" + "".join(f", {value} after step {step}" for value, step in changes)
+    return summary
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """Reads the config of a run directory. Raises UserError if it holds no run."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise UserError(f"`workdir`: {workdir} holds no run (no config.json)")
+    try:
+        config = from_json(json.loads(path.read_text())["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"`workdir`: {path} is not the config of a diffjax run ({type(error).__name__}: {error})"
+        ) from error
+    config.eval = ConfigDict(OLDER_EVAL | config.eval.to_dict())
+    return config
+
+
+def config_to_draw(workdir: Path, overrides: Overrides = ()) -> ConfigDict:
+    """The config of a trained run, with overrides of how it draws and measures on this machine.
+
+    Raises UserError for an override of anything that determines the trained weights.
+    """
+    overrides = pairs(overrides)
+    for path, _ in overrides:
+        if path.split(".")[0] not in ("sampler", "eval", "parallel") and not is_place(path):
+            raise UserError(
+                f"`config.{path}`: a trained run accepts only sampler.*, eval.* and parallel.* (and the path of its "
+                "data or text encoder)"
+            )
+    return override(for_this_machine(read_config(workdir)), overrides)
+
+
+def for_this_machine(config: ConfigDict) -> ConfigDict:
+    """A copy of a run's config for drawing and measuring on the devices of this machine."""
+    config = ConfigDict(config.to_dict())
+    devices = config.parallel.devices if config.parallel.devices <= jax.device_count() else 0
+    config.parallel.update(mode="jit", devices=devices, fsdp=1)
+    return config
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions, hardware, commit and command line: what a result depends on besides its config."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "processor": processor(),
+        "cores": cores(),
+        "commit": commit(),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def cores() -> int:
+    """The number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The model name of the processor, or its architecture if the system does not report one."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def commit(at: Path = Path(__file__).parent) -> str:
+    """The commit of this code, with "+" if it has changed since; "unknown" outside a git checkout.
+
+    New files count too where code, configs and experiments are read from (READ); scripts elsewhere do not.
+    Changes of documents and of the ledger do not count (NO_CODE), so results that an ablation writes do not mark its
+    next runs.
+    """
+    git = ["git", "-C", str(at)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = [
+            subprocess.run([*git, *words, *NO_CODE], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (
+                ("status", "--porcelain", "-uno", "--", ":/"),
+                ("ls-files", "--others", "--exclude-standard", "--", *READ),
+            )
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if any(changes) else "")

@@ -1,0 +1,424 @@
+"""The loop: continued runs are the uninterrupted ones, and failures tell the truth."""
+
+import json
+import shutil
+import signal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import diffjax
+from diffjax.adversarial import Watchman
+from diffjax.errors import Diverged, UserError
+from diffjax.experiment import Experiment
+from diffjax.training.health import Health
+from diffjax.training.loop import carry_shapes, finished, train, warm_start
+from diffjax.training.replay import first_bad_tensor
+from diffjax.workdir.checkpoint import Checkpoints
+from diffjax.workdir.directory import Lock
+from diffjax.workdir.writer import Writer
+from tests import tiny
+
+LONG = tiny.POINTS | {"train.steps": "2400", "train.log_every": "50", "train.checkpoint_every": "170"}
+MOONS = ["train", "--config=configs/toy2d.py:moons", *(f"--config.{key}={value}" for key, value in LONG.items())]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    process = tiny.launch(*MOONS, f"--workdir={workdir}")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return workdir
+
+
+def start_and_wait_for(workdir, step):
+    """A run in a process of its own, as soon as it has logged `step`."""
+    process = tiny.launch(*MOONS, f"--workdir={workdir}")
+    for line in process.stdout:
+        if line.startswith("step") and int(line.split("/")[0].split()[1].replace(",", "")) >= step:
+            return process
+    raise AssertionError(process.stderr.read())
+
+
+def finish(workdir):
+    process = tiny.launch(*MOONS, f"--workdir={workdir}")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return out
+
+
+def assert_same_run(workdir, other):
+    assert tiny.losses(workdir) == tiny.losses(other)
+    ours, theirs = diffjax.load(workdir), diffjax.load(other)
+    tiny.assert_trees_equal(ours.state, theirs.state)
+
+
+def test_a_run_killed_at_any_step_continues_bit_for_bit(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    process = start_and_wait_for(workdir, 900)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    # What a kill in the middle of a save can leave: a folder without its final name, and one that is not whole.
+    last = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    shutil.copytree(
+        workdir / "checkpoints" / str(last), workdir / "checkpoints" / f"{last + 170}.orbax-checkpoint-tmp-7"
+    )
+    shutil.copytree(workdir / "checkpoints" / str(last), workdir / "checkpoints" / str(last + 1))
+    shutil.rmtree(workdir / "checkpoints" / str(last + 1) / "state")
+    out = finish(workdir)
+    assert (
+        f"checkpoint {last + 1} is incomplete (no state): moved to" in out and f"continuing from step {last:,}" in out
+    )
+    assert_same_run(workdir, uninterrupted)
+
+
+def test_a_run_killed_after_its_last_checkpoint_is_finished_by_the_same_command(tmp_path):
+    config = tiny.points(train__steps=4, train__log_every=2, train__checkpoint_every=4)
+    whole = train(config, tmp_path)
+    (tmp_path / "result.json").unlink()
+    again = train(config, tmp_path)
+    assert again["status"] == "finished" and again["metrics"]["loss"] == whole["metrics"]["loss"]
+    assert json.loads((tmp_path / "result.json").read_text())["step"] == 4
+
+
+def test_sigterm_saves_and_says_how_to_continue(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    process = start_and_wait_for(workdir, 600)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    stopped = int(out.split("stopped at step ")[1].split(";")[0])
+    assert "run the same command to continue" in out and not (workdir / "result.json").exists()
+    assert f"continuing from step {stopped:,}" in finish(workdir)
+    assert_same_run(workdir, uninterrupted)
+
+
+def test_a_signal_during_the_last_step_ends_what_follows_the_training(tmp_path, monkeypatch):
+    """Not the training, which is at its end; who measures what was trained would otherwise never hear of it."""
+    heard = []
+    monkeypatch.setattr(
+        "diffjax.training.loop.finished", lambda *_: signal.raise_signal(signal.SIGTERM) or finished(*_)
+    )
+    before = signal.signal(
+        signal.SIGTERM, lambda number, _: heard.append((number, (tmp_path / "result.json").exists()))
+    )
+    try:
+        assert train(tiny.points(train__steps=2), tmp_path)["status"] == "finished"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [(signal.SIGTERM, True)]
+
+
+def test_who_listens_for_a_signal_hears_of_the_one_that_stopped_a_training_once_it_is_saved(tmp_path, monkeypatch):
+    """So a job of a cluster can be queued again. Where nobody listens, a training that has stopped has obeyed."""
+    heard = []
+
+    def listen(number, _):
+        heard.append((number, [path.name for path in (tmp_path / "checkpoints").glob("[0-9]*")]))
+
+    def stopped(handler):
+        before = signal.signal(signal.SIGTERM, handler)
+        try:
+            return train(tiny.points(train__steps=40), tmp_path)["status"]
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    real = Writer.metrics
+    monkeypatch.setattr(Writer, "metrics", lambda *_: signal.raise_signal(signal.SIGTERM) or real(*_))
+    assert stopped(listen) == "stopped" and heard == [(signal.SIGTERM, ["5"])]
+    assert stopped(signal.SIG_DFL) == "stopped"
+
+
+def test_a_run_directory_holds_what_the_contract_says(uninterrupted):
+    result = json.loads((uninterrupted / "result.json").read_text())
+    assert result["status"] == "finished" and result["step"] == 2400 and result["images"] == 2400 * 64
+    assert "loss" in result["metrics"] and "eval/energy_distance" in result["metrics"]
+    described = json.loads((uninterrupted / "config.json").read_text())
+    assert described["config"]["train"]["steps"] == 2400 and "jax" in described["versions"] and described["device"]
+    lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    assert all({"step", "images", "seconds"} <= set(line) for line in lines)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(50, 2401, 50))
+    steps = sorted(int(path.name) for path in (uninterrupted / "checkpoints").iterdir() if path.name.isdigit())
+    assert steps == [2380, 2400]
+    assert list((uninterrupted / "samples").glob("*.png")) and list(uninterrupted.glob("events*"))
+    evaluation = json.loads(next((uninterrupted / "evals").glob("*.json")).read_text())
+    assert evaluation["provenance"]["nfe"] == 7 and evaluation["metrics"][0]["protocol"]["split"] == "heldout"
+
+
+def test_a_run_continues_on_another_number_of_devices(tmp_path):
+    train(tiny.points(train__steps=14), tmp_path / "a")
+    train(tiny.points(train__steps=28, parallel__devices=4), tmp_path / "a")
+    train(tiny.points(train__steps=28), tmp_path / "b")
+    a, b = diffjax.load(tmp_path / "a"), diffjax.load(tmp_path / "b")
+    assert a.step == b.step == 28
+    tiny.assert_trees_equal(a.params, b.params, rtol=1e-4, atol=1e-6)
+
+
+def test_a_game_goes_on_where_it_stopped_bit_for_bit(tmp_path):
+    """ADA's probability, spectral vectors, batch statistics, both optimisers: all are in the checkpoint."""
+    whole = {"optim.decay_images": "320"}  # of the longer run, so that the rates are the same
+    train(tiny.game(train__steps=5, **whole), tmp_path / "a")
+    train(tiny.game(train__steps=10, **whole), tmp_path / "b")
+    result = train(tiny.game(train__steps=10, **whole), tmp_path / "a")
+    a, b = diffjax.load(tmp_path / "a"), diffjax.load(tmp_path / "b")
+    assert result["status"] == "finished"
+    tiny.assert_trees_equal(a.state, b.state)
+    p = float(a.state.extra["augment"]["p"])
+    assert 0 < p < 1 and abs(p - 0.3) > 0.01  # where it began
+    start = diffjax.load(tmp_path / "a", step=5).params["discriminator"]["spectral"]
+    pairs = list(zip(jax.tree.leaves(start), jax.tree.leaves(a.params["discriminator"]["spectral"]), strict=True))
+    assert pairs and all(not np.array_equal(old, new) for old, new in pairs if new.size > 1)
+
+
+@pytest.mark.parametrize("make", [tiny.styled, pytest.param(tiny.bridge, marks=pytest.mark.slow)])
+def test_updates_of_their_own_and_noise_of_every_kind_go_on_where_they_stopped(make, tmp_path):
+    """Path lengths' running mean, the mean style, lazy penalties; a denoising GAN's steps: nothing is counted anew."""
+    fixed = {"eval__metrics": "()", "train__log_every": 0, "train__checkpoint_every": 0}
+    train(make(train__steps=3, **fixed), tmp_path / "a")
+    train(make(train__steps=7, **fixed), tmp_path / "b")
+    train(make(train__steps=7, **fixed), tmp_path / "a")
+    a, b = diffjax.load(tmp_path / "a"), diffjax.load(tmp_path / "b")
+    tiny.assert_trees_equal(a.state, b.state)
+    if make is tiny.styled:
+        assert float(a.state.extra["path_length"]) > 0 and np.abs(a.params["generator"]["styles"]["mean"]).max() > 0
+
+
+def test_the_memory_of_losses_goes_on_where_it_stopped(tmp_path):
+    """Loss-second-moment times: what is drawn after the checkpoint depends on what was remembered before it."""
+    train(tiny.chain(train__steps=14), tmp_path / "a")
+    train(tiny.chain(train__steps=28), tmp_path / "a")
+    train(tiny.chain(train__steps=28), tmp_path / "b")
+    a, b = diffjax.load(tmp_path / "a"), diffjax.load(tmp_path / "b")
+    assert np.ptp(np.asarray(a.state.extra["times"]["losses"])) > 0
+    tiny.assert_trees_equal((a.params, a.state.extra), (b.params, b.state.extra))
+
+
+def test_a_game_that_is_lost_is_given_up_and_keeps_its_last_healthy_checkpoint(tmp_path, monkeypatch):
+    """Healthy for two log lines (10 steps), then collapsed for as long as the watchman's patience."""
+    looks = []
+
+    def complains(self, values):
+        looks.append(values)
+        return "collapsed: samples spread 0.001 times as far as real examples do" if len(looks) > 2 else ""
+
+    monkeypatch.setattr(Watchman, "__call__", complains)
+    fast = {"train__log_every": 5, "train__checkpoint_every": 5, "train__keep": 1, "method__watchman__patience": 160}
+    with pytest.raises(Diverged, match="collapsed.*, for 160 images; the last good checkpoint is step 10"):
+        train(tiny.gan(train__steps=60, **fast), tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["status"], result["step"], result["last_good_step"]) == ("failed", 25, 10)
+    assert "collapsed" in result["reason"] and diffjax.load(tmp_path).step == 10
+    lines = tiny.losses(tmp_path)
+    assert len(lines) == 5  # what it looked like is written down to the end
+    assert lines[-1]["step"] == 25 and lines[-1]["d_loss"] == result["metrics"]["d_loss"]
+
+
+def test_a_critic_that_nothing_holds_is_stopped_and_says_so(tmp_path):
+    """WGAN without a penalty, at a wild rate: every number is finite, and the generator is driven to one point."""
+    wild = {"method__loss__name": "wasserstein", "method__penalty__name": "none", "optim__learning_rate": 0.3}
+    often = {"train__steps": 400, "train__log_every": 5, "train__checkpoint_every": 200, "eval__metrics": "()"}
+    with pytest.raises(Diverged, match="collapsed in .*% of steps: .* images; no good checkpoint was saved"):
+        train(tiny.ring(**wild, **often, method__watchman__patience=640), tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["status"] == "failed" and result["last_good_step"] == 0 and result["step"] < 200
+    assert result["metrics"]["diversity"] < 0.01 and not list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+def test_health_counts_from_the_first_of_two_looks_or_more_that_find_something():
+    class Ill:
+        patience = 100.0
+        complaint = staticmethod(lambda values: "ill" if values["x"] else "")
+
+    health = Health(Ill, batch_size=10)
+    assert health.may_save(1)
+    for step, x in ((5, 1), (8, 0), (1012, 1), (1017, 1)):  # the long way to a first look is no patience lost
+        health.update(step, {"x": x})
+        assert not health.given_up
+    assert not health.may_save(1017)
+    continued = Health(Ill, batch_size=10)
+    continued.restore(health.facts)
+    continued.update(1021, {"x": 1})
+    assert not continued.given_up
+    continued.update(1022, {"x": 1})
+    assert continued.given_up == "ill, for 100 images"
+    continued.update(1023, {"x": 0})
+    assert not continued.given_up
+    assert (continued.healthy, Health(Ill, batch_size=10, complaint="ill").may_save(5)) == (1, True)
+
+
+def test_a_run_of_another_config_is_refused_and_untouched(tmp_path):
+    train(tiny.points(train__steps=7), tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(UserError, match="optim.learning_rate: 0.001 -> 0.5"):
+        train(tiny.points(train__steps=7, optim__learning_rate=0.5), tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_fewer_steps_than_done_is_an_error(tmp_path):
+    train(tiny.points(train__steps=14), tmp_path)
+    with pytest.raises(UserError, match="train.steps: 7 is before the checkpoint at step 14; must be at least 14"):
+        train(tiny.points(train__steps=7), tmp_path)
+
+
+def test_a_directory_in_use_is_refused(tmp_path):
+    with Lock(tmp_path), pytest.raises(UserError, match="is in use by a live process"):
+        train(tiny.points(train__steps=7), tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="`workdir`: cannot write to"):
+        train(tiny.points(train__steps=7), tmp_path / "file" / "run")
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_the_run_keeps_the_last_good_checkpoint_and_says_what_went_bad(tmp_path):
+    config = tiny.points(train__steps=40, optim__learning_rate=1e18, optim__warmup=0.0)
+    with pytest.raises(Diverged, match="was not finite"):
+        train(config, tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["status"] == "failed" and result["last_good_step"] < result["step"] <= 40
+    report = json.loads((tmp_path / "replay" / "report.json").read_text())
+    assert report["first_bad_tensor"] in result["reason"] and "replaying it failed" not in result["reason"]
+    assert np.load(tmp_path / "replay" / "batch.npz")["x"].shape == (1, 64, 2)
+
+
+def test_the_first_bad_tensor_is_named_by_operation_and_place():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.log(nn.Dense(1, name="inner", kernel_init=nn.initializers.constant(-1.0))(x)) * 0
+
+    net = Net()
+    variables = net.init(jax.random.key(0), jnp.ones((1, 1)))
+    found = first_bad_tensor(jax.jit(net.apply), variables, jnp.ones((2, 1)))
+    assert found.startswith("log in") and "Net" in found
+    assert first_bad_tensor(lambda x: x, {"x": jnp.asarray(jnp.nan)}).startswith("the input")
+    assert first_bad_tensor(lambda x: x["x"] + 1, {"x": jnp.asarray(1.0)}).startswith("none")
+
+
+def test_a_disk_that_is_full_keeps_the_checkpoints_before(tmp_path):
+    workdir = tmp_path / "run"
+    intervals = ["--config.train.checkpoint_every=400", "--config.train.log_every=400", "--config.eval.metrics=()"]
+    start = [*MOONS, f"--workdir={workdir}", *intervals]
+    process = tiny.launch(*start, "--config.train.steps=400")
+    assert process.wait(200) == 0, process.stderr.read()
+    # No file may grow beyond 6 KiB, less than a checkpoint needs: its writes fail in the middle, as on a full disk.
+    process = tiny.launch(*start, "--config.train.steps=1200", before="ulimit -f 6")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 2, (out, err)
+    assert f"no room to save a checkpoint in {workdir}" in err
+    assert diffjax.load(workdir).step == 400
+
+
+def test_a_save_for_which_there_is_no_room_is_not_begun(tmp_path, monkeypatch):
+    train(tiny.points(train__steps=7), tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(UserError, match="no room to save a checkpoint"):
+        train(tiny.points(train__steps=14), tmp_path)
+    assert diffjax.load(tmp_path).step == 7
+
+
+def test_a_warm_start_takes_the_other_runs_networks(tmp_path):
+    train(tiny.points(train__steps=14), tmp_path)
+    other = diffjax.load(tmp_path)
+    experiment = Experiment.of(tiny.points(train__init_from=tmp_path))
+    shapes = carry_shapes(experiment)["state"]
+    state = experiment.initial_state(shapes, warm_start(experiment, shapes))
+    tiny.assert_trees_equal((state.params, state.ema), (other.state.params, other.state.ema))
+    assert state.step == 0 and np.all(jax.tree.leaves(state.opt_state)[0] == 0)
+
+
+def test_a_warm_start_from_other_shapes_is_refused(tmp_path):
+    train(tiny.points(train__steps=7), tmp_path / "first")
+    with pytest.raises(UserError, match="train.init_from: the 'denoiser' of .* must have the shapes"):
+        train(
+            tiny.points(train__steps=7, train__init_from=tmp_path / "first", method__network__width=8), tmp_path / "b"
+        )
+
+
+def test_the_best_checkpoint_outlives_the_last_ones(tmp_path):
+    config = tiny.points(train__steps=35, eval__every=7, eval__best="eval/energy_distance", train__keep=1)
+    train(config, tmp_path)
+    measured = {
+        line["step"]: line["eval/energy_distance"] for line in tiny.losses(tmp_path) if "eval/energy_distance" in line
+    }
+    best = min(measured, key=measured.get)
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
+    assert kept == {best, 35}
+
+
+POWER = {"ema__name": "power", "train__keep": 1, "train__log_every": 0, "eval__metrics": "()", "optim__warmup": 0.0}
+
+
+def averages_kept(workdir):
+    """{step: averages} of all snapshots of a run."""
+    of = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)  # noqa: E731
+    at = jax.tree.map(of, diffjax.load(workdir).state.ema)
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        return {step: checkpoints.restore_averages(step, at) for step in checkpoints.snapshots()}
+
+
+def times_of_snapshots(workdir):
+    """{step: when it was written}, ascending."""
+    folders = [path for path in (workdir / "checkpoints" / "averages").iterdir() if path.name.isdigit()]
+    return {int(path.name): path.stat().st_mtime_ns for path in sorted(folders, key=lambda path: int(path.name))}
+
+
+def test_snapshots_of_averages_outlive_checkpoints_and_a_kill_before_their_checkpoint(tmp_path, monkeypatch):
+    config = tiny.points(**POWER, ema__snapshot_every=4 * 64, train__steps=30, train__checkpoint_every=7)
+    train(config, tmp_path / "whole")
+    whole = averages_kept(tmp_path / "whole")
+    assert list(whole) == [4, 8, 12, 16, 20, 24, 28, 30] and set(whole[4]) == {"denoiser", "denoiser@0.1"}
+    assert [path.name for path in (tmp_path / "whole" / "checkpoints").iterdir() if path.name.isdigit()] == ["30"]
+
+    def killed(checkpoints, step, *rest, save=Checkpoints.save):
+        if step == 21:
+            raise InterruptedError
+        return save(checkpoints, step, *rest)
+
+    monkeypatch.setattr(Checkpoints, "save", killed)
+    with pytest.raises(InterruptedError):
+        train(config, tmp_path / "killed")  # its last checkpoint is that of step 14
+    monkeypatch.undo()
+    made = times_of_snapshots(tmp_path / "killed")
+    assert list(made) == [4, 8, 12, 16, 20]
+    train(config, tmp_path / "killed")
+    again = times_of_snapshots(tmp_path / "killed")
+    assert [step for step in made if again[step] == made[step]] == [4, 8, 12]  # the others were made anew
+    tiny.assert_trees_equal(averages_kept(tmp_path / "killed"), whole)
+
+
+@pytest.mark.slow
+def test_an_average_made_from_snapshots_is_the_one_tracked_directly(tmp_path):
+    config = POWER | {"train__steps": 60, "train__checkpoint_every": 45, "train__keep": 2}
+    train(tiny.points(**config, ema__snapshot_every=3 * 64), tmp_path / "two")
+    train(tiny.points(**config, ema__sigma_rel="0.13,"), tmp_path / "direct")
+    for step in (45, 60):
+        direct = diffjax.load(tmp_path / "direct", step=step)
+        made = diffjax.load(tmp_path / "two", step=step, ema=0.13)
+        flat = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])  # noqa: E731
+        away = np.linalg.norm(flat(direct.params) - flat(direct.ema))
+        assert np.linalg.norm(flat(made.ema) - flat(direct.ema)) < 1e-4 * away
+        tiny.assert_trees_equal(made.params, direct.params)
+        assert f"from {step // 3 - 1} snapshots and step {step}, residual" in made.weights
+
+
+def test_the_logged_loss_is_the_mean_since_the_last_line(tmp_path):
+    train(tiny.points(train__steps=10), tmp_path / "a")
+    train(tiny.points(train__steps=10, train__log_every=1), tmp_path / "b")
+    every = [line["loss"] for line in tiny.losses(tmp_path / "b")]
+    assert [line["loss"] for line in tiny.losses(tmp_path / "a")] == pytest.approx(
+        [np.mean(every[:5]), np.mean(every[5:])]
+    )
+
+
+def test_nothing_waits_for_the_device_between_log_lines(tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(jax, "device_get", lambda x, get=jax.device_get: reads.append(x) or get(x))
+    train(tiny.points(train__steps=20, train__log_every=10, train__checkpoint_every=0, eval__metrics="()"), tmp_path)
+    assert len(reads) <= 4  # two log lines, two looks at the flag
