@@ -20,6 +20,7 @@ def get_config(variant="cifar10"):
         reverse_variance="large" if objective == "simple" else "learned_range",
         weighting="vlb" if objective == "vlb" else "simple",
         times="loss_second_moment" if objective == "vlb" else "uniform",
+        clock="rescaled",
         network=component(
             "network", "unet", modulation="scale_shift", frequencies="open", eps=1e-5, downsample_padding=1
         ),

@@ -87,6 +87,7 @@ TIMES = {
 }
 CLOCKS = {
     "index": clock.index,
+    "rescaled": clock.rescaled,
     "scaled": clock.scaled,
     "log_noise": clock.log_noise,
     "log_sigma": clock.log_sigma,

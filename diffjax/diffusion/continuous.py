@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -86,9 +87,11 @@ class EDM(Process):
 class VE(Process):
     """Variance exploding: alpha = 1 and sigma geometric in t, for t > 0 (Song et al. 2021, eq. 30-31 and appendix C).
 
-    sigma is 0 at t = 0 and jumps to sigma_min right after it: the discontinuity is the paper's own.
+    sigma is 0 at t = 0 and jumps to sigma_min right after it: the discontinuity is the paper's own. No noise level
+    below sigma_min has a time but that of sigma_min, `start`.
     """
 
+    start: ClassVar[float] = 1e-6
     sigma_min: float = 0.01  # in model units; the paper's data lie in [0, 1]
     sigma_max: float = 50.0
 
@@ -104,7 +107,8 @@ class VE(Process):
         return jnp.where(t > 0, value, jnp.inf)
 
     def time_of(self, log_snr: Time) -> Time:
-        return (-0.5 * log_snr - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)
+        t = (-0.5 * log_snr - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)
+        return jnp.maximum(t, self.start)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,8 @@ def interval(
 ) -> Denoiser:
     """Applies `guidance` only at noise levels sigma / alpha in (low, high] (Kynkäänniemi et al. 2024, eq. 5).
 
-    The defaults are the paper's for EDM2-S on ImageNet-512. Outside the interval the model is unguided and costs only
-    its own call.
+    The defaults are the released code's for EDM2-XXL on ImageNet-512, there with a scale of 2. Outside the interval the
+    model is unguided and costs only its own call.
     """
     if not 0 <= low < high:
         raise UserError(f"sampler.guidance.low: {low} must be at least 0 and below high={high}")
@@ -157,13 +157,15 @@ def multiplied(denoiser: Denoiser, process: Process, log_r: Callable[[Batch, Tim
 
     Sohl-Dickstein et al. 2015, section 2.5: an ancestral step's mean moves by its variance times grad log r. The final
     samples follow p(x0) r(x0, 0) if r(x_t, t) = E[r(x0, 0) | x_t]. The paper leaves r open for t > 0 and uses the same
-    r at all t in its examples; then the samples are biased, however many steps are taken. Singular at alpha = 0.
+    r at all t in its examples; then the samples are biased, however many steps are taken. At alpha = 0, where x_t
+    says nothing of x0, the denoiser is left as it is.
     """
 
     def predict(x_t, t, label):
         gradient = jax.grad(lambda x: jnp.sum(log_r(x, t)))(x_t)
-        prediction = denoiser(x_t, t, label)
-        return prediction._replace(x0=prediction.x0 + along(process.sigma(t) ** 2 / process.alpha(t), x_t) * gradient)
+        prediction, alpha = denoiser(x_t, t, label), process.alpha(t)
+        factor = jnp.where(alpha > 0, process.sigma(t) ** 2 / jnp.where(alpha > 0, alpha, 1.0), 0.0)
+        return prediction._replace(x0=prediction.x0 + along(factor, x_t) * gradient)
 
     return Denoiser(predict, denoiser.calls, denoiser.label)
 

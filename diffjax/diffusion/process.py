@@ -7,7 +7,7 @@ sums over it.
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,12 @@ def sum_dims(x: Shaped[Array, "b ..."]) -> Shaped[Array, "b"]:
 class Process(abc.ABC):
     """A process defines alpha, sigma and `time_of`; the rest of the algebra is shared.
 
-    `steps` is 0 for continuous time, or T for a table of T steps at t = 1/T, 2/T .. 1.
+    `steps` is 0 for continuous time, or T for a table of T steps at t = 1/T, 2/T .. 1. `start` is the first time of
+    training: 0, where log-SNR may be infinite, unless log-SNR jumps there.
     """
 
     steps: int = 0
+    start: ClassVar[float] = 0.0
 
     @abc.abstractmethod
     def alpha(self, t: Time) -> Time:

@@ -132,7 +132,7 @@ class LogSNRTimes(Times):
 
     def _within(self, process: Process) -> tuple[Time, Time]:
         """The shares of draws above the process's highest and above its lowest log-SNR."""
-        ends = self.share(process.log_snr(jnp.asarray([0.0, 1.0])))
+        ends = self.share(process.log_snr(jnp.asarray([process.start, 1.0])))
         return ends[0], ends[1]
 
 

@@ -1,7 +1,8 @@
 """The variance of a reverse step p(x_s | x_t): two fixed choices, and two that the network learns.
 
-For s = t - 1 / T, `small` is beta~ and `large` is beta. The posterior of a step to sigma = 0 has no variance; there
-both use the posterior variance of the reverse step before it, as in the released code of Ho et al. 2020.
+For s = t - 1 / T, `small` is beta~ and `large` is beta. The posterior of a step to sigma = 0 has no variance. There
+both use the posterior variance of the reverse step before it, as in the released code of Ho et al. 2020; a learned
+variance between the two still lies below beta itself, as in that of Nichol & Dhariwal 2021.
 """
 
 import abc
@@ -14,18 +15,27 @@ from diffjax.diffusion.process import Batch, Process, Time, along
 
 
 def log_small(process: Process, s: Time, t: Time) -> Time:
-    """The log-variance of q(x_s | x_t, x0), finite also at sigma_s = 0 (Ho et al. 2020, eq. 7)."""
+    """The log-variance of q(x_s | x_t, x0), finite also at sigma_s = 0 (Ho et al. 2020, eq. 7).
+
+    A single step from t = 1 to the data has no step before it: its log-variance is that of q(x_t | x_s).
+    """
     at_data = process.sigma(s) == 0
     start = jnp.where(at_data, jnp.minimum(2 * t - s, 1.0), t)
     end = jnp.where(at_data, t, s)
     _, beta = process.transition(end, start)
-    return jnp.log(beta) + 2 * (jnp.log(process.sigma(end)) - jnp.log(process.sigma(start)))
+    before = jnp.log(beta) + 2 * (jnp.log(process.sigma(end)) - jnp.log(process.sigma(start)))
+    return jnp.where(at_data & (t == 1), log_beta(process, s, t), before)
+
+
+def log_beta(process: Process, s: Time, t: Time) -> Time:
+    """The log-variance of q(x_t | x_s), beta."""
+    _, beta = process.transition(s, t)
+    return jnp.log(beta)
 
 
 def log_large(process: Process, s: Time, t: Time) -> Time:
-    """The log-variance of q(x_t | x_s), beta (Ho et al. 2020, section 3.2); `log_small` at sigma_s = 0."""
-    _, beta = process.transition(s, t)
-    return jnp.where(process.sigma(s) == 0, log_small(process, s, t), jnp.log(beta))
+    """log beta (Ho et al. 2020, section 3.2); `log_small` at sigma_s = 0."""
+    return jnp.where(process.sigma(s) == 0, log_small(process, s, t), log_beta(process, s, t))
 
 
 class Variance(abc.ABC):
@@ -66,7 +76,7 @@ class Learned(Variance):
 
 @dataclass(frozen=True)
 class LearnedRange(Variance):
-    """Learned between the two: the log-variance is v log beta + (1 - v) log beta~ (Nichol & Dhariwal 2021, eq. 15).
+    """Learned between beta~ and beta: v log beta + (1 - v) log beta~ (Nichol & Dhariwal 2021, eq. 15).
 
     v = (raw + 1) / 2 as in the released code: 1/2 where the network outputs 0, and not clipped to [0, 1].
     """
@@ -75,4 +85,4 @@ class LearnedRange(Variance):
 
     def log_var(self, raw: Batch | None, process: Process, s: Time, t: Time) -> Batch | Time:
         v = (raw + 1) / 2
-        return v * along(log_large(process, s, t), raw) + (1 - v) * along(log_small(process, s, t), raw)
+        return v * along(log_beta(process, s, t), raw) + (1 - v) * along(log_small(process, s, t), raw)

@@ -29,7 +29,8 @@ class DiscreteDiffusion(Method):
 
     kernel: Callable[..., discrete.DiscreteProcess] = discrete.binomial
     network: Callable[..., nn.Module] = models.MLP
-    cross_entropy: float = 0.001  # weight relative to the bound (lambda; Austin et al. 2021: 0.001 for images)
+    cross_entropy: float = 0.001  # weight relative to the bound, as in eq. 5 (lambda; images: 0.001). The released code
+    # weighs it against one of the bound's T terms instead, which here is 0.001 T
 
     networks: ClassVar = ("denoiser",)
     samplers: ClassVar = {"discrete_ancestral": discrete.DiscreteAncestral}

@@ -54,7 +54,8 @@ def update_on_penalty(gan: "GAN", state: TrainState, batch: Batch, key: Array, a
 def update_on_path_lengths(gan: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
     """Updates the generator on path lengths alone, with the labels of its batch. Also returns the penalty to log.
 
-    The target length is the running mean over all earlier such updates, kept in `state.extra`.
+    The target length is the running mean over all earlier such updates, kept in `state.extra`; in the authors' code
+    the mean has this batch in it already.
     """
     context, mean = gan.context(gan.update_indices.path_lengths, state, key, axis), state.extra["path_length"]
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax.diffusion import DDIM, EDM, Ancestral, Denoiser, Flow, Heun, Prediction, VPLinear, ddpm_linear, grid
+from diffjax.diffusion import DDIM, EDM, VE, Ancestral, Denoiser, Flow, Heun, Prediction, VPLinear, ddpm_linear, grid
 from diffjax.diffusion.editing import (
     Denoise,
     Posterior,
@@ -268,6 +268,22 @@ def test_multiplying_by_r_is_exact_for_the_r_of_each_time_and_wrong_for_a_consta
     )
     np.testing.assert_allclose([right.mean(), right.var()], [0.8, 0.2], atol=0.03)
     assert abs(wrong.var() - 0.2) > 0.04
+
+
+def test_multiplying_leaves_the_denoiser_where_no_signal_is_left():
+    plain = Denoiser(lambda x_t, t, label=None: Prediction(0.5 * x_t))
+    x_t = jnp.ones((2, 1))
+    times_r = multiplied(plain, Flow(), lambda x, t: jnp.sum(x**2, axis=1))
+    np.testing.assert_array_equal(times_r(x_t, jnp.ones(2)).x0, plain(x_t, jnp.ones(2)).x0)
+    np.testing.assert_allclose(times_r(x_t, jnp.full(2, 0.5)).x0, 0.5 * x_t + 0.25 / 0.5 * 2 * x_t)
+
+
+def test_a_noisy_copy_with_less_noise_than_ve_ever_has_is_seen_at_its_least():
+    """The equivalent observation has less noise than sigma_min, for which VE has no time."""
+    asked = []
+    denoiser = Denoiser(lambda x_t, t, label=None: asked.append(t) or Prediction(x_t))
+    observed(denoiser, VE(), jnp.zeros(2), 0.011)(jnp.zeros((1, 2)), jnp.asarray(0.05))
+    assert asked[0] > 0 and jnp.isfinite(VE().log_snr(asked[0]))
 
 
 @pytest.mark.parametrize("project", [pixels(np.arange(64).reshape(8, 8, 1) % 3 == 0), block_means(2), block_means(4)])

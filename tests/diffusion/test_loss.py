@@ -18,6 +18,7 @@ from diffjax.diffusion import (
     ddpm_linear,
     denoising_loss,
     end_terms,
+    table,
     times,
     variance,
     weighting,
@@ -253,6 +254,16 @@ def test_variances_are_beta_and_beta_tilde_and_what_lies_between():
     first = variance.Small().log_var(None, process, jnp.zeros(1), jnp.asarray([0.001]))
     np.testing.assert_allclose(jnp.exp(first), [(1 - bars[1]) / (1 - bars[2]) * betas[1]], rtol=1e-8)
     np.testing.assert_allclose(variance.Large().log_var(None, process, jnp.zeros(1), jnp.asarray([0.001])), first)
+    # What is learned lies between that and the first beta, as in the released code of Nichol & Dhariwal 2021.
+    learned = variance.LearnedRange().log_var(raw, process, jnp.zeros(3), jnp.full(3, 0.001))[:, 0]
+    np.testing.assert_allclose(learned, v * np.log(betas[0]) + (1 - v) * first, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["small", "large", "learned", "learned_range"])
+def test_a_chain_of_one_step_has_the_variance_of_its_step(name):
+    process, raw = table(betas=(0.3,)), jnp.zeros((1, 1))
+    log_var = VARIANCES[name]().log_var(raw, process, jnp.zeros(1), jnp.ones(1))
+    np.testing.assert_allclose(jnp.exp(log_var), np.full_like(log_var, 0.3), rtol=1e-6)
 
 
 def test_the_ends_of_a_schedule_cost_what_is_left_of_the_signal_and_of_the_noise():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax.diffusion import EDM, Flow, VPCosine, VPLinear, ddpm_linear, times
+from diffjax.diffusion import EDM, VE, Flow, VPCosine, VPLinear, ddpm_linear, times
 from diffjax.errors import UserError
 
 CASES = {
@@ -16,6 +16,7 @@ CASES = {
     "cosine": (times.Cosine(), Flow()),
     "cosine on vp": (times.Cosine(), VPLinear()),
     "cosine cut off": (times.Cosine(), EDM(sigma_max=1.5)),
+    "cosine cut off at both ends": (times.Cosine(), VE(sigma_min=0.3, sigma_max=2.0)),
 }
 
 
@@ -46,6 +47,13 @@ def test_a_table_is_drawn_uniformly_from_step_one_to_t():
 def test_each_example_has_its_own_draw():
     keys = jax.random.split(jax.random.key(1), 8)
     np.testing.assert_array_equal(times.independent(keys[3:5]), times.independent(keys)[3:5])
+
+
+def test_no_time_is_drawn_at_which_ve_has_no_noise():
+    """sigma_min cuts off a fifth of the draws."""
+    t = times.LogNormal(mean=-4.0).quantile(jnp.linspace(0, 1, 1001), VE())
+    assert VE().sigma(t).min() >= 0.01 and jnp.isfinite(VE().log_snr(t)).all()
+    assert (t[200:-1] > t[:-201]).all(), "they were moved to sigma_min"
 
 
 def test_a_log_normal_time_is_ln_sigma_normal():

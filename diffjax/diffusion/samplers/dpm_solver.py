@@ -20,7 +20,7 @@ class DPMSolverPP(Sampler):
     """Lu et al. 2022b: DDIM's step plus corrections for the change of x0, estimated from other network calls.
 
     With lambda = log(alpha / sigma), h = lambda_s - lambda_t and differences D1, D2 of x0 in units of h:
-    x_s = (sigma_down / sigma_t) x_t + alpha_s ((1 - e^-H) x0 + a1 D1 - a2 D2); sigma_down = sigma_s, H = h for eta = 0.
+    x_s = (sigma_down / sigma_t) x_t + alpha_s ((1 - e^-H) x0 + a1 D1 + a2 D2); sigma_down = sigma_s, H = h for eta = 0.
     "multistep" (algorithm 2): one call per step; D1, D2 are of previous steps, so that the first have lower order.
     "singlestep" (algorithm 1, order 2): a second call at the middle of the step in lambda.
     For a step to sigma = 0 or from alpha = 0, h is infinite: it is of first order, with one call.
@@ -83,7 +83,7 @@ class DPMSolverPP(Sampler):
         return x_s, denoise.cost(t), (history, step_index + 1)
 
     def _change(self, history: History, h: Float[Array, ""], H: Float[Array, ""], order: Int[Array, ""]) -> Batch:
-        """a1 D1 - a2 D2 for this order."""
+        """a1 D1 + a2 D2 for this order."""
         phi_1 = -jnp.expm1(-H)  # 1 - e^-H
 
         def first_order():
