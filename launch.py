@@ -285,13 +285,15 @@ def prepare(arguments, overrides):
     prepare(source)
 
 
+def refuse(overrides, experiment):
+    if overrides:
+        raise UserError(f"--config.{overrides[0][0]}: a table's configs cannot be overridden; change {experiment}")
+
+
 def ablate(arguments, overrides):
     from diffjax.ablation.ablate import ROOT, ablate, run_one
 
-    if overrides:
-        raise UserError(
-            f"--config.{overrides[0][0]}: a table's configs cannot be overridden; change {arguments.experiment}"
-        )
+    refuse(overrides, arguments.experiment)
     root = arguments.workdir or ROOT
     if arguments.run:
         for flag in ("slots", "rerun_stale", "missing", "slurm"):
@@ -315,6 +317,7 @@ def report(arguments, overrides):
     from diffjax.ablation.ablate import ROOT
     from diffjax.ablation.report import report
 
+    refuse(overrides, arguments.experiment or "the experiment file")
     paths = [arguments.experiment] if arguments.experiment else []
     print(report(paths, root=arguments.workdir or ROOT, out=arguments.out))
 

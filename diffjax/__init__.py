@@ -21,7 +21,7 @@ def train(config, workdir, overrides=()):
     from diffjax.training.loop import train
 
     choose_kernels()
-    config = configs.load(config) if isinstance(config, str) else config
+    config = configs.load(str(config)) if isinstance(config, str | Path) else config
     return train(configs.override(config, overrides), Path(workdir))
 
 
@@ -36,9 +36,8 @@ def load(workdir, overrides=(), step=None, ema=None):
     from diffjax.host.xla import choose_kernels
     from diffjax.precision import Precision
     from diffjax.run import load
-    from diffjax.workdir.directory import config_to_draw
+    from diffjax.workdir.directory import config_to_draw, read_config
 
     choose_kernels()
-    config = config_to_draw(Path(workdir), overrides)
-    Precision(**config.precision).apply()  # before the first computation
-    return load(workdir, config, step, ema)
+    Precision(**read_config(Path(workdir)).precision).apply()  # before the devices are first used
+    return load(workdir, config_to_draw(Path(workdir), overrides), step, ema)

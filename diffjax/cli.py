@@ -76,9 +76,10 @@ def guarded(name: str, act: Callable[[argparse.Namespace], int]) -> int:
         return 0
     except OSError as error:
         path = error.filename or getattr(arguments, "workdir", None) or getattr(arguments, "out", "")
-        not_writable = isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError)
-        if not_writable or error.errno == errno.EROFS:
-            return fail(2, f"cannot write {path} ({error.strerror}); choose another path")
+        barred = isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError)
+        if barred or error.errno == errno.EROFS:
+            verb = "open" if isinstance(error, PermissionError) else "write"
+            return fail(2, f"cannot {verb} {path} ({error.strerror}); choose another path")
         if error.errno not in NO_ROOM:
             raise
         return fail(2, f"no room to write {path} ({error.strerror}); free some space and run it again")

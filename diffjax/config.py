@@ -235,7 +235,9 @@ def _parse(path: str, text: str, old: Any) -> Any:
                 f"`config.{path}`: {text!r} cannot replace a component; choose one with `config.{path}.name={text}`"
             )
         raise UserError(f"`config.{path}`: {text!r} cannot replace a section; set one of {', '.join(old)} in it")
-    kinds = {bool: "true or false", int: "an integer", float: "a number", str: "text", tuple: "a tuple such as 1,2,4"}
+    of_names = isinstance(old, tuple) and old and isinstance(old[0], str)
+    items = "names separated by commas" if of_names else "a tuple such as 1,2,4"
+    kinds = {bool: "true or false", int: "an integer", float: "a number", str: "text", tuple: items}
     mismatch = UserError(f"`config.{path}`: {text!r} must be {kinds.get(type(old), type(old).__name__)} (now {old!r})")
     if isinstance(old, bool):
         if text.lower() not in ("true", "false", "1", "0"):
@@ -252,7 +254,8 @@ def _parse(path: str, text: str, old: Any) -> Any:
     if isinstance(old, tuple):
         value = tuple(value) if isinstance(value, list | tuple) else (value,)
         types = {type(item) for item in old} or {type(item) for item in value}
-        if len(types) == 1 and any(type(item) not in types | {int} for item in value):
+        allowed = types | {int} if types == {float} else types
+        if len(types) == 1 and any(type(item) not in allowed for item in value):
             raise mismatch
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -17,8 +17,8 @@ from diffjax.data.source import in_memory
 from diffjax.diffusion import Process
 from diffjax.diffusion.guidance import classifier
 from diffjax.diffusion.nested import with_other
-from diffjax.encoders.of_config import open_for, readers_of
 from diffjax.errors import UserError
+from diffjax.frozen_text import open_for, readers_of
 from diffjax.inference.embedding import Embedder
 from diffjax.inference.sampling import Generator
 from diffjax.keys import Role, key_of

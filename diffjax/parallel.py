@@ -5,7 +5,7 @@ sees one device's share, and reduces over the batch through its argument `axis`.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 from diffjax.errors import UserError
 
 Tree = Any
+MULTI_PROCESS = ("DIFFJAX_COORDINATOR", "DIFFJAX_PROCESSES", "DIFFJAX_PROCESS")  # see `start`
 BATCH = P(None, ("data", "fsdp"))  # leaves of a batch are [batches_per_step, batch, ...]
 
 
@@ -58,6 +59,14 @@ class Layout:
     def examples(self) -> NamedSharding:
         """The sharding of arrays whose first axis is the batch."""
         return NamedSharding(self.mesh, P(("data", "fsdp")))
+
+    def whole(self, batch_size: int) -> int:
+        """The batch size, rounded up so that every device has as many examples."""
+        return -(-batch_size // self.mesh.size) * self.mesh.size
+
+    def shard(self, values: np.ndarray) -> jax.Array:
+        """Examples [n, ...], the same in every process, split over all devices."""
+        return jax.make_array_from_callback(values.shape, self.examples, lambda part: values[part])
 
     def of_state(self, state: Tree) -> Tree:
         """A sharding for each leaf: split over `fsdp` along its longest divisible axis, replicated if it has none."""
@@ -148,15 +157,32 @@ def start(environment=os.environ) -> None:
 
     Under SLURM, the tasks of a step (srun) are the processes. DIFFJAX_PROCESSES=auto lets JAX find the processes, as on
     a TPU pod. Elsewhere set DIFFJAX_COORDINATOR (host:port), DIFFJAX_PROCESSES (their number) and DIFFJAX_PROCESS (the
-    index of this one).
+    index of this one). Raises UserError if only some of the three are set: each process would run alone.
     """
-    if "DIFFJAX_COORDINATOR" in environment:
-        count, index = int(environment["DIFFJAX_PROCESSES"]), int(environment["DIFFJAX_PROCESS"])
+    given = {name: environment[name] for name in MULTI_PROCESS if name in environment}
+    automatic = given == {"DIFFJAX_PROCESSES": "auto"}
+    if given and not automatic:
+        address, count, index = _named_processes(given)
         if environment.get("JAX_PLATFORMS") == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(environment["DIFFJAX_COORDINATOR"], count, index)
-    elif int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1 or environment.get("DIFFJAX_PROCESSES") == "auto":
+        jax.distributed.initialize(address, count, index)
+    elif automatic or int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         jax.distributed.initialize()
+
+
+def _named_processes(given: Mapping[str, str]) -> tuple[str, int, int]:
+    """The coordinator's address, the number of processes, and the index of this one."""
+    for name in MULTI_PROCESS:
+        if name not in given:
+            raise UserError(f"{name}: missing, and {', '.join(given)} is set; set all three, or DIFFJAX_PROCESSES=auto")
+    address, *numbers = (given[name] for name in MULTI_PROCESS)
+    for name, number in zip(MULTI_PROCESS[1:], numbers, strict=True):
+        if not number.isdigit():
+            raise UserError(f"{name}: {number!r} must be a number")
+    count, index = map(int, numbers)
+    if index >= count:
+        raise UserError(f"DIFFJAX_PROCESS: {index} must be below DIFFJAX_PROCESSES={count}")
+    return address, count, index
 
 
 def is_main() -> bool:

@@ -25,8 +25,9 @@ class Precision:
             if getattr(self, field) not in allowed:
                 raise UserError(f"precision.{field}: {getattr(self, field)!r} must be one of {', '.join(allowed)}")
 
-        if "float64" in (self.compute, self.params) and not jax.config.jax_enable_x64:
-            raise UserError("precision.params: 'float64' needs JAX_ENABLE_X64=1 in the environment")
+        for field in ("compute", "params"):
+            if getattr(self, field) == "float64" and not jax.config.jax_enable_x64:
+                raise UserError(f"precision.{field}: 'float64' needs JAX_ENABLE_X64=1 in the environment")
 
     @property
     def formats(self) -> dict[str, str]:

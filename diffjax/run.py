@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from diffjax.errors import UserError
 from diffjax.experiment import Experiment
 from diffjax.inference.conditioning import conditioned
-from diffjax.inference.sampling import Drawn
+from diffjax.inference.sampling import Drawn, batch_for
 from diffjax.metrics.features.weights import content_hash
 from diffjax.optim.ema import WIDEST, Power, reconstruct
 from diffjax.optim.state import TrainState
@@ -78,10 +78,12 @@ class Run:
 
         Samples have the label, or the captions of `prompt` in turn, and are guided away from the caption `negative`.
         `guidance` s is the scale of D_u + s (D_c - D_u), so 1 is the conditional model; by default the config's.
-        `spec` replaces the sampler. With `trajectory` the samples have x_t and the prediction of x0 at every step.
+        `spec` replaces the sampler; `batch_size` samples are drawn at once (0: a number that suits `num`). With
+        `trajectory` the samples have x_t and the prediction of x0 at every step.
         """
         prompts, spec = (prompt,) if isinstance(prompt, str) else prompt, spec or self.experiment.sampler
         spec, requested = conditioned(self.experiment.method, spec, label, prompts, negative, guidance)
+        batch_size = batch_size or batch_for(num, self.experiment.config.eval.batch_size)
         return self.experiment.generator(spec, batch_size, trajectory).draw(self.ema, num, seed, requested)
 
     def evaluate(

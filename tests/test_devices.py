@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import diffjax
+from diffjax import parallel
 from diffjax.errors import UserError
 from diffjax.parallel import check_batch, layout
 from tests import tiny
@@ -110,6 +111,20 @@ def test_a_batch_that_does_not_divide_says_so():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"DIFFJAX_PROCESSES": "2", "DIFFJAX_PROCESS": "0"}, "DIFFJAX_COORDINATOR: missing"),
+        ({"DIFFJAX_COORDINATOR": "host:1"}, "DIFFJAX_PROCESSES: missing"),
+        ({"DIFFJAX_COORDINATOR": "host:1", "DIFFJAX_PROCESSES": "auto", "DIFFJAX_PROCESS": "0"}, "'auto' must be a"),
+        ({"DIFFJAX_COORDINATOR": "host:1", "DIFFJAX_PROCESSES": "2", "DIFFJAX_PROCESS": "2"}, "2 must be below"),
+    ],
+)  # fmt: skip
+def test_processes_that_would_each_run_alone_say_what_is_missing(environment, message):
+    with pytest.raises(UserError, match=message):
+        parallel.start(environment)
+
+
 def test_two_processes_are_one_run(tmp_path):
     """Two processes of one device each, as two hosts would be, against one process of two devices."""
     words = ["train", "--config=configs/toy2d.py:moons", *(f"--config.{k}={v}" for k, v in tiny.POINTS.items())]

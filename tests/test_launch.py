@@ -1,5 +1,6 @@
 """The front door: help for every command, and one line with status 2 for whatever a user got wrong."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -17,6 +18,7 @@ from diffjax.drawing.draw import draw
 from diffjax.drawing.edits import Request
 from diffjax.errors import TAKEN, Diverged, Taken, UserError
 from diffjax.experiment import Experiment
+from diffjax.inference import sampling
 from diffjax.metrics.features import FEATURES
 from diffjax.run import Run
 from diffjax.training.loop import train
@@ -193,6 +195,12 @@ def test_a_run_without_a_checkpoint_is_one_line(points, capsys, tmp_path):
     assert "has no checkpoint yet" in one_line(capsys, "sample", f"--workdir={tmp_path}", f"--out={tmp_path}/x.png")
 
 
+@pytest.mark.parametrize("command", ["ablate", "report"])
+def test_the_configs_of_a_table_cannot_be_overridden(command, capsys):
+    said = one_line(capsys, command, "experiments/words.py", "--config.seed=3")
+    assert "--config.seed: a table's configs cannot be overridden; change experiments/words.py" in said
+
+
 def test_an_unknown_metric_is_one_line(points, capsys):
     assert "'fidd' is unknown" in one_line(capsys, "evaluate", f"--workdir={points}", "--metrics=fidd")
     said = one_line(capsys, "evaluate", f"--workdir={points}", "--metrics=frechet_pixels")
@@ -225,7 +233,9 @@ def test_the_dry_run_fetches_no_weights(monkeypatch, capsys):
     [
         ("--config.eval.metrics=fidd", "eval.metrics: 'fidd' is unknown"),
         ("--config.eval.metrics=mode_recovery --config.eval.best=eval/fid", "eval.best"),
+        ("--config.eval.metrics=5", "eval.metrics: '5' must be names separated by commas"),
         ("--config.train.init_from=/nowhere", "train.init_from"),
+        ("--config.precision.compute=float64", "precision.compute: 'float64' needs JAX_ENABLE_X64=1"),
     ],
 )
 def test_the_dry_run_refuses_what_training_would(words, said, capsys):
@@ -243,6 +253,40 @@ def test_samples_become_a_picture_a_film_an_archive_and_a_folder(digits, tmp_pat
     files = sorted((tmp_path / "folder").glob("*.png"))
     assert len(files) == 12
     np.testing.assert_array_equal(np.asarray(Image.open(files[7])), archive["x"][7, :, :, 0])
+
+
+def test_a_folder_holds_the_samples_of_one_call_and_nothing_else(digits, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    words = ["sample", f"--workdir={digits}", f"--out={folder}/"]
+    for num in (5, 3):
+        assert launch.main([*words, f"--num={num}"]) == 0
+        assert len(list(folder.glob("*.png"))) == num == json.loads((folder / "samples.json").read_text())["images"]
+    Image.new("L", (8, 8)).save(folder / "cat.png")
+    assert "--out: " in one_line(capsys, *words, "--num=3") and len(list(folder.iterdir())) == 5, "nothing is lost"
+
+
+def test_samples_that_are_not_finite_are_noted_and_not_measured(digits, tmp_path, capsys, monkeypatch):
+    joined = sampling.Generator.batches
+
+    def diverging(*arguments, **options):
+        return ((dataclasses.replace(part, not_finite=2), x) for part, x in joined(*arguments, **options))
+
+    monkeypatch.setattr(sampling.Generator, "batches", diverging)
+    for out in ("folder/", "x.npz"):
+        assert launch.main(["sample", f"--workdir={digits}", "--num=4", f"--out={tmp_path}/{out}"]) == 0
+        assert "2 samples are not finite" in capsys.readouterr().out
+        words = ["evaluate", f"--samples={tmp_path}/{out.rstrip('/')}", "--reference=digits", "--features=pixels"]
+        assert launch.main(words) == 3
+        err = capsys.readouterr().err
+        assert "--samples: 2 samples in" in err and err.count("\n") == 1
+
+
+def test_a_few_samples_are_drawn_in_a_small_batch(digits):
+    run = diffjax.load(digits)
+    for num, batch in ((1, 1), (3, 4), (16, 16), (1000, 256)):
+        assert sampling.batch_for(num, 256) == batch
+    run.sample(3)
+    assert {name[1] for name in run.experiment._made if name[0] == "generator"} == {4}
 
 
 def test_sample_i_depends_neither_on_how_many_are_drawn_nor_on_the_batch(digits):

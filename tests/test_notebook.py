@@ -1,6 +1,7 @@
 """What a notebook does without the command line: it trains, opens a run, draws from it and measures it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from tests import tiny
 def workdir(tmp_path_factory):
     """A tiny run of points, trained from the path of its config."""
     workdir = tmp_path_factory.mktemp("moons")
-    result = diffjax.train("configs/toy2d.py:moons", str(workdir), tiny.POINTS | {"train.steps": 3, "eval.every": 0})
+    result = diffjax.train(
+        Path("configs/toy2d.py:moons"), str(workdir), tiny.POINTS | {"train.steps": 3, "eval.every": 0}
+    )
     assert result["status"] == "finished" and result["step"] == 3
     return workdir
 

@@ -11,8 +11,8 @@ import diffjax
 ROOT = Path(diffjax.__file__).parent
 ROOMS = (  # from the ground up; a module imports its own room and those before it
     "errors", "host", "precision", "keys", "parallel", "optim", "diffusion", "adversarial", "augment", "encoders",
-    "data", "models", "interop", "metrics", "methods", "config", "workdir", "inference", "experiment", "run", "drawing",
-    "evaluation", "training", "ablation", "cli",
+    "data", "models", "interop", "metrics", "methods", "config", "frozen_text", "workdir", "inference", "experiment",
+    "run", "drawing", "evaluation", "training", "ablation", "cli",
 )  # fmt: skip
 DEFERRED = {  # imports inside a function that do climb, each for the reason that stands beside it there
     ("diffjax.experiment", "diffjax.run"),
@@ -33,7 +33,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
         yield ".".join(part for part in parts if part != "__init__"), ast.parse(path.read_text())
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[ast.ImportFrom, str]]:
+def imported(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
     """The modules of diffjax that a file imports; those that only a type checker sees do not count."""
     checked = {
         id(node)
@@ -45,6 +45,8 @@ def imported(tree: ast.AST) -> Iterator[tuple[ast.ImportFrom, str]]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffjax") and id(node) not in checked:
             for alias in node.names:
                 yield node, f"{node.module}.{alias.name}" if node.module == "diffjax" else node.module
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names if alias.name.startswith("diffjax."))
 
 
 def room(module: str) -> str:

@@ -16,7 +16,7 @@ from diffjax.ablation.raised import mistakes
 from diffjax.ablation.work import ENDED, is_over, set_aside, state_of, work
 from diffjax.errors import UserError
 from diffjax.host.progress import to_stderr
-from diffjax.workdir.directory import commit
+from diffjax.host.surroundings import commit
 
 ROOT = Path("runs/ablations")
 

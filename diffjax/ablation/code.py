@@ -30,8 +30,8 @@ from diffjax.metrics.features import FEATURES
 ROOT = Path(diffjax.__file__).parent
 LOOP = (  # how a run starts, continues and fails, whatever it trains
     "diffjax.experiment:Experiment", "diffjax.experiment:_optimizers", "diffjax.training.loop:prepare",
-    "diffjax.training.loop:warm_start", "diffjax.training.loop:loop", "diffjax.training.loop:due",
-    "diffjax.training.loop:first_bad_step", "diffjax.training.health", "diffjax.training.window",
+    "diffjax.training.warm_start:warm_start", "diffjax.training.loop:loop", "diffjax.training.loop:due",
+    "diffjax.training.loop:first_bad_step", "diffjax.training.health", "diffjax.training.window", "diffjax.keys",
     "diffjax.optim.state", "diffjax.optim.ema", "diffjax.optim.optimizers", "diffjax.parallel", "diffjax.data.pipeline",
 )  # fmt: skip
 MEASURING = (

@@ -16,10 +16,10 @@ from diffjax.ablation.raised import RUN, raised
 from diffjax.ablation.table import Where
 from diffjax.ablation.work import state_of
 from diffjax.errors import UserError
+from diffjax.host.json_files import read_json
 from diffjax.metrics import Metric
 from diffjax.metrics.protocol import differences
 from diffjax.workdir.directory import PLACE
-from diffjax.workdir.writer import read_json
 
 KEPT = (*PLACE, "nfe", "weights", "step")  # the entries of a measurement's provenance that cells keep
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffjax.errors import UserError
-from diffjax.workdir.writer import read_json, read_lines
+from diffjax.host.json_files import read_json, read_lines
 
 COSTS = ("training_seconds", "images_per_second")
 QUIET = 1.25  # threads per core on an uncrowded machine: trainings with a core each and nothing else show up to 1.2

@@ -21,7 +21,7 @@ from diffjax.ablation.work import FILM, FORWARD
 from diffjax.config import build, from_json
 from diffjax.diffusion import Process
 from diffjax.errors import UserError
-from diffjax.workdir.writer import read_json, read_lines
+from diffjax.host.json_files import read_json, read_lines
 
 LOSSES = ("loss", "d_loss", "g_loss")
 LARGE = 10.0  # a larger gain from an error of the output to one of the predicted x0 is pointed out

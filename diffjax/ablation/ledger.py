@@ -28,9 +28,9 @@ from diffjax.ablation.plan import Task
 from diffjax.ablation.table import Marked, Table, Where
 from diffjax.ablation.work import state_of
 from diffjax.errors import Taken, UserError
+from diffjax.host.json_files import write_json
 from diffjax.metrics.protocol import differences
 from diffjax.workdir.directory import Lock
-from diffjax.workdir.writer import write_json
 
 SMOKE = "minute"  # the budget that is never kept
 PATIENCE = 60.0  # seconds to wait for another process that is writing its cells and pictures, which takes a few

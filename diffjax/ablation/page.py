@@ -15,7 +15,7 @@ from diffjax.ablation.figure import SLIDE, Shown, figure, level, text, thumbnail
 from diffjax.ablation.layout import EVIDENCE, PREFACE, Sheet, made, sheets
 from diffjax.ablation.plan import Task
 from diffjax.ablation.thumbnails import groups, picture_of, pictures_of
-from diffjax.host.whole import written_whole
+from diffjax.host.atomic import atomic_write
 
 MOST = 24  # runs shown of a table at a budget
 BYTES = 8_000_000  # limit for a page's curves, pictures and films; beyond it the largest lose frames or are left out
@@ -72,7 +72,7 @@ Section = tuple[Experiment, str, Cells, Sequence[Task]]
 
 def write(path: Path, sections: Iterable[Section], root: Path) -> None:
     """Writes the page atomically."""
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(_page(list(sections), root), encoding="utf-8")
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from diffjax.ablation.plan import Task
 from diffjax.ablation.work import state_of
+from diffjax.host.json_files import read_lines
 from diffjax.host.progress import clock, to_stderr
-from diffjax.workdir.writer import read_lines
 
 WAITING = dict.fromkeys(("not run", "begun", "trained", "failing"), "waiting")
 FEW = 3  # at most so many labels of an axis are listed

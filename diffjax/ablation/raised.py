@@ -16,8 +16,8 @@ from typing import Any
 from jax.errors import JaxRuntimeError
 
 from diffjax.errors import NO_ROOM, Taken, UserError
+from diffjax.host.json_files import read_json, write_json
 from diffjax.parallel import is_main
-from diffjax.workdir.writer import read_json, write_json
 
 FOLDER = "raised"  # in a run directory, with a file NAME.json for each
 RUN = "run"  # the NAME for its training; a measurement has its evaluation's id, the films have "film"

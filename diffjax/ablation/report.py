@@ -16,7 +16,7 @@ from diffjax.ablation.plan import Task, tasks
 from diffjax.ablation.progress import place
 from diffjax.ablation.thumbnails import groups, pictures_of
 from diffjax.errors import UserError
-from diffjax.host.whole import written_whole
+from diffjax.host.atomic import atomic_write
 
 IN_A_LINE = 4  # pictures in a row of the gallery
 HERE = Path("experiments")  # the folder of the experiment files, from the repository's root
@@ -67,7 +67,7 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
         parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.title}" for e in not_run))
     text = README + "\n" + "\n\n".join(parts) + "\n"
     if not paths:
-        with written_whole(HERE / "README.md") as unfinished:
+        with atomic_write(HERE / "README.md") as unfinished:
             unfinished.write_text(text)
     if out:
         write(out, [section for _, sections in tables for section in sections], root)

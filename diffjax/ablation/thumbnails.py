@@ -8,7 +8,7 @@ from PIL import Image
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
-from diffjax.host.whole import written_whole
+from diffjax.host.atomic import atomic_write
 
 WIDE = 700  # pixels; wider sheets have captions, which shrinking would make unreadable
 SIDE = 1024  # pixels at most, halved until a table's pictures have at most MOST_BYTES together
@@ -75,5 +75,5 @@ def _write(source: Path, target: Path, side: int) -> None:
     if small.width > WIDE:
         small = small.crop((0, 0, small.width // 2, small.height // 2))
     small.thumbnail((side, side), Image.Resampling.BOX)
-    with written_whole(target) as unfinished:
+    with atomic_write(target) as unfinished:
         small.quantize(COLOURS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)

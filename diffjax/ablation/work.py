@@ -22,13 +22,13 @@ from diffjax.errors import Diverged, UserError
 from diffjax.evaluation import Evidence, Score, choose
 from diffjax.evaluation.evaluate import evaluate
 from diffjax.evaluation.report import record
+from diffjax.host.json_files import read_json, write_json
 from diffjax.methods import Diffusion
 from diffjax.metrics import Metric
 from diffjax.parallel import is_main
 from diffjax.run import load
 from diffjax.training.loop import train
 from diffjax.workdir.directory import Lock, for_this_machine, read_config
-from diffjax.workdir.writer import read_json, write_json
 
 # Names in a run directory.
 CODE = "code.json"  # the hash of the code that trained it

@@ -1,5 +1,6 @@
 """The command `sample`: draws from a trained run to a picture, a film, an archive or a folder."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,26 +9,25 @@ from typing import Any
 import numpy as np
 
 from diffjax import parallel
-from diffjax.data.folder import TEXT_FILES
+from diffjax.data.folder import SUFFIXES, TEXT_FILES
 from diffjax.data.text import decode
 from diffjax.drawing import attention as attention_film
 from diffjax.drawing import pictures
 from diffjax.drawing.edits import Plan, Request, plan
 from diffjax.drawing.films import film
-from diffjax.drawing.sheets import GIVEN, picture
+from diffjax.drawing.sheets import by_prompt, picture
 from diffjax.errors import UserError
 from diffjax.experiment import Experiment
-from diffjax.host.whole import written_whole
+from diffjax.host.atomic import atomic_write
 from diffjax.inference.conditioning import conditioned
 from diffjax.inference.labels import NOTE, labels_of, write_note
-from diffjax.inference.sampling import Drawn, joined
+from diffjax.inference.sampling import Drawn, batch_for, joined
 from diffjax.metrics import fingerprint
 from diffjax.run import Run
 
 FOLDER, FILES = "/", (".png", ".gif", ".npz")  # the kinds of output
 FILM_SECONDS = 4.0
 EDITS_AT_ONCE = 16  # edits are few and may cost hundreds of network calls each: a larger batch would be mostly padding
-COLUMNS = 8  # samples of one prompt side by side
 
 
 def draw(
@@ -59,7 +59,7 @@ def draw(
         attention_film.check(run, out)
         num = _number_with_attention(num)
     edit = None if request.image is None else plan(request, run, spec)
-    usual = min(experiment.config.eval.batch_size, 2 ** (num - 1).bit_length())  # a larger batch would be padding
+    usual = batch_for(num, experiment.config.eval.batch_size)
     batch = batch or (min(EDITS_AT_ONCE, usual) if edit else usual)
     if edit:
         spec = edit.spec
@@ -74,17 +74,19 @@ def draw(
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = _labels(labels_of(requested, method.reads_captions), edit)
     if kind == FOLDER:
-        (path / NOTE).unlink(missing_ok=True)
-        _save_folder(path, num, parts, method.reads_captions)
+        _empty(path, num)
+        not_finite = _save_folder(path, num, parts, method.reads_captions)
         options = {
             "prompts": decode(requested) if method.reads_captions else None, "guidance": guidance,
             "negative": negative, "edit": edit and {**request.given, "done": edit.notes},
+            "not_finite": not_finite or None,
         }  # fmt: skip
         _note(path, num, labels, run, seed, **options)
+        _warn(not_finite)
         print(f"wrote {num} images to {path}/")
         return
     drawn, photos = joined(num, parts), edit.shown if edit else None
-    show = partial(rows_of, len(prompts)) if prompts else partial(picture, experiment)
+    show = partial(by_prompt, len(prompts)) if prompts else partial(picture, experiment)
     if kind == ".npz":
         _save_archive(path, drawn, method.reads_captions, labels)
     elif kind == ".png":
@@ -93,8 +95,7 @@ def draw(
         pictures.save_gif(path, attention_film.film(run, spec, drawn, photos), FILM_SECONDS)
     else:
         pictures.save_gif(path, film(run, spec, drawn, photos, show), FILM_SECONDS)
-    if drawn.not_finite:
-        print(f"{drawn.not_finite} samples are not finite: the model or the sampler diverged")
+    _warn(drawn.not_finite)
     print(f"wrote {num} samples ({_calls(drawn.nfe)}) to {path}")
 
 
@@ -148,10 +149,34 @@ def _labels(labels: str, edit: Plan | None) -> str:
 # -------------------------------------------------------------------------------------------------------------- output
 
 
-def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads_captions: bool) -> None:
-    """Writes one PNG per image as soon as it is drawn, and each caption to a text file beside its image."""
+def _warn(not_finite: int) -> None:
+    if not_finite:
+        print(f"{not_finite} samples are not finite: the model or the sampler diverged")
+
+
+def _empty(path: Path, num: int) -> None:
+    """Makes room for `num` images: removes those that `sample` wrote before and would not write again.
+
+    Raises UserError if the folder has other images: together they would pass for the samples of one model.
+    """
     path.mkdir(exist_ok=True)
-    done = 0
+    written = {f"{number:06}.png" for number in range(num)}
+    others = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.name not in written]
+    numbered = [file for file in others if re.fullmatch(r"\d{6,}\.png", file.name) and file.parent == path]
+    if others and not ((path / NOTE).is_file() and others == numbered):
+        raise UserError(f"`out`: {path} has other images, such as {others[0].name}; choose another folder")
+    for file in others:
+        file.unlink()
+        file.with_suffix(TEXT_FILES).unlink(missing_ok=True)
+    (path / NOTE).unlink(missing_ok=True)
+
+
+def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads_captions: bool) -> int:
+    """Writes one PNG per image as soon as it is drawn, and each caption to a text file beside its image.
+
+    Returns the number of samples that are not finite.
+    """
+    done = not_finite = 0
     for part in parts:
         texts = decode(part.label) if reads_captions else [None] * len(part.x)
         for number, image, text in zip(range(done, num), part.x, texts, strict=False):
@@ -161,8 +186,9 @@ def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads_captions: b
                 file.with_suffix(TEXT_FILES).unlink(missing_ok=True)  # the caption of an earlier image
             else:
                 file.with_suffix(TEXT_FILES).write_text(text, "utf-8")
-        done += len(part.x)
+        done, not_finite = done + len(part.x), not_finite + part.not_finite
         print(f"{done:,}/{num:,}", flush=True)
+    return not_finite
 
 
 def _note(path: Path, num: int, labels: str, run: Run, seed: int, **options: Any) -> None:
@@ -173,21 +199,11 @@ def _note(path: Path, num: int, labels: str, run: Run, seed: int, **options: Any
 
 def _save_archive(path: Path, drawn: Drawn, reads_captions: bool, labels: str) -> None:
     condition = {"caption": np.array(decode(drawn.label))} if reads_captions else {"label": drawn.label}
-    with written_whole(path) as unfinished, unfinished.open("wb") as file:
+    condition |= {"not_finite": np.array(drawn.not_finite)} if drawn.not_finite else {}
+    with atomic_write(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, x=drawn.x, asked=np.array(labels), **condition)
 
 
 def _calls(nfe: np.ndarray) -> str:
     constant = nfe.min() == nfe.max()
     return f"{nfe[0]} network calls each" if constant else f"{nfe.mean():.1f} network calls each, on average"
-
-
-def rows_of(prompts: int, drawn: Drawn, photos: np.ndarray | None = None) -> np.ndarray:
-    """A sheet with rows of at most COLUMNS samples for each prompt, the prompt at its left; `photos` are above."""
-    groups = [drawn.x[i::prompts] for i in range(prompts)]
-    names = [pictures.wrapped(text, 28) for text in decode(drawn.label[:prompts])]
-    if photos is not None:
-        groups, names = [photos, *groups], [GIVEN, *names]
-    lines = [(group[i : i + COLUMNS], "" if i else name) for group, name in zip(groups, names, strict=True)
-             for i in range(0, len(group), COLUMNS)]  # fmt: skip
-    return pictures.table([images for images, _ in lines], rows=[name for _, name in lines])

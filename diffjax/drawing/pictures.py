@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont, features
 
 from diffjax.errors import UserError
-from diffjax.host.whole import written_whole
+from diffjax.host.atomic import atomic_write
 
 SHARP_FROM = 56  # pixels; smaller images are enlarged by a whole number until their shorter side has as many
 # All backgrounds are grey, so that films of grey images keep their exact palette.
@@ -295,7 +295,7 @@ def _colours(image: Image.Image, most: int) -> list[int]:
 
 
 def _save(path: str | Path, kind: str, image: Image.Image, **options) -> None:
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         image.save(unfinished, kind, **options)
 
 

@@ -1,4 +1,4 @@
-"""Arranges samples on a sheet: in a grid, by class, or above their captions."""
+"""Arranges samples on a sheet: in a grid, by class, by prompt, or above their captions."""
 
 import dataclasses
 
@@ -12,6 +12,7 @@ from diffjax.inference.sampling import Drawn
 
 SHOWN = {"images": 64, "points": 2_000, "categories": 48}  # samples on a sheet
 GIVEN = "given"  # caption of the images on a sheet that are not samples, such as a photo
+COLUMNS = 8  # samples of one prompt side by side
 CONTRAST = 64.0  # greys per standard deviation of continuous pixels: black and white are two from the mean
 
 
@@ -41,6 +42,17 @@ def captioned(drawn: Drawn, photos: np.ndarray | None = None) -> np.ndarray:
     if photos is not None:
         x, captions = np.concatenate([photos, x]), [GIVEN] * len(photos) + captions
     return pictures.grid(x, columns=min(8, len(captions)), captions=captions)
+
+
+def by_prompt(prompts: int, drawn: Drawn, photos: np.ndarray | None = None) -> np.ndarray:
+    """A sheet with rows of at most COLUMNS samples for each prompt, the prompt at its left; `photos` are above."""
+    groups = [drawn.x[i::prompts] for i in range(prompts)]
+    names = [pictures.wrapped(text, 28) for text in decode(drawn.label[:prompts])]
+    if photos is not None:
+        groups, names = [photos, *groups], [GIVEN, *names]
+    lines = [(group[i : i + COLUMNS], "" if i else name) for group, name in zip(groups, names, strict=True)
+             for i in range(0, len(group), COLUMNS)]  # fmt: skip
+    return pictures.table([images for images, _ in lines], rows=[name for _, name in lines])
 
 
 def picture(experiment: Experiment, drawn: Drawn, photos: np.ndarray | None = None) -> np.ndarray:

@@ -5,7 +5,6 @@ They are in the cache directory ($DIFFJAX_CACHE, or ~/.cache/diffjax), under `em
 
 import hashlib
 import json
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from diffjax.errors import UserError
+from diffjax.host.atomic import atomic_write
 from diffjax.host.caches import cache_directory
 
 
@@ -50,14 +50,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Embeddings | None:
 def write(path: Path, embeddings: Embeddings) -> None:
     """Writes embeddings atomically. Raises UserError if that is not possible."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            partial_path = Path(file.name)
-            try:
-                np.savez(file, **embeddings._asdict())
-                file.close()
-                partial_path.replace(path)
-            finally:
-                partial_path.unlink(missing_ok=True)
+        with atomic_write(path) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, **embeddings._asdict())
     except OSError as error:
         raise UserError(f"cache: cannot write {path} ({error.strerror}); point DIFFJAX_CACHE elsewhere") from error

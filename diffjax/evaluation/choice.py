@@ -9,7 +9,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation import classes
 from diffjax.evaluation.contract import Choice, Counts, Measuring
 from diffjax.evaluation.names import PRDC, SHORT, score_names
-from diffjax.evaluation.possible import check, check_prompts
+from diffjax.evaluation.requirements import check, check_prompts
 from diffjax.evaluation.table import BY_FEATURES, METRICS, is_stacked
 from diffjax.experiment import Experiment
 from diffjax.methods.classifier import Classifier
@@ -100,6 +100,8 @@ def full(given: str, default: str) -> tuple[str, str]:
 
     Raises UserError for an unknown metric or feature network, and for features of a metric that uses none.
     """
+    if not isinstance(given, str):
+        raise UserError(f"eval.metrics: {given!r} must be the name of a metric, such as 'kid'")
     name, colon, features = SHORT.get(given, given).partition(":")
     if name not in METRICS:
         known_names = [*METRICS, *SHORT]
@@ -161,12 +163,12 @@ def judge_of(experiment: Experiment, chosen: Iterable[str]) -> Run | None:
         return None
     source, shape = experiment.source, experiment.method.space.shape
     if not is_stacked(experiment):
-        return judge(experiment.config.eval.classifier, shape, judged[0])
+        return load_classifier(experiment.config.eval.classifier, shape, judged[0])
     size_flag = f" --config.data.size={source.digits.size}" if getattr(source.digits, "size", 0) else ""
     advice = (
         f"train one with: python launch.py train --config=configs/classifier.py:{source.base}{size_flag} --workdir=DIR"
     )
-    run = judge(experiment.config.eval.classifier, source.digits.space.shape, judged[0], advice)
+    run = load_classifier(experiment.config.eval.classifier, source.digits.space.shape, judged[0], advice)
     if not source.made_of(run.experiment.source):
         trained_on = f"{run.experiment.config.data.name} of {run.experiment.method.space.shape}"
         path = run.workdir
@@ -176,7 +178,7 @@ def judge_of(experiment: Experiment, chosen: Iterable[str]) -> Run | None:
     return run
 
 
-def judge(path: str, shape: tuple[int, ...], asking: str, how: str = TRAIN_ONE) -> Run:
+def load_classifier(path: str, shape: tuple[int, ...], asking: str, how: str = TRAIN_ONE) -> Run:
     """Loads the classifier in a run directory. Raises UserError unless it is one for images of this shape."""
     if not path:
         raise UserError(f"eval.classifier: the metric {asking!r} needs the run directory of a classifier; {how}")

@@ -7,14 +7,13 @@ from pathlib import Path
 from diffjax import parallel
 from diffjax.drawing import pictures
 from diffjax.errors import UserError
-from diffjax.evaluation import by_features, extractors, judge
-from diffjax.evaluation.beware import with_warning
-from diffjax.evaluation.choice import check_all, check_features
+from diffjax.evaluation.choice import by_features, check_all, check_features, extractors, load_classifier
 from diffjax.evaluation.contract import Score, of_images
 from diffjax.evaluation.files import Files
-from diffjax.evaluation.named import needs_split, read
+from diffjax.evaluation.image_sets import needs_split, read
 from diffjax.evaluation.report import check_place, record
 from diffjax.evaluation.table import BY_FEATURES
+from diffjax.evaluation.warnings import with_warning
 from diffjax.host.progress import to_stderr
 from diffjax.metrics import check_dimensions
 from diffjax.metrics.features import check_choice
@@ -67,7 +66,7 @@ def _compare(given: Comparison) -> list[Score]:
     from_statistics = is_statistics(given.reference)
     reference = given.reference if from_statistics else read(given.reference, "`reference`", split)
     need_classifier = [name for name in metrics if name.endswith(":classifier")]
-    run = judge(given.classifier, samples.shape, need_classifier[0]) if need_classifier else None
+    run = load_classifier(given.classifier, samples.shape, need_classifier[0]) if need_classifier else None
     networks = extractors(metrics, samples.shape, given.weights, run, given.precision)
     if given.statistics:
         if from_statistics or len(networks) != 1:

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from diffjax.host.progress import Waiting
+from diffjax.host.progress import OnProgress, Waiting
 from diffjax.inference.embedding import Embedded
 from diffjax.metrics.features import Extractor
-from diffjax.metrics.progress import OnProgress
 from diffjax.run import Run
 
 

@@ -22,6 +22,7 @@ from diffjax.keys import Role, key_of
 from diffjax.methods.diffusion import Diffusion
 from diffjax.optim.state import Tree
 
+TOLERANCE = 1e-5  # of the ODE solver, relative and absolute
 T_MIN = 1e-5  # start of continuous time for processes without noise at t = 0 (Song et al. 2021)
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # sigma / alpha of the denoising errors
 EXACT = 8  # dimensions up to which divergences are computed exactly
@@ -89,7 +90,7 @@ def log_prob(
             x0 = method.space.to_model(x)
         likelihood = ode_likelihood(
             method.process_of(variables), method.denoiser(variables), x0, key_v, label,
-            probes=0 if exact else probes, t_min=start,
+            probes=0 if exact else probes, t_min=start, rtol=TOLERANCE, atol=TOLERANCE,
         )  # fmt: skip
         return likelihood.log_prob + method.space.log_det, likelihood.nfe
 
@@ -166,11 +167,8 @@ def _in_batches(
     """
     layout, method = experiment.layout, experiment.method
     conds = method.cond_for(data["caption"]) if method.reads_captions else method.cond_of(data)
-    size = -(-experiment.config.eval.batch_size // layout.mesh.size) * layout.mesh.size
+    size = layout.whole(experiment.config.eval.batch_size)
     key = key_of(seed, Role.MEASURE)
-
-    def place(values):
-        return jax.make_array_from_callback(values.shape, layout.examples, lambda part: values[part])
 
     def program(variables, x, label, key, index):
         return function(variables, x, label, jax.vmap(partial(jax.random.fold_in, key))(index))
@@ -180,7 +178,7 @@ def _in_batches(
     for first in range(0, count, size):
         index = np.arange(first, first + size)
         rows = np.minimum(index, count - 1)
-        label = None if conds is None else place(conds[rows])
-        out = compiled(variables, place(data["x"][rows]), label, key, place(index))
+        label = None if conds is None else layout.shard(conds[rows])
+        out = compiled(variables, layout.shard(data["x"][rows]), label, key, layout.shard(index))
         parts.append(jax.tree.map(lambda leaf, real=count - first: np.asarray(leaf)[:real], out))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(float), *parts)

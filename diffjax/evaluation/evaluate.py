@@ -11,10 +11,11 @@ from diffjax.config import flatten, override
 from diffjax.drawing import pictures
 from diffjax.drawing.sheets import by_class, first, picture
 from diffjax.errors import Diverged, UserError
-from diffjax.evaluation import Evidence, Score, choose
-from diffjax.evaluation.beware import with_warning
-from diffjax.evaluation.choice import check_features
+from diffjax.evaluation.choice import check_features, choose
+from diffjax.evaluation.contract import Score
+from diffjax.evaluation.evidence import Evidence
 from diffjax.evaluation.report import NOT_FINITE, check_measured, check_place, measure, record
+from diffjax.evaluation.warnings import with_warning
 from diffjax.host.progress import to_stderr
 from diffjax.run import Run
 

@@ -9,7 +9,7 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax.errors import UserError
 from diffjax.evaluation.contract import Announcing, Counts, of_images, of_samples
-from diffjax.evaluation.named import Pictures, blamed
+from diffjax.evaluation.image_sets import ImageSet, blamed
 from diffjax.host.progress import to_stderr
 from diffjax.inference.embedding import Embedded, Embedder
 from diffjax.metrics import statistics
@@ -36,8 +36,8 @@ class Files(Announcing):
     Raises UserError, before anything is embedded, if these networks cannot compare the two.
     """
 
-    samples: Pictures
-    reference: Pictures | str  # images, or the path of a file of statistics
+    samples: ImageSet
+    reference: ImageSet | str  # images, or the path of a file of statistics
     extractors: dict[str, Extractor]
     layout: Layout
     batch_size: int = 256
@@ -46,7 +46,7 @@ class Files(Announcing):
     _embedded: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
-        if isinstance(self.reference, Pictures):
+        if isinstance(self.reference, ImageSet):
             self._kept = {}
             if self.reference.shape != self.samples.shape:
                 size, other_size = ("x".join(map(str, images.shape)) for images in (self.samples, self.reference))
@@ -66,7 +66,7 @@ class Files(Announcing):
     @property
     def counts(self) -> Counts:
         """The number of images in each set."""
-        if isinstance(self.reference, Pictures):
+        if isinstance(self.reference, ImageSet):
             num_reference, path = len(self.reference.examples), ""
         else:
             num_reference, path = min((moments.n for moments, _ in self._kept.values()), default=0), self.reference
@@ -114,7 +114,7 @@ class Files(Announcing):
     def provenance(self) -> dict[str, Any]:
         """Names of both sets and of the images behind a file of statistics; how the samples were drawn, if noted."""
         names = {"samples": self.samples.name} | ({"drawn": self.samples.note} if self.samples.note else {})
-        if isinstance(self.reference, Pictures):
+        if isinstance(self.reference, ImageSet):
             return names | {"reference": self.reference.name}
         images = {protocol["images"] for _, protocol in self._kept.values() if "images" in protocol}
         return names | {"reference": self.reference, "images": ", ".join(sorted(images))}

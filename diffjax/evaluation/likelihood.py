@@ -107,7 +107,8 @@ def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
     space = e.experiment.method.space
     shift = 0.0 if space.kind == "images" else space.log_det  # densities of points are in standardised units
     value, error = mean_and_error(-(log_p - shift) * per_nat)
-    protocol |= {"t_min": densities.T_MIN, "tolerance": 1e-5, "dequantisation": "uniform, once"}
+    start = densities.t_min(e.experiment.method.process_of(e.variables))
+    protocol |= {"t_min": start, "tolerance": densities.TOLERANCE, "dequantisation": "uniform, once"}
     if np.prod(space.shape) > densities.EXACT:
         protocol |= {"probes": probes}
     truth = _entropy(e, data["x"])

@@ -8,13 +8,16 @@ from diffjax import parallel
 from diffjax.drawing import pictures
 from diffjax.drawing.sheets import picture, sheet_size
 from diffjax.errors import UserError
-from diffjax.evaluation import Choice, Evidence, choose
+from diffjax.evaluation.choice import choose
+from diffjax.evaluation.contract import Choice
 from diffjax.evaluation.evaluate import evaluate
+from diffjax.evaluation.evidence import Evidence
 from diffjax.evaluation.report import table
 from diffjax.experiment import Experiment
+from diffjax.host.json_files import read_json, strict
 from diffjax.metrics.better import better
 from diffjax.optim.state import TrainState
-from diffjax.workdir.writer import Writer, read_json, strict
+from diffjax.workdir.writer import Writer
 
 
 class PeriodicEvaluation(NamedTuple):

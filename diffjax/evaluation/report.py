@@ -8,9 +8,9 @@ from typing import Any
 from diffjax import metrics as m
 from diffjax.errors import NO_ROOM, Diverged, UserError
 from diffjax.evaluation.contract import Measuring, Score, Sets
+from diffjax.host.json_files import write_json
+from diffjax.host.surroundings import surroundings
 from diffjax.metrics.better import is_error
-from diffjax.workdir.directory import surroundings
-from diffjax.workdir.writer import write_json
 
 UNMEASURED = "not measured: "  # prefix of the meaning of a score that could not be computed
 NOT_FINITE = "not_finite"  # name of the score that counts samples that are not finite, if there are any

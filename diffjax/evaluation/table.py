@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from diffjax.data import Shapes, StackedMNIST
-from diffjax.evaluation import calls, classes, images, likelihood, neighbours, points, words
+from diffjax.evaluation import classes, images, likelihood, neighbours, nfe, points, words
 from diffjax.evaluation.contract import Score
 from diffjax.evaluation.names import score_names
 from diffjax.experiment import Experiment
@@ -74,7 +74,7 @@ METRICS = {
         n: Measure(function, _always(), _generates_images, "a generator of images")
         for n, function in BY_FEATURES.items()
     },
-    "nfe": Measure(calls.nfe, _always("nfe"), lambda e: e.method.generates, "a generator"),
+    "nfe": Measure(nfe.nfe, _always("nfe"), lambda e: e.method.generates, "a generator"),
     "alignment": Measure(
         words.alignment,
         words.of_alignment,

@@ -10,7 +10,7 @@ from diffjax.data.text import decode
 from diffjax.drawing import pictures
 from diffjax.evaluation.contract import Score
 from diffjax.evaluation.evidence import Evidence
-from diffjax.evaluation.possible import check_prompts
+from diffjax.evaluation.requirements import check_prompts
 from diffjax.experiment import Experiment
 from diffjax.metrics.alignment import THRESHOLDS, Alignment
 from diffjax.metrics.alignment import alignment as judged

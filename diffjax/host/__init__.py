@@ -2,7 +2,8 @@
 
 xla          flags of XLA, set before the first computation
 caches       the cache of downloads, embeddings and compiled programs
-whole        atomic file writes
+atomic       atomic file writes;   json_files: JSON, written atomically and read with errors that help
+surroundings versions, hardware, commit and command line of a result
 userfile     executes a user's config or experiment
-progress     lines for a user who waits
+progress     callbacks and lines for a user who waits
 """

@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Callable
 
+OnProgress = Callable[[int, int], None]  # (done, total)
+
 
 def to_stderr(line: str) -> None:
     """Prints a line on stderr, so that stdout holds only a command's result."""
@@ -34,3 +36,12 @@ def clock(seconds: float) -> str:
     """Formats a duration as "1:02:03" or "4:05"."""
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def silent(done: int, total: int) -> None:
+    """Ignores progress."""
+
+
+def part_of(progress: OnProgress, before: int, total: int) -> OnProgress:
+    """A callback for one part of a computation of `total` units, of which `before` are done already."""
+    return lambda done, _: progress(before + done, total)

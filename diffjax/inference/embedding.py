@@ -21,9 +21,9 @@ from diffjax import metrics as m
 from diffjax.data import Examples
 from diffjax.data.source import THREADS
 from diffjax.errors import UserError
+from diffjax.host.progress import OnProgress, silent
 from diffjax.inference.rows import Rows, evenly
 from diffjax.metrics.features import Extractor, Outputs
-from diffjax.metrics.progress import OnProgress, silent
 from diffjax.parallel import Layout, Tree
 
 AHEAD = THREADS + 1  # batches read ahead
@@ -137,8 +137,8 @@ class Embedder:
         `variables` replace the extractor's, for a network that is still training.
         """
         variables = None if variables is None else jax.device_put(variables, self.layout.replicated)
-        n, devices = len(images), self.layout.mesh.size
-        size = -(-min(self.batch_size, n) // devices) * devices
+        n = len(images)
+        size = self.layout.whole(min(self.batch_size, n))
         collector, hashes = FeatureCollector(n), Rows(n)
         for x, x_hashes in read_ahead(images, size):
             collector.add(self.batch(self._placed(x, size), variables), len(x))
@@ -150,7 +150,7 @@ class Embedder:
 
     def _placed(self, x: UInt8[np.ndarray, "n h w c"], size: int) -> jax.Array:
         padded = np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
-        return jax.make_array_from_callback(padded.shape, self.layout.examples, lambda part: padded[part])
+        return self.layout.shard(padded)
 
 
 def read_ahead(images: Examples, size: int) -> Iterator[tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "n 16"]]]:

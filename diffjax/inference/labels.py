@@ -13,6 +13,7 @@ import numpy as np
 from diffjax import metrics as m
 from diffjax.data.text import decode
 from diffjax.errors import UserError
+from diffjax.host.json_files import write_json
 
 NOTE = "samples.json"  # in a folder of samples
 
@@ -30,7 +31,7 @@ def labels_of(requested: np.ndarray | None, reads_captions: bool) -> str:
 
 def write_note(folder: Path, num: int, labels: str, **provenance: Any) -> None:
     """Writes the note. Call it after the images are written, so that an incomplete folder has none."""
-    (folder / NOTE).write_text(json.dumps({"images": num, "labels": labels} | provenance, indent=2))
+    write_json(folder / NOTE, {"images": num, "labels": labels} | provenance)
 
 
 def read_note(folder: Path, num: int, flag: str) -> dict[str, Any]:

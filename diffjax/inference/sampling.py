@@ -44,8 +44,7 @@ class Generator:
     _compiled: Any = field(init=False, repr=False, default=None)
 
     def __post_init__(self):
-        devices = self.layout.mesh.size
-        self.batch_size = -(-self.batch_size // devices) * devices
+        self.batch_size = self.layout.whole(self.batch_size)
         examples, replicated = self.layout.examples, self.layout.replicated
 
         def draw(variables, key, index, label):
@@ -54,10 +53,6 @@ class Generator:
 
         # Samples are drawn in parallel and then replicated, so that every process can read all of them.
         self._compiled = jax.jit(draw, in_shardings=(None, replicated, examples, examples), out_shardings=replicated)
-
-    def _place(self, values: np.ndarray) -> jax.Array:
-        """Shards an array, which is the same in every process, over all devices."""
-        return jax.make_array_from_callback(values.shape, self.layout.examples, lambda part: values[part])
 
     @property
     def labelled(self) -> bool:
@@ -78,8 +73,8 @@ class Generator:
         for first in range(0, num, self.batch_size):
             index = np.arange(first, first + self.batch_size)
             labels = None if requested is None else requested[index % len(requested)]
-            placed = None if requested is None else self._place(cond[index % len(requested)])
-            drawn = self._compiled(variables, key, self._place(index), placed)
+            placed = None if requested is None else self.layout.shard(cond[index % len(requested)])
+            drawn = self._compiled(variables, key, self.layout.shard(index), placed)
             real = slice(0, min(self.batch_size, num - first))
             x = self.method.space.from_model(drawn.x0)
             trajectory = [
@@ -92,6 +87,11 @@ class Generator:
     def draw(self, variables: dict[str, Tree], num: int, seed: int, requested: np.ndarray | None = None) -> Drawn:
         """Draws all `num` samples and joins their batches."""
         return joined(num, (part for part, _ in self.batches(variables, num, seed, requested)))
+
+
+def batch_for(num: int, most: int) -> int:
+    """The batch size that draws `num` samples with little padding, at most `most`: a power of two."""
+    return min(most, 2 ** (num - 1).bit_length())
 
 
 def joined(num: int, parts: Iterable[Drawn]) -> Drawn:

@@ -12,7 +12,6 @@ classes          classes that a classifier sees in samples, balance, confidence;
 alignment        whether scenes of shapes match their captions; imported separately, as it depends on their grammar
 protocol         Metric = number + protocol + provenance; comparability; stable identifiers
 nearest, arrays  helpers: exact k nearest neighbours; checks of features, and iteration in blocks
-progress         helpers: progress callbacks of long computations
 
 A metric takes arrays (features, logits, points) and returns plain floats. A feature network (pixels, a classifier,
 Inception, DINOv2) is one function `images uint8 [n, h, w, c] -> features [n, d]` that serves every metric.

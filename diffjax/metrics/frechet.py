@@ -15,8 +15,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Float64, Int64
 
 from diffjax.errors import UserError
+from diffjax.host.progress import OnProgress, silent
 from diffjax.metrics.arrays import CHUNK, checked_features
-from diffjax.metrics.progress import OnProgress, silent
 
 MOST_DIMENSIONS = 16_384  # 128 x 128 grey pixels: 2 GB per matrix; a distance needs about five, and hours
 SMALLEST_SUBSET = 5_000  # images in the extrapolation to infinite N; from the paper, for 50,000 images of 2048 features

@@ -14,8 +14,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
+from diffjax.host.progress import OnProgress, part_of, silent
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
-from diffjax.metrics.progress import OnProgress, part_of, silent
 
 
 class SubsetKID(NamedTuple):

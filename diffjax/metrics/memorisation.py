@@ -13,9 +13,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Float64, Int64
 
 from diffjax.errors import UserError
+from diffjax.host.progress import OnProgress, part_of, silent
 from diffjax.metrics.arrays import CHUNK, checked_pair
 from diffjax.metrics.nearest import nearest
-from diffjax.metrics.progress import OnProgress, part_of, silent
 
 COPIED = 1 / 3  # of the distance to the second nearest: Yoon et al. 2023, Gu et al. 2023
 

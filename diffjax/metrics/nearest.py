@@ -14,8 +14,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Float64, Int, Int64
 
 from diffjax.errors import UserError
+from diffjax.host.progress import OnProgress, silent
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
-from diffjax.metrics.progress import OnProgress, silent
 
 NUMBERS_AT_ONCE = 1 << 20  # differences held in memory: 8 MB
 

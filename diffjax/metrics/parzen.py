@@ -12,8 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
+from diffjax.host.progress import OnProgress, silent
 from diffjax.metrics.arrays import blocks, checked_features, checked_pair
-from diffjax.metrics.progress import OnProgress, silent
 
 SIGMAS = tuple(np.logspace(-2, 0, 21))  # candidates, in data units; Goodfellow et al. try 10 from 0.1 to 1
 AT_ONCE = 256  # examples per block: 20 MB of distances to 10,000 samples

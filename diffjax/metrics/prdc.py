@@ -17,9 +17,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from diffjax.errors import UserError
+from diffjax.host.progress import OnProgress, part_of, silent
 from diffjax.metrics.arrays import CHUNK, blocks, checked_pair
 from diffjax.metrics.nearest import neighbours_within, screened_squares, settle
-from diffjax.metrics.progress import OnProgress, part_of, silent
 
 
 class Convention(NamedTuple):

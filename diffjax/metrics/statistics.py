@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from diffjax.errors import UserError
-from diffjax.host.whole import written_whole
+from diffjax.host.atomic import atomic_write
 from diffjax.metrics.frechet import Moments
 from diffjax.metrics.protocol import ABSENT, canonical_json, differences
 
@@ -21,7 +21,7 @@ MAKE = "make one from the images themselves, with --reference=IMAGES --statistic
 def save_statistics(path: str | Path, moments: Moments, protocol: dict[str, Any]) -> None:
     """Writes an .npz atomically: n, mean [d], scatter [d, d] in float64, and the protocol as JSON."""
     arrays = {"n": moments.n, "mean": moments.mean, "scatter": moments.scatter, "protocol": canonical_json(protocol)}
-    with written_whole(path) as partial_path, partial_path.open("wb") as file:
+    with atomic_write(path) as partial_path, partial_path.open("wb") as file:
         np.savez(file, **arrays)
 
 

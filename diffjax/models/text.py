@@ -102,7 +102,7 @@ class FrozenText(nn.Module):
     Two layers are learned, one for the pooled vector and one for the tokens (Chen et al. 2024, PixArt, have one). Each
     follows a norm, because the magnitudes of encoders' outputs differ a hundredfold. The first token is the pooled
     vector again, and is always valid. The fields identify the encoder, because it determines what the numbers mean;
-    `diffjax.encoders.of_config` loads it.
+    `diffjax.frozen_text` loads it.
     """
 
     precision: Precision

@@ -11,7 +11,7 @@ name and is the one to draw from; the others are stored under "network@profile".
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,8 @@ import numpy as np
 
 from diffjax.errors import UserError
 from diffjax.optim.ramp import cosine_ramp
+from diffjax.parallel import Tree
 
-Tree = Any
 WIDEST = 12**-0.5  # sigma_rel of gamma = 0, the plain mean over the run; wider profiles would favour its beginning
 
 

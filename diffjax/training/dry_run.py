@@ -13,7 +13,8 @@ from diffjax.evaluation.periodic import chosen
 from diffjax.experiment import Experiment
 from diffjax.precision import Precision
 from diffjax.training import window
-from diffjax.training.loop import carry_shapes, warm_start
+from diffjax.training.loop import carry_shapes
+from diffjax.training.warm_start import warm_start
 
 
 def dry_run(config: ConfigDict) -> str:

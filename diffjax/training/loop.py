@@ -12,26 +12,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from diffjax.data import Stream
-from diffjax.errors import Diverged, UserError
+from diffjax.errors import Diverged
 from diffjax.evaluation.periodic import PeriodicEvaluation, measured_by, periodic_evaluations
 from diffjax.experiment import Experiment
+from diffjax.host.json_files import strict, write_json
 from diffjax.keys import Role
 from diffjax.optim.state import HEALTHY, TrainState
 from diffjax.parallel import Axis, check_batch, compile_step, is_main
 from diffjax.precision import Precision
-from diffjax.run import load
 from diffjax.training import replay, window
 from diffjax.training.health import Health
 from diffjax.training.interrupts import Stop
 from diffjax.training.profiler import Trace
 from diffjax.training.stopwatch import Stopwatch
-from diffjax.workdir.checkpoint import Checkpoints
+from diffjax.training.warm_start import warm_start
+from diffjax.workdir.checkpoint import Checkpoints, complete_steps
 from diffjax.workdir.directory import Lock, record_config
-from diffjax.workdir.writer import Writer, strict, write_json
+from diffjax.workdir.writer import Writer
 
 IN_FLIGHT = 2  # steps that the host may run ahead of the device; without a bound, collectives on few cores can deadlock
 
@@ -52,17 +52,18 @@ def train(config: ConfigDict, workdir: Path, on_locked: Callable[[], None] = lam
         if is_main():
             stack.enter_context(Lock(workdir))
             on_locked()
-        shapes = carry_shapes(experiment)
+        shapes, directory = carry_shapes(experiment), workdir / "checkpoints"
+        done = max(complete_steps(directory), default=0)
         writer = stack.enter_context(Writer(workdir, config.train.steps, is_main()))
         evaluations = periodic_evaluations(experiment, workdir, writer)
-        warm = warm_start(experiment, shapes["state"])
-        checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.train.keep, config.eval.best))
-        done = checkpoints.latest() or 0
+        warm = None if done else warm_start(experiment, shapes["state"])
         if is_main():
             record_config(workdir, config, done)
+        checkpoints = stack.enter_context(Checkpoints(directory, config.train.keep, config.eval.best))
         stop = stack.enter_context(Stop())
         prepared = prepare(experiment, shapes, warm, writer, checkpoints, done)
-        trace = Trace(workdir / "profile", config.train.profile)
+        del warm  # its arrays would stay on the devices
+        trace = stack.enter_context(Trace(workdir / "profile", config.train.profile))
         result = loop(experiment, prepared, evaluations, writer, checkpoints, trace, stop)
         if result["status"] == "failed" and result.pop("replay"):
             if is_main():
@@ -207,22 +208,6 @@ def carry_shapes(experiment: Experiment) -> dict[str, Any]:
     state = jax.eval_shape(experiment.init, jax.random.key(0))
     batch = experiment.batch_shapes(experiment.config.train.batch_size)
     return window.shapes(experiment.method.step, state, batch, jax.random.key(0), Axis())
-
-
-def warm_start(experiment: Experiment, shapes: TrainState) -> TrainState | None:
-    """The state of the run in `train.init_from`, if any. Raises UserError unless its networks have the same shapes."""
-    path = experiment.config.train.init_from
-    if not path:
-        return None
-    try:
-        other = load(path).state
-    except UserError as error:
-        raise error.about("`workdir`: ", "train.init_from: ") from None
-    for name in shapes.params:
-        shape, other_shape = (jax.tree.map(jnp.shape, state.params.get(name)) for state in (shapes, other))
-        if shape != other_shape:
-            raise UserError(f"train.init_from: the {name!r} of {path} must have the shapes of this config's")
-    return other
 
 
 def due(step: int, every: int) -> bool:

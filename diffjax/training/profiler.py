@@ -14,6 +14,12 @@ class Trace:
     def __init__(self, directory: Path, steps: int):
         self.directory, self.steps, self.running = directory, steps, False
 
+    def __enter__(self) -> "Trace":
+        return self
+
+    def __exit__(self, *_):
+        self._stop()  # of a run that ended within these steps
+
     def before(self, step: int) -> None:
         if self.steps and step == self.FIRST:
             jax.profiler.start_trace(str(self.directory))
@@ -22,5 +28,9 @@ class Trace:
     def after(self, step: int, metrics: Any, last: bool) -> None:
         if self.running and (last or step == self.FIRST + self.steps - 1):
             jax.block_until_ready(metrics)  # the steps to profile have run
+            self._stop()
+
+    def _stop(self) -> None:
+        if self.running:
             jax.profiler.stop_trace()
             self.running = False

@@ -4,7 +4,6 @@ A run is a function of its config, so the bad step can be reached again from the
 the step is then interpreted up to the first operation with finite inputs and an output that is not finite.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from flax import traverse_util
 
 from diffjax import parallel
 from diffjax.experiment import Experiment
+from diffjax.host.json_files import write_json
 from diffjax.keys import Role
-from diffjax.run import load
+from diffjax.training.warm_start import warm_start
 from diffjax.workdir.checkpoint import Checkpoints
 
 TRANSPARENT = (  # primitives that call an inner program once, which is interpreted in turn
@@ -41,8 +41,7 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
     if good:
         state = checkpoints.restore(good, state=layout.place(shapes))["state"]
     else:
-        warm = load(config.train.init_from).state if config.train.init_from else None
-        state = experiment.initial_state(shapes, warm)
+        state = experiment.initial_state(shapes, warm_start(experiment, shapes))
     stream = experiment.stream(good)
     step = parallel.compile_step(method.step, layout, shapes)
     for _ in range(good + 1, bad):
@@ -56,7 +55,7 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
         for name, tree in (("state", {"params": state.params, "extra": state.extra}), ("batch", batch)):
             np.savez(directory / f"{name}.npz", **traverse_util.flatten_dict(jax.device_get(tree), sep="/"))
         report = {"step": bad, "from_checkpoint": good, "seed": config.seed, "first_bad_tensor": tensor}
-        (directory / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+        write_json(directory / "report.json", report)
     return tensor
 
 

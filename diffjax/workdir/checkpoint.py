@@ -14,8 +14,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from diffjax.errors import NO_ROOM, UserError
 from diffjax.metrics.better import better
+from diffjax.parallel import Tree
 
-Tree = Any
 PARTS = ("state", "window", "facts", "_CHECKPOINT_METADATA")  # of a complete checkpoint
 SNAPSHOT_PARTS = ("averages", "_CHECKPOINT_METADATA")
 
@@ -174,6 +174,11 @@ class Checkpoints:
             for snapshot in self._averages.all_steps():
                 if snapshot > step:
                     self._averages.delete(snapshot)
+
+
+def complete_steps(directory: Path) -> list[int]:
+    """The steps of the complete checkpoints in a directory, which is only read."""
+    return [int(path.name) for path in directory.glob("[0-9]*") if path.name.isdigit() and not _missing(path)]
 
 
 def _missing(path: Path, parts: tuple[str, ...] = PARTS) -> list[str]:

@@ -4,15 +4,9 @@
 the commit and hardware that computed it.
 """
 
-import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
-import platform
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -24,23 +18,9 @@ from ml_collections import ConfigDict
 
 from diffjax.config import Overrides, differences, fingerprint, from_json, is_place, override, pairs
 from diffjax.errors import Taken, UserError
-from diffjax.workdir.writer import read_json, write_json
+from diffjax.host.json_files import read_json, write_json
+from diffjax.host.surroundings import surroundings
 
-# Git pathspecs of files whose changes do not mark the commit with "+".
-NO_CODE = (":(top,exclude)*.md", ":(top,exclude)docs", ":(top,exclude)experiments/results")
-READ = (":(top)diffjax/**.py", ":(top)configs/**.py", ":(top)experiments/**.py")
-PACKAGES = (
-    "diffjax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "tensorflow-datasets",
-    "ml-collections",
-    "numpy",
-)
 # Keys of `eval` that the configs of older runs lack, with the values those runs used.
 OLDER_EVAL = {"features": "inception", "precision": "highest", "weights": "", "reference": "heldout"}
 RETRY = 0.05  # seconds between two attempts to lock a directory
@@ -191,58 +171,3 @@ def for_this_machine(config: ConfigDict) -> ConfigDict:
     devices = config.parallel.devices if config.parallel.devices <= jax.device_count() else 0
     config.parallel.update(mode="jit", devices=devices, fsdp=1)
     return config
-
-
-def surroundings() -> dict[str, Any]:
-    """Versions, hardware, commit and command line: what a result depends on besides its config."""
-    return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "processor": processor(),
-        "cores": cores(),
-        "commit": commit(),
-        "command": shlex.join(sys.argv),
-    }
-
-
-def cores() -> int:
-    """The number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def processor() -> str:
-    """The model name of the processor, or its architecture if the system does not report one."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def commit(at: Path = Path(__file__).parent) -> str:
-    """The commit of this code, with "+" if it has changed since; "unknown" outside a git checkout.
-
-    New files count too where code, configs and experiments are read from (READ); scripts elsewhere do not.
-    Changes of documents and of the ledger do not count (NO_CODE), so results that an ablation writes do not mark its
-    next runs.
-    """
-    git = ["git", "-C", str(at)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = [
-            subprocess.run([*git, *words, *NO_CODE], capture_output=True, text=True, check=True).stdout.strip()
-            for words in (
-                ("status", "--porcelain", "-uno", "--", ":/"),
-                ("ls-files", "--others", "--exclude-standard", "--", *READ),
-            )
-        ]
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+" if any(changes) else "")

@@ -15,7 +15,7 @@ import numpy as np
 
 from diffjax.data.toy2d import KINDS, Toy2D
 from diffjax.errors import UserError
-from diffjax.workdir.writer import read_lines
+from diffjax.host.json_files import read_lines
 from experiments.figures import style
 from experiments.figures.command import Picture, config_of, main, trained
 

@@ -158,7 +158,7 @@ def film(run, steps: list[Step], samples: np.ndarray, seed: int) -> list[np.ndar
 def opened(arguments, overrides):
     """A finished run, perhaps with another sampler; or a run that is trained now. Raises UserError for a failed run."""
     import diffjax
-    from diffjax.workdir.writer import read_json
+    from diffjax.host.json_files import read_json
 
     if arguments.config:
         return trained(config_of(arguments.config, overrides), arguments.workdir)

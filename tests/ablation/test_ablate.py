@@ -19,9 +19,10 @@ from diffjax.ablation.work import FILM, FORWARD, UNDRAWN, is_over, state_of, wor
 from diffjax.drawing import pictures
 from diffjax.errors import Taken, UserError
 from diffjax.evaluation import METRICS
+from diffjax.host.json_files import write_json
+from diffjax.host.surroundings import processor
 from diffjax.training.loop import train
-from diffjax.workdir.directory import Lock, processor
-from diffjax.workdir.writer import write_json
+from diffjax.workdir.directory import Lock
 from tests import tiny
 
 HERE = Path(__file__).parent

@@ -269,6 +269,8 @@ TRAINING = (  # how a run begins, goes on, and is given up
     ("diffjax.training.loop", "compiled(carry, next(stream), key)", "compiled(carry, next(stream), key + 1)"),
     ("diffjax.training.loop", "return every > 0 and step % every == 0", "return False"),
     ("diffjax.training.health", "if not (previous and self.complaint):", "if not previous:"),
+    ("diffjax.training.warm_start", "return other", "return None"),
+    ("diffjax.keys", "STEP = 1", "STEP = 4"),
 )
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from diffjax.ablation.cost import cost_of
 from diffjax.errors import UserError
+from diffjax.host import surroundings
+from diffjax.host.json_files import write_json
 from diffjax.metrics.protocol import differences
 from diffjax.training.loop import train
-from diffjax.workdir import directory as workdir
-from diffjax.workdir.writer import write_json
 from tests import tiny
 
 
@@ -58,7 +58,7 @@ def test_a_run_trained_on_two_machines_has_a_mixed_protocol(tmp_path, monkeypatc
     protocols = []
     for half in (7, 10):
         for steps, machine in ((half, "laptop"), (14, "server")):
-            monkeypatch.setattr(workdir, "processor", lambda machine=machine: machine)
+            monkeypatch.setattr(surroundings, "processor", lambda machine=machine: machine)
             train(tiny.points(train__steps=steps), tmp_path / str(half))
         protocols.append(cost_of(tmp_path / str(half))["training_seconds"]["protocol"])
         assert protocols[-1]["processor"] == f"mixed: laptop, server after step {half}"

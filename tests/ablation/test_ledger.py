@@ -18,8 +18,8 @@ from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
 from diffjax.errors import Taken, UserError
 from diffjax.evaluation import Score
+from diffjax.host.json_files import write_json
 from diffjax.workdir.directory import Lock
-from diffjax.workdir.writer import write_json
 from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_needs import COMPUTED
 

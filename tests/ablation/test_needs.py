@@ -14,8 +14,8 @@ from diffjax.ablation.plan import tasks
 from diffjax.ablation.raised import RUN, Raised, noted
 from diffjax.ablation.work import FILM, UNDRAWN, state_of, work
 from diffjax.errors import Taken, UserError
+from diffjax.host.json_files import write_json
 from diffjax.workdir.directory import Lock
-from diffjax.workdir.writer import write_json
 from tests.ablation.test_ablate import quiet
 
 COMPUTED = """'Squares.'

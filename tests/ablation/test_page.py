@@ -17,7 +17,7 @@ from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.config import component
 from diffjax.drawing import pictures
-from diffjax.workdir.writer import write_json
+from diffjax.host.json_files import write_json
 
 NAMES = ("google-chrome", "chrome", "chromium")
 FOUND = [path for path in map(shutil.which, NAMES) if path and "/snap/" not in path]  # a snap cannot read /tmp

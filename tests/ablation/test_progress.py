@@ -11,7 +11,7 @@ from diffjax.ablation import progress as watching
 from diffjax.ablation.plan import Evaluation, Task
 from diffjax.ablation.progress import Progress, Show
 from diffjax.config import load, override
-from diffjax.workdir.writer import write_json
+from diffjax.host.json_files import write_json
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from diffjax.ablation.work import FILM, UNDRAWN, state_of
 from diffjax.errors import UserError
 from diffjax.evaluation import Score
 from diffjax.evaluation.report import record
-from diffjax.workdir.writer import write_json
+from diffjax.host.json_files import write_json
 from tests.ablation.test_ablate import HERE, quiet
 
 INVERSES = """'Inverses.'

@@ -24,7 +24,7 @@ from diffjax.ablation.report import report
 from diffjax.ablation.table import MARKS, Axis, Marked, Printed, Quantity, Table
 from diffjax.errors import UserError
 from diffjax.evaluation import Score
-from diffjax.workdir.writer import write_json
+from diffjax.host.json_files import write_json
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 
 VALUES = {("0.0", "2"): {0: 1.0, 1: 1.2}, ("0.0", "4"): {0: 0.5, 1: 0.6}, ("1.0", "4"): {0: 2.0}}

@@ -19,9 +19,10 @@ from diffjax.ablation.raised import noted, raised
 from diffjax.ablation.slurm import options
 from diffjax.ablation.work import state_of
 from diffjax.errors import TAKEN, Taken
+from diffjax.host.json_files import write_json
 from diffjax.training.loop import train
 from diffjax.workdir.directory import Lock
-from diffjax.workdir.writer import Writer, write_json
+from diffjax.workdir.writer import Writer
 from tests import tiny
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 

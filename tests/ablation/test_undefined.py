@@ -12,7 +12,7 @@ from diffjax.ablation.experiment import read
 from diffjax.ablation.layout import text_of
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
-from diffjax.workdir.writer import write_json
+from diffjax.host.json_files import write_json
 from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_ledger import kept, left, run
 

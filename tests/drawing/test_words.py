@@ -18,8 +18,7 @@ from diffjax.data import Folder, Shapes
 from diffjax.data.shapes import parse
 from diffjax.data.text import decode, encode
 from diffjax.drawing import attention, films, pictures
-from diffjax.drawing.draw import rows_of
-from diffjax.drawing.sheets import captioned
+from diffjax.drawing.sheets import by_prompt, captioned
 from diffjax.errors import UserError
 from diffjax.evaluation import choose, words
 from diffjax.experiment import Experiment
@@ -72,15 +71,15 @@ def tiles(sheet, value):
 
 def test_a_picture_has_a_row_for_each_prompt_and_shows_a_photo_first():
     sevens = Drawn(grey(*range(10, 80, 10)), encode([RED, BLUE] * 4, 65)[:7], np.ones(7, int))
-    one, two = (rows_of(prompts, sevens) for prompts in (1, 2))
-    with_photo = rows_of(1, sevens, grey(200, 210))
+    one, two = (by_prompt(prompts, sevens) for prompts in (1, 2))
+    with_photo = by_prompt(1, sevens, grey(200, 210))
     assert one.shape[0] < two.shape[0] == with_photo.shape[0]  # one row; two rows; a row for the photo, and one
     assert one.shape[1] > two.shape[1] + 2 * 66  # seven columns, or four
     half = len(two) // 2
     for i in range(7):  # sample i is of prompt i mod 2
         assert [tiles(part, 10 * (i + 1)) for part in (two[:half], two[half:])] == [i % 2 == 0, i % 2 == 1]
     assert [tiles(with_photo[:half], value) for value in (200, 210, 10)] == [1, 1, 0]
-    folded = rows_of(1, Drawn(grey(*range(20)), encode([RED] * 20, 65), np.ones(20, int)))
+    folded = by_prompt(1, Drawn(grey(*range(20)), encode([RED] * 20, 65), np.ones(20, int)))
     assert folded.shape[1] == one.shape[1] + 66 and folded.shape[0] > 3 * 64  # eight, eight and four below each other
     assert (folded[:, :-530] != pictures.MOUNT).any(axis=(1, 2))[len(folded) // 3 :].sum() == 0  # one label, at the top
     for sheet in (two, with_photo):

@@ -203,7 +203,7 @@ def test_a_mistake_is_one_line(words, said, capsys):
     [
         (KeyboardInterrupt(), 130, "interrupted; written files are kept, and the same command continues"),
         (OSError(errno.ENOSPC, "No space left on device", "x.png"), 2, "no room to write x.png (No space left on"),
-        (PermissionError(errno.EACCES, "Permission denied", "x.png"), 2, "cannot write x.png (Permission denied)"),
+        (PermissionError(errno.EACCES, "Permission denied", "x.png"), 2, "cannot open x.png (Permission denied)"),
         (Taken("--workdir: x is in use by a live process (pid 1)"), 2, "in use by a live process"),
         (Diverged("step 3 was not finite"), 3, "step 3 was not finite"),
     ],

@@ -15,8 +15,10 @@ from diffjax.adversarial import Watchman
 from diffjax.errors import Diverged, UserError
 from diffjax.experiment import Experiment
 from diffjax.training.health import Health
-from diffjax.training.loop import carry_shapes, finished, train, warm_start
+from diffjax.training.loop import carry_shapes, finished, train
+from diffjax.training.profiler import Trace
 from diffjax.training.replay import first_bad_tensor
+from diffjax.training.warm_start import warm_start
 from diffjax.workdir.checkpoint import Checkpoints
 from diffjax.workdir.directory import Lock
 from diffjax.workdir.writer import Writer
@@ -331,6 +333,32 @@ def test_a_warm_start_takes_the_other_runs_networks(tmp_path):
     state = experiment.initial_state(shapes, warm_start(experiment, shapes))
     tiny.assert_trees_equal((state.params, state.ema), (other.state.params, other.state.ema))
     assert state.step == 0 and np.all(jax.tree.leaves(state.opt_state)[0] == 0)
+
+
+def test_a_warm_start_needs_neither_the_other_runs_devices_nor_the_other_run_once_it_has_begun(tmp_path):
+    train(tiny.points(train__steps=7, parallel__devices=2), tmp_path / "first")
+    config = tiny.points(train__steps=7, train__init_from=tmp_path / "first", parallel__devices=4, parallel__fsdp=2)
+    train(config, tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    config.train.steps = 14
+    assert train(config, tmp_path / "second")["step"] == 14
+    with pytest.raises(UserError, match="train.init_from: .*first holds no run"):
+        train(config, tmp_path / "third")
+
+
+def test_a_run_of_another_config_loses_nothing_not_even_what_is_incomplete(tmp_path):
+    train(tiny.points(train__steps=7), tmp_path)
+    (tmp_path / "checkpoints" / "9").mkdir()
+    with pytest.raises(UserError, match="holds a run of another config"):
+        train(tiny.points(train__steps=14, method__network__width=8), tmp_path)
+    assert (tmp_path / "checkpoints" / "9").is_dir() and not (tmp_path / "incomplete").exists()
+
+
+def test_a_profile_of_a_run_that_stops_on_the_way_is_written(tmp_path):
+    with Trace(tmp_path, steps=100) as trace:
+        trace.before(Trace.FIRST)
+        trace.after(Trace.FIRST, jnp.zeros(()), last=False)
+    assert list(tmp_path.rglob("*.xplane.pb")) and not trace.running
 
 
 def test_a_warm_start_from_other_shapes_is_refused(tmp_path):

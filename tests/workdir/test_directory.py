@@ -9,8 +9,9 @@ import subprocess
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.workdir import directory as module
-from diffjax.workdir.directory import PLACE, Lock, commit, is_locked, processor, record_config
+from diffjax.host import surroundings
+from diffjax.host.surroundings import commit, cores, processor
+from diffjax.workdir.directory import PLACE, Lock, is_locked, record_config
 from tests import tiny
 
 
@@ -50,7 +51,7 @@ def sits(tmp_path, monkeypatch):
     """A run of 14 steps, gone on with after so many on a processor: the places that its directory says."""
 
     def sit(done, name):
-        monkeypatch.setattr(module, "processor", lambda: name)
+        monkeypatch.setattr(surroundings, "processor", lambda: name)
         record_config(tmp_path, tiny.points(train__steps=14), done)
         said = json.loads((tmp_path / "config.json").read_text())
         return said["processor"], [place["after"] for place in said["places"]]
@@ -65,7 +66,7 @@ def test_a_run_says_where_each_of_its_steps_was_made(sits, tmp_path):
     assert sits(12, "laptop") == ("mixed: laptop, server after step 7, laptop after step 12", [0, 7, 12])
     assert sits(10, "server") == ("mixed: laptop, server after step 7", [0, 7]), "steps that were lost are not told of"
     assert sits(14, "tablet") == ("mixed: laptop, server after step 7", [0, 7]), "it had nothing left to make"
-    assert json.loads((tmp_path / "config.json").read_text())["cores"] == module.cores(), "alike everywhere"
+    assert json.loads((tmp_path / "config.json").read_text())["cores"] == cores(), "alike everywhere"
     assert sits(0, "tablet") == ("tablet", [0]), "from the beginning"
 
 
@@ -76,7 +77,7 @@ def test_a_run_that_says_only_where_it_was_last_goes_on(sits, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert sits(7, "server") == ("mixed: laptop, server after step 7", [0, 7])
     said = json.loads((tmp_path / "config.json").read_text())
-    assert said["cores"] == f"mixed: unknown, {module.cores()} after step 7" and set(PLACE) < set(said)
+    assert said["cores"] == f"mixed: unknown, {cores()} after step 7" and set(PLACE) < set(said)
 
 
 def test_whether_a_directory_is_in_hand(tmp_path):

@@ -15,7 +15,7 @@ from diffjax.config import build, component
 from diffjax.data import Examples
 from diffjax.data.folder import SUFFIXES, Folder
 from diffjax.data.source import THREADS, in_memory
-from diffjax.errors import FieldError, UserError
+from diffjax.errors import Diverged, FieldError, UserError
 from diffjax.host.progress import Waiting, to_stderr
 from diffjax.inference.labels import read_note
 
@@ -26,7 +26,7 @@ END_OF_JPEG = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """A user-supplied set of images, all of one shape."""
 
     name: str
@@ -35,12 +35,19 @@ class Pictures:
     flag: str  # that named them, for error messages
     note: dict[str, Any] = field(default_factory=dict)  # from `sample`, if it drew them
 
+    def __post_init__(self):
+        if bad := self.note.get("not_finite"):
+            raise Diverged(
+                f"{self.flag}: {bad} samples in {self.name} were not finite; they would pass for black images"
+            )
 
-def read(place: str, flag: str, split: str = "train") -> Pictures:
+
+def read(place: str, flag: str, split: str = "train") -> ImageSet:
     """Reads the images in a folder, an .npz (its array `x`), or a named data source ("tfds:cifar10", "digits").
 
     A source may name its split, overriding `split`: "digits@heldout". Raises UserError, naming the flag, if there is
-    no such place, for images of different modes or sizes, and for damaged files.
+    no such place, for images of different modes or sizes, and for damaged files; Diverged for samples of which `sample`
+    noted that some were not finite.
     """
     if os.path.isdir(place):  # unlike Path.is_dir, also of a name that is too long for a file
         with blamed(flag, place):
@@ -60,7 +67,7 @@ def read(place: str, flag: str, split: str = "train") -> Pictures:
         raise UserError(f"{flag}: {place} is no folder, no .npz and no data source ({reason})") from error
     if kind != "images":
         raise UserError(f"{flag}: {place} gives {kind}; must be images")
-    return Pictures(f"{place} {split}", shape, examples, flag)
+    return ImageSet(f"{place} {split}", shape, examples, flag)
 
 
 def needs_split(place: str) -> bool:
@@ -80,7 +87,7 @@ def blamed(flag: str, place: str) -> Iterator[None]:
         raise UserError(f"{flag}: {subject}{error.reason}") from error
 
 
-def _folder(place: str, flag: str) -> Pictures:
+def _folder(place: str, flag: str) -> ImageSet:
     files, file_by_kind, file_by_size = Folder(place).files, {}, {}
     if skipped := sorted({path.suffix for path in Path(place).rglob("*") if path.suffix.lower() in NOT_READ}):
         to_stderr(f"{place}: only {', '.join(SUFFIXES)} are read; its {', '.join(skipped)} are left out")
@@ -103,7 +110,7 @@ def _folder(place: str, flag: str) -> Pictures:
     if kind not in KINDS.values():
         raise UserError(f"{flag}: the images of {place} have mode {kind}; must be RGB or grey, 8 bits")
     source = Folder(place, channels=3 if kind == "RGB" else 1)
-    return Pictures(place, source.space.shape, source.everything(), flag, read_note(Path(place), len(files), flag))
+    return ImageSet(place, source.space.shape, source.everything(), flag, read_note(Path(place), len(files), flag))
 
 
 def _checked(file: Path) -> tuple[str, tuple[int, int]]:
@@ -130,7 +137,7 @@ def _ends_as_jpeg(file: Path) -> bool:
         return stream.read() == END_OF_JPEG
 
 
-def _archive(place: str, flag: str) -> Pictures:
+def _archive(place: str, flag: str) -> ImageSet:
     try:
         file = np.load(place, allow_pickle=False)
         if isinstance(file, np.ndarray):
@@ -139,10 +146,11 @@ def _archive(place: str, flag: str) -> Pictures:
             if "x" not in file:
                 raise ValueError(f"it has {', '.join(file) or 'nothing'}")
             x, note = file["x"], {"labels": str(file["asked"])} if "asked" in file else {}
+            note |= {"not_finite": int(file["not_finite"])} if "not_finite" in file else {}
     except FileNotFoundError as error:
         raise UserError(f"{flag}: there is no file {place}") from error
     except Exception as error:  # a broken zip, a bad header: NumPy raises many types
         raise UserError(f"{flag}: {place} holds no images x: {' '.join(str(error).split())}") from error
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[-1] not in (1, 3) or not x.size:
         raise UserError(f"{flag}: x in {place} is {x.dtype} {x.shape}; must be uint8 [n, height, width, 1 or 3], n > 0")
-    return Pictures(place, x.shape[1:], in_memory(x, np.zeros(len(x))), flag, note)
+    return ImageSet(place, x.shape[1:], in_memory(x, np.zeros(len(x))), flag, note)

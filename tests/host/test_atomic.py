@@ -4,16 +4,16 @@ import errno
 
 import pytest
 
-from diffjax.host.whole import written_whole
+from diffjax.host.atomic import atomic_write
 
 
 def test_a_file_is_there_once_all_of_it_is_and_a_failure_leaves_what_was_there(tmp_path):
     path = tmp_path / "folder" / "numbers.txt"
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text("first")
         assert not path.exists() and not list(path.parent.glob("*.txt"))
     assert path.read_text() == "first"
-    with pytest.raises(OSError, match="no room"), written_whole(path) as unfinished:
+    with pytest.raises(OSError, match="no room"), atomic_write(path) as unfinished:
         unfinished.write_text("sec")
         raise OSError("no room")
     assert path.read_text() == "first" and [file.name for file in path.parent.iterdir()] == ["numbers.txt"]
@@ -29,5 +29,5 @@ def test_a_file_is_there_once_all_of_it_is_and_a_failure_leaves_what_was_there(t
 )
 def test_what_failed_is_told_with_the_file_that_was_asked_for(tmp_path, error, told):
     """A disk that is full names no file; what names another, or has words of its own, keeps them."""
-    with pytest.raises(OSError, match=told), written_whole(tmp_path / "numbers.txt"):
+    with pytest.raises(OSError, match=told), atomic_write(tmp_path / "numbers.txt"):
         raise error

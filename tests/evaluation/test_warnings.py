@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from diffjax.evaluation.beware import with_warning
 from diffjax.evaluation.contract import Score
+from diffjax.evaluation.warnings import with_warning
 
 
 def warning(name, value=1.0, warned="", **protocol):

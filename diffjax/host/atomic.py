@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, and renames it to `path` if the block succeeds.
 
     Readers never see a partial file. After an exception the temporary file is removed; a kill may leave it behind,
