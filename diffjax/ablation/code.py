@@ -37,11 +37,7 @@ LOOP = (  # how a run starts, continues and fails, whatever it trains
 MEASURING = (
     "diffjax.ablation.work:_measure", "diffjax.run", "diffjax.evaluation.evidence", "diffjax.inference.sampling",
 )  # fmt: skip
-ALONE = (
-    "diffjax.experiment",
-    "diffjax.run",
-    "diffjax.training.loop",
-)  # their imports do not count: they import everything
+ALONE = ("diffjax.experiment", "diffjax.run", "diffjax.training.loop")  # they import everything, which does not count
 DRAWING = ("sampler", "eval")  # sections of a config that do not affect training
 SILENT = (  # modules that change no number, or that import everything
     "diffjax.config", "diffjax.errors", "diffjax.host", "diffjax.workdir", "diffjax.drawing.pictures",

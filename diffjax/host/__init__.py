@@ -1,4 +1,4 @@
-"""The process and its machine. Nothing here knows of models or data, and no number depends on it.
+"""The process and its machine. Nothing here knows of models or data, and no number depends on it but for rounding.
 
 xla          flags of XLA, set before the first computation
 caches       the cache of downloads, embeddings and compiled programs
