@@ -22,6 +22,9 @@ FAIR = {  # environment of every contender
 }
 
 
+FORMATS = ("float32", "tensorfloat32", "bfloat16")  # "float32" is full precision in every contender, also on a GPU
+
+
 @dataclass(frozen=True)
 class Contender:
     """An implementation to time: `module` has a function named as the benchmark, f(size, compute, count) -> figures."""
@@ -44,10 +47,10 @@ class Benchmark:
     option: str = "size"  # name of the size on the command line
     timed: str = "step"
     equal: tuple[str, ...] = ()  # figures that must be the same for both contenders
+    formats: tuple[str, ...] = FORMATS
 
 
 OURS = Contender("diffjax", "benchmarks.ours")
-FORMATS = ("float32", "tensorfloat32", "bfloat16")  # "float32" is full precision in every contender, also on a GPU
 
 
 def main(benchmark: Benchmark) -> None:
@@ -85,7 +88,7 @@ def parse(benchmark: Benchmark) -> argparse.Namespace:
     )
     parser.add_argument(
         "--compute",
-        choices=FORMATS,
+        choices=benchmark.formats,
         default="float32",
         help="precision of the networks; tensorfloat32 matters on a GPU only (default: float32)",
     )
@@ -99,7 +102,8 @@ def figures(benchmark: Benchmark, contender: Contender, arguments: argparse.Name
     """Runs a contender in this process; `peak` is the process's memory unless the contender reports the device's."""
     run = getattr(importlib.import_module(contender.module), benchmark.name)
     result = run(benchmark.sizes[arguments.size], arguments.compute, arguments.count)
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024} | result
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit} | result
 
 
 def in_own_process(benchmark: Benchmark, name: str, arguments: argparse.Namespace) -> dict[str, float]:
