@@ -159,7 +159,7 @@ def ablate_flags(command: Parser) -> None:
     command.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="size of the "
                          "experiment: minute (a smoke test that the ledger does not keep), hour (on 2 cores), quarter "
                          "(a quarter of an hour on a GPU), day (on a GPU) or paper (default: minute)")
-    command.add_argument("--backend", default="local", choices=("local", "slurm", "print"), help="local: processes on "
+    command.add_argument("--backend", choices=("local", "slurm", "print"), help="local: processes on "
                          "this machine; slurm: job arrays; print: only print one shell command per run (default: "
                          "local)")
     command.add_argument("--workdir", type=path, metavar="DIR", help="directory of the runs (default: runs/ablations)")
@@ -296,7 +296,7 @@ def ablate(arguments, overrides):
     refuse(overrides, arguments.experiment)
     root = arguments.workdir or ROOT
     if arguments.run:
-        for flag in ("slots", "rerun_stale", "missing", "slurm"):
+        for flag in ("backend", "slots", "rerun_stale", "missing", "slurm"):
             if getattr(arguments, flag):
                 raise UserError(f"--{flag.replace('_', '-')}: applies to the whole table, not to --run")
         run_one(arguments.experiment, arguments.budget, root, arguments.run)
@@ -304,7 +304,7 @@ def ablate(arguments, overrides):
     ablate(
         arguments.experiment,
         budget=arguments.budget,
-        backend=arguments.backend,
+        backend=arguments.backend or "local",
         root=root,
         slots=arguments.slots,
         rerun_stale=arguments.rerun_stale,

@@ -46,6 +46,7 @@ def ablate(
         raise UserError(f"`slots`: {slots} needs `backend=local`, not {backend}")
     if slurm_options and backend != "slurm":
         raise UserError(f"`slurm`: {slurm_options[0]} needs `backend=slurm`, not {backend}")
+    root = root.resolve() if backend == "slurm" else root  # its jobs write paths into what they record
     experiment = read(path)
     job_options = slurm.options(slurm_options, budget, experiment.budget(budget).hours)
     plan = tasks(experiment.budget(budget), root)
@@ -63,7 +64,7 @@ def ablate(
             print(line)
         return
     if backend == "slurm":
-        job = slurm.Job(run_one, str(Path(path).resolve()), budget, root.resolve())
+        job = slurm.Job(run_one, str(Path(path).resolve()), budget, root)
         crashes = slurm.run(runs, job, job_options, to_stderr)
     else:
         crashes = local.run(runs, root, command, local.slots(slots), Show()).crashed

@@ -36,7 +36,9 @@ LOOP = (  # how a run starts, continues and fails, whatever it trains
 )  # fmt: skip
 MEASURING = (
     "diffjax.ablation.work:_measure", "diffjax.run", "diffjax.evaluation.evidence", "diffjax.inference.sampling",
+    "diffjax.evaluation.choice:extractors",
 )  # fmt: skip
+JUDGE = "diffjax.evaluation.classes"  # takes the features of a classifier, which is a run, in `needs`
 ALONE = ("diffjax.experiment", "diffjax.run", "diffjax.training.loop")  # they import everything, which does not count
 DRAWING = ("sampler", "eval")  # sections of a config that do not affect training
 SILENT = (  # modules that change no number, or that import everything
@@ -54,8 +56,8 @@ def code_of(config: ConfigDict, metrics: Collection[str] = (), needs: Iterable[s
     modules = {*LOOP, *(MEASURING if metrics else ()), *(component.__module__ for component in _components(sections))}
     for name, _, features in (metric.partition(":") for metric in metrics):
         modules.add(METRICS[name].function.__module__)
-        if features in FEATURES:  # a classifier is a run, in `needs`
-            modules.add(_plain(FEATURES[features]).__module__)
+        if features:
+            modules.add(_plain(FEATURES[features]).__module__ if features in FEATURES else JUDGE)
     return _hash(modules, *needs)
 
 

@@ -144,6 +144,12 @@ def _of_one_code(parts: Sequence[Part]) -> list[Part]:
     ]
 
 
+def protocols_differ(differences: Iterable[str], values: Mapping[int, float]) -> str:
+    """Why a quantity is refused whose seeds were measured differently, with their values."""
+    numbers = ", ".join(f"{value:.6g} (seed {seed})" for seed, value in sorted(values.items()))
+    return f"protocols differ: {', '.join(sorted(differences))}; {numbers}"
+
+
 def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) -> Cell:
     """The cell of a place from all of its seeds.
 
@@ -161,8 +167,7 @@ def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) 
         if lacking:
             refused[quantity] = f"no {name} for seed {', '.join(lacking)}, which other seeds have"
         elif differing:
-            numbers = ", ".join(f"{metric.value:.6g} (seed {seed})" for seed, metric in metrics.items())
-            refused[quantity] = f"protocols differ: {', '.join(sorted(differing))}; {numbers}"
+            refused[quantity] = protocols_differ(differing, {seed: metric.value for seed, metric in metrics.items()})
         else:
             values[quantity] = {seed: metric.value for seed, metric in metrics.items() if seed not in reasons}
             protocols[quantity], undefined[quantity] = protocol, reasons

@@ -25,22 +25,24 @@ def cost_of(workdir: Path) -> dict[str, dict[str, Any]]:
     log, config = workdir / "metrics.jsonl", workdir / "config.json"
     if not (log.is_file() and config.is_file()):
         return {}
-    lines = [line for line in read_lines(log) if line.get("images_per_second")]
+    logged = read_lines(log)
+    lines = [line for line in logged if line.get("images_per_second")]
     counts = [0, *(line["images"] for line in lines)]
     seconds = sum((b - a) / line["images_per_second"] for (a, b), line in zip(pairwise(counts), lines, strict=True))
     if not seconds:
         return {}
-    result = workdir / "result.json"
+    images, result = logged[-1]["images"], workdir / "result.json"
     total = read_json(result, workdir).get("images") if result.is_file() else None
-    if total and counts[-1] != total:
-        raise UserError(f"{log}: ends after {counts[-1]:,} of {total:,} images; copy it again, or remove {workdir}")
+    if total and images != total:
+        raise UserError(f"{log}: ends after {images:,} of {total:,} images; copy it again, or remove {workdir}")
+    seconds *= images / counts[-1]  # a run that continues with its last step has no speed there
     hardware = {name: read_json(config, workdir).get(name) for name in ("device", "processor", "cores")}
     if str(hardware["device"]).endswith("cpu"):
         hardware["load"] = crowding([line["load"] for line in lines if line.get("load") is not None])
     meaning = "training steps alone, without compilation, pictures and checkpoints"
     return {
         name: {"name": name, "value": value, "meaning": meaning, "protocol": hardware}
-        for name, value in zip(COSTS, (seconds, counts[-1] / seconds), strict=True)
+        for name, value in zip(COSTS, (seconds, images / seconds), strict=True)
     }
 
 

@@ -6,9 +6,10 @@ its place, with their marks. Reports and claims need nothing but this file, so n
 
 Runs that have less never remove what the ledger has:
 
-- Seeds of the same code, measured alike, are merged, wherever they were run.
-- Seeds that were measured differently are not: the cell with more seeds stays; with equally many, the one with more
-  quantities.
+- Seeds of the same code are merged, wherever they were run. A quantity that was not measured alike for all of them,
+  such as a time on two kinds of hardware, is refused, with its numbers.
+- Seeds of which no quantity was measured alike are not merged: the cell with more seeds stays; with equally many, the
+  one with more quantities.
 - A cell made by older code stays, marked stale, until all planned seeds have been redone, and is then replaced as a
   whole. Seeds of two versions of the code never share a cell.
 - So does a cell that has a quantity by another score than today's budget, or that was kept before the budget had a
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from diffjax.ablation.cells import Cell, Cells
-from diffjax.ablation.collect import made_by
+from diffjax.ablation.collect import made_by, protocols_differ
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
 from diffjax.ablation.table import Marked, Table, Where
@@ -140,15 +141,23 @@ def _comparable(cell: Cell, measures: Mapping[str, str]) -> Cell:
     )
 
 
+def _differing(one: Cell, other: Cell) -> dict[str, list[str]]:
+    """The quantities that two cells measured differently, with the differences; [] for those they measured alike."""
+    shared = [name for name in one.protocols if name in other.protocols]
+    return {name: differences(one.protocols[name], other.protocols[name]) for name in shared}
+
+
 def _measured_alike(one: Cell, other: Cell) -> bool:
-    """Whether the seeds of two cells may be merged."""
-    shared = one.protocols.keys() & other.protocols.keys()
-    differing = any(differences(one.protocols[name], other.protocols[name]) for name in shared)
-    return not (differing or one.refused or other.refused)
+    """Whether the seeds of two cells may be merged: of some quantity, unless they share none."""
+    lines = _differing(one, other).values()
+    return not lines or not all(lines)
 
 
 def _union(old: Cell, new: Cell) -> Cell:
-    """The seeds of both cells. The new one of a seed wins, unless it lacks a quantity that the old one has."""
+    """The seeds of both cells. The new one of a seed wins, unless it lacks a quantity that the old one has.
+
+    What was measured differently for seeds of one and of the other is refused.
+    """
     outcomes = {name: {**old.values.get(name, {}), **old.undefined.get(name, {})} for name in old.protocols}
     poorer = {seed for name, by_seed in outcomes.items() for seed in new.lacking(name) if seed in by_seed}
     from_old = old.finished - (new.finished - poorer)
@@ -157,10 +166,17 @@ def _union(old: Cell, new: Cell) -> Cell:
         sources = {seed: old_values if seed in from_old else new_values for seed in new.runs}
         return {seed: source[seed] for seed, source in sources.items() if seed in source}
 
+    from_new = new.finished - from_old
+    refused = {**(old.refused if from_old else {}), **(new.refused if from_new else {})}
+    for name, lines in _differing(old, new).items():
+        if lines and from_old and from_new:
+            numbers = merge_seeds(old.values.get(name, {}), new.values.get(name, {}))
+            refused[name] = protocols_differ(lines, numbers)
+
     def merge_quantities(
         old_values: Mapping[str, Mapping[int, Any]], new_values: Mapping[str, Mapping[int, Any]]
     ) -> dict[str, dict]:
-        names = {**new_values, **old_values}
+        names = [name for name in {**new_values, **old_values} if name not in refused]
         merged = {name: merge_seeds(old_values.get(name, {}), new_values.get(name, {})) for name in names}
         return {name: by_seed for name, by_seed in merged.items() if by_seed}
 
@@ -172,6 +188,7 @@ def _union(old: Cell, new: Cell) -> Cell:
         new.runs,
         values,
         {name: protocol for name, protocol in protocols.items() if name in {**values, **undefined}},
+        refused,
         failed=merge_seeds(old.failed, new.failed),
         undefined=undefined,
         blocked={seed: reason for seed, reason in new.blocked.items() if seed not in from_old},

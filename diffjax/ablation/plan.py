@@ -74,8 +74,8 @@ class Task:
 def tasks(budget: Budget, root: Path) -> list[Task]:
     """The tasks of a budget, each after those it needs.
 
-    Raises UserError for a point whose config does not build, and for a quantity measured by a score that no metric of
-    the grid gives.
+    Raises UserError for a point with keys that its config does not have or with an invalid sampler, and for a quantity
+    measured by a score that no metric of the grid gives.
     """
     plan: dict[str, Task] = {}
     for point in budget.grid:
@@ -154,6 +154,10 @@ def _evaluation(point: Point, runs: Mapping[str, Task], root: Path) -> Evaluatio
     keys = {**point.keys, **_directories(runs, root)}
     checkpoint = keys.pop(CHECKPOINT, None)
     config = laid(_loaded(point.config), keys | UNWATCHED | _seed(point))
+    try:
+        configs.build("sampler", config.sampler)  # a mistake of one place would else appear after its training
+    except UserError as error:
+        raise UserError(f"grid: at {dict(point.where)}: {error}") from error
     if not config.eval.metrics:
         raise UserError(f"grid: nothing is measured at {dict(point.where)}; set eval.metrics")
     leaves = _later(configs.decisive(config) | _ids(runs))
@@ -183,7 +187,8 @@ def _training(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], roo
     if task_id not in plan:
         # The sampler is replaced by `_choose_film_sampler`.
         run_config = laid(config, {**sampler_keys, "eval.metrics": (), **UNWATCHED})
-        plan[task_id] = Task(task_id, config.seed, code_of(run_config), run_config, point.config, changes)
+        code = code_of(run_config, needs=(run.code for key, run in runs.items() if not key.startswith(LATER)))
+        plan[task_id] = Task(task_id, config.seed, code, run_config, point.config, changes)
     task = plan[task_id]
     task.needs = _unique(*task.needs, *runs.values())
     return task

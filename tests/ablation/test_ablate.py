@@ -389,6 +389,7 @@ def test_user_errors_are_one_line(moons, tmp_path, capsys):
         (None, [str(moons), "--slots=2", "--backend=print"], "--slots: 2 needs --backend=local, not print"),
         (None, [str(moons), "--budget=minute", "--run=abc"], "--run: 'abc' is not a run"),
         (None, [str(moons), "--run=abc", "--rerun-stale"], "--rerun-stale: applies to the whole table, not to --run"),
+        (None, [str(moons), "--run=abc", "--backend=print"], "--backend: applies to the whole table, not to --run"),
         (None, [str(moons), "--budget=minute", "--config.seed=1"], "--config.seed"),
         (text.replace("configs/toy2d.py", "configs/nowhere.py"), [str(broken)], "grid: no config file 'configs/now"),
         (text.replace("train__steps", "train__stepz"), [str(broken)], "grid: `train.stepz`: no key 'stepz'"),

@@ -321,7 +321,7 @@ def test_messages_and_side_work_during_training_do_not_count(changed, change):
 
 
 def test_every_named_part_of_the_code_exists():
-    for part in (*code.LOOP, *code.MEASURING):
+    for part in (*code.LOOP, *code.MEASURING, code.JUDGE):
         module, _, name = part.partition(":")
         assert not name or syntax.definition(code._file(module).read_text(), name), part
 
@@ -343,6 +343,14 @@ def test_a_feature_network_and_a_judge_count(monkeypatch):
     monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "inception.py" else content(p))
     assert code.code_of(config, ("frechet:pixels",)) == before[0]
     assert code.code_of(config, ("frechet:inception_clean",)) != before[1]
+
+
+def test_how_a_judge_is_read_counts_where_it_judges(monkeypatch):
+    config, content = configs.load("configs/digits.py"), code._content
+    before = [code.code_of(config, (name,)) for name in ("frechet:pixels", "frechet:classifier")]
+    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "classes.py" else content(p))
+    after = [code.code_of(config, (name,)) for name in ("frechet:pixels", "frechet:classifier")]
+    assert after[0] == before[0] and after[1] != before[1]
 
 
 def test_a_change_in_gan_losses_does_not_affect_diffusion(monkeypatch):

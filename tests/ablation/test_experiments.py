@@ -14,6 +14,10 @@ from diffjax.ablation.experiment import BUDGETS, read
 from diffjax.ablation.ledger import published
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.table import MARKS, Marked
+from diffjax.config import decisive
+from diffjax.evaluation.periodic import chosen
+from diffjax.experiment import Experiment
+from diffjax.metrics.protocol import fingerprint
 
 FILES = sorted(path for path in Path("experiments").glob("*.py") if path.stem != "__init__")
 
@@ -51,6 +55,19 @@ def test_every_grid_builds_and_the_smoke_test_has_one_seed(path, tmp_path):
         assert len({(task.id, e.id) for task in plan for e in task.evaluations}) == sum(
             len(task.evaluations) for task in plan
         ), "two places are one measurement"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_place_of_an_hour_can_be_sampled_and_measured(path, tmp_path):
+    """Each network with its samplers and metrics; without those that need another run, which is not there."""
+    built = set()
+    for task in tasks(read(path).budget("hour"), tmp_path):
+        for evaluation in task.evaluations if not task.needs and not task.compute else ():
+            name = fingerprint({**decisive(evaluation.config), "seed": 0})
+            if name not in built:
+                built.add(name)
+                chosen(Experiment.of(evaluation.config), load_networks=False)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

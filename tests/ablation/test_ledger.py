@@ -117,6 +117,34 @@ def test_seeds_measured_differently_are_not_merged(squares, tmp_path):
     assert kept(squares)[0] == before[0]
 
 
+def test_seeds_of_two_machines_are_merged_but_not_what_depends_on_the_machine(squares, tmp_path):
+    """One seed more from elsewhere is not lost because its speed cannot be compared."""
+
+    def run_on(machine, root, seeds, first=0):
+        run(squares, root, 0)
+        plan = tasks(read(squares).budget("hour"), root)
+        for task in plan[first : first + seeds]:
+            work(task, root, quiet)
+            for evaluation in task.evaluations:
+                path = evaluation.path(task.workdir(root))
+                content = json.loads(path.read_text())
+                content["metrics"][1]["protocol"] = {"device": machine}
+                write_json(path, content)
+        run(squares, root, 0)
+
+    squares.write_text(TIMED)
+    run_on("a", tmp_path / "one", 2)
+    assert [sorted(cell.values) for cell in kept(squares)] == [["square", "time"]] * 2
+    run_on("b", tmp_path / "two", 1, first=2)
+    for cell in kept(squares):
+        assert (list(cell.values["square"]), cell.status, list(cell.refused)) == ([0, 1, 2], "done", ["time"])
+        assert "protocols differ: device (a against b); 2 (seed 0), 3 (seed 1), 4 (seed 2)" in cell.refused["time"]
+    plan = tasks(read(squares).budget("hour"), tmp_path)
+    assert ledger.missing(read(squares), "hour", plan, tmp_path) == []
+    run_on("b", tmp_path / "three", 3)
+    assert [(list(cell.values["time"]), cell.refused) for cell in kept(squares)] == [([0, 1, 2], {})] * 2
+
+
 def test_missing_runs_only_what_the_ledger_lacks_without_run_directories(squares, tmp_path, capsys):
     def planned(root, missing):
         capsys.readouterr()

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 import launch
-from diffjax.ablation import ledger, slurm
+from diffjax.ablation import code, ledger, slurm
 from diffjax.ablation.ablate import finish
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
@@ -87,6 +87,24 @@ def test_a_differently_trained_run_changes_the_ids_of_all_that_need_it(own_judge
     ):
         own_judge.write_text(JUDGE.replace(old, new))
         assert tuple(one != other for one, other in zip(before, plan(), strict=True)) == changed, new
+
+
+def test_a_run_that_begins_from_another_is_stale_with_it(own_judge, tmp_path, monkeypatch):
+    """And one that another only judges is not trained again."""
+    path, judge = tmp_path / "squares.py", f'Run.of("{own_judge}")'
+    begun = f'trained("configs/digits.py:conditional", 1, train__init_from={judge})'
+    drawn = f'trained("configs/digits.py", 1, eval__classifier={judge}, eval__metrics=("classifier",))'
+    grid = f'{begun} * vary("x", {{1: {{}}}}) + {drawn} * vary("x", {{2: {{}}}})'
+    budget = f'BUDGETS = {{"hour": Budget("", {grid}, {{}}, 1)}}\n'
+    path.write_text(COMPUTED.partition("BUDGETS")[0] + budget)
+
+    def codes():
+        of, beginning, drawing = tasks(read(path).budget("hour"), tmp_path / "runs")
+        return of.code, beginning.code, drawing.code, drawing.evaluations[0].code
+
+    before, content = codes(), code._content
+    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.stem == "classifier" else content(p))
+    assert [one != other for one, other in zip(before, codes(), strict=True)] == [True, True, False, True]
 
 
 def test_cells_measured_by_another_judge_are_stale(own_judge, tmp_path):
