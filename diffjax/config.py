@@ -51,7 +51,8 @@ TABLES: dict[str, dict[str, Callable]] = {
 ALSO_CALLED = {  # names that papers use -> ours
     "gan": "minimax", "ns": "non_saturating", "lsgan": "least_squares", "wgan": "wasserstein", "rpgan": "relativistic",
 }  # fmt: skip
-FREE = (  # keys that change no result: intervals, which checkpoints are kept, how many samples are drawn at once
+FREE = (  # keys that change no network: intervals, which checkpoints are kept, how many samples are drawn at once
+    # (The health of a game is looked at when it is logged: train.log_every may decide when a lost one is ended.)
     "train.log_every", "train.sample_every", "train.checkpoint_every", "train.keep", "train.profile", "eval.every",
     "eval.batch_size", "ema.snapshot_every",
 )  # fmt: skip
@@ -261,7 +262,7 @@ def _parse(path: str, text: str, old: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise mismatch
     if isinstance(old, int):
-        if value != int(value):
+        if isinstance(value, float) and not value.is_integer():
             raise mismatch
         return int(value)
     return float(value)
@@ -305,7 +306,7 @@ def _is_identified(path: str, leaves: dict[str, Any]) -> bool:
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """The changes that keep `new` from continuing a run of `old`, each as "key: old -> new".
 
-    `train.steps` may change: a run may become longer.
+    `train.steps` may change: a run may become longer, which `decays_to_the_end` may make another one.
     """
     before, after = decisive(old), decisive(new)
     changed = [path for path in before | after if before.get(path, "absent") != after.get(path, "absent")]
@@ -313,6 +314,16 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     return [f"{p}: {before.get(p, 'absent')!r} -> {after.get(p, 'absent')!r}" for p in changed]
 
 
-def fingerprint(config: ConfigDict) -> str:
-    """A hash, ten hexadecimal digits, of everything in a config that determines a run's result (`decisive`)."""
-    return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()[:10]
+def decays_to_the_end(config: ConfigDict) -> bool:
+    """Whether rates depend on `train.steps`: a run that is lengthened is then not the longer run from the start."""
+    recipes = [config.optim] if "name" in config.optim else config.optim.values()
+    return any(recipe.decay != "constant" and not recipe.decay_images for recipe in recipes)
+
+
+def fingerprint(config: ConfigDict, lengths: Iterable[int] = ()) -> str:
+    """A hash, ten hexadecimal digits, of everything in a config that determines a run's result (`decisive`).
+
+    `lengths` are the earlier `train.steps` of a run that was lengthened; they count if rates decay to the end.
+    """
+    parts = decisive(config) | ({"lengths": list(lengths)} if lengths and decays_to_the_end(config) else {})
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]

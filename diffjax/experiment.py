@@ -21,7 +21,7 @@ from diffjax.errors import UserError
 from diffjax.frozen_text import open_for, readers_of
 from diffjax.inference.embedding import Embedder
 from diffjax.inference.sampling import Generator
-from diffjax.keys import Role, key_of
+from diffjax.keys import SEEDS, Role, key_of
 from diffjax.methods import Diffusion, NoisyClassifier
 from diffjax.methods.method import Method
 from diffjax.metrics.features import Extractor, Outputs
@@ -163,7 +163,11 @@ def _other(method: Method, guidance: Any, path: str) -> Any:
 
 def _check_numbers(config: ConfigDict) -> None:
     """Raises UserError for counts that are too small, and for an `eval.best` that no checkpoint could have."""
-    least = dict.fromkeys(("train.steps", "train.batch_size", "train.accumulate", "train.keep", "eval.batch_size"), 1)
+    if not 0 <= config.seed < SEEDS:
+        raise UserError(f"seed: {config.seed} must be from 0 to {SEEDS - 1}")
+    every = ("train.log_every", "train.sample_every", "train.checkpoint_every", "train.profile", "eval.every")
+    least = dict.fromkeys(every, 0)  # 0: never
+    least |= dict.fromkeys(("train.steps", "train.batch_size", "train.accumulate", "train.keep", "eval.batch_size"), 1)
     least["eval.num"] = 2
     for path, low in least.items():
         section, field = path.split(".")

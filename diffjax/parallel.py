@@ -13,12 +13,14 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from diffjax.errors import UserError
 
 Tree = Any
+MESSAGE = 2000  # bytes that `together` sends of an error
 MULTI_PROCESS = ("DIFFJAX_COORDINATOR", "DIFFJAX_PROCESSES", "DIFFJAX_PROCESS")  # see `start`
 BATCH = P(None, ("data", "fsdp"))  # leaves of a batch are [batches_per_step, batch, ...]
 
@@ -103,6 +105,10 @@ def layout(mode: str = "jit", devices: int = 0, fsdp: int = 1) -> Layout:
         raise UserError(
             f"parallel.fsdp: {fsdp} needs parallel.mode='jit'; under 'pmap' every device holds all parameters"
         )
+    if (processes := jax.process_count()) > 1 and (mode == "pmap" or count < available):
+        wrong = "parallel.mode: 'pmap'" if mode == "pmap" else f"parallel.devices: {devices}"
+        right = "parallel.mode='jit'" if mode == "pmap" else f"0, all {available} devices"
+        raise UserError(f"{wrong} is for a single process; a run of {processes} processes needs {right}")
     grid = np.asarray(jax.devices()[:count]).reshape(count // fsdp, fsdp)
     return Layout(Mesh(grid, ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2), mode)
 
@@ -155,7 +161,8 @@ def compile_step(step: Callable, layout: Layout, state: Tree) -> Callable:
 def start(environment=os.environ) -> None:
     """Joins the other processes of a multi-process run; does nothing in a single-process run.
 
-    Under SLURM, the tasks of a step (srun) are the processes. DIFFJAX_PROCESSES=auto lets JAX find the processes, as on
+    Under SLURM, the tasks of a step (srun) are the processes; `gpus_of_task` says which GPUs each takes.
+    DIFFJAX_PROCESSES=auto lets JAX find the processes, as on
     a TPU pod. Elsewhere set DIFFJAX_COORDINATOR (host:port), DIFFJAX_PROCESSES (their number) and DIFFJAX_PROCESS (the
     index of this one). Raises UserError if only some of the three are set: each process would run alone.
     """
@@ -165,9 +172,41 @@ def start(environment=os.environ) -> None:
         address, count, index = _named_processes(given)
         if environment.get("JAX_PLATFORMS") == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(address, count, index)
+        jax.distributed.initialize(address, count, index, local_device_ids=gpus_of_task(environment))
     elif automatic or int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        jax.distributed.initialize()
+        jax.distributed.initialize(local_device_ids=gpus_of_task(environment))
+
+
+def gpus_of_task(environment: Mapping[str, str]) -> list[int] | None:
+    """The GPUs that a task of SLURM takes, as indices into those it sees; None elsewhere, where JAX takes all.
+
+    A task that is alone on its node takes all it sees, and one that sees a single GPU takes that. Several tasks that
+    see the same GPUs take one each. (JAX itself takes index SLURM_LOCALID in all cases, which does not exist if SLURM
+    has given each task GPUs of its own, and leaves all others idle if the task is alone.)
+
+    Raises UserError if tasks that see the same GPUs are fewer or more than those.
+    """
+    if "SLURM_LOCALID" not in environment or "CUDA_VISIBLE_DEVICES" not in environment:
+        return None
+    visible, index = len(environment["CUDA_VISIBLE_DEVICES"].split(",")), int(environment["SLURM_LOCALID"])
+    tasks = _tasks_on_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", "1"))[int(environment.get("SLURM_NODEID", 0))]
+    if tasks == 1 or visible == 1:
+        return list(range(visible))
+    if tasks == visible:
+        return [index]
+    raise UserError(
+        f"SLURM: {tasks} tasks on a node that each see {visible} GPUs; start as many tasks as GPUs on every node "
+        "(srun --ntasks-per-node=N --gpus-per-node=N), or one"
+    )
+
+
+def _tasks_on_nodes(text: str) -> list[int]:
+    """The tasks on each node, which SLURM writes "8(x3),4" for four nodes."""
+    counts: list[int] = []
+    for part in text.split(","):
+        count, _, times = part.removesuffix(")").partition("(x")
+        counts += [int(count)] * int(times or 1)
+    return counts
 
 
 def _named_processes(given: Mapping[str, str]) -> tuple[str, int, int]:
@@ -188,3 +227,19 @@ def _named_processes(given: Mapping[str, str]) -> tuple[str, int, int]:
 def is_main() -> bool:
     """Whether this is the process that writes files and prints."""
     return jax.process_index() == 0
+
+
+def together(action: Callable[[], Any]) -> None:
+    """Runs `action` in the main process, and raises its UserError in all: none is left waiting for one that ended."""
+    error = None
+    if is_main():
+        try:
+            action()
+        except UserError as raised:
+            error = raised
+    if jax.process_count() > 1:
+        text = np.frombuffer(str(error or "").encode()[:MESSAGE].ljust(MESSAGE), np.uint8)
+        told = bytes(multihost_utils.broadcast_one_to_all(text)).decode(errors="ignore").rstrip()
+        error = error or (UserError(told) if told else None)
+    if error:
+        raise error

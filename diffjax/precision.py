@@ -7,7 +7,7 @@ import jax
 
 from diffjax.errors import UserError
 
-FORMATS = ("float32", "bfloat16", "float16", "float64")
+FORMATS = ("float32", "bfloat16", "float64")  # no float16: its small gradients are 0 unless losses are scaled
 MATMUL = ("highest", "tensorfloat32", "default")  # of float32 matrix products; all the same on a CPU
 
 

@@ -110,6 +110,36 @@ def test_a_batch_that_does_not_divide_says_so():
         check_batch(12, layout("jit", 8))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pmap", 0, 1), "parallel.mode: 'pmap' is for a single process; .* 2 processes needs parallel.mode='jit'"),
+        (("jit", 4, 1), "parallel.devices: 4 is for a single process; .* 2 processes needs 0, all 8 devices"),
+    ],
+)  # fmt: skip
+def test_a_layout_for_one_process_is_refused_in_several(arguments, message, monkeypatch):
+    """Under pmap the state would become one process's own, which no checkpoint takes; and all must take part."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=message):
+        layout(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("visible", "tasks", "taken"),
+    [("0,1,2,3", "4(x2)", [3]), ("2", "4(x2)", [0]), ("0,1,2,3", "2,1", [0, 1, 2, 3]), ("0,1", "8,1(x2)", [0, 1])],
+)
+def test_a_task_of_slurm_takes_its_share_of_the_gpus_it_sees(visible, tasks, taken):
+    environment = {"SLURM_LOCALID": "3", "SLURM_NODEID": "1", "CUDA_VISIBLE_DEVICES": visible}
+    assert parallel.gpus_of_task(environment | {"SLURM_STEP_TASKS_PER_NODE": tasks}) == taken
+    assert parallel.gpus_of_task({"SLURM_LOCALID": "3"}) is None and parallel.gpus_of_task({}) is None
+
+
+def test_tasks_of_slurm_that_cannot_share_the_gpus_they_see_are_refused():
+    environment = {"SLURM_LOCALID": "1", "CUDA_VISIBLE_DEVICES": "0,1,2,3", "SLURM_STEP_TASKS_PER_NODE": "2"}
+    with pytest.raises(UserError, match="SLURM: 2 tasks on a node that each see 4 GPUs; start as many tasks as GPUs"):
+        parallel.gpus_of_task(environment)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "message"),
@@ -125,24 +155,33 @@ def test_processes_that_would_each_run_alone_say_what_is_missing(environment, me
         parallel.start(environment)
 
 
+def two_hosts(*words):
+    """A command in two processes that find each other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    found = f"export DIFFJAX_COORDINATOR={address} DIFFJAX_PROCESSES=2 DIFFJAX_PROCESS="
+    return [tiny.launch(*words, before=f"{found}{i}") for i in range(2)]
+
+
+@pytest.mark.slow
+def test_a_mistake_that_one_process_sees_ends_all_with_one_line(tmp_path):
+    """The main process alone reads the run directory; the other would wait for it at the next barrier."""
+    words = ["train", "--config=configs/toy2d.py:moons", *(f"--config.{k}={v}" for k, v in tiny.POINTS.items())]
+    words += ["--config.parallel.devices=0", "--config.train.steps=2", f"--workdir={tmp_path}"]
+    for changed, status, lines in (((), 0, [0, 0]), (("--config.seed=5",), 2, [1, 1])):
+        hosts = two_hosts(*words, *changed)
+        said = [host.communicate(timeout=100)[1] for host in hosts]
+        assert [host.returncode for host in hosts] == [status] * 2, said
+        assert [text.count("seed: 0 -> 5") for text in said] == lines, said
+
+
 def test_two_processes_are_one_run(tmp_path):
     """Two processes of one device each, as two hosts would be, against one process of two devices."""
     words = ["train", "--config=configs/toy2d.py:moons", *(f"--config.{k}={v}" for k, v in tiny.POINTS.items())]
     words += ["--config.parallel.devices=0", "--config.train.steps=21"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    hosts = [
-        tiny.launch(
-            *words,
-            f"--workdir={tmp_path}/two",
-            before=f"export DIFFJAX_COORDINATOR={address} DIFFJAX_PROCESSES=2 DIFFJAX_PROCESS={i}",
-        )
-        for i in range(2)
-    ]
-    for process in hosts:
-        out, err = process.communicate(timeout=200)
-        assert process.returncode == 0, err
+    for host in two_hosts(*words, f"--workdir={tmp_path}/two"):
+        assert host.wait(200) == 0, host.stderr.read()
     two = "export XLA_FLAGS=--xla_force_host_platform_device_count=2"
     process = tiny.launch(*words, f"--workdir={tmp_path}/one", before=two)
     assert process.wait(200) == 0, process.stderr.read()

@@ -103,6 +103,8 @@ def test_compiled_programs_are_kept_in_the_cache_unless_jax_is_told_where(chosen
         (["train", "--config=configs/digits.py:conditional", "--config.sampler.guidance.name=classifier_free",
           "--config.sampler.guidance.scale=-1", "--dry-run"], "guidance.scale: -1.0 must be finite and at least 0"),
         (["train", "--config=configs/digits.py", "--config.train.batch_size=0", "--dry-run"], "batch_size: 0 must be"),
+        (["train", "--config=configs/digits.py", "--config.train.profile=-1", "--dry-run"], "profile: -1 must be at"),
+        (["train", "--config=configs/digits.py", "--config.seed=-1", "--dry-run"], "seed: -1 must be from 0 to 42"),
         (["train", "--config=configs/digits.py", "--config.optim.learning_rate=-1", "--dry-run"], "learning_rate: -1"),
         (["train", "--config=configs/gan_ring.py", "--config.optim.clip_norm=-1", "--dry-run"], "optim.clip_norm: -1"),
         (["train", "--config=configs/digits.py", "--config.sampler.steps=0", "--dry-run"], "sampler.steps: 0"),
@@ -213,6 +215,9 @@ def test_the_dry_run_says_what_a_config_costs_and_writes_nothing(capsys, tmp_pat
     out = capsys.readouterr().out
     assert "parameters" in out and "FLOPs" in out and "memory" in out
     assert not (tmp_path / "run").exists()
+    counted = next(line for line in out.splitlines() if line.startswith("FLOPs"))
+    assert launch.main([*words, "--config.train.accumulate=4"]) == 0
+    assert counted in capsys.readouterr().out  # as many in four parts
 
 
 def test_the_dry_run_fetches_no_weights(monkeypatch, capsys):

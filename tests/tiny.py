@@ -148,13 +148,11 @@ def losses(workdir) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second", "load")} for line in lines]
 
 
-def launch(*words: str, before: str = ":") -> subprocess.Popen:
+def launch(*words: str, before: str = ":", stdout: int = subprocess.PIPE) -> subprocess.Popen:
     """The front door, in a process of its own on one CPU device, after the shell command `before`."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
     command = ["bash", "-c", f'{before}; exec "$@"', "launch", sys.executable, "launch.py", *words]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=stdout, stderr=subprocess.PIPE)
 
 
 def assert_trees_equal(a, b, **tolerance):

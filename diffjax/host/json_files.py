@@ -40,8 +40,13 @@ def read_lines(path: Path, last: int = 0) -> list[Any]:
     valid JSON.
     """
     lines = path.read_text().split("\n")[:-1] if path.is_file() else []
+    return [parse_line(line, path) for line in lines[-last:]]
+
+
+def parse_line(line: str, path: Path) -> Any:
+    """A line of the `metrics.jsonl` at `path`. Raises UserError if it is not valid JSON."""
     try:
-        return [json.loads(line) for line in lines[-last:]]
+        return json.loads(line)
     except ValueError as error:
         raise UserError(
             f"{path} has a line that is not valid JSON; copy it again, or remove {path.parent} so that it is made again"

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,10 @@ def executed(path: Path, called: str) -> Iterator[ModuleType]:
     except UserError as error:
         raise UserError(f"{called}: {error}") from error
     except Exception as error:
-        raise UserError(f"{called} raised {type(error).__name__}: {' '.join(str(error).split())}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        where = f" at line {lines[-1]}" if lines else ""
+        raise UserError(f"{called} raised {type(error).__name__}{where}: {' '.join(str(error).split())}") from error
     finally:
         with contextlib.suppress(ValueError):  # the file may have removed it itself
             sys.path.remove(root)

@@ -94,6 +94,10 @@ class GAN(Method):
     def group(self) -> int:
         return self.packing * max(getattr(self.critic(), "minibatch_std", 0), 1)
 
+    @property
+    def steps_differ(self) -> bool:
+        return self.lazy > 1 or self.path_length > 0
+
     def optimizer(self, network: str, spec: Optimizer, images: int) -> optax.GradientTransformation:
         """Builds a network's optimiser for all its updates in a step.
 

@@ -59,6 +59,11 @@ class Method(abc.ABC):
         """The number of adjacent examples that a network judges together; they must be on the same device."""
         return 1
 
+    @property
+    def steps_differ(self) -> bool:
+        """Whether some steps do more than others."""
+        return False
+
     def optimizer(self, network: str, spec: Optimizer, images: int) -> optax.GradientTransformation:
         """The optimiser of a network that is updated once per step, in a run of `images` images."""
         return spec.build(self.batch_size, images)

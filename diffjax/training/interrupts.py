@@ -10,9 +10,10 @@ DEFAULT_HANDLERS = (signal.SIG_DFL, signal.default_int_handler)  # the default h
 
 
 class Stop:
-    """Stops the run after its current step on SIGTERM or SIGINT; a second SIGINT interrupts it at once.
+    """Stops the run after its current step on SIGTERM, SIGINT or SIGHUP; a second SIGINT interrupts it at once.
 
-    On several hosts JAX handles SIGTERM, and makes all of them stop at the same step.
+    SIGHUP comes when a terminal is closed; where it is ignored, as under nohup, it stays so. On several hosts JAX
+    handles SIGTERM, and makes all of them stop at the same step.
     """
 
     def __enter__(self) -> "Stop":
@@ -21,7 +22,9 @@ class Stop:
         if jax.process_count() > 1:
             return self
         with contextlib.suppress(ValueError):  # only the main thread may install handlers
-            self.previous_handlers = {s: signal.signal(s, self._receive) for s in (signal.SIGTERM, signal.SIGINT)}
+            hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+            handled = (signal.SIGTERM, signal.SIGINT, *hangup)
+            self.previous_handlers = {number: signal.signal(number, self._receive) for number in handled}
         return self
 
     def __exit__(self, *_):

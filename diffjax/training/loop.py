@@ -21,7 +21,7 @@ from diffjax.experiment import Experiment
 from diffjax.host.json_files import strict, write_json
 from diffjax.keys import Role
 from diffjax.optim.state import HEALTHY, TrainState
-from diffjax.parallel import Axis, check_batch, compile_step, is_main
+from diffjax.parallel import Axis, check_batch, compile_step, is_main, together
 from diffjax.precision import Precision
 from diffjax.training import replay, window
 from diffjax.training.health import Health
@@ -30,7 +30,7 @@ from diffjax.training.profiler import Trace
 from diffjax.training.stopwatch import Stopwatch
 from diffjax.training.warm_start import warm_start
 from diffjax.workdir.checkpoint import Checkpoints, complete_steps
-from diffjax.workdir.directory import Lock, record_config
+from diffjax.workdir.directory import Lock, lengths_of, record_config
 from diffjax.workdir.writer import Writer
 
 IN_FLIGHT = 2  # steps that the host may run ahead of the device; without a bound, collectives on few cores can deadlock
@@ -49,17 +49,17 @@ def train(config: ConfigDict, workdir: Path, on_locked: Callable[[], None] = lam
     config = experiment.config
     check_batch(config.train.batch_size, experiment.layout, config.train.accumulate, experiment.method.group)
     with contextlib.ExitStack() as stack:
-        if is_main():
-            stack.enter_context(Lock(workdir))
-            on_locked()
+        lock = Lock(workdir)
+        together(lambda: (stack.enter_context(lock), on_locked()))
         shapes, directory = carry_shapes(experiment), workdir / "checkpoints"
         done = max(complete_steps(directory), default=0)
         writer = stack.enter_context(Writer(workdir, config.train.steps, is_main()))
         evaluations = periodic_evaluations(experiment, workdir, writer)
         warm = None if done else warm_start(experiment, shapes["state"])
-        if is_main():
-            record_config(workdir, config, done)
-        checkpoints = stack.enter_context(Checkpoints(directory, config.train.keep, config.eval.best))
+        together(lambda: record_config(workdir, config, done))
+        ends = lengths_of(workdir)
+        planned = lambda step: checkpoint_due(config.train, step) or step in ends  # noqa: E731
+        checkpoints = stack.enter_context(Checkpoints(directory, config.train.keep, config.eval.best, planned))
         stop = stack.enter_context(Stop())
         prepared = prepare(experiment, shapes, warm, writer, checkpoints, done)
         del warm  # its arrays would stay on the devices
@@ -68,7 +68,9 @@ def train(config: ConfigDict, workdir: Path, on_locked: Callable[[], None] = lam
         if result["status"] == "failed" and result.pop("replay"):
             if is_main():
                 write_json(workdir / "result.json", result)
-            result["reason"] += "; " + describe_bad_step(experiment, workdir, checkpoints, result)
+            good, bad = result["last_good_step"], result["step"]
+            writer.say(f"step {bad} was not finite: repeating it from step {good} to find the first bad tensor")
+            result["reason"] += "; " + describe_bad_step(experiment, workdir, checkpoints, result, stop)
         if best := checkpoints.best():
             result["best"] = best | measured_by(workdir, best, best["step"])
         result |= measured_by(workdir, result.get("metrics", {}), result["step"])
@@ -138,7 +140,7 @@ def loop(
         trace.before(step - done)
         carry, metrics = compiled(carry, next(stream), key)
         trace.after(step - done, metrics, last)
-        if step == done + 1 and not logging:  # the first step includes compilation: measure speed from the next
+        if step == done + 1:  # it includes compilation: measure speed from the next
             jax.block_until_ready(metrics)
             stopwatch.mark(step)
         in_flight.append(metrics)
@@ -152,11 +154,11 @@ def loop(
             health.update(step, values)
             speed = stopwatch.speed(step)
             writer.progress(step, values, speed)
-            values["images_per_second"] = speed
+            values |= {"images_per_second": speed} if speed else {}
             carry["window"] = window.empty(shapes["window"], layout)
             stopwatch.mark(step)
 
-        with stopwatch.paused():  # evaluations do not count for the speed
+        with stopwatch.paused():
             for evaluation in evaluations:
                 if due(step, evaluation.every) or last:
                     values |= evaluation.function(carry["state"], step)
@@ -167,21 +169,22 @@ def loop(
         if health.given_up:
             return failed(health.given_up, step, health.healthy, values, checkpoints)
         stopping = stop.requested(step)
-        saving = due(step, config.checkpoint_every) or last or stopping
+        saving = checkpoint_due(config, step) or stopping
         snapshot = method.ema.snapshot_due(step, config.batch_size, last)
         if (saving or snapshot) and (bad := first_bad_step(carry["state"])):
             return not_finite(bad, logged, checkpoints)
-        if snapshot:
-            checkpoints.save_averages(step, carry["state"].ema)
-        if saving and (health.may_save(step) or last):
-            facts = {
-                "seconds": stopwatch.seconds,
-                "data": stream.position,
-                "values": strict(values),
-                "health": health.facts,
-            }
-            checkpoints.save(step, carry, facts, values)
-        elif saving:
+        with stopwatch.paused():
+            if snapshot:
+                checkpoints.save_averages(step, carry["state"].ema)
+            if saved := saving and (health.may_save(step) or last):
+                facts = {
+                    "seconds": stopwatch.seconds,
+                    "data": stream.position,
+                    "values": strict(logged),
+                    "health": health.facts,
+                }
+                checkpoints.save(step, carry, facts, values)
+        if saving and not saved:
             writer.say(f"step {step} is not saved: step {health.healthy} was the last to be well; {health.complaint}")
         if stopping and not last:
             checkpoints.wait()
@@ -215,6 +218,11 @@ def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
+def checkpoint_due(config: ConfigDict, step: int) -> bool:
+    """Whether a run of this section `train` saves a checkpoint after `step`, unless it is unwell."""
+    return due(step, config.checkpoint_every) or step == config.steps
+
+
 def first_bad_step(state: TrainState) -> int:
     """The first step with a loss or gradient that was not finite, or 0. Waits for the device."""
     bad = int(state.extra["first_bad_step"])
@@ -242,10 +250,13 @@ def failed(reason: str, step: int, good: int, values: dict[str, Any], checkpoint
     }
 
 
-def describe_bad_step(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, result: dict[str, Any]) -> str:
+def describe_bad_step(
+    experiment: Experiment, workdir: Path, checkpoints: Checkpoints, result: dict[str, Any], stop: Stop
+) -> str:
     """Describes the first bad tensor, found by repeating the bad step; or why repeating it failed."""
+    good, bad = result["last_good_step"], result["step"]
     try:
-        tensor = replay.explain(experiment, workdir, checkpoints, result["last_good_step"], result["step"])
+        tensor = replay.explain(experiment, workdir, checkpoints, good, bad, lambda: stop.signalled > 0)
     except Exception as error:  # the run's failure must be reported, whatever happens during its replay
         return f"replaying it failed ({type(error).__name__}: {' '.join(str(error).split())})"
     return f"first bad tensor: {tensor} (see {workdir}/replay)"

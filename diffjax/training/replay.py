@@ -4,6 +4,7 @@ A run is a function of its config, so the bad step can be reached again from the
 the step is then interpreted up to the first operation with finite inputs and an output that is not finite.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,17 @@ TRANSPARENT = (  # primitives that call an inner program once, which is interpre
 )
 
 
-def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, good: int, bad: int) -> str:
+class Interrupted(Exception):
+    """A signal ended the replay before the bad step."""
+
+
+def explain(
+    experiment: Experiment, workdir: Path, checkpoints: Checkpoints, good: int, bad: int, stop: Callable[[], bool]
+) -> str:
     """Trains from checkpoint `good` to just before step `bad`, writes `replay/` and returns the first bad tensor.
 
-    replay/state.npz and batch.npz hold the inputs of the step, report.json its number, the seed and the tensor.
+    Raises Interrupted if `stop()` says so on the way. replay/state.npz and batch.npz hold the inputs of the step,
+    report.json its number, the seed and the tensor.
     """
     config, method, layout = experiment.config, experiment.method, experiment.layout
     key = experiment.key(Role.STEP)
@@ -44,8 +52,11 @@ def explain(experiment: Experiment, workdir: Path, checkpoints: Checkpoints, goo
         state = experiment.initial_state(shapes, warm_start(experiment, shapes))
     stream = experiment.stream(good)
     step = parallel.compile_step(method.step, layout, shapes)
-    for _ in range(good + 1, bad):
-        state, _ = step(state, next(stream), key)
+    for number in range(good + 1, bad):
+        state, metrics = step(state, next(stream), key)
+        jax.block_until_ready(metrics)  # one step at a time: no run-ahead that could deadlock collectives
+        if stop():
+            raise Interrupted(f"stopped at step {number:,}, before it reached the bad one")
     replicate = jax.jit(lambda tree: tree, out_shardings=layout.replicated)  # every process can then read all of it
     state, batch = replicate((state, next(stream)))
     tensor = first_bad_tensor(lambda state, batch: method.step(state, batch, key, parallel.Axis()), state, batch)

@@ -20,13 +20,13 @@ class Stopwatch:
         """Starts to measure the speed after this step."""
         self.marked, self.since = step, time.monotonic()
 
-    def speed(self, step: int) -> float:
-        """Images per second since the mark, without pauses."""
-        return (step - self.marked) * self.batch_size / (time.monotonic() - self.since)
+    def speed(self, step: int) -> float | None:
+        """Images per second since the mark, without pauses; None directly at a mark."""
+        return (step - self.marked) * self.batch_size / (time.monotonic() - self.since) if step > self.marked else None
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Excludes the time of a block from the speed: evaluation is not training."""
+        """Excludes the time of a block from the speed: evaluating and saving are not training."""
         began = time.monotonic()
         yield
         self.since += time.monotonic() - began

@@ -3,6 +3,8 @@
 import errno
 import logging
 import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,15 +25,23 @@ SNAPSHOT_PARTS = ("averages", "_CHECKPOINT_METADATA")
 class Checkpoints:
     """The checkpoints of one run: the last `keep`, and the one with the best value of the metric `best`.
 
-    The subfolder `averages` holds snapshots of the averaged weights, all of which are kept.
+    A checkpoint at a step that is not `planned`, which a signal asked for, does not count: it is kept besides, until
+    the next one. The subfolder `averages` holds snapshots of the averaged weights, all of which are kept.
 
     Saving is asynchronous. A checkpoint gets its final name only when it is complete, so a save cut short by a kill or
     a full disk is never mistaken for a checkpoint. Its remains are removed when the run continues.
     """
 
-    def __init__(self, directory: Path, keep: int = 2, best: str = "", read_only: bool = False):
+    def __init__(
+        self,
+        directory: Path,
+        keep: int = 2,
+        best: str = "",
+        planned: Callable[[int], bool] = lambda step: True,
+        read_only: bool = False,
+    ):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax raises the errors it logs, too
-        preserved = [policies.LatestN(keep)]
+        preserved = [policies.LatestN(1), _LastPlanned(keep, planned)]
         mode = "max" if better(best.removeprefix("eval/")) == "greatest" else "min"
         if best:
             by_metric = policies.BestN(
@@ -174,6 +184,19 @@ class Checkpoints:
             for snapshot in self._averages.all_steps():
                 if snapshot > step:
                     self._averages.delete(snapshot)
+
+
+@dataclass
+class _LastPlanned(policies.PreservationPolicy):
+    """Preserves the last `keep` of the checkpoints at planned steps."""
+
+    keep: int
+    planned: Callable[[int], bool]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: policies.PreservationContext) -> list[bool]:
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = [step for step in steps if self.planned(step)][-self.keep :]
+        return [step in kept for step in steps]
 
 
 def complete_steps(directory: Path) -> list[int]:

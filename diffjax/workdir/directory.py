@@ -1,12 +1,14 @@
 """Run directories: creates them, locks them for one process, records how they were made, and reads their configs.
 
 `config.json` holds the config, its fingerprint, versions, device and commit, and `places`: for every part of the run
-the commit and hardware that computed it.
+the commit and hardware that computed it. A run that was lengthened also has `lengths`, its earlier numbers of steps;
+they are part of the fingerprint if its rates decay to the last step.
 """
 
 import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -16,7 +18,16 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from diffjax.config import Overrides, differences, fingerprint, from_json, is_place, override, pairs
+from diffjax.config import (
+    Overrides,
+    decays_to_the_end,
+    differences,
+    fingerprint,
+    from_json,
+    is_place,
+    override,
+    pairs,
+)
 from diffjax.errors import Taken, UserError
 from diffjax.host.json_files import read_json, write_json
 from diffjax.host.surroundings import surroundings
@@ -48,10 +59,10 @@ class Lock:
                 self.file.seek(0)
                 holder = self.file.read().strip() or "unknown"
                 self.file.close()
-                raise Taken(f"`workdir`: {self.workdir} is in use by a live process (pid {holder})")
+                raise Taken(f"`workdir`: {self.workdir} is in use by a live process ({holder})")
             time.sleep(RETRY)
         self.file.truncate(0)
-        self.file.write(str(os.getpid()))
+        self.file.write(f"pid {os.getpid()} on {socket.gethostname()}")
         self.file.flush()
         return self
 
@@ -86,27 +97,46 @@ def record_config(workdir: Path, config: ConfigDict, done: int) -> None:
 
     If steps were made in different places, such as on another device, the file says "mixed: ..." for what differs.
     """
-    path = workdir / "config.json"
-    if done > config.train.steps:
-        raise UserError(
-            f"train.steps: {config.train.steps} is before the checkpoint at step {done}; must be at least {done}"
-        )
-    if done and not path.is_file():
-        raise UserError(f"`workdir`: {workdir} has checkpoints but no config.json; choose another directory")
-    if done:
-        changed = differences(read_config(workdir), config)
-        if changed:
-            raise UserError(
-                f"`workdir`: {workdir} holds a run of another config ({'; '.join(changed)}); choose another directory, "
-                "or undo the change (train.steps may change, and so may keys that change no number: the *every keys, "
-                "parallel.*, eval.batch_size, data.data_dir)"
-            )
-    if done < config.train.steps:
+    path, steps = workdir / "config.json", config.train.steps
+    lengths = _continued(workdir, config, done) if done else []
+    if done < steps:
         (workdir / "result.json").unlink(missing_ok=True)  # the result of a shorter run
     current = surroundings()
-    places = _places(path, done, config.train.steps, current)
-    identity = {"config": config.to_dict(), "fingerprint": fingerprint(config)}
+    places = _places(path, done, steps, current)
+    identity = {"config": config.to_dict(), "fingerprint": fingerprint(config, lengths)}
+    identity |= {"lengths": lengths} if lengths else {}
     write_json(path, identity | current | _summary(places) | {"places": places})
+
+
+def _continued(workdir: Path, config: ConfigDict, done: int) -> list[int]:
+    """The earlier numbers of steps of a run that continues after `done` of them. Raises UserError if it cannot."""
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"`workdir`: {workdir} has checkpoints but no config.json; choose another directory")
+    recorded, steps = read_config(workdir), config.train.steps
+    least = done if recorded.train.steps == done else done + 1  # a run ends with evaluations, not just anywhere
+    if steps < least:
+        raise UserError(f"train.steps: {steps} must be at least {least}, as the last checkpoint is at step {done}")
+    if changed := differences(recorded, config):
+        raise UserError(
+            f"`workdir`: {workdir} holds a run of another config ({'; '.join(changed)}); choose another directory, "
+            "or undo the change (train.steps may change, and so may keys that change no number: the *every keys, "
+            "parallel.*, eval.batch_size, data.data_dir)"
+        )
+    if steps == recorded.train.steps:
+        return lengths_of(workdir)
+    if decays_to_the_end(config):
+        print(
+            f"train.steps changes from {recorded.train.steps:,} to {steps:,}: rates that decay to the last step jump "
+            f"after step {done:,}, so this is not the run of {steps:,} steps from the start",
+            flush=True,
+        )
+    return [*lengths_of(workdir), recorded.train.steps]
+
+
+def lengths_of(workdir: Path) -> list[int]:
+    """The earlier numbers of steps of a run that was lengthened."""
+    path = workdir / "config.json"
+    return read_json(path).get("lengths", []) if path.is_file() else []
 
 
 def _places(path: Path, done: int, steps: int, current: Mapping[str, Any]) -> list[dict[str, Any]]:

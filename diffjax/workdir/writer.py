@@ -1,7 +1,9 @@
 """A run's records: metrics.jsonl, TensorBoard events, and the progress lines on stdout."""
 
+import errno
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from diffjax.host.atomic import atomic_write
-from diffjax.host.json_files import strict
+from diffjax.host.json_files import parse_line, strict
 from diffjax.host.progress import clock
 from diffjax.host.surroundings import machine_load
 
@@ -37,7 +39,7 @@ class Writer:
         if path.exists():
             kept = []
             for line in path.read_text().splitlines(keepends=True):
-                if not line.endswith("\n") or json.loads(line)["step"] > step:
+                if not line.endswith("\n") or parse_line(line, path)["step"] > step:
                     break  # written after the checkpoint, or cut short by a kill: the run will write it again
                 kept.append(line)
             with atomic_write(path) as unfinished:
@@ -68,18 +70,23 @@ class Writer:
         if self.active:
             self.events.add_image(name, image, step, dataformats="HWC")
 
-    def progress(self, step: int, values: dict[str, float], images_per_second: float) -> None:
-        """Prints one progress line: step, values with the losses first, speed, and remaining time."""
+    def progress(self, step: int, values: dict[str, float], images_per_second: float | None) -> None:
+        """Prints one progress line: step, values with the losses first, speed if known, and remaining time."""
         per_step = (time.monotonic() - self.began) / max(step - self.first_step, 1)
         losses_first = sorted(values.items(), key=lambda item: not item[0].endswith("loss"))
         text = "  ".join(f"{name} {value:.4g}" for name, value in losses_first)
         width = len(f"{self.total_steps:,}")
-        self.say(
-            f"step {step:>{width},}/{self.total_steps:,}  {text}  {images_per_second:,.0f} images/s  "
-            f"{clock(per_step * (self.total_steps - step))} left"
-        )
+        speed = f"{images_per_second:,.0f} images/s  " if images_per_second else ""
+        left = clock(per_step * (self.total_steps - step))
+        self.say(f"step {step:>{width},}/{self.total_steps:,}  {text}  {speed}{left} left")
 
     def say(self, text: str) -> None:
-        """Prints a line on stdout, unbuffered."""
-        if self.active:
-            print(text, file=sys.stdout, flush=True)
+        """Prints a line on stdout, unbuffered. A run whose terminal or pipe is closed goes on without its lines."""
+        if not self.active:
+            return
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

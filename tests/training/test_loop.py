@@ -1,8 +1,10 @@
 """The loop: continued runs are the uninterrupted ones, and failures tell the truth."""
 
 import json
+import os
 import shutil
 import signal
+import time
 
 import flax.linen as nn
 import jax
@@ -15,6 +17,7 @@ from diffjax.adversarial import Watchman
 from diffjax.errors import Diverged, UserError
 from diffjax.experiment import Experiment
 from diffjax.training.health import Health
+from diffjax.training.interrupts import Stop
 from diffjax.training.loop import carry_shapes, finished, train
 from diffjax.training.profiler import Trace
 from diffjax.training.replay import first_bad_tensor
@@ -262,8 +265,62 @@ def test_a_run_of_another_config_is_refused_and_untouched(tmp_path):
 
 def test_fewer_steps_than_done_is_an_error(tmp_path):
     train(tiny.points(train__steps=14), tmp_path)
-    with pytest.raises(UserError, match="train.steps: 7 is before the checkpoint at step 14; must be at least 14"):
+    with pytest.raises(UserError, match="train.steps: 7 must be at least 14, as the last checkpoint is at step 14"):
         train(tiny.points(train__steps=7), tmp_path)
+
+
+def test_a_run_stopped_on_its_way_cannot_be_called_finished_there(tmp_path, monkeypatch):
+    """It would lack the evaluations and the picture that end a run."""
+    monkeypatch.setattr(Stop, "requested", lambda self, step: step == 5)
+    assert train(tiny.points(train__steps=9), tmp_path)["status"] == "stopped"
+    with pytest.raises(UserError, match="train.steps: 5 must be at least 6, as the last checkpoint is at step 5"):
+        train(tiny.points(train__steps=5), tmp_path)
+
+
+def test_a_run_whose_rates_decay_to_the_end_is_another_one_when_lengthened(tmp_path, capsys):
+    def lengthened(name, **keys):
+        """Of a run of 7 steps, lengthened to 9, and of one of 9 steps: what they print and record."""
+        for workdir, lengths in ((tmp_path / name, (7, 9)), (tmp_path / f"{name}9", (9,))):
+            for steps in lengths:
+                train(tiny.points(train__steps=steps, optim__warmup=0.0, **keys), workdir)
+            yield json.loads((workdir / "config.json").read_text())
+
+    run, other = lengthened("until_the_end", optim__decay="cosine")
+    assert run["lengths"] == [7] and run["fingerprint"] != other["fingerprint"] and "lengths" not in other
+    assert "train.steps changes from 7 to 9: rates that decay to the last step jump" in capsys.readouterr().out
+    for name, keys in (("until", {"optim__decay": "cosine", "optim__decay_images": 640.0}), ("constant", {})):
+        run, other = lengthened(name, **keys)
+        assert run["fingerprint"] == other["fingerprint"] and run["lengths"] == [7]
+        tiny.assert_trees_equal(diffjax.load(tmp_path / name).state, diffjax.load(tmp_path / f"{name}9").state)
+    assert "changes from" not in capsys.readouterr().out
+
+
+def test_a_speed_counts_neither_compiling_nor_saving(tmp_path, monkeypatch):
+    save = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", lambda *arguments: (time.sleep(1), save(*arguments)))
+    train(tiny.points(train__steps=4, train__log_every=1, train__checkpoint_every=1), tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    speeds = [json.loads(line).get("images_per_second") for line in lines]
+    assert speeds[0] is None and min(speeds[1:]) > 64
+
+
+@pytest.mark.parametrize("end", ["pipe", "terminal"])
+def test_a_run_without_a_reader_goes_on_or_stops_with_a_checkpoint(end, tmp_path):
+    """`train ... | head` goes on and finishes; a closed terminal stops it, as its user may continue it later."""
+    read, write = os.pipe() if end == "pipe" else os.openpty()
+    process = tiny.launch(*MOONS, f"--workdir={tmp_path}/run", stdout=write)
+    os.close(write)
+    said = b""
+    while b"\nstep   200/" not in said:
+        part = os.read(read, 4096)
+        assert part, said
+        said += part
+    os.close(read)
+    if end == "terminal":
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(200) == 0, process.stderr.read()
+    assert (tmp_path / "run" / "result.json").exists() == (end == "pipe")
+    assert (diffjax.load(tmp_path / "run").step == 2400) == (end == "pipe")
 
 
 def test_a_directory_in_use_is_refused(tmp_path):
@@ -275,6 +332,12 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="`workdir`: cannot write to"):
         train(tiny.points(train__steps=7), tmp_path / "file" / "run")
+
+
+def test_a_signal_ends_the_search_for_the_first_bad_tensor(tmp_path, monkeypatch):
+    monkeypatch.setattr(Stop, "requested", lambda self, step: setattr(self, "signalled", signal.SIGTERM))
+    with pytest.raises(Diverged, match="replaying it failed .Interrupted: stopped at step 1, before it reached"):
+        train(tiny.points(train__steps=40, optim__learning_rate=1e18, optim__warmup=0.0, train__log_every=4), tmp_path)
 
 
 @pytest.mark.slow
