@@ -12,8 +12,9 @@ from diffjax.errors import UserError
 def side_by_side(files: Sequence[Path]) -> str:
     """A text table of the scores that all files share: a column per file, mean, and sd (n - 1).
 
-    Raises UserError for a file that `evaluate` did not write, for files that share no score, and, naming every field
-    that differs, for scores measured under different protocols.
+    A score that could not be measured for some file is "nan" there, and has no mean. Raises UserError for a file that
+    `evaluate` did not write, for files that share no score, and, naming every field that differs, for scores measured
+    under different protocols.
     """
     if len(files) < 2:
         raise UserError(f"--compare: {len(files)} file given; must be two or more")
@@ -26,15 +27,22 @@ def side_by_side(files: Sequence[Path]) -> str:
     rows = [("metric", *map(str, files), "mean", "sd")]
     for name in shared:
         metrics = [scores[name] for scores in scores_by_file]
-        for path, other in zip(files[1:], metrics[1:], strict=True):
+        measured = [(path, metric) for path, metric in zip(files, metrics, strict=True) if _was_measured(metric)]
+        for path, other in measured[1:]:
+            first_path, first = measured[0]
             try:
-                m.check_comparable(metrics[0], other)
+                m.check_comparable(first, other)
             except UserError as error:
-                raise UserError(f"--compare: {files[0]} and {path}: {error}") from error
+                raise UserError(f"--compare: {first_path} and {path}: {error}") from error
         rows.append((name, *(f"{metric.value:.4g}" for metric in metrics), *_averaged(metrics)))
     name_width, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([name.ljust(name_width), *map(str.rjust, row, widths)]) for name, *row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _was_measured(metric: m.Metric) -> bool:
+    """Whether a score has a protocol to compare: `measure` gives one that it could not compute NaN and none."""
+    return bool(metric.protocol) or not math.isnan(metric.value)
 
 
 def _averaged(of: Sequence[m.Metric]) -> tuple[str, str]:

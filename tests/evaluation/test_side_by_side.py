@@ -2,12 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 import launch
+from diffjax.errors import UserError
 from diffjax.evaluation import Score
-from diffjax.evaluation.report import record
+from diffjax.evaluation.contract import Measuring
+from diffjax.evaluation.report import measure, record
 from tests.test_launch import one_line
 
 PROTOCOL = {"generated": 100, "features": {"network": "pixels"}}
@@ -70,6 +71,18 @@ def test_a_file_written_by_hand_that_holds_no_scores_is_one_line(score, written,
     assert "hand.json is no file of scores" in one_line(capsys, "evaluate", *words)
 
 
-def test_what_could_not_be_measured_has_no_mean(written, capsys):
-    assert launch.main(["evaluate", "--compare", written("a", fid=np.nan), written("b", fid=1.0)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["fid", "nan", "1", "nan", "nan"]
+def test_what_could_not_be_measured_has_no_mean(written, tmp_path, capsys):
+    """Whichever file it is in; what the others have is compared all the same."""
+
+    def cannot(sets):
+        raise UserError("samples: 5 are not finite")
+
+    unmeasured = str(tmp_path / "failed.json")
+    record(measure(None, {"fid": Measuring(cannot, ("fid",))}), {"seed": 0}, tmp_path / "failed.json")
+    one, two = written("a", fid=1.0), written("b", fid=2.0)
+    for files, values in (((unmeasured, one, two), ["nan", "1", "2"]), ((one, unmeasured, two), ["1", "nan", "2"])):
+        assert launch.main(["evaluate", "--compare", *files]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].split() == ["fid", *values, "nan", "nan"]
+    other = written("c", PROTOCOL | {"generated": 50}, fid=3.0)
+    said = one_line(capsys, "evaluate", "--compare", unmeasured, one, other)
+    assert f"{one} and {other}: protocol: values of fid differ in generated (100 against 50)" in said
