@@ -70,7 +70,7 @@ def guarded(name: str, act: Callable[[argparse.Namespace], int]) -> int:
     except Diverged as error:
         return fail(3, error)
     except KeyboardInterrupt:
-        return fail(130, "interrupted; written files are kept, and the same command continues")
+        return fail(130, "interrupted; what is complete is kept, and the same command makes the rest")
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

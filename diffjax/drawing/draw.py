@@ -19,8 +19,9 @@ from diffjax.drawing.sheets import by_prompt, picture
 from diffjax.errors import UserError
 from diffjax.experiment import Experiment
 from diffjax.host.atomic import atomic_write
+from diffjax.host.progress import to_stderr
 from diffjax.inference.conditioning import conditioned
-from diffjax.inference.labels import NOTE, labels_of, write_note
+from diffjax.inference.labels import labels_of, read_note, write_note
 from diffjax.inference.sampling import Drawn, batch_for, joined
 from diffjax.metrics import fingerprint
 from diffjax.run import Run
@@ -74,7 +75,8 @@ def draw(
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = _labels(labels_of(requested, method.reads_captions), edit)
     if kind == FOLDER:
-        _empty(path, num)
+        _make_room(path)
+        write_note(path, num, labels, incomplete=True)
         not_finite = _save_folder(path, num, parts, method.reads_captions)
         options = {
             "prompts": decode(requested) if method.reads_captions else None, "guidance": guidance,
@@ -154,21 +156,26 @@ def _warn(not_finite: int) -> None:
         print(f"{not_finite} samples are not finite: the model or the sampler diverged")
 
 
-def _empty(path: Path, num: int) -> None:
-    """Makes room for `num` images: removes those that `sample` wrote before and would not write again.
+def _make_room(path: Path) -> None:
+    """Creates the folder, or removes from it the images, and their captions, that its note says `sample` drew there.
 
-    Raises UserError if the folder has other images: together they would pass for the samples of one model.
+    So a call that is cut short leaves no image of an earlier one. Raises UserError, and removes nothing, if the folder
+    has other images: together they would pass for the samples of one model.
     """
     path.mkdir(exist_ok=True)
-    written = {f"{number:06}.png" for number in range(num)}
-    others = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.name not in written]
-    numbered = [file for file in others if re.fullmatch(r"\d{6,}\.png", file.name) and file.parent == path]
-    if others and not ((path / NOTE).is_file() and others == numbered):
+    num = read_note(path, "`out`").get("images", 0)
+
+    def is_noted(file: Path) -> bool:
+        return file.parent == path and bool(re.fullmatch(r"\d{6,}\.png", file.name)) and int(file.stem) < num
+
+    images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if others := [file for file in images if not is_noted(file)]:
         raise UserError(f"`out`: {path} has other images, such as {others[0].name}; choose another folder")
-    for file in others:
+    if images:
+        to_stderr(f"{path}: removed {len(images)} images of an earlier call, such as {images[0].name}")
+    for file in images:
         file.unlink()
         file.with_suffix(TEXT_FILES).unlink(missing_ok=True)
-    (path / NOTE).unlink(missing_ok=True)
 
 
 def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads_captions: bool) -> int:
@@ -182,9 +189,7 @@ def _save_folder(path: Path, num: int, parts: Iterable[Drawn], reads_captions: b
         for number, image, text in zip(range(done, num), part.x, texts, strict=False):
             file = path / f"{number:06}.png"
             pictures.save_png(file, image)
-            if text is None:
-                file.with_suffix(TEXT_FILES).unlink(missing_ok=True)  # the caption of an earlier image
-            else:
+            if text is not None:
                 file.with_suffix(TEXT_FILES).write_text(text, "utf-8")
         done, not_finite = done + len(part.x), not_finite + part.not_finite
         print(f"{done:,}/{num:,}", flush=True)

@@ -17,7 +17,7 @@ from diffjax.data.folder import SUFFIXES, Folder
 from diffjax.data.source import THREADS, in_memory
 from diffjax.errors import Diverged, FieldError, UserError
 from diffjax.host.progress import Waiting, to_stderr
-from diffjax.inference.labels import read_note
+from diffjax.inference.labels import complete_note
 
 SPLITS = ("train", "heldout")
 NOT_READ = (".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif", ".heic")  # unsupported formats, warned about
@@ -110,7 +110,7 @@ def _folder(place: str, flag: str) -> ImageSet:
     if kind not in KINDS.values():
         raise UserError(f"{flag}: the images of {place} have mode {kind}; must be RGB or grey, 8 bits")
     source = Folder(place, channels=3 if kind == "RGB" else 1)
-    return ImageSet(place, source.space.shape, source.everything(), flag, read_note(Path(place), len(files), flag))
+    return ImageSet(place, source.space.shape, source.everything(), flag, complete_note(Path(place), len(files), flag))
 
 
 def _checked(file: Path) -> tuple[str, tuple[int, int]]:

@@ -201,7 +201,7 @@ def test_a_mistake_is_one_line(words, said, capsys):
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; written files are kept, and the same command continues"),
+        (KeyboardInterrupt(), 130, "interrupted; what is complete is kept, and the same command makes the rest"),
         (OSError(errno.ENOSPC, "No space left on device", "x.png"), 2, "no room to write x.png (No space left on"),
         (PermissionError(errno.EACCES, "Permission denied", "x.png"), 2, "cannot open x.png (Permission denied)"),
         (Taken("--workdir: x is in use by a live process (pid 1)"), 2, "in use by a live process"),
