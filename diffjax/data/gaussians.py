@@ -36,8 +36,8 @@ class Mixture:
         offsets = self.means - self.mean
         return np.einsum("k,kij->ij", self.weights, self.covariances + offsets[:, :, None] * offsets[:, None, :])
 
-    def noised(self, alpha: float, sigma: float) -> "Mixture":
-        """The distribution of x_t = alpha x_0 + sigma eps, eps ~ N(0, I), if this is that of x_0."""
+    def noised(self, alpha: float, sigma: float | np.ndarray) -> "Mixture":
+        """The distribution of x_t = alpha x_0 + sigma eps, eps ~ N(0, I), if this is that of x_0; sigma may be [d]."""
         noise = sigma**2 * np.eye(self.means.shape[1])
         return Mixture(self.weights, alpha * self.means, alpha**2 * self.covariances + noise)
 
@@ -159,6 +159,10 @@ class Gaussians(Synthetic):
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """log p(x) [n] in nats and stored units; its negative mean over held-out points is the entropy."""
         return self.mixture.log_density(x)
+
+    def blurred(self, std: float | np.ndarray) -> Mixture:
+        """The distribution of x + std eps, eps ~ N(0, I), in stored units; std may be [d]."""
+        return self.mixture.noised(1.0, std)
 
     def _draw(self, n: int, stream: int) -> Examples:
         x = self.mixture.sample(random(self.seed, stream, field="data.seed"), n)

@@ -5,7 +5,7 @@ standard deviation.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -131,6 +131,10 @@ class Toy2D(Synthetic):
             maximum = exponent.max(axis=1, keepdims=True)  # log-sum-exp, finite far from all centres
             log_sums.append(maximum[:, 0] + np.log(np.mean(np.exp(exponent - maximum), axis=1)))
         return np.concatenate(log_sums) - np.log(2 * np.pi * self.sigma**2)
+
+    def blurred(self, std: float) -> "Toy2D":
+        """The distribution of x + std eps, eps ~ N(0, I), in stored units."""
+        return replace(self, noise=float(np.hypot(self.sigma, std)))
 
     @property
     def _centres(self) -> np.ndarray:

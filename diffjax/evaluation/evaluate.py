@@ -94,5 +94,5 @@ def evaluate_run(
 
 
 def _with_warnings(score: Score, evidence: Evidence) -> Score:
-    """The score with warnings about few samples and, if labels matter to it, about classes without samples."""
-    return with_warning(score, evidence.lack_of_classes if "labels" in score.protocol else "")
+    """The score with warnings about few samples and, if it is of samples, about classes without any."""
+    return with_warning(score, evidence.lack_of_classes if "generated" in score.protocol else "")

@@ -1,6 +1,5 @@
 """Likelihoods of held-out examples: bounds, the probability-flow ODE, Parzen windows, and K of the 2015 paper."""
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -30,7 +29,7 @@ def of_bound(e: Experiment) -> tuple[str, ...]:
 
 def of_k(e: Experiment) -> tuple[str, ...]:
     """The names of the scores of `k_2015`."""
-    names = ("log_likelihood",) if hasattr(e.source, "log_density") else ()
+    names = ("log_likelihood",) if _has_entropy(e) else ()
     return ("K", "K_standard_error", "L_null", "K_gain", *names)
 
 
@@ -122,11 +121,8 @@ def likelihood_ode(e: Evidence, probes: int = 1) -> list[Score]:
 def denoising_error(e: Evidence) -> list[Score]:
     """E |D(x_t) - x0|^2 / dims on held-out examples, in squared model units, at fixed noise levels sigma / alpha."""
     data = e.some_heldout()
-    protocol = e.data_protocol | {
-        "unit": "squared model units a dimension",
-        "reference": len(data["x"]),
-        "split": "heldout",
-    }
+    unit = "squared model units a dimension"
+    protocol = _data_protocol(e) | {"unit": unit, "reference": len(data["x"]), "split": "heldout"}
     scores = []
     for level, errors in densities.denoising_error(e.experiment, e.variables, data, e.seed).items():
         mean, error = mean_and_error(errors)
@@ -156,10 +152,11 @@ def k_2015(e: Evidence, draws: int = 64, repeats: int = 4) -> list[Score]:
     edge_meaning = "-H(x_1 | x_0), which is above -H(x_1)"
     if truth is not None:  # the exact H(x_1), of x_1 = sqrt(1 - beta) x0 + noise
         edge_meaning = "-H(x_1)"
-        blurred = replace(source, noise=float(np.hypot(source.sigma, sigma / alpha * method.space.scale)))
-        noise = np.random.RandomState(e.seed).standard_normal(x.shape) * sigma / alpha * method.space.scale
-        edge = -_entropy(e, data["x"] + noise, blurred) - dims * float(np.log2(alpha))
-        protocol |= {"noise": source.sigma / method.space.scale}
+        scale = np.asarray(method.space.scale)  # of all axes, or of each
+        noise = np.random.RandomState(e.seed).standard_normal(x.shape) * sigma / alpha * scale
+        edge = -_entropy(e, data["x"] + noise, source.blurred(sigma / alpha * scale)) - dims * float(np.log2(alpha))
+        if hasattr(source, "sigma"):  # of toy2d's noise, which the paper does not state
+            protocol |= {"noise": source.sigma / method.space.scale}
     protocol |= {"draws": draws, "trajectories": repeats, "reference": len(x)}
     scores = [
         ("K", k, edge, f"{edge_meaning}: what no model's K exceeds, the first step being the forward kernel"),
@@ -177,9 +174,7 @@ def parzen(e: Evidence) -> list[Score]:
 
     Every fifth held-out image is used to choose the window's width, the others for the likelihood. Higher is better.
     """
-    samples, heldout, train = (
-        np.asarray(x.reshape(len(x), -1), np.float64) / 255 for x in (e.drawn.x, e.heldout["x"], e.train["x"])
-    )
+    samples, heldout = _greys(e.drawn.x), _greys(e.heldout["x"])
     is_validation = np.arange(len(heldout)) % VALIDATION == 0
     validation, test = heldout[is_validation], heldout[~is_validation]
 
@@ -187,9 +182,9 @@ def parzen(e: Evidence) -> list[Score]:
         return m.parzen(images, validation, test, progress=e.progress("parzen"))
 
     result, bits_per_nat = measure(samples), 1 / float(np.log(2))
-    at_best, meaning = None, "unknown"
+    at_best, meaning, train = None, "unknown", e.train["x"]
     if len(train) >= len(samples):  # a fair reference has as many images: fewer give a lower likelihood
-        at_best = measure(train[evenly(len(samples), len(train))]).log_likelihood * bits_per_nat
+        at_best = measure(_greys(train[evenly(len(samples), len(train))])).log_likelihood * bits_per_nat
         meaning = "as many training images; a sampler without detail may get more"
     protocol = e.drawn_protocol | {
         "unit": "bits an image, greys from 0 to 1", "quantisation": "uint8", "split": "heldout",
@@ -203,6 +198,11 @@ def parzen(e: Evidence) -> list[Score]:
     ]
 
 
+def _greys(images: np.ndarray) -> np.ndarray:
+    """uint8 images [n, ...] as float64 rows [n, d] of greys in [0, 1]."""
+    return images.reshape(len(images), -1).astype(np.float64) / 255
+
+
 def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], dict[str, Any]]:
     """The unit of a likelihood, the factor that converts nats per example to it, and the protocol."""
     bits_per_nat = 1 / float(np.log(2))
@@ -212,15 +212,28 @@ def _bits(e: Evidence, data: dict[str, np.ndarray]) -> tuple[tuple[str, float], 
         unit, per_nat = "bits/pixel in standardised units", bits_per_nat / data["x"][0].size
     else:
         unit, per_nat = "bits a point in standardised units", bits_per_nat
-    protocol = {"unit": unit, "reference": len(data["x"]), "split": "heldout"}
-    return (unit, per_nat), e.data_protocol | protocol | (
-        {"labels": "given"} if e.experiment.method.conditional else {}
-    )
+    return (unit, per_nat), _data_protocol(e) | {"unit": unit, "reference": len(data["x"]), "split": "heldout"}
+
+
+def _data_protocol(e: Evidence) -> dict[str, Any]:
+    """The data part of the protocol, which says whether the network is given the labels of the examples."""
+    return e.data_protocol | ({"labels": "given"} if e.experiment.method.conditional else {})
+
+
+def _has_entropy(e: Experiment) -> bool:
+    """Whether the entropy that a perfect model's likelihoods have is known.
+
+    A conditional model's likelihoods are of points given their labels, and a source's density is of points alone.
+    """
+    return hasattr(e.source, "log_density") and not e.method.conditional
 
 
 def _entropy(e: Evidence, x: np.ndarray, source: Any = None) -> float | None:
-    """-E log2 p over stored points x, for a density in standardised units; None if the source has none."""
+    """-E log2 p over stored points x, for a density in standardised units; None if it is not known.
+
+    `source` has the density; by default it is the data set.
+    """
     source, space = source or e.experiment.source, e.experiment.method.space
-    if not hasattr(source, "log_density"):
+    if not _has_entropy(e.experiment):
         return None
     return float(-(source.log_density(x).mean() - space.log_det) / np.log(2))

@@ -27,7 +27,7 @@ class Measure(NamedTuple):
 # Stands in for the experiment whose metrics return the most scores.
 MOST = SimpleNamespace(
     source=SimpleNamespace(objects=(2,), held_pairs=(("red", "circle"),), log_density=None),
-    method=SimpleNamespace(process=SimpleNamespace(absorbing=False)),
+    method=SimpleNamespace(process=SimpleNamespace(absorbing=False), conditional=False),
 )
 
 
