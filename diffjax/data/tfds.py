@@ -26,7 +26,8 @@ HELDOUT_PERCENT = 10  # of the training split, from its end, if the data set has
 class TFDS:
     """The data set that TFDS names `dataset`: "mnist", "cifar10:3.0.2", "name/config"; `read_image` decodes images.
 
-    Raises UserError if it is unknown, not prepared, has no 8-bit images, or has images of several sizes and no `size`.
+    Raises UserError if it is unknown, not prepared, has no 8-bit images, or has images of several sizes and no `size`;
+    and for splits that share examples, or have a label but none for some example.
     """
 
     dataset: str
@@ -34,7 +35,7 @@ class TFDS:
     size: int = 0  # pixels, height and width after resizing and cropping; 0: unchanged, for images of one size
     flip: bool = False  # training also sees mirrored images
     train: str = "train"  # TFDS split to train on
-    heldout: str = ""  # TFDS split; "": "test", or "validation", or the last 10 % of `train`
+    heldout: str = ""  # TFDS split; "": "test" or "validation", unless trained on, or the last 10 % of `train`
     image: str = "image"  # name of the image feature
     label: str = "label"  # name of the class feature; "", or no feature "label": no labels
     caption: str = ""  # name of a text feature; or a sentence with {} for the class, "a handwritten {}"; "": none
@@ -126,6 +127,8 @@ class TFDS:
         space = self.space
         shape, classes, length = space.shape, space.num_classes, space.caption
         source = self._builder.as_data_source(self._names()[name], decoders=self._encoded)
+        if classes and len(source):  # a test split without labels has none at all: known before hours of training
+            self._label(source.__getitems__([0])[0], name)
 
         def take(indices):
             examples = source.__getitems__([int(i) for i in indices])  # a single read takes half the time of one by one
@@ -133,7 +136,7 @@ class TFDS:
             for i, example in enumerate(examples):
                 image_name = f"example {indices[i]} of 'tfds:{self.dataset}'"
                 x[i] = read_image(example[self.image], shape[-1], self.size, image_name)
-                label[i] = example[self.label] if classes else 0
+                label[i] = self._label(example, name) if classes else 0
             if not length:
                 return {"x": x, "label": label}
             by_class = self._is_template
@@ -142,15 +145,34 @@ class TFDS:
 
         return Examples(len(source), take)
 
+    def _label(self, example: dict, split: str) -> int:
+        """An example's class. Raises UserError if it is negative: so TFDS fills test splits whose labels are secret."""
+        label = int(example[self.label])
+        if label >= 0:
+            return label
+        names = self._names()
+        used = {name.split("[")[0] for name in names.values()}
+        other = next((name for name in self._builder.info.splits if name not in used), "")
+        hint = f", such as data.{split}={other}" if other else ""
+        raise UserError(
+            f"data.{split}: {names[split]!r} of 'tfds:{self.dataset}' has examples without a label ({label}); must be a"
+            f" split with labels{hint}, or give data.label='' for none"
+        )
+
     def _names(self) -> dict[str, str]:
-        """The TFDS names of our two splits."""
+        """The TFDS names of our two splits. Raises UserError if one does not exist, or they share examples."""
         splits = list(self._builder.info.splits)
         for field, value in (("train", self.train), ("heldout", self.heldout)):
             if value and value.split("[")[0] not in splits:
                 available = f"'tfds:{self.dataset}' has {', '.join(splits)}"
                 raise UserError(f"data.{field}: {value!r} is no split; {available}")
-        heldout = self.heldout or next((name for name in ("test", "validation") if name in splits), "")
-        if heldout:
+        train = self._parts("train", self.train)
+        if self.heldout and _overlap(train, self._parts("heldout", self.heldout)):
+            shared = f"shares examples with data.train={self.train!r}; must have others"
+            raise UserError(f"data.heldout: {self.heldout!r} of 'tfds:{self.dataset}' {shared}")
+        usual = [name for name in ("test", "validation") if name in splits]
+        unused = [name for name in usual if not _overlap(train, self._parts("heldout", name))]
+        if heldout := self.heldout or next(iter(unused), ""):
             return {"train": self.train, "heldout": heldout}
         if "[" in self.train:
             raise UserError(
@@ -162,12 +184,32 @@ class TFDS:
             "heldout": f"{self.train}[{100 - HELDOUT_PERCENT}%:]",
         }
 
+    def _parts(self, field: str, split: str) -> list[tuple[str, int, int]]:
+        """What a TFDS split, such as "train[:90%]", reads: (file, number of the first example, that after the last)."""
+        try:
+            parts = self._builder.info.splits[split].file_instructions
+        except Exception as error:  # TFDS raises several types
+            form = "must be as in train[:90%], see www.tensorflow.org/datasets/splits"
+            raise UserError(f"data.{field}: {split!r} is no part of 'tfds:{self.dataset}'; {form}") from error
+        return [(part.filename, part.skip, part.skip + part.take) for part in parts]
+
     @cached_property
     def _builder(self) -> Any:
         builder = _find(self)
         if _format(builder) != "array_record":
             raise UserError(_unprepared(self, str(builder.data_path)))
         return builder
+
+
+def _overlap(one: list[tuple[str, int, int]], other: list[tuple[str, int, int]]) -> bool:
+    """Whether two splits, by their parts of files, share an example."""
+    files = {file for file, _, _ in one}
+    return any(
+        file == other_file and first < other_end and other_first < end
+        for other_file, other_first, other_end in other
+        if other_file in files
+        for file, first, end in one
+    )
 
 
 def prepare(source: TFDS) -> str:

@@ -21,8 +21,11 @@ needs_mnist = pytest.mark.skipif(not (PREPARED / "mnist").is_dir(), reason="no p
 FEATURE = "tensorflow_datasets.core.features"
 
 
-def write_set(data_dir, splits, shape=(4, 4, 3), labelled=True, form="array_record", said=None):
-    """A data set "tiny", as `download_and_prepare(file_format="array_record")` leaves it. `splits`: {name: images}."""
+def write_set(data_dir, splits, shape=(4, 4, 3), labelled=True, form="array_record", said=None, secret=""):
+    """A data set "tiny", as `download_and_prepare(file_format="array_record")` leaves it. `splits`: {name: images}.
+
+    All labels of the split `secret` are -1.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
@@ -53,7 +56,8 @@ def write_set(data_dir, splits, shape=(4, 4, 3), labelled=True, form="array_reco
             Image.fromarray(pixels.squeeze()).save(png, "png")
             feature = {"image": tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[png.getvalue()]))}
             if labelled:
-                feature["label"] = tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=[i % 3]))
+                label = -1 if split == secret else i % 3
+                feature["label"] = tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=[label]))
             if said:
                 feature["said"] = tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[said[i]]))
             example = tf_example_pb2.Example(features=tf_feature_pb2.Features(feature=feature))
@@ -94,6 +98,50 @@ def test_named_splits_are_used_as_they_are(tmp_path):
         TFDS("tiny", data_dir=place, train="train[:50%]").split("train")
     with pytest.raises(UserError, match=r"data\.heldout: 'tst' is no split; 'tfds:tiny' has train"):
         TFDS("tiny", data_dir=place, heldout="tst").split("train")
+
+
+@pytest.mark.parametrize(
+    ("options", "heldout"),
+    [
+        ({"train": "test"}, "validation"),
+        ({"train": "test[:90%]"}, "validation"),
+        ({"train": "validation"}, "test"),
+        ({"train": "train[10:]", "heldout": "train[:10]"}, "train[:10]"),
+        ({"heldout": "train[90%:]"}, ""),
+        ({"train": "train[:12]", "heldout": "train[50%:]"}, ""),
+        ({"train": "test", "heldout": "test"}, ""),
+        ({"train": "validation[:1]+train[:1]", "heldout": "train[:1]"}, ""),
+    ],
+)
+def test_no_example_is_both_trained_on_and_held_out(options, heldout, tmp_path):
+    splits = {"train": pictures(20), "validation": pictures(4), "test": pictures(10)}
+    source = TFDS("tiny", data_dir=write_set(tmp_path, splits), **options)
+    if heldout:
+        assert source._names() == {"train": options["train"], "heldout": heldout}
+    else:
+        with pytest.raises(UserError, match=r"data\.heldout: '.*' of 'tfds:tiny' shares examples with data\.train='"):
+            source.split("train")
+
+
+def test_the_only_split_beside_a_test_split_that_is_trained_on_is_a_part_of_it(tmp_path):
+    images = pictures(20)
+    source = TFDS("tiny", data_dir=write_set(tmp_path, {"test": images}), train="test")
+    np.testing.assert_array_equal(source.split("train").arrays()["x"], images[:18])
+    np.testing.assert_array_equal(source.split("heldout").arrays()["x"], images[18:])
+    with pytest.raises(UserError, match=r"data\.train: 'test\[:x\]' is no part of 'tfds:tiny'; must be as in "):
+        TFDS("tiny", data_dir=str(tmp_path), train="test[:x]").split("train")
+
+
+def test_a_split_whose_labels_are_secret_is_refused_and_a_labelled_one_named(tmp_path):
+    splits = {"train": pictures(6), "validation": pictures(4), "test": pictures(5)}
+    place = write_set(tmp_path, splits, secret="test")
+    source = TFDS("tiny", data_dir=place)
+    assert len(source.split("train")) == 6
+    said = r"data\.heldout: 'test' of 'tfds:tiny' has examples without a label \(-1\); .* data\.heldout=validation, or"
+    with pytest.raises(UserError, match=said):
+        source.split("heldout")
+    assert len(TFDS("tiny", data_dir=place, heldout="validation").split("heldout")) == 4
+    assert not TFDS("tiny", data_dir=place, label="").split("heldout").arrays()["label"].any()
 
 
 def test_sets_without_labels_have_label_zero_and_no_classes(tmp_path):
