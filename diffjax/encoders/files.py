@@ -1,7 +1,9 @@
 """Encoder directories in Hugging Face's format: finds, checks and hashes them without Hugging Face's libraries."""
 
+import contextlib
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ KINDS = {
     "clip": (("clip", "clip_text_model"), "hidden_size", "max_position_embeddings"),
 }
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first pattern with a match is used
+INDEX = ".index.json"  # ends the name of the index of weights in several parts, after what ends theirs
+PART = re.compile(r"-of-(\d+)\.")  # in the name of a part; the number of parts
 WORDS = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "spiece.model",
@@ -52,9 +56,10 @@ def find(kind: str, place: str, tokens: int) -> Found:
     config = config.get("text_config") or config  # of a CLIP with both encoders
     if limit_key and tokens > (limit := int(config.get(limit_key, UNSAID[limit_key]))):
         raise UserError(f"text.tokens: {tokens} is more than the {limit} tokens that {place} reads")
-    weights = next((matches for pattern in WEIGHTS if (matches := sorted(directory.glob(pattern)))), None)
+    weights = _weights(directory)
     if not weights:
-        raise UserError(f"text.encoder: {place} has no weights; must have {' or '.join(WEIGHTS)}")
+        parts = "of weights in several parts all, and their index"
+        raise UserError(f"text.encoder: {place} has no weights; must have {' or '.join(WEIGHTS)}, {parts}")
     tokenizer_files = [directory / name for name in WORDS if (directory / name).is_file()]
     digest = hashlib.sha256(json.dumps([kind, tokens]).encode())
     for file in (*weights, *tokenizer_files):
@@ -73,6 +78,16 @@ def _config(directory: Path) -> dict:
     return config if isinstance(config, dict) else {}
 
 
+def _weights(directory: Path) -> list[Path]:
+    """The files of weights, by the first of WEIGHTS with a match; [] if there are none, or only some of their parts."""
+    for pattern in WEIGHTS:
+        if files := sorted(directory.glob(pattern)):
+            counts = [int(part[1]) for file in files if (part := PART.search(file.name))]
+            whole = not counts or (len(counts) == counts[0] and any(directory.glob(pattern + INDEX)))
+            return files if whole else []
+    return []
+
+
 def _fetched(name: str) -> Path:
     """The directory in which Hugging Face's library caches a model, after downloading it if necessary."""
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -81,14 +96,16 @@ def _fetched(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise UserError(f"text.encoder: there is no directory {name}; to fetch it from a hub, {INSTALL}") from error
-    patterns = [*WORDS, WEIGHTS[0]]
+    wanted = [[*WORDS, pattern, pattern + INDEX] for pattern in WEIGHTS]
+    with contextlib.suppress(Exception):  # not downloaded yet; several libraries raise several types
+        directory = Path(snapshot_download(name, allow_patterns=[*wanted[0], *wanted[1]], local_files_only=True))
+        if _weights(directory):  # other programs may have downloaded the tokenizer alone
+            return directory
     try:
-        try:
-            directory = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
-        except Exception:  # not downloaded yet; several libraries raise several types
+        for patterns in wanted:  # only the weights that are used: many models have them in both formats
             directory = Path(snapshot_download(name, allow_patterns=patterns))
-        if not any(list(directory.glob(pattern)) for pattern in WEIGHTS):
-            directory = Path(snapshot_download(name, allow_patterns=[*WORDS, WEIGHTS[1]]))
+            if _weights(directory):
+                break
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
