@@ -161,25 +161,29 @@ def judge_of(experiment: Experiment, chosen: Iterable[str]) -> Run | None:
     judged = [name for name in chosen if name.endswith(":classifier") or METRICS[name.partition(":")[0]].judged]
     if not judged:
         return None
-    source, shape = experiment.source, experiment.method.space.shape
-    if not is_stacked(experiment):
-        return load_classifier(experiment.config.eval.classifier, shape, judged[0])
+    source, space, path = experiment.source, experiment.method.space, experiment.config.eval.classifier
+    if not is_stacked(experiment):  # as features, the hidden layer of any classifier will do
+        num_classes = space.num_classes if any(METRICS[name.partition(":")[0]].judged for name in judged) else 0
+        return load_classifier(path, space.shape, judged[0], num_classes=num_classes)
     size_flag = f" --config.data.size={source.digits.size}" if getattr(source.digits, "size", 0) else ""
     advice = (
         f"train one with: python launch.py train --config=configs/classifier.py:{source.base}{size_flag} --workdir=DIR"
     )
-    run = load_classifier(experiment.config.eval.classifier, source.digits.space.shape, judged[0], advice)
+    digits = source.digits.space
+    run = load_classifier(path, digits.shape, judged[0], advice, digits.num_classes)
     if not source.made_of(run.experiment.source):
         trained_on = f"{run.experiment.config.data.name} of {run.experiment.method.space.shape}"
-        path = run.workdir
         raise UserError(
             f"eval.classifier: {path} was trained on {trained_on}, not on the digits that are stacked; {advice}"
         )
     return run
 
 
-def load_classifier(path: str, shape: tuple[int, ...], asking: str, how: str = TRAIN_ONE) -> Run:
-    """Loads the classifier in a run directory. Raises UserError unless it is one for images of this shape."""
+def load_classifier(path: str, shape: tuple[int, ...], asking: str, how: str = TRAIN_ONE, num_classes: int = 0) -> Run:
+    """Loads the classifier in a run directory. Raises UserError unless it is one for images of this shape and classes.
+
+    `asking` is the metric that needs it, `how` to get one; `num_classes` may be any number if it is 0.
+    """
     if not path:
         raise UserError(f"eval.classifier: the metric {asking!r} needs the run directory of a classifier; {how}")
     if not (Path(path) / "config.json").is_file():
@@ -187,8 +191,10 @@ def load_classifier(path: str, shape: tuple[int, ...], asking: str, how: str = T
     run = load(path)
     if not isinstance(run.experiment.method, Classifier):
         raise UserError(f"eval.classifier: {path} is a {run.experiment.config.method.name}, not a classifier; {how}")
-    if run.experiment.method.space.shape != shape:
-        raise UserError(
-            f"eval.classifier: {path} takes images of {run.experiment.method.space.shape}; must be of {shape}"
-        )
+    space = run.experiment.method.space
+    if space.shape != shape:
+        raise UserError(f"eval.classifier: {path} takes images of {space.shape}; must be of {shape}")
+    if num_classes and space.num_classes != num_classes:
+        known = f"knows {space.num_classes} classes; must know the data's {num_classes}"
+        raise UserError(f"eval.classifier: {path} {known}")
     return run

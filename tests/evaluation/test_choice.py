@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import launch
 from diffjax import evaluation
 from diffjax.data import Digits, Space
 from diffjax.errors import UserError
+from diffjax.evaluation import choice
 from diffjax.evaluation.evaluate import evaluate
 from diffjax.evaluation.table import BY_FEATURES
 from diffjax.experiment import Experiment
@@ -54,6 +56,20 @@ def test_logits_are_of_an_inception_score_and_nobody_else_pays_for_them(classifi
         network = evaluation.extractors(names, (8, 8, 1), "", run, "highest")["classifier"]
         found = jax.eval_shape(network.apply, network.variables, x)
         assert found.features.shape == (2, 128) and (found.logits and found.logits.shape) == logits
+
+
+def test_a_judge_of_classes_knows_those_of_the_data(tmp_path, monkeypatch):
+    """As a feature network it may know any."""
+    (tmp_path / "config.json").write_text("{}")
+    judge = SimpleNamespace(experiment=Experiment.of(tiny.changed("configs/classifier.py:digits", {}, {})))
+    monkeypatch.setattr(choice, "load", lambda path: judge)
+    ours = Experiment.of(tiny.gan(eval__classifier=str(tmp_path)))
+    assert choice.judge_of(ours, ["classifier"]) is judge
+    method = dataclasses.replace(ours.method, space=dataclasses.replace(ours.method.space, num_classes=3))
+    others = dataclasses.replace(ours, method=method)
+    assert choice.judge_of(others, ["kid:classifier"]) is judge
+    with pytest.raises(UserError, match=f"eval.classifier: {tmp_path} knows 10 classes; must know the data's 3"):
+        choice.judge_of(others, ["kid:classifier", "classifier"])
 
 
 def check_names(names, num, model, **changes):
