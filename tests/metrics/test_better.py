@@ -1,10 +1,12 @@
 """Which way a score is better."""
 
+import fnmatch
+
 import pytest
 
 from diffjax.evaluation.names import score_names
-from diffjax.evaluation.table import BY_FEATURES, METRICS
-from diffjax.metrics.better import better
+from diffjax.evaluation.table import BY_FEATURES, METRICS, possible_scores
+from diffjax.metrics.better import ERRORS, GREATEST, LEAST, better, is_error
 from diffjax.metrics.features import FEATURES
 
 
@@ -31,21 +33,30 @@ def test_every_metric_by_features_has_a_score_that_a_checkpoint_can_be_chosen_by
         ),
         (("accuracy", "modes", "stacked_modes", "alignment_exact_heldout", "parzen", "K", "bound"), "greatest"),
         (("kid_pixels_standard_error", "inception_score_std", "L_null", "vlb_prior", "stacked_modes_of_100"), ""),
+        (("high_quality", "confidence", "confidence_ratio"), ""),
     ],
 )
 def test_which_way_it_is(names, way):
     assert {name: better(name) for name in names} == dict.fromkeys(names, way)
 
 
-def test_patterns_are_of_metrics_that_there_are():
+def possible() -> set[str]:
+    """The names of all scores of all metrics, by all feature networks."""
+    networks = (*FEATURES, "classifier")
+    chosen = [(name, features) for name in METRICS for features in (networks if name in BY_FEATURES else ("",))]
+    return {score for name, features in chosen for score in possible_scores(name, features)}
+
+
+def test_every_score_has_a_direction_or_lacks_it_on_purpose():
+    assert {name for name in possible() if not better(name) and not is_error(name)} == {
+        "high_quality", "confidence", "confidence_ratio", "variety",  # best as of real data
+        "classifier_accuracy", "stacked_kl_bias", "log_likelihood", "L_null",  # of real data, or of a simple model
+        *(f"stacked_modes{hits}_of_{modes}" for hits in ("", "_single_hit") for modes in (100, 700)),
+        *(f"{bound}_{term}" for bound in ("vlb", "bound") for term in ("prior", "steps", "decoder")), "parzen_sigma",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", [*LEAST, *GREATEST, *ERRORS])
+def test_every_pattern_is_of_a_score_that_there_is(pattern):
     """So that a score whose name changes does not lose its direction unseen."""
-    known = {"modes", "high_quality", "reverse_kl", "energy_distance", "nfe", "accuracy", "vlb", "parzen"}
-    simple = {name for metric in METRICS.values() for name in _names(metric)}
-    assert known <= {name for name in simple if better(name)}
-
-
-def _names(metric):
-    try:
-        return metric.names(None)
-    except AttributeError:  # depends on the experiment
-        return ()
+    assert fnmatch.filter(possible(), pattern)
