@@ -1,15 +1,18 @@
 """A trained experiment as metrics see it: real data, and samples that are drawn once."""
 
 import functools
+import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diffjax import metrics as m
 from diffjax.config import flatten
-from diffjax.data import Examples
+from diffjax.data import Examples, Folder
 from diffjax.errors import UserError
 from diffjax.evaluation.contract import Announcing, Choice, of_images, of_samples
 from diffjax.experiment import Experiment
@@ -42,9 +45,15 @@ class Evidence(Announcing):
     def data_protocol(self) -> dict[str, Any]:
         """The data part of the protocol of a metric without a feature network.
 
-        It leaves out where the data are stored, and whether training mirrors images, as the reference never does.
+        It leaves out where the data are stored, and whether training mirrors images, as the reference never does. A
+        folder of images is known by its own name and a hash of the paths of its files in it.
         """
+        source = self.experiment.source
         leaves = {f"data.{key}": value for key, value in flatten(self.experiment.config.data).items()}
+        if isinstance(source, Folder):
+            root = Path(os.path.abspath(Path(source.path).expanduser()))
+            paths = b"\0".join(os.fsencode(os.path.relpath(file, root)) for file in source.files)
+            leaves |= {"data.name": f"folder:{root.name}", "data.files": hashlib.sha256(paths).hexdigest()[:12]}
         return {key: value for key, value in leaves.items() if key not in ("data.data_dir", "data.flip")}
 
     @property
