@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax.errors import UserError
+from diffjax.interop.state_dicts import read
 from diffjax.interop.trees import fitted, turned
 from diffjax.models.unet import UNet
 from diffjax.parallel import Axis
@@ -139,21 +140,26 @@ def unet_variables(state_dict: dict[str, np.ndarray], network: nn.Module, config
 def load(path: str | Path, precision: Precision = Precision()) -> tuple[UNet, dict[str, Any]]:  # noqa: B008
     """Loads network and variables from a folder with config.json and diffusion_pytorch_model.safetensors.
 
-    Raises UserError if the package safetensors or a file is missing, and as `unet_fields` and `unet_variables` do.
+    Raises UserError if the package safetensors is missing, or a file is missing or damaged, and as `unet_fields` and
+    `unet_variables` do.
     """
-    try:
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise UserError(
-            "interop: reading .safetensors needs the package safetensors; pip install safetensors"
-        ) from error
     config_file, weights_file = Path(path) / "config.json", Path(path) / "diffusion_pytorch_model.safetensors"
     for file in (config_file, weights_file):
         if not file.is_file():
             raise UserError(f"interop: there is no {file}")
-    config = json.loads(config_file.read_text())
+    config = _config(config_file)
     network = UNet(**unet_fields(config), precision=precision, axis=Axis())
-    return network, unet_variables(load_file(weights_file), network, config)
+    return network, unet_variables(read(weights_file), network, config)
+
+
+def _config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"interop: {file} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"interop: {file} must hold the config of a UNet2DModel, a JSON object")
+    return config
 
 
 def _require(condition: Any, config: dict, name: str, rule: str) -> None:

@@ -177,9 +177,23 @@ def test_a_setting_without_a_counterpart_is_refused_by_name(setting, message):
 
 def test_a_folder_without_weights_is_an_error_in_one_line(tmp_path, weights):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    with pytest.raises(UserError, match="safetensors") as error:  # the package or the file: one of them is not there
+    with pytest.raises(UserError, match="there is no .*/diffusion_pytorch_model.safetensors") as error:
         load(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_damaged_files_are_errors_in_one_line(tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
+    for text, said in (
+        ("{", "interop: .*/config.json cannot be read: "),
+        ("[]", "interop: .*/config.json must hold the config of a UNet2DModel, a JSON object"),
+        (json.dumps(CONFIG), "weights: .*/diffusion_pytorch_model.safetensors cannot be read: "),
+    ):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match=said) as error:
+            load(tmp_path)
+        assert "\n" not in str(error.value)
 
 
 def test_an_imported_network_answers(weights):

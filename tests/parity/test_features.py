@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
+from diffjax.interop.state_dicts import read
 from diffjax.metrics.features import FEATURES, weights
 from diffjax.metrics.features import inception as inception_module
 from diffjax.metrics.features.dinov2 import DINOv2, preprocess, variables
@@ -124,7 +125,7 @@ def test_a_file_of_pytorchs_goes_from_the_web_through_the_cache_into_the_network
     monkeypatch.setenv("DIFFJAX_CACHE", str(tmp_path))
     fetched = FEATURES["inception"]((8, 8, 3))
     assert hashlib.sha256((tmp_path / "net-1234.pth").read_bytes()).hexdigest() == sha256
-    np.savez(tmp_path / "same.npz", **weights.read(inception_file))
+    np.savez(tmp_path / "same.npz", **read(inception_file))
     assert FEATURES["inception"]((8, 8, 3), weights=str(tmp_path / "same.npz")).protocol == fetched.protocol
 
     (tmp_path / "net-1234.pth").write_bytes(inception_file.read_bytes()[:-1000])
@@ -153,7 +154,7 @@ def test_dinov2_is_transformers(gated, side, tmp_path):
             parameter.add_(0.2 * torch.randn_like(parameter))
     theirs.save_pretrained(tmp_path)
     network = DINOv2(width=48, depth=3, heads=4, gated=gated, side=5, offset=0.0)
-    ours = variables(weights.read(tmp_path / "model.safetensors"), network)
+    ours = variables(read(tmp_path / "model.safetensors"), network)
     x = np.random.default_rng(0).normal(size=(3, side, side, 3)).astype(np.float32)
     with torch.no_grad():
         expected = theirs(channels_first(x)).last_hidden_state[:, 0]

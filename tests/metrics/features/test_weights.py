@@ -127,13 +127,6 @@ def test_a_file_that_is_another_networks_is_named_beside_what_is_published(publi
         weights.load(published, str(tmp_path / "objects.npz"), convert)
 
 
-def test_what_reads_a_file_is_named_when_it_is_not_installed(monkeypatch, tmp_path):
-    for module, name in (("torch", "x.pth"), ("safetensors", "x.safetensors")):
-        monkeypatch.setitem(__import__("sys").modules, module, None)
-        with pytest.raises(UserError, match=f"pip install {module}"):
-            weights.read(tmp_path / name)
-
-
 def test_the_hash_is_of_the_numbers_and_where_they_are(published, tmp_path):
     tree, digest = weights.load(published, "", convert)
     np.savez_compressed(tmp_path / "other.npz", **dict(reversed(STATE.items())), unused=np.zeros(3))
