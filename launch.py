@@ -111,8 +111,8 @@ def evaluate_flags(command: Parser) -> None:
                          "a feature network after a colon if it needs another than --features: kid:pixels (default: "
                          "eval.metrics; of two sets of images frechet)")
     command.add_argument("--features", metavar="NAME", help="feature network of the metrics that name none: "
-                         "inception, inception_clean, dinov2, classifier or pixels (default: eval.features; of two "
-                         "sets of images inception)")
+                         "inception, inception_torch, inception_clean, dinov2, classifier or pixels (default: "
+                         "eval.features; of two sets of images inception)")
     command.add_argument("--num", type=int, metavar="N", help="number of samples to draw (default: eval.num)")
     command.add_argument("--seed", type=int, metavar="SEED", help="seed of the samples (default: the run's)")
     command.add_argument("--out", type=path, metavar="FILE.json", help="write the scores and how they were measured "

@@ -45,7 +45,7 @@ def get_config():
     c.eval.num = 1_000  # samples to draw
     c.eval.batch_size = 256  # samples drawn at once
     c.eval.metrics = ()  # names such as "fid", or "kid:pixels" with its feature network (docs/evaluation.md)
-    c.eval.features = "inception"  # feature network of the metrics that name none; or "dinov2", "pixels", "classifier"
+    c.eval.features = "inception"  # feature network of the metrics that name none (docs/evaluation.md has the others)
     c.eval.precision = "highest"  # of that network's products on a GPU; or "tensorfloat32", PyTorch's default, faster
     c.eval.weights = ""  # file of that network's weights; "": the cache, or a download
     c.eval.reference = "heldout"  # split to compare samples with; most papers use "train"
