@@ -336,7 +336,7 @@ class GAN(Method):
         return x.reshape(-1, *x.shape[2:]), jax.tree.map(partial(jnp.mean, axis=0), stats)
 
     def noise_keys(self, keys: Key[Array, "b"]) -> dict[str, Array]:
-        """Keys for a generator that draws its own noise, distinct from the keys that z is drawn with."""
+        """Keys for a generator that draws noise or dropout of its own, distinct from the keys that z is drawn with."""
         takes_keys = "keys" in inspect.signature(class_of(self.generator).__call__).parameters
         return {"keys": fold_in(keys, NOISE)} if takes_keys else {}
 

@@ -48,13 +48,13 @@ class ResidualBlock(nn.Module):
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         change = {"up": upsample, "down": downsample, "": lambda x, taps: x}[self.change]
 
-        def modulate(h, by, name):
-            scale, shift = jnp.split(dense(2 * h.shape[-1], name=name, **kwargs)(by), 2, axis=-1)
+        def modulate(h, by, name, fan="fan_avg"):
+            scale, shift = jnp.split(dense(2 * h.shape[-1], fan=fan, name=name, **kwargs)(by), 2, axis=-1)
             return h * (1 + scale[:, None, None]) + shift[:, None, None]
 
         def norm(h, name):
             h = GroupNorm(self.groups, self.eps, affine=style is None, name=name, **kwargs)(h)
-            return h if style is None else modulate(h, style, f"{name}_style")
+            return h if style is None else modulate(h, style, f"{name}_style", "fan_out")  # as in Xiao et al.'s code
 
         h = change(nn.silu(norm(x, "norm_1")), self.taps)
         h = conv(self.features, name="conv_1", **kwargs)(h)

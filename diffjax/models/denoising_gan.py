@@ -1,36 +1,42 @@
-"""The networks of denoising diffusion GANs (Xiao et al. 2021, appendix C). Both take x_t and t."""
+"""The networks of denoising diffusion GANs (Xiao et al. 2021, appendix C). Both take x_t and t.
+
+Initial weights have the sizes of the released code. Its initialiser for the discriminator, the mapping of z and the
+modulation of norms is named after the mean of fan_in and fan_out, but divides by fan_out.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
+from diffjax.models import layers
 from diffjax.models.embeddings import timestep_embedding
 from diffjax.models.fields import check_counts, check_halvings
 from diffjax.models.labels import LabelledLogit
-from diffjax.models.layers import conv, dense, downsample, initial
+from diffjax.models.layers import downsample, initial
 from diffjax.models.norms import minibatch_deviation
 from diffjax.models.presets import NCSNpp
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
 FILTER = (1, 3, 3, 1)
+dense, conv = (partial(layer, fan="fan_out") for layer in (layers.dense, layers.conv))
 
 
 class DenoisingGenerator(NCSNpp):
     """z [b, latent], x_t [b, h, w, c], t [b], label [b] or None -> x0 [b, h, w, c] in (-1, 1).
 
     NCSN++ with every norm of its residual blocks modulated by a mapping of z. With `latent` 0 there is no z, and a
-    single x0 for each x_t: the paper's ablation. For 32x32x3 the defaults are the paper's network.
+    single x0 for each x_t: the paper's ablation. `keys` are those of dropout, one per example; without them nothing is
+    dropped. For 32x32x3 the defaults are the paper's network.
     """
 
     multipliers: tuple[int, ...] = (1, 2, 2, 2)
     blocks: int = 2
     frequencies: str = "closed"
-    qkv_variance: float = 1.0
     final_scale: float = 0.0
     dropout: float = 0.0
     latent: int = 100  # dimensions of z
@@ -50,6 +56,7 @@ class DenoisingGenerator(NCSNpp):
         x_t: Float[Array, "b h w c"],
         t: Float[Array, "b"],
         label: Int[Array, "b"] | None = None,
+        keys: Key[Array, "b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
         style = None
@@ -59,7 +66,7 @@ class DenoisingGenerator(NCSNpp):
             for i in range(self.mapping + 1):
                 style = nn.silu(linear(name=f"style_{i}")(style))
             style = style.astype(self.precision.compute)
-        return nn.tanh(super().__call__(x_t, t, label, None, style))
+        return nn.tanh(super().__call__(x_t, t, label, keys, style))
 
 
 class DenoisingDiscriminator(nn.Module):
@@ -108,10 +115,9 @@ class DenoisingDiscriminator(nn.Module):
             h = DownBlock(m * self.width, halve=i > 0, act=act, name=f"block_{i}", **formats)(h, time)
         h = minibatch_deviation(h, self.minibatch_std, self.is_initializing())
         h = act(conv(self.width * self.multipliers[-1], variance=0.0, name="last", **formats)(h))
-        # Full-size initial weights: of two consecutive layers that both start near zero, neither would ever grow.
-        logit = LabelledLogit(
-            self.num_classes, self.precision, outputs=self.outputs, initial=initial(1.0), name="logit"
-        )
+        # These weights have a deviation of 1: of two consecutive layers that both start near zero, neither would grow.
+        sizes = initial(1.0, "fan_out")
+        logit = LabelledLogit(self.num_classes, self.precision, outputs=self.outputs, initial=sizes, name="logit")
         return logit(h.sum((1, 2)), label)
 
 

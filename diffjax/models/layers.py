@@ -16,13 +16,14 @@ from jaxtyping import Array, Bool, Float, Key
 ZERO = nn.initializers.zeros_init()
 
 
-def initial(variance: float = 1.0) -> nn.initializers.Initializer:
-    """Glorot's uniform distribution, DDPM's `default_init`, with `variance` times its variance.
+def initial(variance: float = 1.0, fan: str = "fan_avg") -> nn.initializers.Initializer:
+    """Uniform with variance `variance` / fan, where `fan` names fan_in, fan_out or their mean.
 
-    DDPM scales the layers that end a branch by 1e-10. Here `variance` 0 makes them exactly zero, so that a new network
-    is exactly the identity on its residual path and outputs exactly 0.
+    With the mean this is Glorot's distribution, DDPM's `default_init`, with `variance` times its variance. DDPM scales
+    the layers that end a branch by 1e-10. Here `variance` 0 makes them exactly zero, so that a new network is exactly
+    the identity on its residual path and outputs exactly 0.
     """
-    return nn.initializers.variance_scaling(variance, "fan_avg", "uniform") if variance else ZERO
+    return nn.initializers.variance_scaling(variance, fan, "uniform") if variance else ZERO
 
 
 class Dropout(nn.Module):
@@ -90,14 +91,16 @@ class GroupNorm(nn.Module):
         return (x * jnp.expand_dims(a, space) + jnp.expand_dims(b, space)).astype(self.dtype)
 
 
-def dense(features: int, variance: float = 1.0, **kwargs) -> nn.Dense:
+def dense(features: int, variance: float = 1.0, fan: str = "fan_avg", **kwargs) -> nn.Dense:
     """A linear map of the last axis, initialised by `initial`."""
-    return nn.Dense(features, kernel_init=initial(variance), **kwargs)
+    return nn.Dense(features, kernel_init=initial(variance, fan), **kwargs)
 
 
-def conv(features: int, size: int = 3, stride: int = 1, variance: float = 1.0, padding="SAME", **kwargs) -> nn.Conv:
+def conv(
+    features: int, size: int = 3, stride: int = 1, variance: float = 1.0, fan: str = "fan_avg", padding="SAME", **kwargs
+) -> nn.Conv:
     """A convolution initialised by `initial`; the output's side is the input's divided by `stride`."""
-    kernel_init = initial(variance)
+    kernel_init = initial(variance, fan)
     return nn.Conv(features, (size, size), strides=stride, padding=padding, kernel_init=kernel_init, **kwargs)
 
 

@@ -21,6 +21,7 @@ from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
+from tests.models.trained import trained
 
 IMAGES = Space("images", (8, 8, 1), num_classes=3)
 SMALL = {
@@ -171,24 +172,23 @@ def test_with_one_step_its_update_is_a_gans(x64):
     assert ours[1]["d_gradient_norm"] > 0.01 and ours[1]["penalty"] > 0
 
 
-def test_the_papers_networks_have_48_and_13_million_parameters():
-    run = (32, 32, 3), 0, Precision(), Axis()
-    x, t = jnp.zeros((1, 32, 32, 3)), jnp.zeros(1)
-    generator, discriminator = DenoisingGenerator(*run), DenoisingDiscriminator(*run)
-    of_g = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, 100)), x, t)
-    of_d = jax.eval_shape(discriminator.init, jax.random.key(0), x, x, t)
-    assert sum(leaf.size for leaf in jax.tree.leaves(of_g["params"])) == 48_432_515
-    assert sum(leaf.size for leaf in jax.tree.leaves(of_d["params"])) == 12_741_633
+def test_dropout_acts_in_training_and_never_in_samples():
+    def game(dropout):
+        generator = partial(IMAGE_NETWORKS["generator"], multipliers=(1,), dropout=dropout)
+        return ddgan(Space("images", (4, 4, 1)), generator=generator, process=VPSteps(timesteps=1))
 
+    x, t, keys = jnp.ones((3, 4, 4, 1)), jnp.zeros(3), jax.random.split(jax.random.key(0), 3)
+    variables = trained(game(0.0).make(game(0.0).generator), jnp.zeros((3, 4)), x, t)
 
-def test_a_discriminators_logit_hears_its_last_layer_though_that_begins_at_zero():
-    """Their product would stay near zero for good if both began there: a saddle, which Adam's noise does not leave."""
-    discriminator = DenoisingDiscriminator((8, 8, 1), 0, Precision(), Axis(), width=64, multipliers=(1, 2), embedding=8)
-    x = jnp.zeros((1, 8, 8, 1))
-    params = discriminator.init(jax.random.key(0), x, x, jnp.zeros(1))["params"]
-    assert not params["last"]["kernel"].any()
-    spread = jnp.std(params["logit"]["logit"]["kernel"])  # Glorot's, as that of the paper's code: 2 / (128 + 1)
-    np.testing.assert_allclose(spread, (2 / 129) ** 0.5, rtol=0.15)
+    def generated(dropout):
+        return jax.jit(lambda keys: game(dropout).generate(variables, keys, Axis(), x_t=x, t=t)[0])(keys)
+
+    def sampler(dropout):
+        given = {"generator": variables}, DenoisingSteps(1)
+        return str(jax.make_jaxpr(lambda keys: game(dropout).sample(*given, keys, None).x0)(keys))
+
+    assert jnp.abs(generated(0.5) - generated(0.0)).max((1, 2, 3)).min() > 0.01
+    assert sampler(0.5) == sampler(0.0)
 
 
 def test_the_chain_meets_the_vp_process_whose_steps_it_takes(x64):
