@@ -87,12 +87,12 @@ def build(slot: str, node: ConfigDict) -> Any:
 
 def _build_nested(slot: str, key: str, node: ConfigDict) -> Any:
     """Builds a component that is a field of another one."""
-    with _errors_at(f"{slot}.{key}", key):
+    with errors_at(f"{slot}.{key}", key):
         return build(key, node)
 
 
 @contextlib.contextmanager
-def _errors_at(path: str, slot: str) -> Iterator[None]:
+def errors_at(path: str, slot: str) -> Iterator[None]:
     """Lets errors name a field by its path in the config instead of by its slot ("penalty.gamma")."""
     try:
         yield
@@ -191,7 +191,7 @@ def override(config: ConfigDict, overrides: Overrides) -> ConfigDict:
         parent, slot = _parent(config, path.removesuffix(".name"))
         if not isinstance(parent[slot], ConfigDict) or "name" not in parent[slot]:
             raise UserError(f"`config.{path}`: {slot!r} is not a component, so it has no name")
-        with _errors_at(path.removesuffix(".name"), slot_of(path)):
+        with errors_at(path.removesuffix(".name"), slot_of(path)):
             parent[slot] = component(slot_of(path), text)
     for path, text in others:
         parent, key = _parent(config, path)

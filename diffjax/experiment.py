@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffjax import parallel
-from diffjax.config import build
+from diffjax.config import build, errors_at
 from diffjax.data import Stream
 from diffjax.data.source import in_memory
 from diffjax.diffusion import Process
@@ -190,4 +190,8 @@ def _optimizers(node: ConfigDict, networks: tuple[str, ...]) -> dict[str, Optimi
         return dict.fromkeys(networks, build("optim", node))
     if set(node) != set(networks):
         raise UserError(f"optim: {', '.join(node)} must be the networks that this method trains, {', '.join(networks)}")
-    return {network: build("optim", node[network]) for network in networks}
+    recipes = {}
+    for network in networks:
+        with errors_at(f"optim.{network}", "optim"):
+            recipes[network] = build("optim", node[network])
+    return recipes

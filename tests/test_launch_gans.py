@@ -38,10 +38,17 @@ WRONG = [
     ("ddgan_cifar10.py:digits", ["method.discriminator.width=0"], "method.discriminator.width: 0 must be at least 1"),
     ("gan_ring.py", ["method.loss.name=least_squares", "method.loss.a=1"], "method.loss.a: 1.0 must differ from"),
     # Things that do not go together.
+    ("gan_digits.py", ["method.generator.name=denoising_generator"], "a generator must take label, train, z and have a "
+     "field latent; use biggan_generator, dcgan_generator, mlp_generator, r3gan_generator, res_generator, stylegan2_"),
+    ("ddgan_cifar10.py:digits", ["method.discriminator.name=dcgan_discriminator"], "a discriminator must take label, t,"
+     " train, x, x_t; use denoising_discriminator, mlp_discriminator"),
+    ("gan_shapes.py", ["method.discriminator.name=res_discriminator"], "method.discriminator.name: ResDiscriminator "
+     "reads no captions; use dcgan_discriminator, or method.conditional=false"),
     ("ddgan_cifar10.py:digits", ["method.augment.name=ada"], "method.augment: Ada would transform x_s, but not"),
     ("gan_cifar10_dcgan.py:digits", ["method.penalty.name=r1"], "method.discriminator.norm: 'batch' makes an image's"),
     ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm returns labels, which no discriminator"),
     ("gan_ring.py", ["method.augment.name=ada"], "method.augment: ada needs images, and these data are points"),
+    ("ddgan_cifar10.py:digits", ["optim.generator.b1=1"], "optim.generator.b1: 1.0 must be at least 0 and less than 1"),
     ("gan_ring.py", ["optim.name=rmsprop", "optim.b2=1"], "optim.b2: 1.0 must be at least 0 and less than 1"),
 ]  # fmt: skip
 

@@ -47,8 +47,8 @@ class DenoisingGAN(GAN):
     process: Process = VPSteps()
     clock: Callable[[Process, Array], Array] = clock.index
 
-    input_names: ClassVar = ("x_t", "t")
     samplers: ClassVar = {"denoising_gan": DenoisingSteps}
+    given: ClassVar = {slot: names | {"x_t", "t"} for slot, names in GAN.given.items()}
 
     def __post_init__(self):
         if not self.process.steps:

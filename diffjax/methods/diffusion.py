@@ -87,6 +87,7 @@ class Diffusion(Method):
 
     networks: ClassVar = ("denoiser",)
     samplers: ClassVar = SAMPLERS
+    given: ClassVar = {"network": {"x", "t", "label", "keys"}}
 
     def __post_init__(self):
         rules.check(self)

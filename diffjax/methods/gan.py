@@ -72,8 +72,8 @@ class GAN(Method):
     clip_weights: float = 0.0  # D's weights are clipped to +- this after every update (WGAN); 0: no clipping
 
     networks: ClassVar = ("generator", "discriminator")
-    input_names: ClassVar[tuple[str, ...]] = ()  # the names in `example_inputs`
     samplers: ClassVar = {"generator": Latent}
+    given: ClassVar = {"generator": {"z", "label", "train"}, "discriminator": {"x", "label", "train"}}
 
     def __post_init__(self):
         rules.check(self)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def check(gan: "GAN") -> None:
     """Raises UserError for settings of a `GAN` that are invalid, alone or in combination."""
     _check_numbers(gan)
-    _check_network(gan, "generator", {"z", "label", "train"}, "latent")
-    _check_network(gan, "discriminator", {"x", "label", "train"}, "outputs" if gan.auxiliary else "")
+    _check_network(gan, "generator", "latent")
+    _check_network(gan, "discriminator", *(["outputs"] if gan.auxiliary else []))
     _check_updates(gan)
     _check_labels(gan)
     for slot in ("generator", "discriminator"):
@@ -33,17 +33,15 @@ def _check_numbers(gan: "GAN") -> None:
             raise UserError(f"method.{field}: {getattr(gan, field)} must not be negative; 0 switches it off")
 
 
-def _check_network(gan: "GAN", slot: str, given: set[str], field: str) -> None:
-    """The network accepts the inputs that it is given, requires no others, and has the given field."""
+def _check_network(gan: "GAN", slot: str, *fields: str) -> None:
+    """The network accepts the inputs that it is given, requires no others, and has the fields."""
     network_class = class_of(getattr(gan, slot))
-    _self, *inputs = inspect.signature(network_class.__call__).parameters.values()
-    required, accepted = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
-    given = given | set(gan.input_names)
-    if not required <= given <= accepted or (field and not hasattr(network_class, field)):
-        also = f" and have a field {field}" if field else ""
+    if not gan.fits(network_class, slot, *fields):
+        _self, *accepted = inspect.signature(network_class.__call__).parameters
+        also = f" and have a field {fields[0]}" if fields else ""
         raise UserError(
             f"method.{slot}.name: {network_class.__name__} takes {', '.join(sorted(accepted))}; a {slot} must take "
-            f"{', '.join(sorted(given))}{also}; use one whose name ends in _{slot}"
+            f"{', '.join(sorted(gan.given[slot]))}{also}; use {gan.fitting(slot, *fields)}"
         )
 
 

@@ -18,6 +18,7 @@ from diffjax.data.text import decode, encode, longest
 from diffjax.diffusion import split
 from diffjax.encoders import Encoded
 from diffjax.errors import UserError
+from diffjax.models import NETWORKS
 from diffjax.models.text import FrozenText, NoText
 from diffjax.optim.ema import Average
 from diffjax.optim.optimizers import Optimizer
@@ -46,6 +47,7 @@ class Method(abc.ABC):
 
     networks: ClassVar[tuple[str, ...]]  # the networks that are trained; the first one samples
     samplers: ClassVar[dict[str, type]]  # the sampler components that work with this method
+    given: ClassVar[dict[str, set[str]]] = {}  # names of the inputs of each network, by the field that holds it
     conditional: ClassVar[bool] = False  # whether networks receive labels, or captions if the data have any
     generates: ClassVar[bool] = True  # whether samples can be drawn
 
@@ -115,6 +117,17 @@ class Method(abc.ABC):
         fields = {"shape": self.space.shape, "num_classes": num_classes, "precision": self.precision, "axis": axis}
         return network(**fields | known)
 
+    def fits(self, network: Callable[..., nn.Module], slot: str, *fields: str) -> bool:
+        """Whether a network takes the inputs given in this slot, requires no others, and has the fields."""
+        network = getattr(network, "func", network)
+        _self, *inputs = inspect.signature(network.__call__).parameters.values()
+        required, accepted = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
+        return required <= self.given[slot] <= accepted and all(hasattr(network, field) for field in fields)
+
+    def fitting(self, slot: str, *fields: str) -> str:
+        """The names of all networks that fit, for an error message."""
+        return ", ".join(name for name, network in NETWORKS.items() if self.fits(network, slot, *fields))
+
     def check_conditional(self) -> None:
         """Raises UserError if the method is conditional and the data have neither labels nor captions."""
         if self.conditional and not self.space.num_classes and not self.space.caption:
@@ -127,7 +140,8 @@ class Method(abc.ABC):
         encoder = parameters["text"].default if "text" in parameters else NoText()
         if self.reads_captions and "text" not in parameters:
             name = getattr(network, "func", network).__name__
-            raise UserError(f"method.{slot}: {name} reads no captions; unet does; or take method.conditional=false")
+            remedy = f"use {readers}, or" if (readers := self.fitting(slot, "text")) else "none that fits does; use"
+            raise UserError(f"method.{slot}.name: {name} reads no captions; {remedy} method.conditional=false")
         if self.reads_captions and isinstance(encoder, NoText):
             raise UserError(f"method.{slot}.text: must not be none, as the network receives captions; use transformer")
         if not self.conditional and not isinstance(encoder, NoText):

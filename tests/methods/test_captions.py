@@ -16,7 +16,7 @@ from diffjax.errors import UserError
 from diffjax.methods import Diffusion
 from diffjax.models import MLP, TextTransformer, UNet
 from diffjax.models.dcgan import DcganDiscriminator, DcganGenerator
-from diffjax.models.mlp_gan import MlpGenerator
+from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -115,7 +115,10 @@ def test_samples_are_asked_for_by_prompts_or_the_datas_own():
 def test_what_cannot_be_read_or_guided_is_one_line():
     images = Space("images", (8, 8, 1), caption=8)
     for fields, said in (
-        ({"network": MLP}, "method.network: MLP reads no captions; unet does"),
+        (
+            {"network": MLP},
+            "method.network.name: MLP reads no captions; use adm, ddpmpp, dit, ncsnpp, unet, or method.cond",
+        ),
         ({"space": images, "network": UNet}, "method.network.text: must not be none, as the network receives captions"),
         ({"conditional": False}, "method.network.text: must be none, as method.conditional is false"),
         ({"space": Space("points", (2,), num_classes=2)}, "must be none, as these data have no captions"),
@@ -171,7 +174,14 @@ def test_both_players_read_and_learn_to_read():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"generator": MlpGenerator}, "method.generator: MlpGenerator reads no captions"),
+        (
+            {"generator": MlpGenerator},
+            "method.generator.name: MlpGenerator reads no captions; use dcgan_generator, or method.conditional=false",
+        ),
+        (
+            {"discriminator": MlpDiscriminator},
+            "method.discriminator.name: MlpDiscriminator reads no captions; use dcgan_discriminator, or method.cond",
+        ),
         (
             {"discriminator": DcganDiscriminator},
             "method.discriminator.text: must not be none, as the network receives captions",
