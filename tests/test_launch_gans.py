@@ -36,7 +36,7 @@ WRONG = [
     ("ddgan_cifar10.py:digits", ["method.generator.multipliers=(1,2,2,2,2)"], "method.generator.multipliers: (1, 2, "),
     ("ddgan_cifar10.py:digits", ["method.generator.latent=-1"], "method.generator.latent: -1 must be at least 0"),
     ("ddgan_cifar10.py:digits", ["method.discriminator.width=0"], "method.discriminator.width: 0 must be at least 1"),
-    ("gan_ring.py", ["method.loss.name=least_squares", "method.loss.a=1"], "method.loss.a: 1.0 must differ from"),
+    ("gan_ring.py", ["method.loss.name=least_squares", "method.loss.a=1"], "method.loss.a: 1.0 must be below loss.b"),
     # Things that do not go together.
     ("gan_digits.py", ["method.generator.name=denoising_generator"], "a generator must take label, train, z and have a "
      "field latent; use biggan_generator, dcgan_generator, mlp_generator, r3gan_generator, res_generator, stylegan2_"),

@@ -73,9 +73,9 @@ class LeastSquares:
     c: float = 1.0  # the generator's target for generated images
 
     def __post_init__(self):
-        if self.a == self.b:
+        if not self.a < self.b:  # d_accuracy, d_pairs and ADA's r_t take a higher logit to mean more real
             raise UserError(
-                f"loss.a: {self.a} must differ from loss.b, the target for real images; the paper uses 0 and 1"
+                f"loss.a: {self.a} must be below loss.b {self.b}, the target for real images; the paper uses 0 and 1"
             )
 
     @property

@@ -76,6 +76,11 @@ class Classifier(CrossEntropy):
 
     max_shift: int = 1  # in pixels, in each direction
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.max_shift < 0:
+            raise UserError(f"method.max_shift: {self.max_shift} must be at least 0 pixels")
+
     def training_input(self, x0, keys):
         return jax.vmap(self._shifted)(x0, keys)
 

@@ -154,14 +154,15 @@ def test_the_best_discriminator_of_pairs_is_that_ratio_too_and_tells_jensen_shan
 
 def test_the_best_least_squares_discriminator_is_the_weighted_mean_of_its_targets(x64):
     """Mao et al. 2017, eq. 4, for any targets."""
-    for loss in (LeastSquares(), LeastSquares(-1.0, 1.0, 0.0), LeastSquares(0.3, -2.0, 1.0)):
+    for loss in (LeastSquares(), LeastSquares(-1.0, 1.0, 0.0), LeastSquares(-2.0, 0.3, 1.0)):
         best = (loss.b * P + loss.a * Q) / (P + Q)
         assert_best(loss, best, np.sum(P * (best - loss.b) ** 2 + Q * (best - loss.a) ** 2) / 2)
 
 
-def test_targets_that_are_alike_are_the_users_mistake():
-    with pytest.raises(UserError, match="loss.a: 1.0 must differ from loss.b, the target for real images"):
-        LeastSquares(a=1.0)
+@pytest.mark.parametrize("a", [1.0, 2.0])
+def test_a_target_for_real_images_that_is_not_the_higher_one_is_the_users_mistake(a):
+    with pytest.raises(UserError, match=f"loss.a: {a} must be below loss.b 1.0, the target for real images"):
+        LeastSquares(a=a)
 
 
 def test_least_squares_with_the_papers_conditions_on_its_targets_is_pearsons_divergence(x64):

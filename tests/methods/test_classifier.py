@@ -54,5 +54,7 @@ def test_a_shift_moves_the_image_and_repeats_its_edge():
 def test_what_it_cannot_do_is_said():
     with pytest.raises(UserError, match="needs labelled data"):
         method(space=Space("images", (8, 8, 1)))
+    with pytest.raises(UserError, match="method.max_shift: -1 must be at least 0 pixels"):
+        method(max_shift=-1)
     with pytest.raises(UserError, match="a classifier draws nothing"):
         method().sample({}, None, None, None)
