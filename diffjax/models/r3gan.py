@@ -158,7 +158,7 @@ class R3GANDiscriminator(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
-    outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier
+    outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier, which is shown no label
     widths: tuple[int, ...] = (768, 768, 768, 768)  # channels at each side, from the smallest, as in the generator
     blocks: tuple[int, ...] = (2, 2, 2, 2)  # at each side
     expansion: int = 2  # channels inside a block, relative to those outside
@@ -202,6 +202,4 @@ class R3GANDiscriminator(nn.Module):
                 self.num_classes, dimensions, embedding_init=embedding_init, name="embed", param_dtype=params
             )
             logits = jnp.sum(nn.Dense(dimensions, name="logit", **kwargs)(h) * embed(label), axis=-1, keepdims=True)
-            if self.outputs > 1:
-                logits = jnp.concatenate([logits, nn.Dense(self.outputs - 1, name="classes", **kwargs)(h)], axis=-1)
         return logits if self.outputs > 1 else logits[:, 0]

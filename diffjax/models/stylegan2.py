@@ -165,7 +165,7 @@ class StyleGAN2Discriminator(nn.Module):
     num_classes: int
     precision: Precision
     axis: Axis
-    outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier
+    outputs: int = 1  # logits; 1 + the number of classes for an auxiliary classifier, which is shown no label
     channel_base: int = 32_768  # channels at a side, times the side
     channel_max: int = 512  # at any side
     architecture: str = "resnet"  # residual blocks; or "orig", without shortcuts
@@ -204,7 +204,4 @@ class StyleGAN2Discriminator(nn.Module):
             )
             features = EqualizedDense(widths[0], name="logit", **formats)(h)
             logits = jnp.sum(features * label_embedding, axis=-1, keepdims=True) * widths[0] ** -0.5
-            if self.outputs > 1:
-                classes = EqualizedDense(self.outputs - 1, name="classes", **formats)(h)
-                logits = jnp.concatenate([logits, classes], axis=-1)
         return logits if self.outputs > 1 else logits[:, 0]

@@ -148,7 +148,7 @@ def test_labels_change_the_answer_where_there_are_any(conditioning):
     variables, judge = trained(network, x, one), jax.jit(network.apply)
     assert jnp.abs(judge(variables, x, one) - judge(variables, x, other)).min() > 0
     several = network.clone(outputs=11)
-    assert jax.eval_shape(several.init_with_output, KEY, x, one)[0].shape == (4, 11)
+    assert jax.eval_shape(several.init_with_output, KEY, x)[0].shape == (4, 11)
 
 
 def test_the_generator_shows_a_label_beside_z():
