@@ -44,7 +44,7 @@ WRONG = [
      " train, x, x_t; use denoising_discriminator, mlp_discriminator"),
     ("gan_shapes.py", ["method.discriminator.name=res_discriminator"], "method.discriminator.name: ResDiscriminator "
      "reads no captions; use dcgan_discriminator, or method.conditional=false"),
-    ("ddgan_cifar10.py:digits", ["method.augment.name=ada"], "method.augment: Ada would transform x_s, but not"),
+    ("ddgan_cifar10.py:digits", ["method.augment.name=ada"], "method.augment: ada would transform x_s, but not"),
     ("gan_cifar10_dcgan.py:digits", ["method.penalty.name=r1"], "method.discriminator.norm: 'batch' makes an image's"),
     ("gan_digits.py", ["method.augment.name=edm"], "method.augment: edm returns labels, which no discriminator"),
     ("gan_ring.py", ["method.augment.name=ada"], "method.augment: ada needs images, and these data are points"),

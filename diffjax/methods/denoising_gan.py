@@ -18,11 +18,12 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Key
 
-from diffjax.augment import NoAugment
+from diffjax.augment import AUGMENTS, NoAugment
 from diffjax.diffusion import Process, Samples, VPSteps, along, clock, fold_in, normal, split
 from diffjax.errors import UserError
 from diffjax.methods.game import Examples, Latent
 from diffjax.methods.gan import GAN
+from diffjax.methods.gan_rules import name_of
 from diffjax.methods.method import split_into
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
 
@@ -57,7 +58,7 @@ class DenoisingGAN(GAN):
         if self.packing > 1:
             raise UserError(f"method.packing: {self.packing} packed examples would differ in time; use 1")
         if not isinstance(self.augment, NoAugment):
-            name = type(self.augment).__name__
+            name = name_of(self.augment, AUGMENTS)
             raise UserError(f"method.augment: {name} would transform x_s, but not the x_t shown beside it; use none")
         super().__post_init__()
 

@@ -54,7 +54,7 @@ def _check_updates(gan: "GAN") -> None:
     if norm != "none" and not no_penalty:
         raise UserError(
             f"method.discriminator.norm: {norm!r} makes an image's logit depend on the whole batch, but method.penalty "
-            f"{_name_of(gan.penalty, PENALTIES)} needs the gradient of one image's logit; one must be 'none'"
+            f"{name_of(gan.penalty, PENALTIES)} needs the gradient of one image's logit; one must be 'none'"
         )
     if gan.path_length and not gan.styled:
         raise UserError(
@@ -81,7 +81,7 @@ def _check_labels(gan: "GAN") -> None:
 
 
 def _check_augment(gan: "GAN") -> None:
-    name = _name_of(gan.augment, AUGMENTS)
+    name = name_of(gan.augment, AUGMENTS)
     if gan.augment.labels:
         raise UserError(f"method.augment: {name} returns labels, which no discriminator takes; use ada or diff_augment")
     if gan.space.kind != "images" and not isinstance(gan.augment, NoAugment):
@@ -93,7 +93,7 @@ def _check_augment(gan: "GAN") -> None:
         )
 
 
-def _name_of(component: Any, table: dict[str, Any]) -> str:
+def name_of(component: Any, table: dict[str, Any]) -> str:
     """The name of a component in its table, which configs use; the class name of a component that is in no table."""
     component_class = component if component in table.values() else type(component)
     return next((name for name, entry in table.items() if entry is component_class), component_class.__name__)

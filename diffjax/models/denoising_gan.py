@@ -16,13 +16,12 @@ from diffjax.models import layers
 from diffjax.models.embeddings import timestep_embedding
 from diffjax.models.fields import check_counts, check_halvings
 from diffjax.models.labels import LabelledLogit
-from diffjax.models.layers import downsample, initial
-from diffjax.models.norms import minibatch_deviation
+from diffjax.models.layers import BILINEAR, downsample, initial
+from diffjax.models.norms import minibatch_deviation, normalised
 from diffjax.models.presets import NCSNpp
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-FILTER = (1, 3, 3, 1)
 dense, conv = (partial(layer, fan="fan_out") for layer in (layers.dense, layers.conv))
 
 
@@ -62,7 +61,7 @@ class DenoisingGenerator(NCSNpp):
         style = None
         if self.latent:
             linear = partial(dense, self.style, dtype=self.precision.params, param_dtype=self.precision.params)
-            style = z / jnp.sqrt(jnp.mean(z**2, axis=-1, keepdims=True) + 1e-8)
+            style = normalised(z)
             for i in range(self.mapping + 1):
                 style = nn.silu(linear(name=f"style_{i}")(style))
             style = style.astype(self.precision.compute)
@@ -133,7 +132,7 @@ class DownBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], time: Float[Array, "b k"]) -> Float[Array, "b h2 w2 features"]:
         formats = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        change = partial(downsample, taps=FILTER) if self.halve else lambda x: x
+        change = partial(downsample, taps=BILINEAR) if self.halve else lambda x: x
         h = conv(self.features, name="conv_1", **formats)(self.act(x))
         h = h + dense(self.features, name="time", **formats)(time)[:, None, None]
         h = conv(self.features, variance=0.0, name="conv_2", **formats)(change(self.act(h)))

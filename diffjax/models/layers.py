@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Key
 
 ZERO = nn.initializers.zeros_init()
+BILINEAR = (1, 3, 3, 1)  # the resampling filter of StyleGAN2, NCSN++ and their successors
 
 
 def initial(variance: float = 1.0, fan: str = "fan_avg") -> nn.initializers.Initializer:
@@ -24,6 +25,12 @@ def initial(variance: float = 1.0, fan: str = "fan_avg") -> nn.initializers.Init
     the identity on its residual path and outputs exactly 0.
     """
     return nn.initializers.variance_scaling(variance, fan, "uniform") if variance else ZERO
+
+
+def folded(keys: Key[Array, "b"], name: str) -> Key[Array, "b"]:
+    """Keys for one of an example's random operations, selected by its name."""
+    name_hash = zlib.crc32(name.encode())  # Python's hash() differs from process to process
+    return jax.vmap(lambda key: jax.random.fold_in(key, name_hash))(keys)
 
 
 class Dropout(nn.Module):
@@ -39,12 +46,9 @@ class Dropout(nn.Module):
     def __call__(self, x: Float[Array, "b ..."], keys: Key[Array, "b"] | None) -> Float[Array, "b ..."]:
         if keys is None or self.rate == 0:
             return x
-        layer_id = zlib.crc32("/".join(self.path).encode())  # Python's hash() differs from process to process
-
-        def keep_mask(key):
-            return jax.random.bernoulli(jax.random.fold_in(key, layer_id), 1 - self.rate, x.shape[1:])
-
-        return jnp.where(jax.vmap(keep_mask)(keys), x / (1 - self.rate), 0)
+        keys = folded(keys, "/".join(self.path))
+        keep_mask = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
+        return jnp.where(keep_mask, x / (1 - self.rate), 0)
 
 
 def groups_for(channels: int) -> int:

@@ -5,7 +5,6 @@ optimiser that is invariant to the scale of gradients, such as Adam, all layers 
 2018, section 4.1). A layer's `multiplier` slows it down.
 """
 
-import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,11 +15,11 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from diffjax.models.layers import ZERO, blur, downsample
+from diffjax.models.layers import BILINEAR, ZERO, blur, downsample, folded
+from diffjax.models.norms import normalised
 from diffjax.precision import Precision
 
-TAPS = (1, 3, 3, 1)  # the resampling filter
-EPS = 1e-8  # added to a mean or sum of squares under a root
+EPS = 1e-8  # added to a sum of squares under a root
 UNIT = nn.initializers.normal(1.0)
 convolve = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 same = partial(convolve, window_strides=(1, 1), padding="SAME")
@@ -29,17 +28,6 @@ same = partial(convolve, window_strides=(1, 1), padding="SAME")
 def activate(x: Array) -> Array:
     """sqrt(2) times a leaky ReLU of slope 0.2, which roughly preserves the magnitude of its input."""
     return 2**0.5 * nn.leaky_relu(x, 0.2)
-
-
-def normalised(x: Float[Array, "b n"]) -> Float[Array, "b n"]:
-    """x scaled to a mean square of 1."""
-    return x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + EPS)
-
-
-def folded(keys: Key[Array, "b"], name: str) -> Key[Array, "b"]:
-    """Keys for one of an example's random operations, selected by its name."""
-    name_hash = zlib.crc32(name.encode())  # Python's hash() differs from process to process
-    return jax.vmap(lambda key: jax.random.fold_in(key, name_hash))(keys)
 
 
 # --------------------------------------------------------------------------------------------------- equalised layers
@@ -81,9 +69,9 @@ class EqualizedConv(nn.Module):
         if not self.halve:
             h = same(x, kernel)
         elif self.size == 1:
-            h = same(downsample(x, TAPS), kernel)
+            h = same(downsample(x, BILINEAR), kernel)
         else:
-            h = convolve(blur(x, TAPS), kernel, (2, 2), "VALID")
+            h = convolve(blur(x, BILINEAR), kernel, (2, 2), "VALID")
         if self.use_bias:
             h = h + self.param("bias", ZERO, (self.features,), self.param_dtype).astype(self.dtype)
         return h
@@ -144,7 +132,7 @@ def transposed(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> F
 
 def enlarged(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b 2*h 2*w o"]:
     """`upsample` followed by a 3x3 convolution, at a quarter of the cost because the filter comes last."""
-    return 4 * blur(transposed(x, kernel), TAPS)[:, 1:-1, 1:-1]
+    return 4 * blur(transposed(x, kernel), BILINEAR)[:, 1:-1, 1:-1]
 
 
 def modulated(

@@ -1,4 +1,4 @@
-"""Normalisation for GANs: spectral and conditional batch normalisation, and minibatch deviation.
+"""Normalisation for GANs: spectral and conditional batch normalisation, that of z, and minibatch deviation.
 
 Statistics, singular values and deviations are computed in float32 or better, whatever dtype the layers compute in.
 """
@@ -153,6 +153,11 @@ class ConditionalBatchNorm(nn.Module):
             return jnp.expand_dims(rows, range(1, x.ndim - 1))
 
         return h * (1 + modulation("scale")) + modulation("shift")
+
+
+def normalised(x: Float[Array, "b n"]) -> Float[Array, "b n"]:
+    """x scaled to a mean square of 1."""
+    return x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
 
 
 def minibatch_deviation(x: Float[Array, "b *space c"], group: int, initializing: bool = False) -> Array:

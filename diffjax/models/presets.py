@@ -1,5 +1,6 @@
 """The UNets of later papers: `UNet` with other defaults."""
 
+from diffjax.models.layers import BILINEAR
 from diffjax.models.unet import UNet
 
 
@@ -23,7 +24,7 @@ class DDPMpp(UNet):
 class NCSNpp(DDPMpp):
     """NCSN++, configured as above: 56.4M parameters. Its frequencies suit t = ln(sigma) or ln(sigma) / 4 only."""
 
-    resample_filter: tuple[int, ...] = (1, 3, 3, 1)
+    resample_filter: tuple[int, ...] = BILINEAR
     encoder: str = "residual"
     frequencies: str = "random"
 

@@ -19,19 +19,18 @@ from jaxtyping import Array, Float, Int
 from diffjax.errors import UserError
 from diffjax.models import labels
 from diffjax.models.fields import check_choice, check_counts, stages_for
-from diffjax.models.layers import ZERO, downsample, upsample
+from diffjax.models.layers import BILINEAR, ZERO, downsample, upsample
 from diffjax.models.norms import minibatch_deviation
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
 SLOPE = 0.2  # of the leaky ReLU below zero
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # compensates the leaky ReLU's loss of magnitude (He et al. 2015, eq. 15)
-TAPS = (1, 3, 3, 1)  # the resampling filter: bilinear interpolation
 
 
-def initial(gain: float = 1.0) -> nn.initializers.Initializer:
-    """Normal with standard deviation `gain` / sqrt(fan_in); exactly 0 for gain 0."""
-    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal") if gain else ZERO
+def fan_in_normal(gain: float = 1.0) -> nn.initializers.Initializer:
+    """Normal with standard deviation `gain` / sqrt(fan_in)."""
+    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
 def grouped_convolution(x, kernel, window_strides, padding, *, feature_group_count, **kwargs):
@@ -66,7 +65,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        conv = partial(nn.Conv, kernel_init=initial(GAIN * self.blocks**-0.25), **self.formats)
+        conv = partial(nn.Conv, kernel_init=fan_in_normal(GAIN * self.blocks**-0.25), **self.formats)
         group_kwargs = {"feature_group_count": self.groups, "conv_general_dilated": grouped_convolution}
         h = nn.leaky_relu(conv(self.hidden, (1, 1), name="expand")(x), SLOPE)
         h = nn.leaky_relu(conv(self.hidden, (3, 3), name="grouped", **group_kwargs)(h), SLOPE)
@@ -127,7 +126,7 @@ class R3GANGenerator(nn.Module):
     def __call__(self, z: Float[Array, "b latent"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         _, (height, width) = stages_for("generator", self)
         formats = self.precision.formats
-        kwargs = {"use_bias": False, "kernel_init": initial(), **formats}
+        kwargs = {"use_bias": False, "kernel_init": fan_in_normal(), **formats}
         if label is not None and self.num_classes:
             embedding_init = nn.initializers.normal(self.num_classes**-0.5)
             embed = nn.Embed(self.num_classes, self.embedding, embedding_init=embedding_init, name="embed", **formats)
@@ -140,7 +139,7 @@ class R3GANGenerator(nn.Module):
             if i:
                 if channels != h.shape[-1]:
                     h = nn.Conv(channels, (1, 1), name=f"project_{i}", **kwargs)(h)
-                h = upsample(h, TAPS)
+                h = upsample(h, BILINEAR)
             h = stage(h, i, channels, self, formats)
         return nn.Conv(self.shape[-1], (1, 1), name="image", **kwargs)(h).astype(self.precision.params)
 
@@ -174,14 +173,14 @@ class R3GANDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = self.precision.formats
-        kwargs = {"use_bias": False, "kernel_init": initial(), **formats}
+        kwargs = {"use_bias": False, "kernel_init": fan_in_normal(), **formats}
         concat = self.conditioning == "concat"
         x = labels.with_label_planes(x, label if concat else None, self.num_classes)
         h = nn.Conv(self.widths[-1], (1, 1), name="input", **kwargs)(x)
         for i, channels in reversed(list(enumerate(self.widths))):
             h = stage(h, i, channels, self, formats)
             if i:
-                h = downsample(h, TAPS)
+                h = downsample(h, BILINEAR)
                 if self.widths[i - 1] != channels:
                     h = nn.Conv(self.widths[i - 1], (1, 1), name=f"project_{i}", **kwargs)(h)
 

@@ -24,7 +24,7 @@ from diffjax.models.norms import ConditionalBatchNorm, Layers, minibatch_deviati
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
-INITIAL = ("glorot", "orthogonal")
+INITIALS = ("glorot", "orthogonal")
 
 
 def kernel_init(name: str, variance: float = 1.0) -> nn.initializers.Initializer:
@@ -88,7 +88,7 @@ class ResGenerator(nn.Module):
         super().__post_init__()
         check_choice("generator", self, "norm", ("batch", "none"))
         check_choice("generator", self, "conditioning", labels.GENERATOR)
-        check_choice("generator", self, "initial", INITIAL)
+        check_choice("generator", self, "initial", INITIALS)
         check_counts("generator", self, latent=1, width=1, multipliers=1, embedding=0)
         if self.norm == "none" and self.hierarchical:
             raise UserError("method.generator.hierarchical: true needs method.generator.norm to be 'batch'")
@@ -189,7 +189,7 @@ class ResDiscriminator(nn.Module):
         super().__post_init__()
         check_choice("discriminator", self, "conditioning", labels.DISCRIMINATOR)
         check_choice("discriminator", self, "pooling", ("sum", "mean"))
-        check_choice("discriminator", self, "initial", INITIAL)
+        check_choice("discriminator", self, "initial", INITIALS)
         check_counts("discriminator", self, width=1, multipliers=1)
         if not self.multipliers:
             raise UserError("method.discriminator.multipliers: () must have at least one number, one for each block")

@@ -14,9 +14,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
 from diffjax.models.fields import check_choice, check_counts, stages_for
-from diffjax.models.layers import upsample
+from diffjax.models.layers import BILINEAR, folded, upsample
 from diffjax.models.modulated import (
-    TAPS,
     UNIT,
     EqualizedConv,
     EqualizedDense,
@@ -24,7 +23,6 @@ from diffjax.models.modulated import (
     StyledConv,
     StyledImage,
     activate,
-    folded,
 )
 from diffjax.models.norms import minibatch_deviation
 from diffjax.parallel import Axis
@@ -64,7 +62,7 @@ class Synthesis(nn.Module):
             if i:
                 grow = StyledConv(channels, True, self.precision, name=f"grow_{i}")
                 h = grow(h, styles[:, 2 * i - 1], keys)
-                image = upsample(image, TAPS)
+                image = upsample(image, BILINEAR)
             h = StyledConv(channels, False, self.precision, name=f"conv_{i}")(h, styles[:, 2 * i], keys)
             to_image = StyledImage(self.shape[-1], self.precision, name=f"image_{i}")
             image = image + to_image(h, styles[:, 2 * i + 1])

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.models.layers import downsample, upsample
+from diffjax.models.layers import BILINEAR, downsample, upsample
 from diffjax.models.modulated import (
-    TAPS,
     EqualizedConv,
     EqualizedDense,
     Mapping,
@@ -85,7 +84,7 @@ def test_demodulated_outputs_have_the_variance_of_their_inputs_whatever_the_styl
 
 def test_an_enlarging_convolution_is_one_after_zeros_and_filter_wherever_these_reach():
     x, kernel = normal(2, 4, 5, 3), normal(3, 3, 3, 2, seed=2)
-    around = upsample(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), TAPS)[:, 1:-1, 1:-1]
+    around = upsample(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), BILINEAR)[:, 1:-1, 1:-1]
     np.testing.assert_allclose(jax.jit(enlarged)(x, kernel), convolve(around, kernel, (1, 1), "VALID"), atol=1e-5)
 
 
@@ -94,7 +93,7 @@ def test_a_halving_convolution_is_one_before_the_filter_wherever_it_reaches():
     variables = variables_of(layer, x)
     kernel, bias = (variables["params"][name] for name in ("kernel", "bias"))
     around = convolve(x, kernel / 27**0.5, (1, 1), ((3, 3), (3, 3)))
-    np.testing.assert_allclose(layer.apply(variables, x), downsample(around, TAPS)[:, 1:-1, 1:-1] + bias, atol=1e-5)
+    np.testing.assert_allclose(layer.apply(variables, x), downsample(around, BILINEAR)[:, 1:-1, 1:-1] + bias, atol=1e-5)
 
 
 def test_a_transposed_convolution_and_its_second_derivatives_are_xlas_own_which_other_devices_take():

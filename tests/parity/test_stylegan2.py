@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax.models.modulated import StyledConv, enlarged, folded, modulated, same
+from diffjax.models.layers import folded
+from diffjax.models.modulated import StyledConv, enlarged, modulated, same
 from diffjax.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
