@@ -1,8 +1,8 @@
 """Denoising diffusion GAN on CIFAR-10 (Xiao et al. 2021, sizes and rates of its released code).
 
 Their code adds R1 with gamma 0.02 to one update in 15. Here a lazy penalty is an update of its own with gamma times 15,
-hence gamma 0.02 / 15, and the discriminator's rate and betas are adapted to it. The variants on digits use RpGAN with
-R1 and R2 in every step instead.
+hence gamma 0.02 / 15, and the discriminator's rate and betas are adapted to it. Their generator is updated on the
+discriminator's real batch, ours on the next. The variants on digits use RpGAN with R1 and R2 in every step instead.
 
 Variants: "cifar10" (T = 4), "cifar10_t1" (a plain GAN), "cifar10_t2", "cifar10_t8", "cifar10_no_latent", and all of
 them with "digits" for "cifar10".

@@ -1,6 +1,8 @@
 """SNGAN's residual networks on CIFAR-10 (Miyato et al. 2018, table 4), hinge loss, and its code's 50,000 steps.
 
-The paper's generator has batches twice as large as the discriminator's; here they have the same size.
+The paper's generator has batches twice as large as the discriminator's; here they have the same size. Its code adds
+noise from U[0, 1/128) to real images and gives the discriminator's last layer no bias; here there is no noise, and a
+bias.
 
 Variants: "cifar10", "cifar10_conditional" (Miyato & Koyama 2018: projection and conditional batch normalisation), and
 both with "digits" for "cifar10".

@@ -1,6 +1,8 @@
 """WGAN-GP's residual networks on CIFAR-10, without labels (Gulrajani et al. 2017, appendix F).
 
-The released code's generator has batches twice as large as the discriminator's; here they have the same size.
+The released code's generator has batches twice as large as the discriminator's; here they have the same size. The code
+adds noise from U[0, 1/128) to real images and normalises samples with the moments of their own batch; here real images
+have no noise, and samples are normalised with running moments.
 
 Variants: "cifar10", "digits".
 """

@@ -25,7 +25,10 @@ Logged = tuple[TrainState, Array]
 
 
 def every(k: int, update: Callable[[TrainState], Logged], state: TrainState, dtype: str) -> Logged:
-    """`update(state)` after every k-th step; after the others the unchanged state, and 0 to log."""
+    """`update(state)` after every k-th step; after the others the unchanged state, and 0 to log.
+
+    A log line's mean is therefore the mean penalty per step only if it covers a multiple of k steps.
+    """
     zero = jnp.zeros((), dtype)
     return lax.cond(state.step % k == 0, update, lambda state: (state, zero), state)
 

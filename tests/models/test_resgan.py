@@ -53,7 +53,8 @@ def count(network, *inputs):
 @pytest.mark.parametrize(
     ("generator", "discriminator", "classes", "sizes"),
     [
-        # The sums of the layers of Miyato et al.'s code; its table 4 has the same layers and gives no sums.
+        # The sums of the layers of Miyato et al.'s code, except that our discriminator's last layer has a bias: theirs
+        # has 1,053,824. The paper's table 4 has the same layers and gives no sums.
         (
             ResGenerator(CIFAR, 0, Precision(), Axis()),
             ResDiscriminator(CIFAR, 0, Precision(), Axis()),
