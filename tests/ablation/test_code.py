@@ -348,7 +348,7 @@ def test_a_feature_network_and_a_judge_count(monkeypatch):
 def test_how_a_judge_is_read_counts_where_it_judges(monkeypatch):
     config, content = configs.load("configs/digits.py"), code._content
     before = [code.code_of(config, (name,)) for name in ("frechet:pixels", "frechet:classifier")]
-    monkeypatch.setattr(code, "_content", lambda p: "changed" if p.name == "classes.py" else content(p))
+    monkeypatch.setattr(code, "_content", lambda p: "changed" if p == code._file(code.JUDGE) else content(p))
     after = [code.code_of(config, (name,)) for name in ("frechet:pixels", "frechet:classifier")]
     assert after[0] == before[0] and after[1] != before[1]
 

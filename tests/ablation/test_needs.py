@@ -95,7 +95,7 @@ def test_a_run_that_begins_from_another_is_stale_with_it(own_judge, tmp_path, mo
     begun = f'trained("configs/digits.py:conditional", 1, train__init_from={judge})'
     drawn = f'trained("configs/digits.py", 1, eval__classifier={judge}, eval__metrics=("classifier",))'
     grid = f'{begun} * vary("x", {{1: {{}}}}) + {drawn} * vary("x", {{2: {{}}}})'
-    budget = f'BUDGETS = {{"hour": Budget("", {grid}, {{}}, 1)}}\n'
+    budget = f'BUDGETS = {{"hour": Budget("", {grid}, {{"square": "frechet_pixels"}}, 1)}}\n'
     path.write_text(COMPUTED.partition("BUDGETS")[0] + budget)
 
     def codes():
