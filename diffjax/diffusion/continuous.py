@@ -7,7 +7,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from diffjax.diffusion.fields import positive
 from diffjax.diffusion.process import Process, Time
+from diffjax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,10 @@ class VPLinear(Process):
 
     beta_min: float = 0.1  # b0, per unit of time: 1000 times DDPM's beta_1
     beta_max: float = 20.0  # b1, per unit of time: 1000 times DDPM's beta_T
+
+    def __post_init__(self):
+        positive("method.process.beta_min", self.beta_min, "the paper's is 0.1")
+        positive("method.process.beta_max", self.beta_max, "the paper's is 20")
 
     def alpha(self, t: Time) -> Time:
         return jnp.exp(-0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min)
@@ -53,6 +59,10 @@ class VPCosine(Process):
 
     log_snr_min: float = -15.0
 
+    def __post_init__(self):
+        if not -100 <= self.log_snr_min < math.inf:
+            raise UserError(f"method.process.log_snr_min: {self.log_snr_min} must be at least -100, and finite")
+
     @property
     def _end(self) -> float:
         return math.atan(math.exp(-0.5 * self.log_snr_min))
@@ -72,6 +82,9 @@ class EDM(Process):
     """Variance exploding with sigma linear in t: alpha = 1, sigma = sigma_max t (Karras et al. 2022, table 1)."""
 
     sigma_max: float = 80.0  # in model units; data have a standard deviation of about 0.5
+
+    def __post_init__(self):
+        positive("method.process.sigma_max", self.sigma_max, "the paper's is 80")
 
     def alpha(self, t: Time) -> Time:
         return jnp.ones_like(t)
@@ -94,6 +107,12 @@ class VE(Process):
     start: ClassVar[float] = 1e-6
     sigma_min: float = 0.01  # in model units; the paper's data lie in [0, 1]
     sigma_max: float = 50.0
+
+    def __post_init__(self):
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+            raise UserError(
+                f"method.process.sigma_min: {self.sigma_min} must be above 0 and below sigma_max={self.sigma_max}"
+            )
 
     def alpha(self, t: Time) -> Time:
         return jnp.ones_like(t)

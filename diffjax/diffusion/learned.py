@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from diffjax.diffusion.fields import fraction
 from diffjax.diffusion.process import Process, Time
 from diffjax.diffusion.table import look_up
 from diffjax.errors import UserError
@@ -113,8 +114,7 @@ class LearnedTable:
             raise UserError(
                 f"method.process.timesteps: {self.timesteps} must be at least 2; the first beta is not learned"
             )
-        if not 0 < self.beta_first < 1:
-            raise UserError(f"method.process.beta_first: {self.beta_first} must lie between 0 and 1")
+        fraction("method.process.beta_first", self.beta_first)
         if self.log_snr_min >= self._log_snr_first:
             raise UserError(
                 f"method.process.log_snr_min: {self.log_snr_min} must be below {self._log_snr_first:.4g}, the"

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from diffjax.diffusion.fields import fraction, not_negative, positive
 from diffjax.diffusion.process import Process, Time
 from diffjax.errors import UserError
 
@@ -63,6 +64,10 @@ class VPSteps(Chain):
 
     def __post_init__(self):
         _check(self.timesteps)
+        positive("method.process.beta_min", self.beta_min, "the paper's is 0.1")
+        positive("method.process.beta_max", self.beta_max, "the paper's is 20")
+        if not 0 <= self.t_min < 1:
+            raise UserError(f"method.process.t_min: {self.t_min} must be at least 0 and less than 1")
 
     @cached_property
     def betas(self) -> tuple[float, ...]:
@@ -80,15 +85,16 @@ def look_up(values: np.ndarray | Array, t: Time) -> Time:
 def ddpm_linear(*, timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Table:
     """Betas linear in n (Ho et al. 2020, section 4). For other T, Improved DDPM scales both ends by 1000 / T."""
     _check(timesteps)
-    for name, beta in (("beta_start", beta_start), ("beta_end", beta_end)):
-        if not 0 < beta < 1:
-            raise UserError(f"method.process.{name}: {beta:g} must lie between 0 and 1")
+    fraction("method.process.beta_start", beta_start)
+    fraction("method.process.beta_end", beta_end)
     return Table(tuple(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64).tolist()))
 
 
 def ddpm_cosine(*, timesteps: int = 1000, offset: float = 0.008, beta_max: float = 0.999) -> Table:
     """alpha^2 = cos^2((n/T + s) / (1 + s) pi/2), s = `offset`, with clipped betas (Nichol & Dhariwal 2021, eq. 17)."""
     _check(timesteps)
+    not_negative("method.process.offset", offset, "the paper's is 0.008")
+    fraction("method.process.beta_max", beta_max)
     alpha_bar = np.cos((np.arange(timesteps + 1) / timesteps + offset) / (1 + offset) * np.pi / 2) ** 2
     return Table(tuple(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], beta_max).tolist()))
 

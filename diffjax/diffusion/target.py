@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from diffjax.diffusion.fields import positive
 from diffjax.diffusion.process import Batch, Process, Time, along
 from diffjax.errors import UserError
 
@@ -144,6 +145,9 @@ class F(Target):
     """
 
     sigma_data: float = 0.5  # standard deviation of the data, in model units
+
+    def __post_init__(self):
+        positive("method.target.sigma_data", self.sigma_data, "it is the standard deviation of the data")
 
     def _std(self, t: Time, process: Process) -> Time:
         """The standard deviation of x_t."""

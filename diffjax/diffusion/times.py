@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from diffjax.diffusion.fields import positive
 from diffjax.diffusion.process import Process, Time
 from diffjax.errors import UserError
 
@@ -64,6 +65,10 @@ class Uniform(Times):
     """t uniform in [t_min, 1] (Song et al. 2021, eq. 7), or over a table's T steps (Ho et al. 2020, algorithm 1)."""
 
     t_min: float = 1e-5  # in continuous time only: SNR is infinite at t = 0
+
+    def __post_init__(self):
+        if not 0 <= self.t_min < 1:
+            raise UserError(f"method.times.t_min: {self.t_min} must be at least 0 and less than 1")
 
     def quantile(self, u: Float[Array, "b"], process: Process) -> Float[Array, "b"]:
         if process.steps:
@@ -143,6 +148,9 @@ class LogNormal(LogSNRTimes):
     mean: float = -1.2  # of ln(sigma / alpha)
     std: float = 1.2
 
+    def __post_init__(self):
+        positive("method.times.std", self.std, "the paper's is 1.2")
+
     def log_snr(self, u: Float[Array, "b"]) -> Float[Array, "b"]:
         return -2 * (self.mean + self.std * jax.scipy.special.ndtri(u))
 
@@ -176,6 +184,9 @@ class LogitNormal(Times):
 
     mean: float = 0.0
     std: float = 1.0
+
+    def __post_init__(self):
+        positive("method.times.std", self.std, "the paper's is 1")
 
     def init(self, steps: int) -> Any:
         if steps:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from diffjax.diffusion.fields import not_negative, positive
 from diffjax.errors import UserError
 
 LogSNR = Float[Array, "..."]
@@ -92,6 +93,9 @@ class MinSNR(Weighting):
 
     gamma: float = 5.0
 
+    def __post_init__(self):
+        positive("method.weighting.gamma", self.gamma, "the paper's is 5")
+
     def __call__(self, log_snr: LogSNR) -> LogSNR:
         return jnp.minimum(jnp.exp(log_snr), self.gamma)
 
@@ -103,6 +107,10 @@ class P2(Weighting):
     k: float = 1.0
     gamma: float = 1.0  # 0 is L_simple
 
+    def __post_init__(self):
+        positive("method.weighting.k", self.k, "the paper's is 1")
+        not_negative("method.weighting.gamma", self.gamma, "the paper's is 1, and 0 is L_simple")
+
     def __call__(self, log_snr: LogSNR) -> LogSNR:
         return jnp.exp(log_snr) / (self.k + jnp.exp(log_snr)) ** self.gamma
 
@@ -112,6 +120,9 @@ class EDM(Weighting):
     """w = SNR + 1 / sigma_data^2 = 1 / c_out^2: the plain error in F (Karras et al. 2022, table 1, lambda(sigma))."""
 
     sigma_data: float = 0.5  # standard deviation of the data, in model units
+
+    def __post_init__(self):
+        positive("method.weighting.sigma_data", self.sigma_data, "it is the standard deviation of the data")
 
     def __call__(self, log_snr: LogSNR) -> LogSNR:
         return jnp.exp(log_snr) + 1 / self.sigma_data**2
@@ -162,6 +173,8 @@ class Uncertainty(Weighting):
     features: int = 128
 
     def __post_init__(self):
+        if self.features < 1:
+            raise UserError(f"method.weighting.features: {self.features} must be at least 1")
         if self.weighting.per_log_snr or isinstance(self.weighting, Uncertainty):
             raise UserError(
                 "method.weighting.weighting: must weight the loss at each t, not an integral over t; nor be uncertainty"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffjax.diffusion import EDM, Process, clock, normal, split
+from diffjax.diffusion.fields import positive
 from diffjax.diffusion.process import along
 from diffjax.diffusion.target import F
 from diffjax.diffusion.times import LogNormal, Times, independent
@@ -36,6 +37,7 @@ class NoisyClassifier(CrossEntropy):
         if not isinstance(self.times, Times):
             raise UserError("method.times: must not keep a history of losses; use another density of t")
         self.times.init(self.process.steps)  # checks the number of steps
+        positive("method.sigma_data", self.sigma_data, "it is the standard deviation of the data")
 
     def training_input(self, x0, keys):
         key_t, key_eps = split(keys)

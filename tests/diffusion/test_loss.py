@@ -287,6 +287,21 @@ def test_uncertainty_balances_losses_at_a_t_and_nothing_else():
     np.testing.assert_allclose(plain.of_output(jnp.zeros(2), jnp.asarray([3.0, 4.0])), 1)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: weighting.MinSNR(gamma=-5.0), "gamma: -5.0 must be positive"),
+        (lambda: weighting.P2(k=0.0), "k: 0.0 must be positive"),
+        (lambda: weighting.P2(gamma=-1.0), "gamma: -1.0 must not be negative"),
+        (lambda: weighting.EDM(sigma_data=0.0), "sigma_data: 0.0 must be positive"),
+        (lambda: weighting.Uncertainty(features=0), "features: 0 must be at least 1"),
+    ],
+)
+def test_a_weighting_that_makes_no_sense_is_one_line(make, message):
+    with pytest.raises(UserError, match=f"^method.weighting.{message}"):
+        make()
+
+
 def test_an_integral_over_log_snr_of_a_table_is_one_line():
     with pytest.raises(UserError, match="method.weighting: .* continuous time"):
         loss_of(ddpm_linear(), TARGETS["eps"](), weighting.Sigmoid())

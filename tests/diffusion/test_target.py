@@ -90,11 +90,13 @@ def test_each_target_is_singular_where_it_says_and_nowhere_else():
         assert np.isfinite(TARGETS[name]().to_x0(jnp.ones_like(x_t), x_t, jnp.zeros(16), flow)).all(), name
 
 
-def test_the_velocity_of_a_table_and_a_mean_without_steps_are_one_line():
+def test_the_velocity_of_a_table_a_mean_without_steps_and_data_without_spread_are_one_line():
     with pytest.raises(UserError, match="no derivative in t"):
         target.Velocity().gain(jnp.asarray([0.5]), ddpm_linear())
     with pytest.raises(UserError, match="method.target.steps"):
         target.Mean(steps=0)
+    with pytest.raises(UserError, match="method.target.sigma_data: 0.0 must be positive"):
+        target.F(sigma_data=0.0)
 
 
 def test_f_has_unit_variance_in_and_out():

@@ -128,6 +128,9 @@ def test_a_new_loss_replaces_the_oldest_of_its_step_in_the_order_of_the_batch():
         (lambda: times.LossSecondMoment(history=0), "history"),
         (lambda: times.LossSecondMoment(uniform=0.0), "uniform"),
         (lambda: times.LossSecondMoment().init(0), "loss_second_moment"),
+        (lambda: times.Uniform(t_min=1.0), "t_min: 1.0 must be at least 0 and less than 1"),
+        (lambda: times.LogNormal(std=0.0), "std: 0.0 must be positive"),
+        (lambda: times.LogitNormal(std=-1.0), "std: -1.0 must be positive"),
     ],
 )
 def test_times_that_make_no_sense_are_one_line(make, field):

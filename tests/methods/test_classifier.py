@@ -10,7 +10,7 @@ import pytest
 
 from diffjax.data.space import Space
 from diffjax.errors import UserError
-from diffjax.methods import Classifier
+from diffjax.methods import Classifier, NoisyClassifier
 from diffjax.models import CNNClassifier
 from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
@@ -19,10 +19,10 @@ from diffjax.precision import Precision
 IMAGES = Space("images", (8, 8, 1), num_classes=3)
 
 
-def method(space=IMAGES, **fields):
+def method(space=IMAGES, kind=Classifier, **fields):
     run = {"precision": Precision(), "optimizers": {"classifier": optax.adam(1e-2)}, "ema": HalfLife(0.0)}
     network = partial(CNNClassifier, channels=4, width=8, dropout=0.0)
-    return Classifier(space=space, batch_size=12, accumulate=1, network=network, **run | fields)
+    return kind(space=space, batch_size=12, accumulate=1, network=network, **run | fields)
 
 
 def test_it_learns_which_image_is_which():
@@ -58,3 +58,5 @@ def test_what_it_cannot_do_is_said():
         method(max_shift=-1)
     with pytest.raises(UserError, match="a classifier draws nothing"):
         method().sample({}, None, None, None)
+    with pytest.raises(UserError, match="method.sigma_data: 0.0 must be positive"):
+        method(kind=NoisyClassifier, sigma_data=0.0)

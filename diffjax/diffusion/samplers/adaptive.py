@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from diffjax.diffusion.fields import positive
 from diffjax.diffusion.samplers.sampler import Sampler, Step, no_calls
 from diffjax.errors import UserError
 
@@ -35,9 +36,9 @@ class Adaptive(Sampler):
         super().__post_init__()
         if self.solver not in SOLVERS:
             raise UserError(f"sampler.solver: {self.solver!r} must be one of {', '.join(SOLVERS)}")
-        for name in ("rtol", "atol", "level_min"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"sampler.{name}: {getattr(self, name)} must be positive")
+        positive("sampler.rtol", self.rtol, "1e-5 is usual")
+        positive("sampler.atol", self.atol, "1e-5 is usual")
+        positive("sampler.level_min", self.level_min, "the paper's sigma_min is 0.002")
         if self.max_steps < 1:
             raise UserError(f"sampler.max_steps: {self.max_steps} must be at least 1")
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from diffjax.diffusion.fields import not_negative
 from diffjax.diffusion.noise import normal
 from diffjax.diffusion.process import along
 from diffjax.diffusion.samplers.ddim_step import ddim_step, noise_levels
-from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
+from diffjax.diffusion.samplers.sampler import Sampler, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class DDIM(Sampler):
 
     def __post_init__(self):
         super().__post_init__()
-        not_negative("eta", self.eta, "0 is the ODE, 1 the ancestral sampler")
+        not_negative("sampler.eta", self.eta, "0 is the ODE, 1 the ancestral sampler")
 
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x0_hat = denoise(x_t, t).x0

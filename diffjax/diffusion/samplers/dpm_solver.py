@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from diffjax.diffusion.fields import not_negative
 from diffjax.diffusion.noise import normal
 from diffjax.diffusion.process import Batch, along
 from diffjax.diffusion.samplers.ddim_step import ddim_step, noise_levels
 from diffjax.diffusion.samplers.multistep import History, half_log_snr
-from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
+from diffjax.diffusion.samplers.sampler import Sampler, Step
 from diffjax.errors import UserError
 
 
@@ -54,7 +55,7 @@ class DPMSolverPP(Sampler):
             raise UserError(f"sampler.a2: {self.a2!r} must be 'published' or 'doubled'")
         if self.a2 == "doubled" and self.order != 3:
             raise UserError(f"sampler.a2: 'doubled' needs sampler.order=3, which is {self.order}; use 'published'")
-        not_negative("eta", self.eta, "0 is the ODE, 1 the SDE")
+        not_negative("sampler.eta", self.eta, "0 is the ODE, 1 the SDE")
 
     def memory(self, x: Batch) -> Any:
         """The last estimates of x0 with their lambda, and the number of steps taken."""

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from diffjax.diffusion import grid
+from diffjax.diffusion.fields import not_negative
 from diffjax.diffusion.noise import normal
 from diffjax.diffusion.process import along
 from diffjax.diffusion.samplers.ddim_step import ddim_step, slope_weight
-from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
+from diffjax.diffusion.samplers.sampler import Sampler, Step
 from diffjax.errors import UserError
 
 
@@ -32,8 +33,8 @@ class Heun(Sampler):
 
     def __post_init__(self):
         super().__post_init__()
-        not_negative("churn", self.churn, "0 is the deterministic sampler")
-        not_negative("churn_noise", self.churn_noise, "1 keeps the noise level true")
+        not_negative("sampler.churn", self.churn, "0 is the deterministic sampler")
+        not_negative("sampler.churn_noise", self.churn_noise, "1 keeps the noise level true")
         if not 0 <= self.churn_min <= self.churn_max:
             raise UserError(
                 f"sampler.churn_min: {self.churn_min} must be at least 0 and at most churn_max={self.churn_max}"

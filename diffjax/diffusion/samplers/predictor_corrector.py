@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import lax
 
+from diffjax.diffusion.fields import not_negative
 from diffjax.diffusion.noise import fold_in, normal
 from diffjax.diffusion.process import along, sum_dims
 from diffjax.diffusion.samplers.ancestral import Ancestral
 from diffjax.diffusion.samplers.euler import EulerMaruyama
-from diffjax.diffusion.samplers.sampler import Sampler, Step, not_negative
+from diffjax.diffusion.samplers.sampler import Sampler, Step
 from diffjax.errors import UserError
 
 
@@ -80,7 +81,7 @@ class PredictorCorrector(Sampler):
             raise UserError(f"sampler.corrector_steps: {self.corrector_steps} must be at least 0")
         if self.step_size not in ("norms", "level"):
             raise UserError(f"sampler.step_size: {self.step_size!r} must be 'norms' or 'level'")
-        not_negative("snr", self.snr, "the paper's is 0.16")
+        not_negative("sampler.snr", self.snr, "the paper's is 0.16")
 
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x_s, x0_hat, calls, _ = self._predict(process, denoise, x_t, t, s, key)

@@ -90,9 +90,3 @@ class Sampler(abc.ABC):
 def no_calls(x: Batch) -> Int[Array, "b"]:
     """The initial count of network calls: 0 for each example."""
     return jnp.zeros(len(x), jnp.int32)
-
-
-def not_negative(field: str, value: float, advice: str) -> None:
-    """Raises UserError for a negative hyper-parameter."""
-    if value < 0:
-        raise UserError(f"sampler.{field}: {value} must not be negative; {advice}")
