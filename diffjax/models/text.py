@@ -49,6 +49,14 @@ class NoText:
     """The network sees no captions."""
 
 
+def has_tokens(text: Any) -> bool:
+    """Whether a caption encoder, as a component, gives a network tokens to attend to."""
+    if isinstance(text, NoText):
+        return False
+    default = getattr(text, "func", text).conditioning
+    return getattr(text, "keywords", {}).get("conditioning", default) != "pooled"
+
+
 class TextTransformer(nn.Module):
     """A small transformer over bytes: caption [b, n] -> `Text` with n + 1 tokens.
 

@@ -11,7 +11,7 @@ from diffjax.models.blocks import MODULATIONS, ResidualBlock
 from diffjax.models.embeddings import FREQUENCIES, LABELS, TimeAndLabel, positions_2d, with_fourier_features
 from diffjax.models.fields import check_choice, check_counts, check_dropout, check_halvings, check_positive
 from diffjax.models.layers import CrossAttention, GroupNorm, SelfAttention, blur, conv, dense, downsample, upsample
-from diffjax.models.text import NoText, Text
+from diffjax.models.text import NoText, Text, has_tokens
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -54,7 +54,7 @@ class UNet(nn.Module):
     B), and adds x_t to the output.
 
     A resolution in `attention` that never occurs is not an error. Raises UserError when the image's sides cannot be
-    halved between the levels, or a field is invalid.
+    halved between the levels, a caption's tokens meet no attention, or a field is invalid.
     """
 
     shape: tuple[int, ...]
@@ -120,13 +120,18 @@ class UNet(nn.Module):
             raise UserError(f"{prefix}.groups: {self.groups} does not divide the {self.channels} channels")
         if self.positions and self.channels % 4:
             raise UserError(f"{prefix}.channels: {self.channels} must be a multiple of 4 for positions")
-        self._check_heads()
+        self._check_attention()
 
-    def _check_heads(self):
+    def _check_attention(self):
         prefix = f"method.{self.slot}"
         levels = [(self.shape[0] >> level, self.channels * m) for level, m in enumerate(self.multipliers)]
         attention_channels = {channels for height, channels in levels if height in self.attention}
         attention_channels |= {levels[-1][1]} if self.middle_attention != "none" else set()
+        if has_tokens(self.text) and not attention_channels:
+            raise UserError(
+                f"{prefix}.text.conditioning: must be pooled, as this network has no attention to read a caption's"
+                f" tokens with; or give it some, such as {prefix}.attention=({levels[-1][0]},)"
+            )
         if self.head_dim and any(width % self.head_dim for width in attention_channels):
             raise UserError(
                 f"{prefix}.head_dim: {self.head_dim} does not divide the channels of all attention layers,"

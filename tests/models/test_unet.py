@@ -1,4 +1,5 @@
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import pytest
 
 from diffjax.config import build, component
 from diffjax.errors import UserError
-from diffjax.models import ADM, NETWORKS, DDPMpp, NCSNpp, UNet
+from diffjax.models import ADM, NETWORKS, DDPMpp, NCSNpp, TextTransformer, UNet
 from diffjax.models.embeddings import positions_2d
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
@@ -15,6 +16,7 @@ from tests.models.trained import trained
 
 FLOAT32 = Precision()
 SHAPE = (8, 8, 2)
+UNATTENDED = {"attention": (16,), "middle_attention": "none"}  # 16 is the height of no level
 
 
 def unet(shape=SHAPE, num_classes=3, precision=FLOAT32, **hyper):
@@ -270,9 +272,18 @@ def test_in_float64_nothing_is_rounded_to_fewer_bits(x64):
         ({"final_scale": -1.0}, "method.network.final_scale: -1.0"),
         ({"outputs": 0}, "method.network.outputs: 0"),
         ({"channels": 6, "positions": True}, "method.network.channels: 6 must be a multiple of 4"),
+        (UNATTENDED | {"text": TextTransformer}, "method.network.text.conditioning: must be pooled, as this network"),
+        (
+            UNATTENDED | {"text": partial(TextTransformer, conditioning="cross_attention")},
+            r"text.conditioning: must be pooled, .* such as method.network.attention=\(4,\)",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_is_refused_before_anything_is_compiled(hyper, message):
     with pytest.raises(UserError, match=f"{message}") as error:
         unet(**hyper)
     assert "\n" not in str(error.value)
+
+
+def test_a_pooled_caption_needs_no_attention():
+    assert unet(**UNATTENDED, text=partial(TextTransformer, conditioning="pooled")).attention == (16,)
