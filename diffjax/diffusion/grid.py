@@ -55,7 +55,7 @@ def karras(
 ) -> Grid:
     """(sigma / alpha)^(1/rho) evenly spaced between sigma_max and sigma_min, then 0 (Karras et al. 2022, eq. 5).
 
-    Both ends are clipped to the range of the process.
+    Both ends are clipped to the noise levels from t = 1e-5, or a table's first step, to t = 1.
     """
     if not 0 < sigma_min < sigma_max:
         raise UserError(f"sampler.grid.sigma_min: {sigma_min} must be above 0 and below sigma_max={sigma_max}")
@@ -69,7 +69,7 @@ def karras(
 def log_snr(process: Process, steps: int, *, low: float = -9.0, high: float = 12.0) -> Grid:
     """log-SNR evenly spaced from `low` to `high`, then infinite (Lu et al. 2022, section 3.3, "logSNR").
 
-    Both ends are clipped to the range of the process.
+    Both ends are clipped to the noise levels from t = 1e-5, or a table's first step, to t = 1.
     """
     if low >= high:
         raise UserError(f"sampler.grid.low: {low} must be below high={high}")
@@ -78,7 +78,7 @@ def log_snr(process: Process, steps: int, *, low: float = -9.0, high: float = 12
 
 
 def _within(process: Process, low: float, high: float) -> tuple[Array, Array]:
-    """The two log-SNRs, clipped to the range of the process."""
+    """The two log-SNRs, clipped to those of t = 1 and of the first t above 0 that a grid may visit."""
     log_snr_max = process.log_snr(jnp.asarray(1 / process.steps if process.steps else 1e-5))
     return jnp.maximum(low, process.log_snr(jnp.asarray(1.0))), jnp.minimum(high, log_snr_max)
 

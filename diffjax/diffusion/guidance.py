@@ -197,18 +197,23 @@ def rounded(
 
     For a network that was trained at n times only and a sampler of more steps. Without rounding, the network would be
     evaluated at times it has never seen (Song et al. 2021, appendix G: of 2n steps, step i uses level floor(i / 2)).
+    At alpha = 0, where eps says nothing of x0, the network's x0 is left as it is.
     """
     if steps < 1:
         raise UserError(f"sampler.guidance.steps: {steps} must be at least 1")
 
     guided = guidance(denoiser, null, process)
 
-    def predict(x_t, t, label):
-        t_n = jnp.clip(jnp.ceil(t * steps - 1e-3), 1, steps) / steps  # 1e-3: round-off must not lift a multiple of 1/n
-        eps = process.eps(guided(x_t, t_n, label).x0, x_t, t_n)
-        return Prediction((x_t - along(process.sigma(t), x_t) * eps) / along(process.alpha(t), x_t))
+    def up(t):
+        return jnp.clip(jnp.ceil(t * steps - 1e-3), 1, steps) / steps  # 1e-3: round-off must not lift a multiple of 1/n
 
-    return Denoiser(predict, guided.calls)
+    def predict(x_t, t, label):
+        x0, alpha = guided(x_t, up(t), label).x0, process.alpha(t)
+        eps = process.eps(x0, x_t, up(t))
+        divisor = along(jnp.where(alpha > 0, alpha, 1.0), x_t)
+        return Prediction(jnp.where(along(alpha > 0, x_t), (x_t - along(process.sigma(t), x_t) * eps) / divisor, x0))
+
+    return Denoiser(predict, lambda t: guided.cost(up(t)))
 
 
 def clip_x0(denoiser: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoiser:

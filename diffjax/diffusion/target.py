@@ -5,8 +5,8 @@ equations in x0 and eps, so every conversion is exact:
 
     x0 = (sigma output - b x_t) / d,   d = sigma a - alpha b,
 
-and the error of x0 is `gain` = |sigma / d| times the error of the output. The training loss uses this identity, so that
-it never divides by a small alpha.
+and the error of x0 is `gain` = |sigma / d| times the error of the output. The training loss weights the error of the
+output by this identity, and never forms x0. Where d = 0 the gain is infinite: the output says nothing of x0.
 """
 
 import abc

@@ -71,9 +71,9 @@ def vlb(e: Evidence, draws: int = 64) -> list[Score]:
     """The variational bound of a diffusion model, term by term, on held-out examples.
 
     Bits/dim for images, which are discrete; for points bits of a density, in standardised units. For a discrete chain
-    the bound is that of the chain as sampled: if the sampler clips x0 to [-1, 1], so does the bound, as in the code
-    released with Ho et al. 2020 and Nichol & Dhariwal 2021. Without clipping, the step from t = 1 would dominate the
-    bound under cosine betas.
+    the bound is that of all its steps, with the model's reverse variance, whatever the sampler's. Only clipping is the
+    sampler's: if it clips x0 to [-1, 1], so does the bound, as in the code released with Ho et al. 2020 and Nichol &
+    Dhariwal 2021. Without clipping, the step from t = 1 would dominate the bound under cosine betas.
     """
     data = e.some_heldout()
     clip = bool(e.experiment.method.process.steps) and e.experiment.sampler.clip

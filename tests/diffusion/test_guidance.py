@@ -120,6 +120,17 @@ def test_rounded_times_keep_the_networks_eps_of_the_next_known_time_and_change_n
     np.testing.assert_allclose(process.eps(coarse(X, early, LABEL).x0, X, early), eps, rtol=1e-9)
 
 
+def test_rounded_times_leave_x0_where_no_signal_is_left_and_count_the_calls_of_the_time_they_use():
+    process, exact = Flow(), mixture().denoiser(Flow())
+    coarse, end = guidance.rounded(exact, NULL, process, steps=10), jnp.ones(())
+    np.testing.assert_array_equal(coarse(X, end, LABEL).x0, exact(X, end, LABEL).x0)
+    within = partial(guidance.interval, low=0.5, guidance=partial(guidance.classifier_free, scale=3.0))
+    wrapped = guidance.rounded(exact, NULL, process, steps=10, guidance=within)
+    t = jnp.asarray([0.31, 0.4])  # the second is the first, rounded up to a tenth
+    np.testing.assert_array_equal(process.sigma(t) / process.alpha(t) > 0.5, [False, True])
+    assert wrapped.cost(t[0]) == 2
+
+
 def test_static_clipping_holds_every_estimate_to_the_datas_range():
     answers = Denoiser(lambda x_t, t, label=None: Prediction(jnp.asarray([[-3.0], [0.5]])))
     np.testing.assert_array_equal(guidance.clip_x0(answers)(X[:2], T).x0, [[-1], [0.5]])

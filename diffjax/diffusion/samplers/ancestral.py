@@ -12,7 +12,10 @@ from diffjax.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Ancestral(Sampler):
-    """Ho et al. 2020, algorithm 2, for any s < t: x_s = posterior mean + std noise. First order; no noise at s = 0."""
+    """Ho et al. 2020, algorithm 2, for any s < t: x_s = posterior mean + std noise, without noise at sigma_s = 0.
+
+    First order.
+    """
 
     steps: int = 1000
     variance: str = "small"  # that of the posterior (beta~); "large": that of q(x_t | x_s) (beta); or "learned"

@@ -20,8 +20,8 @@ class Heun(Sampler):
 
     Second order, with two network calls per step. A step to sigma = 0 or from alpha = 0, where eps or l is undefined,
     is an Euler step with one call. Churn adds noise before each step, by the forward process, up to 1 + churn / steps
-    times the noise level (and at most to t = 1), which corrects earlier errors; `steps` are those that are run, also
-    within an edit. Levels are sigma / alpha, in model units.
+    times the noise level (and at most to t = 1), which corrects earlier errors. `steps` are those of the sampler's
+    grid; within SDEdit, of its last part. Levels are sigma / alpha, in model units.
     """
 
     steps: int = 18
