@@ -1,4 +1,4 @@
-"""Nested guidance: checks it, finds the outermost or innermost one, and rebuilds the nest with one setting changed."""
+"""Nested guidance: checks it, lists its levels, and rebuilds the nest with one setting changed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,16 +29,16 @@ def check(guidance: Guidance, process: Process) -> None:
     with_other(guidance, lambda *_: uncalled)(uncalled, 0, process)
 
 
-def outermost(guidance: Guidance) -> Callable:
-    """The guidance that wraps all others."""
-    return _parts(guidance)[0]
+def levels(guidance: Guidance) -> list[Callable]:
+    """The functions of all levels, from the outermost to the innermost."""
+    func, kwargs = _parts(guidance)
+    inner = _wrapped(func, kwargs)
+    return [func] if inner is None else [func, *levels(inner)]
 
 
 def innermost(guidance: Guidance) -> Callable:
     """The guidance that all others wrap."""
-    func, kwargs = _parts(guidance)
-    inner = _wrapped(func, kwargs)
-    return innermost(inner) if inner is not None else func
+    return levels(guidance)[-1]
 
 
 def with_scale(guidance: Guidance, scale: float) -> Guidance:

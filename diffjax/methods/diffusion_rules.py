@@ -1,14 +1,29 @@
 """Checks of a diffusion model and its sampler: each mistake is a one-line UserError before anything is computed."""
 
 import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from diffjax.augment import NoAugment
-from diffjax.diffusion import LearnedTable, Process, Sampler, guidance, nested
+from diffjax.diffusion import (
+    Denoiser,
+    LearnedTable,
+    Prediction,
+    PredictorCorrector,
+    Process,
+    Sampler,
+    editing,
+    guidance,
+    nested,
+)
 from diffjax.diffusion.grid import karras, log_snr
+from diffjax.diffusion.target import Velocity
+from diffjax.diffusion.times import SMALLEST, LogSNRTimes
 from diffjax.diffusion.weighting import VLB
 from diffjax.errors import UserError
 
@@ -18,6 +33,10 @@ if TYPE_CHECKING:
 
 def check(method: "Diffusion") -> None:
     """Raises UserError for settings of a `Diffusion` that are invalid, alone or in combination."""
+    if method.space.kind == "categories":
+        raise UserError(
+            "method.name: 'diffusion' needs images or points, and these data are categories; use 'discrete_diffusion'"
+        )
     method.check_conditional()
     if not 0 <= method.label_dropout <= 1:
         raise UserError(f"method.label_dropout: {method.label_dropout} must be in [0, 1]; it is a probability")
@@ -28,9 +47,35 @@ def check(method: "Diffusion") -> None:
             "method.weighting: must be vlb, as a learned schedule would move to wherever another loss is small"
         )
     method.times.init(method.process.steps)  # checks the number of steps
+    if method.process.steps:
+        _check_on_table(method)
+    elif isinstance(method.process, Process):
+        _check_last_weight(method)
     method.check_text("network")
     _check_augment(method)
     _check_super_resolution(method)
+
+
+def _check_on_table(method: "Diffusion") -> None:
+    """Raises UserError for what needs a derivative in t, which a table of steps does not have."""
+    if isinstance(method.target, Velocity):
+        raise UserError("method.target: velocity is a derivative in t, and a table of steps has none; use v")
+    if isinstance(method.weighting, VLB) and isinstance(method.times, LogSNRTimes):
+        name = type(method.times).__name__
+        raise UserError(
+            f"method.times: {name} has no density on a table of steps, and vlb divides by that; use uniform"
+        )
+
+
+def _check_last_weight(method: "Diffusion") -> None:
+    """Raises UserError if the loss has no finite weight at the last time that training can draw."""
+    t = method.times.quantile(jnp.asarray([1 - SMALLEST]), method.process)
+    weight = method.weighting.of_output(method.process.log_snr(t), method.target.gain(t, method.process))
+    if not np.isfinite(weight).all():
+        raise UserError(
+            f"method.target: {type(method.target).__name__} says nothing of x0 at t = 1, where this process has alpha ="
+            " 0; use v, x0 or velocity, or method.times that do not draw t = 1, or method.weighting plain"
+        )
 
 
 def _check_augment(method: "Diffusion") -> None:
@@ -62,9 +107,15 @@ def _check_super_resolution(method: "Diffusion") -> None:
 
 def check_sampler(method: "Diffusion", spec: Sampler) -> None:
     """Raises UserError for a sampler that cannot draw from this model."""
+    if isinstance(spec, editing.Edit):
+        _check_edit(method, spec)
+        return check_sampler(method, replace(spec.sampler, guidance=spec.guidance))  # an edit's grid may also rise
     process = method.process.bind(method.process.init(jax.random.key(0)))  # a learned one as before training
+    if process.steps:
+        _check_step(process, spec)
     nested.check(spec.guidance, process)
-    kind = nested.innermost(spec.guidance)
+    levels = nested.levels(spec.guidance)
+    kind = levels[-1]
     if kind is guidance.classifier and not method.space.num_classes:
         raise UserError("sampler.guidance.name: classifier guidance needs labels, and this data set has none")
     if kind is guidance.classifier and method.reads_captions:
@@ -73,13 +124,31 @@ def check_sampler(method: "Diffusion", spec: Sampler) -> None:
         )
     if kind is guidance.classifier_free or (kind is guidance.classifier and method.conditional):
         check_guidance(method, "sampler.guidance.name")
-    if spec.clip and method.space.kind != "images":
-        raise UserError(
-            f"sampler.clip: must be false for {method.space.kind}; it clips x0 to [-1, 1], the range of images"
-        )
+    clipping = "sampler.guidance.name: must not be dynamic_threshold" if guidance.dynamic_threshold in levels else ""
+    clipping = "sampler.clip: must be false" if spec.clip else clipping
+    if clipping and method.space.kind != "images":
+        raise UserError(f"{clipping} for {method.space.kind}; it clips x0 to [-1, 1], the range of images")
     if getattr(spec, "variance", "") == "learned":
-        _check_learned_variance(method, spec)
+        _check_learned_variance(method, levels)
     _check_grid(method, process, spec)
+
+
+def _check_step(process: Process, spec: Sampler) -> None:
+    """Raises UserError for a sampler that needs a derivative in t, which a table of steps does not have.
+
+    A step is traced with a denoiser that answers x_t, so that samplers added to the table need no rule of their own.
+    """
+
+    def step(x, t, key):
+        denoiser = Denoiser(lambda x_t, t, label: Prediction(x_t, lambda s: x_t))
+        return spec.step(process, denoiser, x, t, t - 1 / process.steps, key, spec.memory(x)).x_s
+
+    try:
+        jax.eval_shape(step, jnp.zeros((1, 1)), jnp.ones(()), jax.random.key(0))
+    except UserError as error:
+        is_corrected = isinstance(spec, PredictorCorrector)  # its predictor steps
+        name = f"predictor: {spec.predictor!r}" if is_corrected else f"name: {type(spec).__name__}"
+        raise error.about("method.process: ", f"sampler.{name} cannot draw, as ") from None
 
 
 def check_guidance(method: "Diffusion", field: str) -> None:
@@ -90,14 +159,23 @@ def check_guidance(method: "Diffusion", field: str) -> None:
         raise UserError(f"{field}: needs a model trained with hidden labels; method.label_dropout must be above 0")
 
 
-def _check_learned_variance(method: "Diffusion", spec: Sampler) -> None:
+def _check_edit(method: "Diffusion", spec: editing.Edit) -> None:
+    if np.shape(spec.photo) != method.space.shape:
+        raise UserError(f"sampler.photo: its shape {np.shape(spec.photo)} must be the data's, {method.space.shape}")
+    if isinstance(spec, editing.ImageConditioned) and not method.super_resolution:
+        raise UserError("sampler.name: ImageConditioned needs a model of super-resolution (method.super_resolution)")
+
+
+def _check_learned_variance(method: "Diffusion", levels: list[Callable]) -> None:
     if method.reverse_variance.outputs == 1:
         raise UserError(
             "sampler.variance: must be small or large; this model has no learned variance (method.reverse_variance)"
         )
-    if nested.outermost(spec.guidance) in (guidance.interval, guidance.rounded):
-        name = nested.outermost(spec.guidance).__name__
-        raise UserError(f"sampler.variance: 'learned' is not known under guidance by {name}; small or large")
+    for level in levels:
+        if level in (guidance.interval, guidance.rounded):
+            raise UserError(
+                f"sampler.variance: 'learned' is not known under guidance by {level.__name__}; small or large"
+            )
 
 
 def _check_grid(method: "Diffusion", process: Process, spec: Sampler) -> None:
@@ -105,7 +183,14 @@ def _check_grid(method: "Diffusion", process: Process, spec: Sampler) -> None:
         raise UserError(
             "sampler.grid: must be linear, quadratic or explicit; the noise levels of a learned table are not fixed"
         )
-    if np.any(np.diff(spec.grid(process, spec.steps)) >= 0):
+    times = spec.grid(process, spec.steps)
+    if np.any(np.diff(times) >= 0):
         raise UserError(
             f"sampler.grid: its {spec.steps} steps must fall strictly on this process; use fewer, or the grid linear"
+        )
+    if not np.isfinite(method.target.gain(times[:1], process)).all():
+        name = type(method.target).__name__
+        raise UserError(
+            f"sampler.grid: must start below t = 1, where alpha = 0 and a network that predicts {name} says nothing of"
+            " x0; use log_snr"
         )

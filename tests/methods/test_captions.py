@@ -101,8 +101,8 @@ def test_a_negative_prompt_takes_the_place_of_the_empty_one():
     np.testing.assert_array_equal(denoised(made, made.with_negative(guided, "")), denoised(made, guided))
     # It stays beside the denoiser, whatever wraps the guidance.
     wrapped = made.with_negative(DDIM(guidance=partial(guidance.interval, guidance=guided.guidance)), "green")
-    assert nested.outermost(wrapped.guidance) is guidance.interval
-    assert nested.innermost(wrapped.guidance) is guidance.classifier_free
+    levels = [guidance.interval, guidance.negative, guidance.classifier_free]
+    assert nested.levels(wrapped.guidance) == levels
 
 
 def test_samples_are_asked_for_by_prompts_or_the_datas_own():

@@ -17,11 +17,17 @@ from diffjax.diffusion import (
     DDIM,
     EDM,
     GUIDANCE,
+    Adaptive,
     Ancestral,
+    Euler,
+    EulerMaruyama,
+    Flow,
     LearnedLogSNR,
     LearnedTable,
+    PredictorCorrector,
     clock,
     ddpm_linear,
+    editing,
     end_terms,
     grid,
     guidance,
@@ -40,6 +46,7 @@ from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
 LABELLED = Space("points", (2,), num_classes=3, shift=0.0, scale=1.0)
+IMAGES = Space("images", (8, 8, 1), num_classes=3)
 
 
 class Table(nn.Module):
@@ -328,11 +335,32 @@ def test_a_learned_uncertainty_is_trained_with_the_network():
         ({"process": LearnedLogSNR(width=0)}, "method.weighting: must be vlb, as a learned schedule"),
         ({"process": ddpm_linear(), "times": times.Discrete(steps=10)}, "method.times.steps"),
         ({"process": ddpm_linear(), "times": times.LogitNormal()}, "method.times: logit_normal"),
+        ({"space": Space("categories", (20, 1), values=2)}, "method.name: 'diffusion' needs images or points"),
+        (
+            {"process": ddpm_linear(), "weighting": weighting.VLB()},
+            "method.times: LogNormal has no density on a table of steps, and vlb divides by that; use uniform",
+        ),
+        ({"process": ddpm_linear(), "target": target.Velocity()}, "method.target: velocity is a derivative in t"),
+        *(
+            (
+                {"process": Flow(), "target": ask, "weighting": weigh, "times": times.Discrete()},
+                f"method.target: {type(ask).__name__} says nothing of x0 at t = 1, where this process has alpha = 0",
+            )
+            for ask, weigh in ((target.Eps(), weighting.Simple()), (target.Score(), weighting.Uniform()))
+        ),
     ],
 )
 def test_switches_that_do_not_fit_together_are_one_line(fields, message):
     with pytest.raises(UserError, match=message):
         stepped(method(**{"conditional": False, "network": Constant} | fields))
+
+
+def test_eps_may_be_trained_on_a_flow_short_of_its_end_or_by_its_own_error():
+    eps = {"process": Flow(), "target": target.Eps(), "conditional": False, "network": Constant}
+    for weigh, density in ((weighting.Simple(), times.Uniform()), (weighting.Plain(), times.Discrete(steps=1))):
+        made = method(weighting=weigh, times=density, **eps)
+        made.check_sampler(DDIM(steps=3, grid=grid.log_snr))
+        assert np.isfinite(stepped(made)[2]["loss"])
 
 
 def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_line():
@@ -355,6 +383,45 @@ def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_lin
             "sampler.variance: 'learned' is not known under guidance by interval",
         ),
         (
+            {"process": ddpm_linear(), "reverse_variance": variance.Learned()},
+            Ancestral(
+                steps=5, variance="learned", guidance=partial(guidance.dynamic_threshold, guidance=guidance.interval)
+            ),
+            "sampler.guidance.name: must not be dynamic_threshold for points",
+        ),
+        (
+            {"process": ddpm_linear(), "reverse_variance": variance.Learned(), "space": IMAGES, "network": Constant},
+            Ancestral(
+                steps=5, variance="learned", guidance=partial(guidance.dynamic_threshold, guidance=guidance.interval)
+            ),
+            "sampler.variance: 'learned' is not known under guidance by interval",
+        ),
+        *(
+            (
+                {"process": ddpm_linear()},
+                spec,
+                f"sampler.{name} cannot draw, as a table of 1000 steps has no derivative",
+            )
+            for spec, name in (
+                (Euler(steps=3), "name: Euler"),
+                (EulerMaruyama(steps=3), "name: EulerMaruyama"),
+                (Adaptive(), "name: Adaptive"),
+                (PredictorCorrector(steps=3, predictor="euler_maruyama"), "predictor: 'euler_maruyama'"),
+            )
+        ),
+        (
+            {"process": Flow(), "target": target.Eps(), "times": times.Uniform()},
+            DDIM(steps=3),
+            "sampler.grid: must start below t = 1, where alpha = 0 and a network that predicts Eps says nothing",
+        ),
+        (
+            {},
+            editing.RePaint.around(Ancestral(steps=5, variance="learned"), np.zeros(2), known=np.zeros(2, bool)),
+            "sampler.variance: must be small or large",
+        ),
+        ({}, editing.SDEdit.around(DDIM(), np.zeros(3)), r"sampler.photo: its shape \(3,\) must be the data's, \(2,\)"),
+        ({}, editing.ImageConditioned.around(DDIM(), np.zeros(2)), "sampler.name: ImageConditioned needs a model of"),
+        (
             {"process": LearnedTable(timesteps=9), "weighting": weighting.VLB(), "times": times.Uniform()},
             DDIM(steps=3, grid=grid.karras),
             "sampler.grid: must be linear, quadratic or explicit; .* a learned table",
@@ -364,6 +431,11 @@ def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_lin
 def test_a_sampler_that_does_not_fit_the_model_is_one_line(fields, spec, message):
     with pytest.raises(UserError, match=message):
         method(**fields).check_sampler(spec)
+
+
+def test_an_edit_that_walks_back_and_forth_fits_wherever_its_sampler_does():
+    walk = editing.RePaint.around(DDIM(steps=5), np.zeros(2), known=np.zeros(2, bool))
+    method().check_sampler(method().with_guidance(walk, 2.0))
 
 
 @pytest.mark.parametrize(
