@@ -14,7 +14,7 @@ from diffjax import parallel
 from diffjax.config import build, errors_at
 from diffjax.data import Stream
 from diffjax.data.source import in_memory
-from diffjax.diffusion import Process
+from diffjax.diffusion import Process, Sampler
 from diffjax.diffusion.guidance import classifier
 from diffjax.diffusion.nested import with_other
 from diffjax.errors import UserError
@@ -65,15 +65,7 @@ class Experiment:
         )
         recipes, images = _optimizers(config.optim, method.networks), config.train.steps * batch_size
         method = replace(method, optimizers={name: method.optimizer(name, r, images) for name, r in recipes.items()})
-        sampler = build("sampler", config.sampler)
-        if not isinstance(sampler, tuple(method.samplers.values())):
-            names = ", ".join(method.samplers)
-            raise UserError(
-                f"sampler.name: {config.sampler.name!r} cannot draw from a {config.method.name}; use {names}"
-            )
-        method.check_sampler(sampler)
-        if hasattr(sampler, "guidance"):
-            sampler = replace(sampler, guidance=with_other(sampler.guidance, partial(_other, method)))
+        sampler = _fitting(build("sampler", config.sampler), repr(config.sampler.name), method, config.method.name)
         return cls(config, source, method, sampler, layout)
 
     def key(self, role: Role) -> jax.Array:
@@ -108,6 +100,18 @@ class Experiment:
         networks = {name: warm.params[name] for name in state.params}
         return jax.jit(lambda state: state, out_shardings=shardings)(state.replace(params=networks, ema=averages))
 
+    def fitting(self, spec: Any) -> Any:
+        """A sampler made in code, with the second model of its guidance if it needs one.
+
+        Raises UserError, which names `spec`, if it cannot draw from this method.
+        """
+        if spec is self.sampler:
+            return spec
+        try:
+            return _fitting(spec, type(spec).__name__, self.method, self.config.method.name)
+        except UserError as error:
+            raise error.about("sampler.name", "`spec`").about("sampler.", "`spec`.") from None
+
     def generator(self, spec: Any = None, batch_size: int = 0, trajectory: bool = False) -> Generator:
         """A generator that draws from this experiment's networks with `spec`, by default its own sampler.
 
@@ -138,9 +142,25 @@ class Experiment:
         return embedded.features
 
 
-def _other(method: Method, guidance: Any, path: str) -> Any:
-    """The second model of a guidance, from its run directory: a denoiser, or a classifier of noisy examples."""
-    by_classifier = guidance is classifier
+def _fitting(sampler: Any, name: str, method: Method, method_name: str) -> Any:
+    """The sampler, which must fit the method, with the second model of its guidance if it needs one."""
+    kinds = (Sampler,) if isinstance(method, Diffusion) else tuple(method.samplers.values())
+    if not isinstance(sampler, kinds):
+        raise UserError(f"sampler.name: {name} cannot draw from a {method_name}; use {', '.join(method.samplers)}")
+    method.check_sampler(sampler)
+    if not hasattr(sampler, "guidance"):
+        return sampler
+    return replace(sampler, guidance=with_other(sampler.guidance, partial(_other, method)))
+
+
+def _other(method: Method, guidance: Any, fields: dict[str, Any]) -> Any:
+    """The second model of a guidance, from its run directory: a denoiser, or a classifier of noisy examples.
+
+    A guidance made in code may already have it.
+    """
+    if "other" in fields:
+        return fields["other"]
+    by_classifier, path = guidance is classifier, fields.get("run", "")
     method_class, kind = (NoisyClassifier, "noisy_classifier") if by_classifier else (Diffusion, "diffusion")
     if not path:
         raise UserError(f"sampler.guidance.run: {guidance.__name__} needs the run directory of a {kind} model")
@@ -152,13 +172,19 @@ def _other(method: Method, guidance: Any, path: str) -> Any:
         raise error.about("`workdir`: ", "sampler.guidance.run: ") from None
     if not isinstance(run.experiment.method, method_class):
         raise UserError(f"sampler.guidance.run: {path} is a {run.experiment.config.method.name} model, not a {kind}")
-    if (run.experiment.method.space, run.experiment.method.process) != (method.space, method.process):
+    other = run.experiment.method
+    if (other.space, other.process) != (method.space, method.process):
         raise UserError(f"sampler.guidance.run: {path} must have the data and the process of the run it guides")
+    if not by_classifier and other.super_resolution != method.super_resolution:
+        raise UserError(
+            f"sampler.guidance.run: {path} has method.super_resolution={other.super_resolution}, which must be the"
+            f" {method.super_resolution} of the run it guides"
+        )
     if not isinstance(method.process, Process):
         raise UserError(
             "sampler.guidance.name: a learned noise schedule cannot be guided by a second model, whose schedule differs"
         )
-    return run.experiment.method.log_class(run.ema) if by_classifier else run.denoiser
+    return other.log_class(run.ema) if by_classifier else run.denoiser
 
 
 def _check_numbers(config: ConfigDict) -> None:

@@ -81,7 +81,8 @@ class Run:
         `spec` replaces the sampler; `batch_size` samples are drawn at once (0: a number that suits `num`). With
         `trajectory` the samples have x_t and the prediction of x0 at every step.
         """
-        prompts, spec = (prompt,) if isinstance(prompt, str) else prompt, spec or self.experiment.sampler
+        prompts = (prompt,) if isinstance(prompt, str) else prompt
+        spec = self.experiment.sampler if spec is None else self.experiment.fitting(spec)
         spec, requested = conditioned(self.experiment.method, spec, label, prompts, negative, guidance)
         batch_size = batch_size or batch_for(num, self.experiment.config.eval.batch_size)
         return self.experiment.generator(spec, batch_size, trajectory).draw(self.ema, num, seed, requested)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import diffjax
+from diffjax.diffusion import Ancestral
 from diffjax.errors import UserError
 from diffjax.evaluation.report import table
 from tests import tiny
@@ -41,6 +42,7 @@ def test_what_a_model_cannot_draw_names_the_argument(workdir):
         ({"label": 1}, "`label`: 1 given, but this model was trained without labels"),
         ({"prompt": "a moon"}, "`prompt`: 'a moon' given, but this model was trained without captions"),
         ({"guidance": 2.0}, "`guidance`: needs a model trained with labels"),
+        ({"spec": Ancestral(variance="learned")}, "`spec`.variance: must be small or large"),
     ):
         with pytest.raises(UserError, match=said):
             run.sample(4, **arguments)

@@ -138,7 +138,8 @@ def classifier(
     """score + s grad log p(label | x_t), which adds s (sigma^2 / alpha) grad to x0 (Dhariwal & Nichol 2021, eq. 10-14).
 
     `other(x_t, t) -> log-probabilities [b, num_classes]` is a classifier of noisy examples; its calls do not count
-    towards the cost. The denoiser is called without a label, as the paper's unconditional model.
+    towards the cost. The denoiser is called without a label, as the paper's unconditional model. Where samplers clip
+    x0, the gradient is added to the clipped x0, as in the released code.
     """
     _check_scale(scale, "0: without labels, 1: Bayes' rule")
 

@@ -67,13 +67,13 @@ def with_null(guidance: Guidance, null: Null) -> Guidance:
     return partial(func, **kwargs | {"guidance": with_null(inner, null)})
 
 
-def with_other(guidance: Guidance, opened: Callable[[Callable, str], Any]) -> Guidance:
-    """The same guidance with its second model, `opened(function, run)`; unchanged if it needs none."""
+def with_other(guidance: Guidance, opened: Callable[[Callable, dict], Any]) -> Guidance:
+    """The same guidance with its second model, `opened(function, its keywords)`; unchanged if it needs none."""
     func, kwargs = _parts(guidance)
     inner = _wrapped(func, kwargs)
     if inner is not None:
         return partial(func, **kwargs | {"guidance": with_other(inner, opened)})
-    return partial(func, **kwargs | {"other": opened(func, kwargs.get("run", ""))}) if func in NEED_OTHER else guidance
+    return partial(func, **kwargs | {"other": opened(func, kwargs)}) if func in NEED_OTHER else guidance
 
 
 def _parts(guidance: Guidance) -> tuple[Callable, dict[str, Any]]:

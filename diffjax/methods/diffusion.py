@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -206,12 +207,15 @@ class Diffusion(Method):
         return Parametrisation(process, self.target, self.reverse_variance)
 
     def denoiser(self, variables: dict, spec: Sampler | None = None) -> Denoiser:
-        """The network's E[x0 | x_t]; with a sampler `spec`, guided and clipped by its settings."""
+        """The network's E[x0 | x_t]; with a sampler `spec`, guided and clipped by its settings.
+
+        The photo of an `ImageConditioned` spec is shown to this model and to a second one that guides it.
+        """
         image = spec.photo if isinstance(spec, editing.ImageConditioned) else None
         network = self.make(self.network)
         process = self.process_of(variables)
 
-        def predict(x_t, t, label):
+        def predict(x_t, t, label, image=image):
             t = jnp.broadcast_to(t, len(x_t))
             network_input = self.network_input(self.target.input(x_t, t, process), image)
             if self.conditional and label is None:
@@ -222,8 +226,12 @@ class Diffusion(Method):
         denoiser = Denoiser(predict)
         if spec is None:
             return denoiser
-        guided = spec.guidance(denoiser, self.null, process)
-        return guidance.clip_x0(guided) if spec.clip else guided
+        clip = guidance.clip_x0 if spec.clip else lambda denoiser: denoiser
+        guide = spec.guidance if image is None else nested.with_other(spec.guidance, partial(_shown, image))
+        if nested.innermost(spec.guidance) is guidance.classifier:
+            # As in the released code of Dhariwal & Nichol 2021: the classifier's gradient is added to a clipped x0.
+            return guide(clip(denoiser), self.null, process)
+        return clip(guide(denoiser, self.null, process))
 
     def sample(self, variables, spec, keys, cond, trajectory=False) -> Samples:
         process = self.process_of(variables)
@@ -257,3 +265,9 @@ class Diffusion(Method):
             )
         null = self.cond_for(self.captions([prompt]))[0]
         return replace(spec, guidance=nested.with_null(spec.guidance, null))
+
+
+def _shown(image: Array, func: Callable, fields: dict[str, Any]) -> Any:
+    """The second model of a guidance, shown `image` beside every x_t; a classifier sees none."""
+    other = fields["other"]
+    return other if func is guidance.classifier else other._replace(predict=partial(other.predict, image=image))

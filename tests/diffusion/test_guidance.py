@@ -153,7 +153,7 @@ def test_the_scale_given_on_the_command_line_reaches_the_guidance_that_is_wrappe
 
 def test_a_second_model_is_handed_to_the_guidance_that_needs_one():
     wrapped = partial(guidance.interval, guidance=partial(guidance.autoguidance, run="weak", scale=3.0))
-    completed = nested.with_other(wrapped, lambda func, run: (func, run))
+    completed = nested.with_other(wrapped, lambda func, fields: (func, fields["run"]))
     assert completed.keywords["guidance"].keywords["other"] == (guidance.autoguidance, "weak")
     assert nested.with_other(guidance.classifier_free, lambda *_: 1 / 0) is guidance.classifier_free
 

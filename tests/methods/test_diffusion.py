@@ -179,6 +179,52 @@ def test_guidance_of_a_model_without_labels_is_an_error():
         method(space=replace(LABELLED, num_classes=0))
 
 
+def test_a_classifiers_gradient_is_added_to_a_clipped_x0_and_any_other_guidance_is_clipped_last():
+    """As in the released code of Dhariwal & Nichol 2021, and in Ho & Salimans 2022's."""
+    made = method(target=target.X0())
+    rows = jnp.asarray([[0.2, 0.3], [0.5, -3.0], [-0.4, 2.0], [4.0, 0.1]])  # the last is of no label
+    variables, x = {"denoiser": {"params": {"rows": rows}}}, jnp.ones((3, 2))
+    t, label = jnp.asarray(0.01), jnp.arange(3)  # sigma = 0.8
+
+    def linear(x, t):
+        return x[:, :1] * jnp.arange(3)
+
+    def x0(guide):
+        return made.denoiser(variables, DDIM(clip=True, guidance=guide))(x, t, label).x0
+
+    by_classifier = partial(guidance.classifier, other=linear, scale=2.0)
+    moved = 0.64 * 2 * jnp.arange(3)  # sigma^2 / alpha times the gradient
+    for guide in (by_classifier, partial(guidance.interval, low=0.0, guidance=by_classifier)):
+        np.testing.assert_allclose(x0(guide), jnp.stack([1 + moved, jnp.full(3, 0.1)], axis=1), rtol=1e-6)
+    free = rows[3] + 2 * (rows[:3] - rows[3])
+    guided = x0(partial(guidance.classifier_free, scale=2.0))
+    np.testing.assert_allclose(guided, jnp.clip(free, -1, 1), rtol=1e-6)
+
+
+class Seeing(nn.Module):
+    """A network that answers with the image it sees beside x_t, times a number of its own."""
+
+    shape: Any
+    num_classes: int
+    precision: Any
+    axis: Any
+
+    @nn.compact
+    def __call__(self, x, t, label=None, keys=None):
+        return self.param("scale", nn.initializers.ones_init(), ()) * x[..., self.shape[-1] :]
+
+
+def test_both_models_of_autoguidance_see_the_photo():
+    made = method(Space("images", (4, 4, 1)), network=Seeing, conditional=False, super_resolution=2, target=target.X0())
+    better, worse = ({"denoiser": {"params": {"scale": jnp.asarray(scale)}}} for scale in (1.0, 3.0))
+    guide = partial(guidance.autoguidance, other=made.denoiser(worse), scale=2.0)
+    photo, x, t = jnp.arange(16.0).reshape(4, 4, 1), jnp.ones((2, 4, 4, 1)), jnp.asarray(0.01)
+    for nest in (guide, partial(guidance.interval, low=0.0, guidance=guide)):
+        seen = made.denoiser(better, editing.ImageConditioned.around(DDIM(guidance=nest), photo))(x, t).x0
+        np.testing.assert_allclose(seen, jnp.stack([-photo, -photo]))  # 2 photo - 3 photo
+        np.testing.assert_array_equal(made.denoiser(better, DDIM(guidance=nest))(x, t).x0, jnp.zeros_like(x))
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A guidance that leaves a mark, to show that the config's own is used."""

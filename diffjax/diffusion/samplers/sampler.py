@@ -41,7 +41,7 @@ class Sampler(abc.ABC):
     steps: int = 50  # intervals of the time grid; equals the network calls of a first-order sampler
     grid: Callable[[Process, int], Array] = grid.linear
     guidance: Callable[[Denoiser, int, Process], Denoiser] = guidance.none
-    clip: bool = False  # clip every estimate of x0 to [-1, 1]; for images
+    clip: bool = False  # clip every estimate of x0 to [-1, 1], before a classifier guides it; for images
 
     def __post_init__(self):
         if self.steps < 1:
