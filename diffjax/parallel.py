@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from diffjax.errors import UserError
+from diffjax.host.surroundings import visible_gpus
 
 Tree = Any
 MESSAGE = 2000  # bytes that `together` sends of an error
@@ -178,7 +179,7 @@ def start(environment=os.environ) -> None:
 
 
 def gpus_of_task(environment: Mapping[str, str]) -> list[int] | None:
-    """The GPUs that a task of SLURM takes, as indices into those it sees; None elsewhere, where JAX takes all.
+    """The GPUs that a task of SLURM takes, as indices into those it sees; None, for JAX to decide, where it sees none.
 
     A task that is alone on its node takes all it sees, and one that sees a single GPU takes that. Several tasks that
     see the same GPUs take one each. (JAX itself takes index SLURM_LOCALID in all cases, which does not exist if SLURM
@@ -186,14 +187,14 @@ def gpus_of_task(environment: Mapping[str, str]) -> list[int] | None:
 
     Raises UserError if tasks that see the same GPUs are fewer or more than those.
     """
-    if "SLURM_LOCALID" not in environment or "CUDA_VISIBLE_DEVICES" not in environment:
+    visible = len(visible_gpus(environment) or ())
+    if "SLURM_LOCALID" not in environment or not visible:
         return None
-    visible, index = len(environment["CUDA_VISIBLE_DEVICES"].split(",")), int(environment["SLURM_LOCALID"])
     tasks = _tasks_on_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", "1"))[int(environment.get("SLURM_NODEID", 0))]
     if tasks == 1 or visible == 1:
         return list(range(visible))
     if tasks == visible:
-        return [index]
+        return [int(environment["SLURM_LOCALID"])]
     raise UserError(
         f"SLURM: {tasks} tasks on a node that each see {visible} GPUs; start as many tasks as GPUs on every node "
         "(srun --ntasks-per-node=N --gpus-per-node=N), or one"

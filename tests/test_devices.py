@@ -131,7 +131,8 @@ def test_a_layout_for_one_process_is_refused_in_several(arguments, message, monk
 def test_a_task_of_slurm_takes_its_share_of_the_gpus_it_sees(visible, tasks, taken):
     environment = {"SLURM_LOCALID": "3", "SLURM_NODEID": "1", "CUDA_VISIBLE_DEVICES": visible}
     assert parallel.gpus_of_task(environment | {"SLURM_STEP_TASKS_PER_NODE": tasks}) == taken
-    assert parallel.gpus_of_task({"SLURM_LOCALID": "3"}) is None and parallel.gpus_of_task({}) is None
+    for without in ({}, {"SLURM_LOCALID": "3"}, environment | {"CUDA_VISIBLE_DEVICES": ""}):
+        assert parallel.gpus_of_task(without) is None
 
 
 def test_tasks_of_slurm_that_cannot_share_the_gpus_they_see_are_refused():

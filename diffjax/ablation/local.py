@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
 from diffjax.ablation.plan import Task
@@ -22,6 +21,7 @@ from diffjax.ablation.progress import Progress
 from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN
 from diffjax.host.progress import to_stderr
+from diffjax.host.surroundings import visible_gpus
 
 POLL = 0.5  # seconds between checks of the processes
 MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"  # the share of a GPU's memory that JAX takes when it starts
@@ -71,9 +71,8 @@ def slots(number: int = 0) -> list[Slot]:
 
 def _gpus() -> list[str]:
     """The numbers of the GPUs that this process may use, found without starting JAX."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        numbers = os.environ["CUDA_VISIBLE_DEVICES"].replace(" ", "").split(",")
-        return list(takewhile(lambda number: number not in ("", "-1"), numbers))  # as CUDA: -1 hides all that follow
+    if (visible := visible_gpus()) is not None:
+        return visible
     if shutil.which("nvidia-smi") is None:
         return []
     output = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout

@@ -7,6 +7,8 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,14 @@ def surroundings() -> dict[str, Any]:
         "commit": commit(),
         "command": shlex.join(sys.argv),
     }
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES shows, by number or name; None if it is not set, so that all are visible."""
+    if "CUDA_VISIBLE_DEVICES" not in environment:
+        return None
+    names = environment["CUDA_VISIBLE_DEVICES"].replace(" ", "").split(",")
+    return list(takewhile(lambda name: name not in ("", "-1"), names))  # as CUDA: -1 hides all that follow
 
 
 def cores() -> int:

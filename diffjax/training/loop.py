@@ -58,8 +58,14 @@ def train(config: ConfigDict, workdir: Path, on_locked: Callable[[], None] = lam
         warm = None if done else warm_start(experiment, shapes["state"])
         together(lambda: record_config(workdir, config, done))
         ends = lengths_of(workdir)
-        planned = lambda step: checkpoint_due(config.train, step) or step in ends  # noqa: E731
-        checkpoints = stack.enter_context(Checkpoints(directory, config.train.keep, config.eval.best, planned))
+        checkpoints = stack.enter_context(
+            Checkpoints(
+                directory,
+                config.train.keep,
+                config.eval.best,
+                planned=lambda step: checkpoint_due(config.train, step) or step in ends,
+            )
+        )
         stop = stack.enter_context(Stop())
         prepared = prepare(experiment, shapes, warm, writer, checkpoints, done)
         del warm  # its arrays would stay on the devices

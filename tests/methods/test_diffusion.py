@@ -201,13 +201,8 @@ def test_a_classifiers_gradient_is_added_to_a_clipped_x0_and_any_other_guidance_
     np.testing.assert_allclose(guided, jnp.clip(free, -1, 1), rtol=1e-6)
 
 
-class Seeing(nn.Module):
+class Seeing(Table):
     """A network that answers with the image it sees beside x_t, times a number of its own."""
-
-    shape: Any
-    num_classes: int
-    precision: Any
-    axis: Any
 
     @nn.compact
     def __call__(self, x, t, label=None, keys=None):
