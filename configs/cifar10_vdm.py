@@ -1,9 +1,14 @@
 """Variational diffusion models on CIFAR-10 (Kingma et al. 2021, appendix B, released code), without augmentation.
 
 The two ends of the schedule are learned with the bound. The bound does not depend on the schedule between them (eq.
-18), so log-SNR stays linear in t. Differences from the paper: its network adds x_t to its output and takes log-SNR
-scaled to 0..1000, ours takes log-SNR itself; its p(x0 | z_0) is a softmax over the 256 values, ours the mass of a
-normal in each bin.
+18), so log-SNR stays linear in t. Differences from the released code:
+
+- its network adds x_t to its output, and takes log-SNR scaled to 0..1000; ours takes log-SNR itself
+- its p(x0 | z_0) is a softmax over the 256 values, ours the mass of a normal in each bin
+- its pixels are 2 / 256 apart, so that its finest sine is +-1 on each of them; ours are 2 / 255 apart, so that the
+  finest sine fades towards black and white, and the cosine towards grey
+- its blocks take the time through maps that start at zero and have no bias; ours start as in DDPM
+- its weight decay spares biases
 
 Variants: "cifar10", "digits".
 """

@@ -1,4 +1,4 @@
-"""A denoising diffusion GAN on a grid of 25 Gaussians, the first experiment of Xiao et al. 2021; 15 minutes on a core.
+"""A denoising diffusion GAN on a grid of 25 Gaussians (Xiao et al. 2021, mode coverage); 15 minutes on a core.
 
 Variants, which differ in the number of steps only: "t4" (the default), "t1" (a GAN), "t2", "t8".
 """

@@ -10,9 +10,9 @@ import diffjax
 
 ROOT = Path(diffjax.__file__).parent
 ROOMS = (  # from the ground up; a module imports its own room and those before it
-    "errors", "host", "precision", "keys", "parallel", "optim", "diffusion", "adversarial", "augment", "encoders",
-    "data", "models", "interop", "metrics", "methods", "config", "frozen_text", "workdir", "inference", "experiment",
-    "run", "drawing", "evaluation", "training", "ablation", "cli",
+    "errors", "host", "precision", "keys", "ramp", "parallel", "optim", "diffusion", "adversarial", "augment",
+    "encoders", "data", "models", "interop", "metrics", "methods", "config", "frozen_text", "workdir", "inference",
+    "experiment", "run", "drawing", "evaluation", "training", "ablation", "cli",
 )  # fmt: skip
 DEFERRED = {  # imports inside a function that do climb, each for the reason that stands beside it there
     ("diffjax.experiment", "diffjax.run"),
@@ -20,8 +20,8 @@ DEFERRED = {  # imports inside a function that do climb, each for the reason tha
 }
 ALONE = {  # libraries that someone could take away: all that they need of diffjax
     "diffusion": {"errors"},
-    "adversarial": {"errors", "optim"},
-    "augment": {"errors", "optim"},
+    "adversarial": {"errors", "ramp"},
+    "augment": {"errors", "ramp"},
     "metrics": {"errors", "host", "precision", "data", "interop"},
     "models": {"errors", "precision", "parallel", "encoders"},
 }

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
-from diffjax.optim.ramp import cosine_ramp
+from diffjax.ramp import cosine_ramp
 
 Critic = Callable[[Float[Array, "b ..."]], Float[Array, "b"]]
 Images = Float[Array, "b ..."]

@@ -1,6 +1,6 @@
 """Random image transformations: for the discriminator of a GAN, and with labels for diffusion models.
 
-A self-contained library of pure functions: an image's key decides what happens to it.
+A library of pure functions: an image's key decides what happens to it.
 """
 
 from diffjax.augment.ada import Ada

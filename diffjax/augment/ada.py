@@ -12,7 +12,7 @@ from diffjax.augment.colour import recolour
 from diffjax.augment.draws import Draws, happens
 from diffjax.augment.warp import Image, compose, rotation, scaling, translation, warp
 from diffjax.errors import UserError
-from diffjax.optim.ramp import cosine_ramp
+from diffjax.ramp import cosine_ramp
 
 SHARES = (
     ("xflip", "rotate90", "xint")
@@ -38,8 +38,9 @@ class Ada(Augment):
 
     Each transformation is applied with probability p times its share. p follows r_t = E[sign D(real)], a measure of the
     discriminator's overfitting: it rises while r_t is above the target and falls while r_t is below, at a rate that
-    takes it from 0 to 1 in `images` images. With target 0, p ramps from `p` to `p_last` instead, as in R3GAN. The
-    defaults are the paper's choice, "bgc". Its frequency filters and noise are not part of "bgc" and are left out.
+    takes it from 0 to 1 in `images` images. Above 1 it counts as 1, but has to come down from there. With target 0, p
+    ramps from `p` to `p_last` instead, as in R3GAN. The defaults are the paper's choice, "bgc". Its frequency filters
+    and noise are not part of "bgc" and are left out.
     """
 
     target: float = 0.6  # target of r_t, section 3; 0: p does not adapt
@@ -95,7 +96,7 @@ class Ada(Augment):
         total, updates = history["signs"] + jnp.float32(signs), history["updates"] + 1
         is_due = updates >= self.every
         direction = jnp.sign(total / updates - self.target)
-        p = jnp.clip(history["p"] + direction * (batch_size * self.every / self.images), 0, 1)
+        p = jnp.maximum(history["p"] + direction * (batch_size * self.every / self.images), 0)
         return {
             "p": jnp.where(is_due, p, history["p"]),
             "signs": jnp.where(is_due, 0, total),

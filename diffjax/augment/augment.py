@@ -41,7 +41,7 @@ class Augment(abc.ABC):
 
     @abc.abstractmethod
     def strength(self, history: History, seen: ArrayLike) -> Float[Array, ""]:
-        """The probability p of each transformation after `seen` training images, in [0, 1]."""
+        """The probability p >= 0 of each transformation after `seen` training images; above 1 it counts as 1."""
 
     @abc.abstractmethod
     def __call__(self, x: Images, keys: Keys, p: ArrayLike) -> Images:
@@ -69,5 +69,7 @@ class NoAugment(Augment):
 def each(function: Callable[..., Any], x: Images, keys: Keys) -> Any:
     """function(image [h, w, c], key) for every image, computed in float32 or better."""
     if x.ndim != 4 or min(x.shape[1:3]) < 4:
-        raise UserError(f"augment: examples of shape {x.shape[1:]} are not images of at least 4x4 pixels; use 'none'")
+        raise UserError(
+            f"method.augment: must be none for examples of shape {x.shape[1:]}; it needs images of at least 4x4 pixels"
+        )
     return jax.vmap(function)(x.astype(jnp.promote_types(x.dtype, jnp.float32)), keys)

@@ -27,7 +27,7 @@ def recolour(
     """
     if x.shape[-1] not in (1, 3):
         raise UserError(
-            f"augment: colour transformations need 1 or 3 channels, not {x.shape[-1]}; set their shares to 0"
+            f"method.augment: colour transformations need 1 or 3 channels, not {x.shape[-1]}; set their shares to 0"
         )
     luma = x.mean(-1, keepdims=True)
     chroma = x - luma

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from diffjax import models
 from diffjax.diffusion import Samples, discrete, split, sum_dims
 from diffjax.errors import UserError
-from diffjax.methods.method import Method, example_keys
+from diffjax.methods.method import Method, class_of, example_keys
 from diffjax.optim.state import TrainState, Tree
 from diffjax.parallel import Axis
 
@@ -55,7 +55,7 @@ class DiscreteDiffusion(Method):
         """The network, with one output per entry and free logit."""
         if self.space.values == 2:
             return super().make(network, axis)
-        component = getattr(network, "func", network)
+        component = class_of(network)
         if "outputs" not in inspect.signature(component).parameters:
             raise UserError(
                 f"method.network: {component.__name__} has one output per entry, which suffices for 2 values only; "

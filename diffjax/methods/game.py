@@ -1,11 +1,9 @@
 """What a game of two networks is made of: its sampler, its examples, the context of an update, D's output."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
-from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
@@ -93,11 +91,6 @@ class DiscriminatorOutput(NamedTuple):
 def nth(batch: Batch, i: int) -> Batch:
     """The i-th real batch of a step."""
     return jax.tree.map(lambda x: x[i], batch)
-
-
-def class_of(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """The class of a network, which may be wrapped in `functools.partial`."""
-    return getattr(network, "func", network)
 
 
 def statistics(variables: Tree) -> list[str]:

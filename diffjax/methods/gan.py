@@ -37,12 +37,11 @@ from diffjax.methods.game import (
     Latent,
     UpdateContext,
     UpdateIndices,
-    class_of,
     nth,
     statistics,
 )
 from diffjax.methods.lazy import update_on_path_lengths, update_on_penalty
-from diffjax.methods.method import Batch, Method, Metrics
+from diffjax.methods.method import Batch, Method, Metrics, class_of
 from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.optim.optimizers import Optimizer
 from diffjax.optim.state import TrainState, Tree, update

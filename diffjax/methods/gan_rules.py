@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from diffjax.adversarial import PENALTIES, NoPenalty
 from diffjax.augment import AUGMENTS, NoAugment
 from diffjax.errors import UserError
-from diffjax.methods.game import class_of
+from diffjax.methods.method import class_of
 
 if TYPE_CHECKING:
     from diffjax.methods.gan import GAN

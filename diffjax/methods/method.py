@@ -119,7 +119,7 @@ class Method(abc.ABC):
 
     def fits(self, network: Callable[..., nn.Module], slot: str, *fields: str) -> bool:
         """Whether a network takes the inputs given in this slot, requires no others, and has the fields."""
-        network = getattr(network, "func", network)
+        network = class_of(network)
         _self, *inputs = inspect.signature(network.__call__).parameters.values()
         required, accepted = {p.name for p in inputs if p.default is p.empty}, {p.name for p in inputs}
         return required <= self.given[slot] <= accepted and all(hasattr(network, field) for field in fields)
@@ -139,7 +139,7 @@ class Method(abc.ABC):
         parameters = inspect.signature(network).parameters
         encoder = parameters["text"].default if "text" in parameters else NoText()
         if self.reads_captions and "text" not in parameters:
-            name = getattr(network, "func", network).__name__
+            name = class_of(network).__name__
             remedy = f"use {readers}, or" if (readers := self.fitting(slot, "text")) else "none that fits does; use"
             raise UserError(f"method.{slot}.name: {name} reads no captions; {remedy} method.conditional=false")
         if self.reads_captions and isinstance(encoder, NoText):
@@ -154,7 +154,7 @@ class Method(abc.ABC):
                 f"method.{slot}.text: must be none, as these data have no captions; or set data.caption where there is"
                 " one, as in `config.data.caption='a handwritten {}'`"
             )
-        if self.reads_captions and (getattr(encoder, "func", encoder) is FrozenText) != bool(self.space.encoder):
+        if self.reads_captions and (class_of(encoder) is FrozenText) != bool(self.space.encoder):
             raise UserError(f"method.{slot}.text: must be frozen for all networks or for none")
 
     def complaint(self, values: dict[str, float]) -> str:
@@ -230,3 +230,8 @@ def example_keys(key: Key[Array, ""], step: Array, batch: Batch) -> Key[Array, "
 def split_into(kind: type[Named], keys: Key[Array, "b"]) -> Named:
     """Splits each example's key into the fields of a named tuple, each [b]."""
     return kind(*split(keys, len(kind._fields)))
+
+
+def class_of(component: Callable[..., Any]) -> Callable[..., Any]:
+    """The class of a component, such as a network, which may be wrapped in `functools.partial`."""
+    return getattr(component, "func", component)

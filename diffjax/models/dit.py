@@ -1,5 +1,6 @@
 """The diffusion transformer (DiT)."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -9,8 +10,8 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from diffjax.errors import UserError
 from diffjax.models.embeddings import TimeAndLabel, positions_2d
 from diffjax.models.fields import check_counts, check_dropout, check_images
-from diffjax.models.layers import Dropout, attend, attention, dense
-from diffjax.models.text import NoText, Text
+from diffjax.models.layers import Dropout, dense, multihead
+from diffjax.models.text import NoText, Text, read, with_pooled
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -52,24 +53,20 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x, condition, keys, text: Text):
         formats = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        b, n, width = x.shape
+        width = x.shape[-1]
         modulation = dense(6 * width, variance=0.0, name="condition", **formats)(condition)[:, None]
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = jnp.split(modulation, 6, axis=-1)
 
         h = norm(x) * (1 + scale_1) + shift_1
-        q, k, v = (dense(width, name=name, **formats)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
-        h = dense(width, name="out", **formats)(attend(q, k, v).reshape(b, n, width))
+        # The authors' q, k and v are one matrix of three times as many outputs, with Glorot's variance for that.
+        found = multihead(h, h, width // self.heads, partial(dense, variance=0.5, **formats))
+        h = dense(width, name="out", **formats)(found)
         x = x + gate_1 * Dropout(self.dropout, name="dropout_1")(h, keys)
 
         if text.tokens is not None:
-            q, k, v = (
-                dense(width, name=f"text_{name}", **formats)(h).reshape(b, h.shape[1], self.heads, -1)
-                for name, h in (("q", x), ("k", text.tokens), ("v", text.tokens))
-            )
-            weights = attention(q, k, text.mask)
-            self.sow("intermediates", "attention", weights)
-            context = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(b, n, width)
-            x = x + dense(width, variance=0.0, name="text_out", **formats)(context)
+            record, linear = partial(self.sow, "intermediates", "attention"), partial(dense, **formats)
+            found = multihead(x, text.tokens, width // self.heads, linear, "text_", mask=text.mask, record=record)
+            x = x + dense(width, variance=0.0, name="text_out", **formats)(found)
 
         h = norm(x) * (1 + scale_2) + shift_2
         h = nn.gelu(dense(int(width * self.mlp_ratio), name="mlp_1", **formats)(h), approximate=True)
@@ -138,11 +135,8 @@ class DiT(nn.Module):
         height, width, channels = self.shape
 
         embedding = TimeAndLabel(self.embedding, self.width, self.num_classes, params, "open", name="embedding")
-        text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
-        condition = embedding(t, label)
-        if text.pooled is not None:
-            text_projection = dense(self.width, dtype=params, param_dtype=params, name="text_pooled")
-            condition = condition + text_projection(text.pooled)
+        text = read(self.text, label, self.precision)
+        condition = with_pooled(embedding(t, label), text)
         condition = nn.silu(condition).astype(compute)  # shared by all blocks, each of which would begin with it
         h = dense(self.width, name="input", **formats)(to_patches(x.astype(compute), self.patch))
         h = h + positions_2d(height // self.patch, width // self.patch, self.width).astype(compute)

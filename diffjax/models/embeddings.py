@@ -96,8 +96,8 @@ def with_fourier_features(x: Float[Array, "b h w c"], exponents: tuple[int, ...]
     """Concatenates x, sin(2^n pi x) and cos(2^n pi x) for each exponent n (Kingma et al. 2021, appendix C).
 
     [b, h, w, c] -> [b, h, w, c * (1 + 2 len(exponents))]. With 8-bit pixels in [-1, 1], n = 7 changes sign from one
-    level to the next, the level of detail that a likelihood rewards. x must not be rounded before: in bfloat16 nothing
-    of that detail is left.
+    level to the next, the level of detail that a likelihood rewards: the sine in the middle greys, the cosine near
+    black and white. x must not be rounded before: in bfloat16 nothing of that detail is left.
     """
     angles = [2.0**n * jnp.pi * x for n in exponents]
     return jnp.concatenate([x, *map(jnp.sin, angles), *map(jnp.cos, angles)], axis=-1)

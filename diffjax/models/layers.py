@@ -5,6 +5,8 @@ float32 precision. Images are [batch, height, width, channels].
 """
 
 import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -171,17 +173,46 @@ def attend(
     k: Float[Array, "b k h d"],
     v: Float[Array, "b k h d"],
     mask: Bool[Array, "b k"] | None = None,
+    record: Callable[[Array], Any] | None = None,
 ) -> Float[Array, "b q h d"]:
-    """softmax(q k^T / sqrt(d)) v for each head h: [b, q, h, d], in the dtype of v (Vaswani et al. 2017, eq. 1)."""
-    return jnp.einsum("bhqk,bkhd->bqhd", attention(q, k, mask).astype(v.dtype), v)
+    """softmax(q k^T / sqrt(d)) v for each head h: [b, q, h, d], in the dtype of v (Vaswani et al. 2017, eq. 1).
+
+    `record` is called with the weights [b, h, q, k].
+    """
+    weights = attention(q, k, mask)
+    if record is not None:
+        record(weights)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v)
 
 
-class SelfAttention(nn.Module):
-    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale over all pixels, with q, k, v linear in groupnorm(x).
+def multihead(
+    x: Float[Array, "b q c"],
+    context: Float[Array, "b k m"],
+    head_dim: int,
+    layer: Callable[..., nn.Module],
+    prefix: str = "",
+    **attended: Any,
+) -> Float[Array, "b q c"]:
+    """What the heads of x find in `context`, side by side, before the linear map that mixes them.
 
-    [b, h, w, c] -> the same. Ho et al. 2020, appendix B, with one head as wide as the channels (`head_dim` 0);
-    c / head_dim heads as in Dhariwal & Nichol 2021, section 3; skip_scale as in Song et al. 2021, appendix H. The
-    layer is equivariant to permutations of the pixels.
+    Queries are linear in x, keys and values in `context`: layers made by `layer(c, name=...)`, whose names "q", "k" and
+    "v" follow `prefix`. `attended` is the rest of `attend`.
+    """
+    q, k, v = (
+        layer(x.shape[-1], name=f"{prefix}{name}")(h).reshape(*h.shape[:2], -1, head_dim)
+        for name, h in (("q", x), ("k", context), ("v", context))
+    )
+    return attend(q, k, v, **attended).reshape(x.shape)
+
+
+class Attention(nn.Module):
+    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale, with q linear in the pixels of groupnorm(x).
+
+    x [b, h, w, c] -> the same. k and v are linear in the same pixels (Ho et al. 2020, appendix B), or in a text's
+    `tokens` [b, n, k], of which `mask` [b, n] marks the valid ones (Rombach et al. 2022, eq. 3). One head is as wide as
+    the channels (`head_dim` 0), or there are c / head_dim (Dhariwal & Nichol 2021, section 3); skip_scale is Song et
+    al. 2021's, appendix H. The layer is equivariant to permutations of the pixels. If the collection "intermediates" is
+    mutable, the weights of the tokens [b, heads, h w, n] are stored in it.
     """
 
     head_dim: int = 0  # channels of a head; 0: all
@@ -195,47 +226,22 @@ class SelfAttention(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        b, height, width, c = x.shape
-        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        d = self.head_dim or c
-        pixels = GroupNorm(self.groups, self.eps, name="norm", **kwargs)(x) if self.normalised else x
-        pixels = pixels.reshape(b, height * width, c)
-        q, k, v = (
-            dense(c, self.variance, name=name, **kwargs)(pixels).reshape(b, -1, c // d, d) for name in ("q", "k", "v")
-        )
-        context = attend(q, k, v).reshape(x.shape)
-        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(context)) * self.skip_scale
-
-
-class CrossAttention(nn.Module):
-    """(x + out(softmax(q k^T / sqrt(d)) v)) * skip_scale, with q linear in groupnorm(x), k and v in a text's tokens.
-
-    x [b, h, w, c], tokens [b, n, k] and `mask` [b, n], true for valid tokens -> [b, h, w, c]. Like `SelfAttention`,
-    with a text's tokens in place of the pixels (Rombach et al. 2022, eq. 3). If the collection "intermediates" is
-    mutable, the weights [b, heads, h w, n] are stored in it.
-    """
-
-    head_dim: int = 0  # channels of a head; 0: all
-    final_scale: float = 0.0  # initial size of the weights of out, relative to Glorot's
-    skip_scale: float = 1.0
-    groups: int = 0
-    eps: float = 1e-6
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-
-    @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], tokens: Float[Array, "b n k"], mask: Bool[Array, "b n"]
+        self,
+        x: Float[Array, "b h w c"],
+        tokens: Float[Array, "b n k"] | None = None,
+        mask: Bool[Array, "b n"] | None = None,
     ) -> Float[Array, "b h w c"]:
         b, height, width, c = x.shape
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        pixels = GroupNorm(self.groups, self.eps, name="norm", **kwargs)(x).reshape(b, height * width, c)
-        q, k, v = (
-            dense(c, name=name, **kwargs)(h).reshape(b, h.shape[1], -1, self.head_dim or c)
-            for name, h in (("q", pixels), ("k", tokens), ("v", tokens))
+        pixels = GroupNorm(self.groups, self.eps, name="norm", **kwargs)(x) if self.normalised else x
+        pixels = pixels.reshape(b, height * width, c)
+        found = multihead(
+            pixels,
+            pixels if tokens is None else tokens,
+            self.head_dim or c,
+            partial(dense, variance=self.variance, **kwargs),
+            mask=mask,
+            record=None if tokens is None else partial(self.sow, "intermediates", "attention"),
         )
-        weights = attention(q, k, mask)
-        self.sow("intermediates", "attention", weights)
-        context = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(x.shape)
-        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(context)) * self.skip_scale
+        return (x + dense(c, self.final_scale**2, name="out", **kwargs)(found.reshape(x.shape))) * self.skip_scale

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 
-EPS = 1e-12  # added to a vector's norm before dividing by it, as in Miyato et al. and PyTorch
+EPS = 1e-12  # added to a vector's norm before dividing by it, as in the code of Miyato et al.
 
 
 def power_iteration(kernel: Float[Array, "... out"], u: Float[Array, "out"]) -> tuple[Array, Float[Array, "out"]]:

@@ -78,7 +78,7 @@ class ResGenerator(nn.Module):
     multipliers: tuple[int, ...] = ()  # of the width, at the smallest side and after each block; () means 1 everywhere
     norm: str = "batch"  # before each ReLU; or "none"
     spectral_norm: bool = False  # of all layers but embeddings (Zhang et al. 2019)
-    attention: tuple[int, ...] = ()  # sides at which self-attention follows the block
+    attention: tuple[int, ...] = ()  # heights at which self-attention follows the block
     conditioning: str = "batch_norm"  # how labels enter; or "concat"
     embedding: int = 0  # dimensions of a label embedding shared by all norms; 0: each norm has its own row per class
     hierarchical: bool = False  # also condition each block's norms on its own part of z
@@ -108,7 +108,8 @@ class ResGenerator(nn.Module):
                 f"method.generator.multipliers: {multipliers} must be () or {doublings + 1} numbers, for the smallest "
                 f"side and after each of {doublings} blocks"
             )
-        check_attention("generator", self.attention, [smallest[0] * 2**i for i in range(1, doublings + 1)])
+        sizes = [(smallest[0] * 2**i, smallest[1] * 2**i) for i in range(1, doublings + 1)]
+        check_attention("generator", self.attention, sizes)
         if self.hierarchical and self.latent % (doublings + 1):
             raise UserError(
                 f"method.generator.latent: {self.latent} must be a multiple of {doublings + 1}, the parts of z"
@@ -179,7 +180,7 @@ class ResDiscriminator(nn.Module):
     multipliers: tuple[int, ...] = (1, 1, 1, 1)  # of the width, one for each block
     halvings: int = 2  # number of blocks, from the first, that halve the side
     spectral_norm: bool = True  # of every layer (Miyato et al. 2018)
-    attention: tuple[int, ...] = ()  # sides at which self-attention follows the first block of that side
+    attention: tuple[int, ...] = ()  # heights at which self-attention follows the first block of that height
     pooling: str = "sum"  # over the last pixels; or "mean"
     conditioning: str = "projection"  # how labels enter; or "concat"
     minibatch_std: int = 0  # group size of the deviation shown to the last ReLU; 0: none
@@ -198,18 +199,19 @@ class ResDiscriminator(nn.Module):
                 f"method.discriminator.halvings: {self.halvings} must be 0 to {len(self.multipliers)}, one per block"
             )
         check_halvings("discriminator", self, "halvings", self.halvings)
-        check_attention("discriminator", self.attention, self._sides())
+        check_attention("discriminator", self.attention, self._sizes())
 
-    def _sides(self) -> list[int]:
-        """The height after each block."""
-        return [self.shape[0] // 2 ** min(i + 1, self.halvings) for i in range(len(self.multipliers))]
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Height and width after each block."""
+        factors = [2 ** min(i + 1, self.halvings) for i in range(len(self.multipliers))]
+        return [(self.shape[0] // factor, self.shape[1] // factor) for factor in factors]
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, "b"] | None = None, train: bool = False) -> Array:
         formats = self.precision.formats
         layers = Layers(self.spectral_norm, train, **formats)
         init, block_init = kernel_init(self.initial), kernel_init(self.initial, 2.0)
-        concat, sides = self.conditioning == "concat", self._sides()
+        concat, heights = self.conditioning == "concat", [height for height, _ in self._sizes()]
         h = labels.with_label_planes(x, label if concat else None, self.num_classes)
         for i, multiplier in enumerate(self.multipliers):
             features = self.width * multiplier
@@ -220,7 +222,7 @@ class ResDiscriminator(nn.Module):
             h = layers.conv(features, kernel_init=block_init, name=f"conv_{i}_1")(nn.relu(h) if i else h)
             h = layers.conv(features, kernel_init=block_init, name=f"conv_{i}_2")(nn.relu(h))
             h = x + change(h)
-            if sides[i] in self.attention and sides[i] not in sides[:i]:
+            if heights[i] in self.attention and heights[i] not in heights[:i]:
                 h = PixelAttention(layers, self.initial, self.precision.params, name=f"attention_{i}")(h)
         h = nn.relu(minibatch_deviation(h, self.minibatch_std, self.is_initializing()))
         h = {"sum": jnp.sum, "mean": jnp.mean}[self.pooling](h, axis=(1, 2))
@@ -235,12 +237,13 @@ class ResDiscriminator(nn.Module):
         return logit(h, None if concat else label, train)
 
 
-def check_attention(slot: str, asked: tuple[int, ...], sides: list[int]) -> None:
-    """Raises UserError unless every requested side occurs in the network and can be halved."""
-    for side in asked:
-        if side not in sides or side % 2:
-            allowed = ", ".join(str(side) for side in dict.fromkeys(sides) if side % 2 == 0)
-            raise UserError(f"method.{slot}.attention: {side} is no side to attend at; there are {allowed}")
+def check_attention(slot: str, asked: tuple[int, ...], sizes: list[tuple[int, int]]) -> None:
+    """Raises UserError unless every requested height occurs in the network, in an image that can be halved."""
+    allowed = list(dict.fromkeys(height for height, width in sizes if height % 2 == 0 == width % 2))
+    for height in asked:
+        if height not in allowed:
+            options = f"can be {', '.join(map(str, allowed))}" if allowed else "must be (), as no image can be halved"
+            raise UserError(f"method.{slot}.attention: {height} is no height to attend at; it {options}")
 
 
 class BigGANGenerator(ResGenerator):

@@ -3,7 +3,8 @@
 A mapping network turns z into a style w. The synthesis network starts from a learned constant of 4x4 to 7x7 pixels.
 Each of its convolutions is modulated by w and adds its own noise. At each side it emits an image, which is added to the
 upsampled image of the previous side. The discriminator is a plain or residual stack down to the smallest side. Orders,
-constants and defaults are those of the authors' code for StyleGAN2-ADA; the defaults are for images of 1024 pixels.
+constants and defaults are those of the authors' code for StyleGAN2-ADA, but for `mixing`, which is off here; the
+defaults are for images of 1024 pixels.
 """
 
 import jax

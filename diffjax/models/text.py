@@ -8,6 +8,7 @@ Alternatively a caption is the output of a frozen encoder (`diffjax.encoders`), 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from diffjax.encoders.packed import unpack
 from diffjax.errors import UserError
 from diffjax.models.embeddings import timestep_embedding
-from diffjax.models.layers import attend, dense
+from diffjax.models.layers import dense, multihead
 from diffjax.precision import Precision
 
 CONDITIONING = ("pooled", "cross_attention", "both")
@@ -55,6 +56,19 @@ def has_tokens(text: Any) -> bool:
         return False
     default = getattr(text, "func", text).conditioning
     return getattr(text, "keywords", {}).get("conditioning", default) != "pooled"
+
+
+def read(encoder: Any, caption: Array | None, precision: Precision) -> Text:
+    """The caption as `encoder`, a component, encodes it; nothing with `NoText`. Within a network, as its "text"."""
+    return Text() if isinstance(encoder, NoText) else encoder(precision, name="text")(caption)
+
+
+def with_pooled(vector: Float[Array, "b k"], text: Text) -> Float[Array, "b k"]:
+    """vector + a linear map of the pooled encoding, if there is one. Within a network, in the vector's dtype."""
+    if text.pooled is None:
+        return vector
+    formats = {"dtype": vector.dtype, "param_dtype": vector.dtype}
+    return vector + dense(vector.shape[-1], name="text_pooled", **formats)(text.pooled)
 
 
 class TextTransformer(nn.Module):
@@ -145,10 +159,10 @@ class _Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n k"], mask: Bool[Array, "b n"]) -> Float[Array, "b n k"]:
         formats = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        b, n, width = x.shape
+        width = x.shape[-1]
         h = nn.LayerNorm(name="norm_1", **formats)(x)
-        q, k, v = (dense(width, name=name, **formats)(h).reshape(b, n, self.heads, -1) for name in ("q", "k", "v"))
-        x = x + dense(width, name="out", **formats)(attend(q, k, v, mask).reshape(b, n, width))
+        found = multihead(h, h, width // self.heads, partial(dense, **formats), mask=mask)
+        x = x + dense(width, name="out", **formats)(found)
         h = nn.gelu(
             dense(int(width * self.mlp_ratio), name="mlp_1", **formats)(nn.LayerNorm(name="norm_2", **formats)(x))
         )

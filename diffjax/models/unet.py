@@ -10,8 +10,8 @@ from diffjax.errors import UserError
 from diffjax.models.blocks import MODULATIONS, ResidualBlock
 from diffjax.models.embeddings import FREQUENCIES, LABELS, TimeAndLabel, positions_2d, with_fourier_features
 from diffjax.models.fields import check_choice, check_counts, check_dropout, check_halvings, check_positive
-from diffjax.models.layers import CrossAttention, GroupNorm, SelfAttention, blur, conv, dense, downsample, upsample
-from diffjax.models.text import NoText, Text, has_tokens
+from diffjax.models.layers import Attention, GroupNorm, blur, conv, downsample, upsample
+from diffjax.models.text import NoText, Text, has_tokens, read, with_pooled
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 
@@ -156,16 +156,13 @@ class UNet(nn.Module):
     def _condition(self, t, label, keys, style, augment_labels) -> Condition:
         compute, params = jnp.dtype(self.precision.compute), jnp.dtype(self.precision.params)
         width = self.channels * (2 if self.frequencies == "random" else 1)
-        text = Text() if isinstance(self.text, NoText) else self.text(self.precision, name="text")(label)
+        text = read(self.text, label, self.precision)
         embedding = TimeAndLabel(
             width, 4 * self.channels, self.num_classes, params, self.frequencies, self.labels, name="embedding"
         )
         if self.augment_dim and augment_labels is None:
             augment_labels = jnp.zeros((len(t), self.augment_dim))  # no augmentation
-        vector = embedding(t, label, augment_labels)
-        if text.pooled is not None:
-            text_projection = dense(vector.shape[-1], dtype=params, param_dtype=params, name="text_pooled")
-            vector = vector + text_projection(text.pooled)
+        vector = with_pooled(embedding(t, label, augment_labels), text)
         vector = nn.silu(vector).astype(compute)  # shared by all blocks, each of which would begin with it
         return Condition(vector, keys, style, text)
 
@@ -225,11 +222,11 @@ class UNet(nn.Module):
     def _attend(self, h: Array, condition: Condition, name: str, normalised: bool = True) -> Array:
         """Attention between the pixels, then from them to the caption's tokens if there are any."""
         fields = {"variance": self.qkv_variance, "normalised": normalised}
-        h = self._layer(SelfAttention, head_dim=self.head_dim, **fields, name=name)(h)
+        h = self._layer(Attention, head_dim=self.head_dim, **fields, name=name)(h)
         text = condition.text
         if text.tokens is None:
             return h
-        return self._layer(CrossAttention, head_dim=self.head_dim, name=f"{name}_text")(h, text.tokens, text.mask)
+        return self._layer(Attention, head_dim=self.head_dim, name=f"{name}_text")(h, text.tokens, text.mask)
 
     def _layer(self, layer: type[nn.Module], **own: Any) -> nn.Module:
         """A layer with the fields that residual blocks and attention have in common, and those of its own."""

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax.errors import UserError
-from diffjax.optim.ramp import cosine_ramp
 from diffjax.parallel import Tree
+from diffjax.ramp import cosine_ramp
 
 WIDEST = 12**-0.5  # sigma_rel of gamma = 0, the plain mean over the run; wider profiles would favour its beginning
 

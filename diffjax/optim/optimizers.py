@@ -8,7 +8,7 @@ from typing import ClassVar
 import optax
 
 from diffjax.errors import UserError
-from diffjax.optim.ramp import cosine_ramp
+from diffjax.ramp import cosine_ramp
 
 DECAYS = ("constant", "cosine", "linear")
 
@@ -18,7 +18,7 @@ class Optimizer(abc.ABC):
     """The common fields: a learning rate with warm-up and decay, gradient clipping, decoupled weight decay."""
 
     learning_rate: float = 1e-3
-    weight_decay: float = 0.0  # decoupled (Loshchilov & Hutter 2019)
+    weight_decay: float = 0.0  # decoupled (Loshchilov & Hutter 2019), of all parameters, biases too
     clip_norm: float = 0.0  # largest global norm of a gradient; 0: no clipping
     warmup: float = 0.0  # images over which the rate rises linearly from 0
     decay: str = "constant"  # after the warm-up: "constant", or "cosine" or "linear" to `learning_rate_last`
@@ -90,7 +90,7 @@ class Adam(Optimizer):
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
-    b2_last: float = 0.0  # value of b2 after a cosine ramp over the images of the decay; 0: constant b2
+    b2_last: float = 0.0  # value of b2 after a cosine ramp from the first image to the decay's last; 0: constant b2
 
     memories: ClassVar = ("b1", "b2", "b2_last")
     ends: ClassVar = ("learning_rate_last", "b2_last")

@@ -5,7 +5,8 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.models import DiT
-from diffjax.models.dit import from_patches, to_patches
+from diffjax.models.dit import Block, from_patches, to_patches
+from diffjax.models.text import Text
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests.models.trained import trained
@@ -58,6 +59,16 @@ def test_an_untrained_network_says_exactly_zero():
     output, _ = jax.jit(dit(outputs=2).init_with_output)(jax.random.key(1, impl="rbg"), *inputs())
     assert output.shape == (4, 4, 8, 4) and output.dtype == jnp.float32
     assert not output.any()
+
+
+def test_a_new_block_is_the_identity_and_its_attention_as_sharp_as_the_authors():
+    """Their q, k and v are one matrix [width, 3 width] with Glorot's variance 2 / (4 width)."""
+    block, width = Block(4, 4.0, 0.0, jnp.float32, jnp.float32), 128
+    h, condition = jax.random.normal(jax.random.key(0), (2, 6, width)), jnp.ones((2, width))
+    output, variables = jax.jit(lambda key: block.init_with_output(key, h, condition, None, Text()))(jax.random.key(1))
+    np.testing.assert_array_equal(output, h)
+    for name in "qkv":
+        np.testing.assert_allclose(variables["params"][name]["kernel"].var(), 1 / (2 * width), rtol=0.03)
 
 
 def test_time_and_label_reach_the_output_and_examples_do_not_see_each_other(variables, apply):

@@ -6,9 +6,9 @@ from flax import linen as nn
 from scipy.signal import upfirdn
 
 from diffjax.models.layers import (
+    Attention,
     Dropout,
     GroupNorm,
-    SelfAttention,
     blur,
     conv,
     downsample,
@@ -140,11 +140,15 @@ def test_a_strided_convolution_of_blurred_corners_is_a_convolution_that_is_then_
     np.testing.assert_allclose(*both(x), atol=1e-11)
 
 
+@pytest.mark.parametrize("to_text", [False, True])
 @pytest.mark.parametrize("head_dim", [0, 4])
-def test_attention_is_its_formula_one_head_at_a_time(head_dim, x64):
+def test_attention_is_its_formula_one_head_at_a_time(head_dim, to_text, x64):
     x = jax.random.normal(jax.random.key(0), (2, 3, 4, 12), jnp.float64)
-    module = SelfAttention(head_dim, dtype=jnp.float64, param_dtype=jnp.float64)
-    variables = trained(module, x)
+    tokens = jax.random.normal(jax.random.key(1), (2, 5, 7), jnp.float64)
+    valid = np.array([[True, True, False, True, False], [True, False, False, False, False]])
+    module = Attention(head_dim, dtype=jnp.float64, param_dtype=jnp.float64)
+    text = (tokens, jnp.asarray(valid)) if to_text else ()
+    variables = trained(module, x, *text)
     linear = {
         name: (np.asarray(p["kernel"]), np.asarray(p["bias"]))
         for name, p in variables["params"].items()
@@ -152,20 +156,23 @@ def test_attention_is_its_formula_one_head_at_a_time(head_dim, x64):
     }
     norm = GroupNorm(dtype=jnp.float64, param_dtype=jnp.float64)
     h = np.asarray(norm.apply({"params": variables["params"]["norm"]}, x)).reshape(2, 12, 12)
-    q, k, v = (h @ linear[name][0] + linear[name][1] for name in "qkv")
+    context = np.asarray(tokens) if to_text else h
+    q, k, v = (
+        source @ linear[name][0] + linear[name][1] for name, source in zip("qkv", (h, context, context), strict=True)
+    )
     d, seen = head_dim or 12, np.zeros_like(h)
     for example in range(2):
         for head in range(0, 12, d):
             part = (example, slice(None), slice(head, head + d))
-            weights = np.exp(q[part] @ k[part].T / np.sqrt(d))
+            weights = np.exp(q[part] @ k[part].T / np.sqrt(d)) * (valid[example] if to_text else 1)
             seen[part] = weights / weights.sum(axis=1, keepdims=True) @ v[part]
     expected = np.asarray(x) + (seen @ linear["out"][0] + linear["out"][1]).reshape(x.shape)
-    np.testing.assert_allclose(module.apply(variables, x), expected, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(module.apply(variables, x, *text), expected, rtol=1e-11, atol=1e-11)
 
 
 def test_attention_does_not_care_where_a_pixel_is():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
-    module = SelfAttention()
+    module = Attention()
     variables = trained(module, x)
     order = jax.random.permutation(jax.random.key(2), 16)
 

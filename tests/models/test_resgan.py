@@ -213,8 +213,21 @@ def test_networks_compute_in_bfloat16_and_answer_in_float32(network):
             "discriminator.halvings: 2 halves 30x30 images 2 times; their sides can be halved 1 times at most",
         ),
         (ResGenerator, {"multipliers": (4, 2, 1)}, "multipliers: .4, 2, 1. must be .. or 2 numbers"),
-        (ResGenerator, {"attention": (16,)}, "generator.attention: 16 is no side to attend at; there are 8"),
-        (ResDiscriminator, {"attention": (16,)}, "discriminator.attention: 16 is no side to attend at; there are 4"),
+        (
+            ResGenerator,
+            {"attention": (16,)},
+            "generator.attention: 16 is no height to attend at; it can be 8",
+        ),
+        (
+            ResDiscriminator,
+            {"attention": (16,)},
+            "discriminator.attention: 16 is no height to attend at; it can be 4",
+        ),
+        (
+            ResDiscriminator,
+            {"attention": (4,), "shape": (8, 6, 3), "halvings": 1},
+            "discriminator.attention: 4 is no height to attend at; it must be .., as no image can be halved",
+        ),
         (ResGenerator, {"hierarchical": True, "latent": 7}, "latent: 7 must be a multiple of 2, the parts of z"),
         (ResGenerator, {"hierarchical": True, "num_classes": 3}, "embedding: 0 must be at least 1"),
         (ResGenerator, {"norm": "none", "num_classes": 3}, "conditioning: 'batch_norm' needs method.generator.norm"),

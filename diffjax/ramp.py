@@ -1,4 +1,4 @@
-"""The ramp of a hyper-parameter over a run, counted in images."""
+"""The ramp of a hyper-parameter over a run."""
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -6,10 +6,10 @@ from jaxtyping import Array, Float
 
 
 def cosine_ramp(seen: ArrayLike, first: float, last: float, over: float) -> Float[Array, ""]:
-    """last + (first - last) (1 + cos(pi min(seen / over, 1))) / 2: `first` at the start, `last` from `over` images on.
+    """last + (first - last) (1 + cos(pi min(seen / over, 1))) / 2: `first` at the start, `last` from `over` on.
 
-    With `over` 0 it is `first` throughout. R3GAN changes its rates, gamma, half-life and augmentation in this way
-    (Huang et al. 2024, section 3.5).
+    `seen` and `over` are both images, or both updates. With `over` 0 it is `first` throughout. R3GAN changes its rates,
+    gamma, half-life and augmentation in this way (Huang et al. 2024, section 3.5).
     """
     if not over:
         return jnp.asarray(first, jnp.result_type(float))
