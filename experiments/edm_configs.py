@@ -10,7 +10,8 @@
 Up to D, "VP" is DDPM++ with the VP process and "VE" is NCSN++ with the VE process; E and F use EDM's process in both.
 Every sample has NFE 35. "A" without labels is the score SDE's published network, not one that EDM's authors trained.
 All published FIDs are of the best snapshot, and the lowest of three evaluations. On digits the batch size does not
-change, so that B means five times the learning rate and no clipping, and nothing is mirrored, not even in F.
+change, so that B means five times the learning rate and no clipping, and nothing is mirrored, not even in F. B's rate
+is that of all our configs on digits. A's runs are as short, so that much of what B and F gain on A is this rate alone.
 """
 
 from diffjax.ablation import Axis, Budget, Claim, Less, Marked, Printed, Quantity, Table, least, setting, trained, vary

@@ -1,7 +1,7 @@
 """PacGAN on mixtures of Gaussians: modes and quality by how many samples are judged as one (Lin et al. 2018).
 
-The ring has 8 modes (radius 1, sigma 0.01), the grid 25 (4 apart in {-4, .., 4}^2 by 2, sigma 0.05). A sample has high
-quality within 3 sigma of the nearest mean, and one such sample finds a mode. "oracle" draws as many samples from the
+The ring has 8 modes (radius 1, sigma 0.01), the grid 25 ({-4, -2, 0, 2, 4}^2, sigma 0.05). A sample has high quality
+within 3 sigma of the nearest mean, and one such sample finds a mode. "oracle" draws as many samples from the
 mixture itself: its high quality is 1 - exp(-4.5) = 0.9889, and a higher value would mean that the variance has
 collapsed. "r1" is ours: the R1 penalty and averaged weights.
 """

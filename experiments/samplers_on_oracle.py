@@ -4,7 +4,8 @@ The data are a mixture of three Gaussians in two dimensions, the denoiser is exa
 Samplers go from sigma / alpha = 20 down to 0.05, where log-SNR is still finite, in steps even in log-SNR. "error" is
 the root mean square distance of 64 end points from those of the ODE solved to twelve digits from the same noise.
 "order" is the base-2 logarithm of the ratio of this error to that with half as many steps. The "published" orders are
-those that the papers' theorems state, or else the methods' names; they were remembered, not looked up.
+those that the papers' theorems state, or else the methods' names, from memory but for PLMS: Liu et al. call their
+methods second-order convergent. (This table once expected fourth order of PLMS, as it uses four steps.)
 
 Stochastic samplers have no exact end points to be compared with. "moments" compares all samplers with the data: it is
 the square root of the Frechet distance of 65,536 end points to the mixture at the final noise level, whose mean and
@@ -15,8 +16,8 @@ every family but `adaptive`, which chooses its own steps: with a tolerance of 1e
 The published coefficient a2 of DPM-Solver++ 3M is half as large as third order needs, which makes the sampler second
 order; with it doubled, a row of ours, it is third order. (Its first step is of first order, as there is nothing to
 extrapolate from yet. The error of that step is quadratic in its size, and made once: it shows in the last columns.)
-PLMS uses four steps, and Liu et al. prove second order. LMS (Katherine Crowson's, in sigma) is Adams and Bashforth's
-method of four steps, hence of fourth order, if it starts with Runge-Kutta.
+LMS (Katherine Crowson's, in sigma) is Adams and Bashforth's method of four steps, hence of fourth order, if it starts
+with Runge-Kutta.
 """
 
 from functools import cache
@@ -130,8 +131,9 @@ CLAIMS = (
     Claim("DPM-Solver++ 3M is third order, as its name says", order_as_stated("dpm-solver++ 3m")),
     Claim("DPM-Solver++ 3M with a2 doubled is third order (ours)",
           order_as_stated("dpm-solver++ 3m, a2 doubled"), added=SEEN),
-    Claim("UniPC's corrector adds one order to UniP-1, 2 and 3", order_as_stated("unipc 1", "unipc 2", "unipc 3")),
-    Claim("PLMS is second order", order_as_stated("plms")),
+    Claim("UniPC-1, 2 and 3 are of second, third and fourth order", order_as_stated("unipc 1", "unipc 2", "unipc 3")),
+    Claim("PLMS is second order", order_as_stated("plms"),
+          added="after fourth order, which was claimed first, had been contradicted"),
     Claim("LMS with a fourth-order start is fourth order", order_as_stated("lms")),
     Claim("With as many network calls, DPM-Solver++ 2M has a smaller error than DDIM at every number of steps",
           less("error", "dpm-solver++ 2m", "ddim", STEPS)),
@@ -144,7 +146,7 @@ CLAIMS = (
                          {"sampler": "reverse diffusion", "steps": twice})
                     for n, twice in zip(STEPS[:4], STEPS[1:5], strict=True))),
           added="after the cells were seen"),
-    Claim("With few steps, SDE-DPM-Solver++ 2M's moments are nearer than those of the ancestral sampler",
+    Claim("With few steps, SDE-DPM-Solver++ 2M's moments are nearer than those of the ancestral sampler with beta~",
           less("moments", "sde-dpm-solver++ 2m", "ancestral", STEPS[:4])),
 )  # fmt: skip
 

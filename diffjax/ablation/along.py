@@ -7,7 +7,7 @@ from itertools import pairwise
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.claims import All, Finding, Less, Statement
 from diffjax.ablation.intervals import LEVEL
-from diffjax.ablation.table import Where
+from diffjax.ablation.table import Axis, Where
 from diffjax.errors import UserError
 
 
@@ -56,11 +56,20 @@ class _Along(Statement):
         holds, why = self.comparisons(cells).decide(cells, level)
         partial = []
         for axis in cells.table.axes:
-            chosen = self.over if axis.name == self.along else axis.name in self.where
-            labels = cells.labels(axis)
-            if not chosen and 0 < len(labels) < len(axis.labels):
+            wanted = self._labels(axis)
+            labels = [label for label in cells.labels(axis) if label in wanted]
+            if 0 < len(labels) < len(wanted):
                 partial.append(f"{axis.name} {', '.join(labels)}")
         return Finding(holds, f"{why}; this budget has only {' and '.join(partial)}" if partial else why)
+
+    def _labels(self, axis: Axis) -> Sequence[str]:
+        """The labels of an axis that it speaks of."""
+        if axis.name == self.along:
+            return self.over or axis.labels
+        return [self.where[axis.name]] if axis.name in self.where else axis.labels
+
+    def places(self, cells):
+        return self.comparisons(cells).places(cells)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,10 @@ class Statement:
         """Raises UserError unless the table has the quantity and the places of this statement."""
         raise NotImplementedError
 
+    def places(self, cells: Cells) -> list[Where]:
+        """The places whose cells it compares, perhaps more than once."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -74,8 +78,12 @@ class Claim:
                 f"experiment: claim {self.says!r}: {self.statement!r} must be a statement such as Less(...)"
             )
 
-    def verdict(self, cells: Cells) -> Verdict:
+    def verdict(self, cells: Cells, stale: Sequence[Where] = ()) -> Verdict:
+        """The verdict of these cells; the evidence names those of the places `stale` that it rests on."""
         holds, why = self.statement.decide(cells)
+        compared = list(map(dict, self.statement.places(cells)))
+        old = [named(where) for where in stale if dict(where) in compared]
+        why = f"{why}; stale: {', '.join(old)}" if old else why
         says = f"{self.says} (added {self.added})" if self.added else self.says
         return Verdict(says, {True: "reproduced", False: "contradicted", None: "not decided"}[holds], why)
 
@@ -92,6 +100,9 @@ class _Several(Statement):
             if not isinstance(statement, Statement):
                 raise UserError(f"experiment: {statement!r} must be a statement such as Less(...)")
             statement.check(table)
+
+    def places(self, cells):
+        return [where for statement in self.statements for where in statement.places(cells)]
 
 
 @dataclass(frozen=True)
@@ -155,6 +166,9 @@ class Less(Statement):
         if self.low == self.high:
             raise UserError(f"experiment: {named(self.low)} cannot be compared with itself")
 
+    def places(self, cells):
+        return [self.low, self.high]
+
     def decide(self, cells, level=LEVEL):
         statement = f"{_at(self.quantity, self.low)} < {_at(self.quantity, self.high)}"
         low, high = cells.at(self.low), cells.at(self.high)
@@ -195,6 +209,9 @@ class Near(Statement):
         if not 0 < self.share < 1:
             raise UserError(f"experiment: share={self.share} must lie between 0 and 1")
 
+    def places(self, cells):
+        return [self.one, self.other]
+
     def decide(self, cells, level=LEVEL):
         statement = f"{_at(self.quantity, self.one)} within {100 * self.share:g} % of {_at(self.quantity, self.other)}"
         one, other = cells.at(self.one), cells.at(self.other)
@@ -234,6 +251,9 @@ class Within(Statement):
         if not self.low <= self.high:
             raise UserError(f"experiment: {self.quantity} cannot be {self._bounds()}: low exceeds high")
 
+    def places(self, cells):
+        return [self.where]
+
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)
         statement = f"{_at(self.quantity, self.where)} {self._bounds()}"
@@ -270,6 +290,9 @@ class Fails(Statement):
 
     def check(self, table):
         table.check(self.where)
+
+    def places(self, cells):
+        return [self.where]
 
     def decide(self, cells, level=LEVEL):
         cell = cells.at(self.where)

@@ -110,7 +110,7 @@ class Shown(NamedTuple):
         digest = hashlib.sha256(b"".join(frame.path.read_bytes() for frame in forward)).digest()
         table, run = seen.get(digest, ("", ""))
         if forward:
-            seen.setdefault(digest, (title, place(task) or "all places"))
+            seen.setdefault(digest, (title, place(task)))
         thumbnail = thumbnail if thumbnail.is_file() else None
         return cls(
             task=task,
@@ -167,8 +167,6 @@ def level(weights: Sequence[int], most: int) -> int:
 
 def figure(run: Shown) -> str:
     """A run, under a heading that says what distinguishes it from the others."""
-    name = place(run.task) or "all places"
-    details = ", ".join(filter(None, [f"seed {run.task.seed}", run.info.sampling, run.task.source]))
     broad = " broad" if run.samples and _extent(run.samples)[0] > BROAD else ""
     step = run.samples.stem if run.samples and run.samples != run.thumbnail else ""
     still = run.curve + (_samples(run.samples, step) if run.samples else "")
@@ -178,7 +176,7 @@ def figure(run: Shown) -> str:
         forward = _film("Forward", "data become noise", WAY_THERE, run.forward)
     films = forward + _film("Backward", "noise becomes samples", WAY_BACK, run.backward)
     return (
-        f"<figure class=run>{_heading(name, details, run.task)}<div class=parts>"
+        f"<figure class=run>{_heading(run.task, run.info.sampling)}<div class=parts>"
         f'<div class="still{broad}">{still}</div>'
         f"{films and f'<div class=films>{films}</div>'}</div></figure>"
     )
@@ -186,11 +184,12 @@ def figure(run: Shown) -> str:
 
 def thumbnail(task: Task, path: Path) -> str:
     """The small picture that was kept of a run whose directory is not available."""
-    heading = _heading(place(task) or "all places", f"seed {task.seed}, {task.source}", task)
-    return f"<figure class=run>{heading}{_samples(path)}</figure>"
+    return f"<figure class=run>{_heading(task)}{_samples(path)}</figure>"
 
 
-def _heading(name: str, details: str, task: Task) -> str:
+def _heading(task: Task, sampling: str = "") -> str:
+    name = place(task)
+    details = ", ".join(filter(None, [f"seed {task.seed}", sampling, task.source if task.source != name else ""]))
     return f"<figcaption><h3>{text(name)}</h3>{text(details)} <code>{task.id}</code></figcaption>"
 
 

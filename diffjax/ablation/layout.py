@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from diffjax.ablation.cells import Cell, Cells
-from diffjax.ablation.ledger import stale
+from diffjax.ablation.ledger import stale, stale_places
 from diffjax.ablation.plan import Task
 from diffjax.ablation.table import MARKS, Marked, Printed, Quantity, Table, Where, named
 from diffjax.host.progress import clock
@@ -24,6 +24,7 @@ EVIDENCE = {  # the forms that claims.py gives to its evidence
     "p = 0.03 (rank test)": "an exact test, if runs failed or all seeds agree; a sign test for the same networks",
     "share l to h": "likewise, the Clopper-Pearson interval of the share of runs, which is compared with 1/2",
     "(97.5 %)": "a confidence above 95 % corrects for several comparisons",
+    "stale: A": "it rests on a cell that older code made, or that was made under another config",
 }
 
 
@@ -159,7 +160,7 @@ def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
     }  # by run: cells share runs
     if seconds:
         line += f" Total training time: {clock(sum(seconds.values()))} ({_counted(len(seconds), 'run')})."
-    if number := sum(stale(cell, plan) for cell in cells.cells):
+    if number := len(stale_places(cells, plan)):
         line += (
             f" {_counted(number, 'cell')} stale: made by older code or under another config; --rerun-stale makes them"
             " again."

@@ -82,7 +82,7 @@ def _merge(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]
     content["budgets"][name] = {
         "what": budget.what,
         "measures": dict(budget.measures),
-        "claims": [claim.verdict(comparable)._asdict() for claim in experiment.claims],
+        "claims": [claim.verdict(comparable, stale_places(comparable, plan))._asdict() for claim in experiment.claims],
         "cells": entries,
     }
     write_json(path, content)
@@ -239,6 +239,11 @@ def stale(cell: Cell, plan: Iterable[Task]) -> bool:
         if not made_by(code, record["code"]) or record.get("evaluation", evaluation_id) != evaluation_id:
             return True
     return False
+
+
+def stale_places(cells: Cells, plan: Sequence[Task]) -> list[Where]:
+    """The places of stale cells."""
+    return [cell.where for cell in cells.cells if stale(cell, plan)]
 
 
 def cells_of(experiment: Experiment, name: str) -> Cells | None:

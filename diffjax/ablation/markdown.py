@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.layout import Sheet, made, sheets
+from diffjax.ablation.ledger import stale_places
 from diffjax.ablation.plan import Task
 
 
@@ -18,7 +19,7 @@ def markdown(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Tas
         f"*{budget.what}*",
     ]
     parts += [_table(sheet) for sheet in sheets(cells, budget.measures, plan)]
-    parts += [_claims(experiment, cells), provenance, "\n".join(f"- {failure}" for failure in failures)]
+    parts += [_claims(experiment, cells, plan), provenance, "\n".join(f"- {failure}" for failure in failures)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -32,9 +33,10 @@ def row_of(entries: Sequence[str]) -> str:
     return "| " + " | ".join(entry.replace("|", "\\|") for entry in entries) + " |"
 
 
-def _claims(experiment: Experiment, cells: Cells) -> str:
+def _claims(experiment: Experiment, cells: Cells, plan: Sequence[Task]) -> str:
     lines = ["| claim | verdict | evidence |", "|---|---|---|"]
+    stale = stale_places(cells, plan)
     for claim in experiment.claims:
-        verdict = claim.verdict(cells)
+        verdict = claim.verdict(cells, stale)
         lines.append(row_of([verdict.says, f"**{verdict.verdict}**", verdict.why]))
     return "\n".join(lines) if experiment.claims else ""

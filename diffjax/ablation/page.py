@@ -13,6 +13,7 @@ from diffjax.ablation.cells import Cells
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.figure import SLIDE, Shown, figure, level, text, thumbnail, weight
 from diffjax.ablation.layout import EVIDENCE, PREFACE, Sheet, made, sheets
+from diffjax.ablation.ledger import stale_places
 from diffjax.ablation.plan import Task
 from diffjax.ablation.thumbnails import groups, picture_of, pictures_of
 from diffjax.host.atomic import atomic_write
@@ -142,7 +143,7 @@ def _section(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Tas
     return (
         f'<section id="{_anchor(experiment, name)}"><h2>{text(_title(experiment, name))}</h2>'
         f"<p>{text(experiment.title)}</p>{notes}<p class=soft>{text(budget.what)}</p>{tables}"
-        f"{_claims(experiment, cells)}{lines}{_runs(runs, most)}</section>"
+        f"{_claims(experiment, cells, plan)}{lines}{_runs(runs, most)}</section>"
     )
 
 
@@ -177,10 +178,10 @@ def _signs(words: str) -> str:
     return text(words).replace("+-", "\u00b1")
 
 
-def _claims(experiment: Experiment, cells: Cells) -> str:
-    rows = ""
+def _claims(experiment: Experiment, cells: Cells, plan: Sequence[Task]) -> str:
+    rows, stale = "", stale_places(cells, plan)
     for claim in experiment.claims:
-        verdict = claim.verdict(cells)
+        verdict = claim.verdict(cells, stale)
         kind = "undecided" if verdict.verdict == "not decided" else verdict.verdict
         rows += f"<tr><td>{text(verdict.says)}<td class={kind}><b>{verdict.verdict}</b><td>{text(verdict.why)}"
     return f"<table class=claims><tr><th>claim<th>verdict<th>evidence{rows}</table>" if rows else ""

@@ -202,16 +202,20 @@ def doing(task: Task, course: Course, root: Path) -> str:
 
 def about(task: Task) -> str:
     """What distinguishes a task for a reader: its place in the table, and its seed."""
-    return f"{place(task) or task.source}, seed {task.seed}"
+    return f"{place(task)}, seed {task.seed}"
 
 
 def place(task: Task) -> str:
-    """A task's place in the table: "model EDM, NFE 1/4", without axes along which it has many labels."""
+    """A task's place in the table: "model EDM, NFE 1/4", without axes along which it has many labels.
+
+    If there is no other axis, its config or function tells it from the other tasks.
+    """
     labels: dict[str, dict[str, None]] = {}
     for evaluation in task.evaluations:
         for axis, label in evaluation.where.items():
             labels.setdefault(axis, {})[label] = None
-    return ", ".join(f"{axis} {'/'.join(names)}" for axis, names in labels.items() if len(names) <= FEW)
+    named = [f"{axis} {'/'.join(names)}" for axis, names in labels.items() if len(names) <= FEW]
+    return ", ".join(named) or task.source
 
 
 class Show:

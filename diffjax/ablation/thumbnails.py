@@ -60,20 +60,26 @@ def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterabl
         samples = {task.id: last_samples(task.workdir(root)) for task in seeds if task.id in run_ids}
         if not any(picture_of(experiment, run).is_file() for run in samples):
             for run, path in [(run, path) for run, path in samples.items() if path][:1]:
-                _write(path, picture_of(experiment, run), SIDE)
+                _write(_part_of(_opened(path)), picture_of(experiment, run), SIDE)
     side = SIDE
     while sum(path.stat().st_size for path in folder.glob("*.png")) > MOST_BYTES and side > 1:
         side //= 2
         for path in folder.glob("*.png"):
-            _write(path, path, side)
+            _write(_opened(path), path, side)
 
 
-def _write(source: Path, target: Path, side: int) -> None:
-    """Writes a copy of a picture that is at most `side` pixels wide and high; of a wide sheet its top left quarter."""
-    with Image.open(source) as image:
-        small = image.convert("RGB")
-    if small.width > WIDE:
-        small = small.crop((0, 0, small.width // 2, small.height // 2))
-    small.thumbnail((side, side), Image.Resampling.BOX)
-    with atomic_write(target) as unfinished:
-        small.quantize(COLOURS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _part_of(sheet: Image.Image) -> Image.Image:
+    """Of a wide sheet its top left quarter."""
+    return sheet if sheet.width <= WIDE else sheet.crop((0, 0, sheet.width // 2, sheet.height // 2))
+
+
+def _write(picture: Image.Image, path: Path, side: int) -> None:
+    """Writes a picture, reduced to at most `side` pixels of width and height."""
+    picture.thumbnail((side, side), Image.Resampling.BOX)
+    with atomic_write(path) as unfinished:
+        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)

@@ -58,6 +58,7 @@ VARIANCES = {
     "small": variance.Small,
     "large": variance.Large,
     "learned": variance.Learned,
+    "learned_log": variance.LearnedLog,
     "learned_range": variance.LearnedRange,
 }
 WEIGHTINGS = {

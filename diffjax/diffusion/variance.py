@@ -1,4 +1,4 @@
-"""The variance of a reverse step p(x_s | x_t): two fixed choices, and two that the network learns.
+"""The variance of a reverse step p(x_s | x_t): two fixed choices, and three that the network learns.
 
 For s = t - 1 / T, `small` is beta~ and `large` is beta. The posterior of a step to sigma = 0 has no variance. There
 both use the posterior variance of the reverse step before it, as in the released code of Ho et al. 2020; a learned
@@ -66,12 +66,25 @@ class Large(Variance):
 
 @dataclass(frozen=True)
 class Learned(Variance):
-    """A learned diagonal, log beta~ + raw (Ho et al. 2020, table 2); beta~ where the network outputs 0."""
+    """A learned diagonal with the log-variance log beta~ + raw: beta~ where the network outputs 0, as at first."""
 
     outputs: ClassVar[int] = 2
 
     def log_var(self, raw: Batch | None, process: Process, s: Time, t: Time) -> Batch | Time:
         return along(log_small(process, s, t), raw) + raw
+
+
+@dataclass(frozen=True)
+class LearnedLog(Variance):
+    """A learned diagonal whose log-variance is the output itself (Ho et al. 2020, table 2, released code).
+
+    It starts at 1, many times a step's variance, and nothing bounds it.
+    """
+
+    outputs: ClassVar[int] = 2
+
+    def log_var(self, raw: Batch | None, process: Process, s: Time, t: Time) -> Batch | Time:
+        return raw
 
 
 @dataclass(frozen=True)

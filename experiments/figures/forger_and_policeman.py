@@ -124,8 +124,10 @@ def draw_losses(axes, game: Game, until: int) -> None:
             axes.axhline(EVEN[name], color=COLOURS[name], linewidth=0.8, linestyle=":")
         axes.plot(game.losses["step"], game.losses[name], color=COLOURS[name], alpha=0.2)
         axes.plot(game.losses["step"][past], game.losses[name][past], DASHES[name], color=COLOURS[name])
-    top = max(game.losses[name].max() for name in EVEN)
-    axes.set(xlim=(0, game.losses["step"][-1]), ylim=(0, 1.08 * top), xlabel="step", ylabel="loss (nats)")
+    lowest, highest = (bound(bound(game.losses[name]) for name in EVEN) for bound in (min, max))
+    bottom = min(1.08 * lowest, 0)  # only some losses, such as Wasserstein's, fall below 0
+    unit = " (nats)" if game.even else ""
+    axes.set(xlim=(0, game.losses["step"][-1]), ylim=(bottom, 1.08 * highest), xlabel="step", ylabel=f"loss{unit}")
     for name, label in NAMES.items():
         height = EVEN[name] if game.even else game.losses[name][-1]
         axes.annotate(label, (game.losses["step"][-1], height), (-2, -5), textcoords="offset points", ha="right",
@@ -203,8 +205,9 @@ def facts(run, game: Game, all_moments: list[Moment]) -> list[str]:
             report = mode_report(moment.samples, source.modes, source.sigma)
             line += f"; {report['modes']:.0f} of {len(source.modes)} modes, {report['high_quality']:.1%} within 3 sigma"
         lines.append(line)
-    last = {name: values[-1] for name, values in game.losses.items()}
-    lines.append(f"last losses: D {last['d_loss']:.3f} (2 log 2 = 1.386), G {last['g_loss']:.3f} (log 2 = 0.693)")
+    even = {"d_loss": " (2 log 2 = 1.386)", "g_loss": " (log 2 = 0.693)"} if game.even else dict.fromkeys(EVEN, "")
+    losses = (f"{name[0].upper()} {game.losses[name][-1]:.3f}{even[name]}" for name in EVEN)
+    lines.append(f"last losses: {', '.join(losses)}")
     return lines
 
 

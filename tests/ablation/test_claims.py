@@ -365,6 +365,24 @@ def test_a_claim_along_an_axis_names_the_labels_that_a_budget_has():
     fixed = least("FID", along="eta", eta="0", steps="10").decide(of)
     assert fixed.holds and fixed.why.endswith("; this budget has only eta 0, 1")
     assert " only " not in increases("FID", along="eta", over=(0, 1), steps="10").decide(of).why
+    asked = increases("FID", along="eta", over=(0, 1, 2), steps="10").decide(of)
+    assert asked.holds and asked.why.endswith("; this budget has only eta 0, 1")
+
+
+@pytest.mark.parametrize(
+    ("statement", "places"),
+    [
+        (Less("FID", at(0), at(1)), "eta 1, steps 10"),
+        (AnyOf((Near("FID", at(0), at(1), share=0.1), Within("FID", at(2)))), "eta 1, steps 10, eta 2, steps 10"),
+        (increases("FID", along="eta", over=(0, 1)), "eta 1, steps 10"),
+        (All((Fails(at(0)), Fails(at(0)))), ""),
+    ],
+)
+def test_evidence_names_the_stale_places_that_it_rests_on(statement, places):
+    of = cells({(eta, 10): [1.0 + eta, 1.1 + eta, 1.2 + eta] for eta in range(3)})
+    _, _, why = Claim("it is so", statement).verdict(of, stale=[at(1), at(2)])
+    assert why.partition("; stale: ")[2] == places
+    assert "stale" not in Claim("it is so", statement).verdict(of).why
 
 
 def test_a_claim_added_after_cells_were_seen_says_so():

@@ -9,7 +9,7 @@ import pytest
 
 from diffjax.ablation import progress as watching
 from diffjax.ablation.plan import Evaluation, Task
-from diffjax.ablation.progress import Progress, Show
+from diffjax.ablation.progress import Progress, Show, place
 from diffjax.config import load, override
 from diffjax.host.json_files import write_json
 
@@ -217,3 +217,16 @@ def test_what_does_not_fit_on_the_terminal_is_cut(table, monkeypatch, capsys):
     show(table.progress)
     lines = capsys.readouterr().err.removeprefix("\x1b[J").splitlines()
     assert len(lines) == 2 and all(len(line) == 19 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("places", "name"),
+    [
+        ([{"model": "EDM", "NFE": str(nfe)} for nfe in (1, 4)], "model EDM, NFE 1/4"),
+        ([{"model": "EDM", "NFE": str(nfe)} for nfe in (1, 4, 8, 16)], "model EDM"),
+        ([{"eta": eta, "steps": steps} for eta in "abcd" for steps in "1234"], "configs/one.py"),
+    ],
+)
+def test_a_run_is_named_by_its_place_and_never_by_nothing(places, name):
+    evaluations = [Evaluation("e", where, {}, "") for where in places]
+    assert place(Task("run", 0, "", source="configs/one.py", evaluations=evaluations)) == name

@@ -66,6 +66,17 @@ def test_of_a_wide_sheet_a_part_is_kept_that_can_be_read(table):
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), np.full((200, 500, 3), 99))
 
 
+def test_a_wide_sheet_loses_no_more_than_that_when_all_are_made_smaller(table):
+    experiment, plan, root = table
+    sheet = np.random.default_rng(0).integers(0, 256, size=(800, 2000, 3), dtype=np.uint8)
+    sheet[:, 900:] = 0
+    save_png(root / "00" / "samples" / "00000030.png", sheet)
+    thumbnails.keep(experiment, plan, root, cells(*PLACES))
+    with Image.open(thumbnails.picture_of(experiment, "00")) as image:
+        assert 2.45 < image.size[0] / image.size[1] < 2.55 and max(image.size) < 1000
+        assert not np.asarray(image.convert("RGB"))[:, round(0.91 * image.size[0]) :].any()
+
+
 def test_pictures_beyond_the_byte_limit_are_made_smaller(table, monkeypatch):
     experiment, plan, root = table
     noise = np.random.default_rng(0).integers(0, 256, size=(512, 512, 3), dtype=np.uint8)

@@ -216,7 +216,7 @@ def test_the_bound_of_a_step_weighs_the_error_in_x0_by_half_the_change_of_snr():
     np.testing.assert_allclose(losses, 1000 * (snr(t - 0.001) - snr(t)) / 2 * error, rtol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["learned", "learned_range"])
+@pytest.mark.parametrize("name", ["learned", "learned_log", "learned_range"])
 def test_l_hybrid_trains_the_variance_by_the_bound_and_the_mean_by_l_simple_alone(name):
     """Nichol & Dhariwal 2021, eq. 16: with the mean held fixed in the bound."""
     process, (x0, eps) = ddpm_linear(timesteps=10), some(8, 10)
@@ -250,6 +250,9 @@ def test_variances_are_beta_and_beta_tilde_and_what_lies_between():
     between = variance.LearnedRange().log_var(raw, process, s, t)[:, 0]
     v = (np.asarray(raw)[:, 0] + 1) / 2
     np.testing.assert_allclose(between, v * np.log(betas[n - 1]) + (1 - v) * np.log(tilde), rtol=1e-8)
+    np.testing.assert_array_equal(variance.LearnedLog().log_var(raw, process, s, t), raw)
+    relative = variance.Learned().log_var(raw, process, s, t)
+    np.testing.assert_allclose(relative, np.log(tilde)[:, None] + raw, rtol=1e-8)
     # The step to the data has beta~ = 0; the released code takes the next step's instead.
     first = variance.Small().log_var(None, process, jnp.zeros(1), jnp.asarray([0.001]))
     np.testing.assert_allclose(jnp.exp(first), [(1 - bars[1]) / (1 - bars[2]) * betas[1]], rtol=1e-8)
