@@ -60,13 +60,13 @@ class Block(nn.Module):
         h = norm(x) * (1 + scale_1) + shift_1
         # The authors' q, k and v are one matrix of three times as many outputs, with Glorot's variance for that.
         found = multihead(h, h, width // self.heads, partial(dense, variance=0.5, **formats))
-        h = dense(width, name="out", **formats)(found)
+        h = dense(width, name="out", **formats)(found.reshape(x.shape))
         x = x + gate_1 * Dropout(self.dropout, name="dropout_1")(h, keys)
 
         if text.tokens is not None:
             record, linear = partial(self.sow, "intermediates", "attention"), partial(dense, **formats)
             found = multihead(x, text.tokens, width // self.heads, linear, "text_", mask=text.mask, record=record)
-            x = x + dense(width, variance=0.0, name="text_out", **formats)(found)
+            x = x + dense(width, variance=0.0, name="text_out", **formats)(found.reshape(x.shape))
 
         h = norm(x) * (1 + scale_2) + shift_2
         h = nn.gelu(dense(int(width * self.mlp_ratio), name="mlp_1", **formats)(h), approximate=True)

@@ -192,8 +192,8 @@ def multihead(
     layer: Callable[..., nn.Module],
     prefix: str = "",
     **attended: Any,
-) -> Float[Array, "b q c"]:
-    """What the heads of x find in `context`, side by side, before the linear map that mixes them.
+) -> Float[Array, "b q h {head_dim}"]:
+    """What each head of x finds in `context`, before the linear map that mixes them.
 
     Queries are linear in x, keys and values in `context`: layers made by `layer(c, name=...)`, whose names "q", "k" and
     "v" follow `prefix`. `attended` is the rest of `attend`.
@@ -202,7 +202,7 @@ def multihead(
         layer(x.shape[-1], name=f"{prefix}{name}")(h).reshape(*h.shape[:2], -1, head_dim)
         for name, h in (("q", x), ("k", context), ("v", context))
     )
-    return attend(q, k, v, **attended).reshape(x.shape)
+    return attend(q, k, v, **attended)
 
 
 class Attention(nn.Module):

@@ -162,7 +162,7 @@ class _Block(nn.Module):
         width = x.shape[-1]
         h = nn.LayerNorm(name="norm_1", **formats)(x)
         found = multihead(h, h, width // self.heads, partial(dense, **formats), mask=mask)
-        x = x + dense(width, name="out", **formats)(found)
+        x = x + dense(width, name="out", **formats)(found.reshape(x.shape))
         h = nn.gelu(
             dense(int(width * self.mlp_ratio), name="mlp_1", **formats)(nn.LayerNorm(name="norm_2", **formats)(x))
         )
