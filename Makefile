@@ -54,6 +54,6 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.parity: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) --editable '.[test,parity,slurm]'
+	$(INSTALL) --editable '.[test,parity]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps k-diffusion==0.1.1.post1  # its requirements pin NumPy 1
 	@touch $@

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import submitit
 
 import launch
 from diffjax.ablation import ledger, slurm
@@ -25,8 +26,6 @@ from diffjax.workdir.directory import Lock
 from diffjax.workdir.writer import Writer
 from tests import tiny
 from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
-
-submitit = pytest.importorskip("submitit")
 
 
 def scheduler():

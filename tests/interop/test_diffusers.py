@@ -183,7 +183,6 @@ def test_a_folder_without_weights_is_an_error_in_one_line(tmp_path, weights):
 
 
 def test_damaged_files_are_errors_in_one_line(tmp_path):
-    pytest.importorskip("safetensors")
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
     for text, said in (
         ("{", "interop: .*/config.json cannot be read: "),
