@@ -1,6 +1,7 @@
 """The same run on any number of devices, in any mode: same noise, same losses, same parameters."""
 
 import socket
+from functools import partial
 
 import jax
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import diffjax
 from diffjax import parallel
 from diffjax.errors import UserError
-from diffjax.parallel import check_batch, layout
+from diffjax.experiment import Experiment
+from diffjax.parallel import Axis, check_batch, layout
 from tests import tiny
 
 MODELS = {
@@ -82,13 +84,53 @@ def test_in_float32_the_diffusion_losses_of_twenty_steps_agree(where):
 
 
 def test_a_batch_split_into_parts_gives_the_same_step():
+    parts = DOUBLE | {"train.accumulate": "4", "parallel.devices": "2"}
     with jax.enable_x64(True):
         metrics, state = reference("diffusion", 20, **DOUBLE)
-        other_metrics, other_state = tiny.steps(
-            tiny.digits(**DOUBLE | {"train.accumulate": "4", "parallel.devices": "2"}), 20
-        )
+        other_metrics, other_state = tiny.steps(tiny.digits(**parts), 20)
     tiny.assert_trees_equal(other_metrics, metrics, rtol=1e-9, atol=1e-9)
     tiny.assert_trees_equal(other_state, state, rtol=1e-9, atol=1e-9)
+
+
+def step_of_two(mode, fsdp):
+    """What a step on 4 devices sees of a batch [2, 8, 3], and the shapes that one of them holds of the new state."""
+    seen = []
+
+    def step(state, batch, key, axis):
+        seen.append((axis.name, batch["x"].shape))
+        return jax.tree.map(lambda x: x + 1, state), {"mean": axis.mean(batch["x"].mean())}
+
+    where = layout(mode, 4, fsdp)
+    state = {"tall": np.zeros((6, 4)), "wide": np.zeros((4, 8)), "odd": np.zeros((3, 5)), "count": np.zeros(())}
+    state = jax.device_put(state, where.of_state(state))
+    batch = {"x": jax.device_put(np.arange(48.0).reshape(2, 8, 3), where.batch)}
+    state, metrics = parallel.compile_step(step, where, state)(state, batch, jax.random.key(0))
+    assert metrics["mean"] == 23.5
+    return seen[0], {name: leaf.addressable_shards[0].data.shape for name, leaf in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("mode", "fsdp", "seen", "held"),
+    [
+        ("jit", 1, (None, (2, 8, 3)), {"tall": (6, 4), "wide": (4, 8), "odd": (3, 5), "count": ()}),
+        ("jit", 2, (None, (2, 8, 3)), {"tall": (3, 4), "wide": (4, 4), "odd": (3, 5), "count": ()}),
+        ("jit", 4, (None, (2, 8, 3)), {"tall": (6, 1), "wide": (4, 2), "odd": (3, 5), "count": ()}),
+        ("pmap", 1, ("data", (2, 2, 3)), {"tall": (6, 4), "wide": (4, 8), "odd": (3, 5), "count": ()}),
+    ],
+)
+def test_a_mode_decides_what_a_step_sees_of_a_batch_and_what_a_device_holds_of_the_state(mode, fsdp, seen, held):
+    """Runs that agree in every layout do not show that there are several."""
+    assert step_of_two(mode, fsdp) == (seen, held)
+
+
+@pytest.mark.parametrize("model", ["diffusion", "gan"])
+def test_a_batch_in_parts_is_a_loop_over_them(model):
+    for parts, looped in (("1", False), ("4", True)):
+        experiment = Experiment.of(MODELS[model](**{"train.accumulate": parts}))
+        state = jax.eval_shape(experiment.init, jax.random.key(0))
+        step = partial(experiment.method.step, axis=Axis())
+        program = jax.make_jaxpr(step)(state, experiment.batch_shapes(16), jax.random.key(0))
+        assert ("length=4" in str(program)) == looped
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,18 @@ def test_bfloat16_keeps_float32_parameters_and_output(variables, apply):
     assert np.linalg.norm(y - exact) < 0.03 * np.linalg.norm(exact)
 
 
+def test_recomputing_blocks_changes_memory_and_not_the_gradients(variables):
+    x, t, label = inputs()
+    keys = jax.random.split(jax.random.key(5), 4)
+    gradients = []
+    for remat in (False, True):
+        network = dit(dropout=0.2, remat=remat)
+        gradient = jax.grad(lambda v, network=network: jnp.mean((network.apply(v, x, t, label, keys) - x) ** 2))
+        gradients.append(jax.jit(gradient)(variables))
+        assert ("remat" in str(jax.make_jaxpr(gradient)(variables))) == remat
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max() + 1e-7), *gradients)
+
+
 @pytest.mark.parametrize(
     ("hyper", "message"),
     [
