@@ -1,13 +1,19 @@
 """Configs: components from names and back, overrides, and what a user may get wrong in them."""
 
+import math
 from pathlib import Path
 
 import pytest
 
+from configs import base as base_configs
 from diffjax import config as configs
 from diffjax.config import build, component, differences, fingerprint, override
+from diffjax.data import TFDS
+from diffjax.data.space import Space
 from diffjax.diffusion import DDIM, EDM, Heun
 from diffjax.errors import UserError
+from diffjax.experiment import Experiment
+from diffjax.training.loop import carry_shapes
 from tests import tiny
 
 
@@ -16,50 +22,51 @@ def base():
     return configs.load("configs/digits.py")
 
 
-PAPERS = {
-    "cifar10_ddpm": ("", "_vlb"), "cifar10_iddpm": ("", "_vlb", "_simple", "_linear"), "cifar10_vdm": ("",),
-    "cifar10_edm": ("", "_conditional", "_mirrored"), "cifar10_score_sde": ("", "_vp", "_subvp"),
-    "cifar10_flow": ("", "_diffusion"), "gan_cifar10_dcgan": ("",), "gan_cifar10_sngan": ("", "_conditional"),
-    "gan_cifar10_wgan_gp": ("",), "gan_cifar10_biggan": ("",), "gan_cifar10_r3gan": ("",),
-    "gan_cifar10_stylegan2": ("", "_conditional"),
-    "ddgan_cifar10": ("", "_t1", "_no_latent"),
-}  # fmt: skip
-CONFIGS = [
-    "configs/digits.py", "configs/digits.py:conditional", "configs/digits.py:ddpm", "configs/toy2d.py",
-    "configs/gaussians.py", "configs/gaussians.py:winged", "configs/toy2d.py:ring", "configs/toy2d.py:grid",
-    "configs/toy2d.py:moons", "configs/mnist.py",
-    "configs/mnist.py:ddpm", "configs/classifier.py", "configs/classifier.py:digits_noisy", "configs/gan_ring.py",
-    "configs/gan_grid.py", "configs/gan_ring.py:pac2", "configs/gan_grid.py:paper_pac4", "configs/gan_digits.py",
-    "configs/gan_mnist.py", "configs/ddgan_grid.py", "configs/gan_stacked_mnist.py",
-    "configs/gan_stacked_mnist.py:small_gan_r1", "configs/gan_stacked_mnist.py:digits_rpgan_r1",
-    "configs/gan_stacked_mnist.py:published_gan_r1", "configs/gan_stacked_mnist.py:pac2",
-    "configs/gan_stacked_mnist.py:digits_pac3", "configs/heartbeat.py", "configs/sohl_dickstein.py",
-    "configs/shapes.py", "configs/shapes.py:32_one", "configs/shapes.py:64_three",
-    "configs/shapes.py:16_three_dit", "configs/gan_shapes.py",
-]  # fmt: skip
-CONFIGS += [
-    f"configs/{paper}.py:{size}{rest}"
-    for paper, variants in PAPERS.items()
-    for rest in variants
-    for size in ("cifar10", "digits")
-]
+CONFIGS = sorted(path for path in Path("configs").glob("*.py") if path.stem not in ("__init__", "base"))
+SMALL = 16 * 16 * 3  # numbers of an example; the steps of larger ones take seconds to trace
 
 
-def test_every_config_file_is_tried():
-    files = {path.name for path in Path("configs").glob("*.py")} - {"__init__.py", "base.py"}
-    assert files == {Path(path.partition(":")[0]).name for path in CONFIGS}
+def variants(path: Path) -> list[str]:
+    """Every variant of a config file, as `FILE.py:variant`: the names among which it looks for its default one."""
+    known = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base_configs, "check_variant", lambda variant, names: known.append(tuple(names)))
+        configs.load(str(path))
+    return [f"{path}:{variant}" for variant in known[0]]
 
 
-@pytest.mark.parametrize("path", CONFIGS)
-def test_every_config_loads_and_has_the_keys_that_every_config_has(path):
-    config = configs.load(path)
-    for key in (
-        "seed", "data.name", "method.name", "train.steps", "train.batch_size", "train.log_every", "sampler.steps",
-        "train.checkpoint_every", "train.sample_every", "train.init_from", "parallel.mode", "parallel.fsdp",
-        "sampler.name",
-    ):  # fmt: skip
-        assert key in configs.flatten(config)
-    build("sampler", config.sampler), build("ema", config.ema)
+@pytest.fixture
+def experiments(monkeypatch):
+    """Experiments of all variants of a file, whether or not the data sets that TFDS prepares are there."""
+    shapes = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+
+    def space(tfds):
+        *sides, channels = shapes[tfds.dataset]
+        return Space("images", (*([tfds.size] * 2 if tfds.size else sides), channels), num_classes=10)
+
+    monkeypatch.setattr(TFDS, "space", property(space))
+    return lambda path: {variant: Experiment.of(configs.load(variant)) for variant in variants(path)}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_variant_has_the_keys_that_every_config_has_and_is_an_experiment(path, experiments):
+    """The step of a small one is traced as well: its networks fit its data and each other."""
+    found = experiments(path)
+    keys = set(configs.flatten(base_configs.get_config()))
+    whole = {key for key in keys if key.partition(".")[0] in ("seed", "train", "precision", "parallel", "eval")}
+    for variant, experiment in found.items():
+        assert whole <= set(configs.flatten(experiment.config)), variant
+    small = [experiment for experiment in found.values() if math.prod(experiment.source.space.shape) <= SMALL]
+    for experiment in small[:1]:
+        carry_shapes(experiment)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_step_of_every_variant_can_be_traced(path, experiments):
+    for experiment in experiments(path).values():
+        carry_shapes(experiment)
 
 
 def test_a_component_shows_all_its_defaults_and_builds_the_object_it_names():
