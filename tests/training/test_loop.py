@@ -1,10 +1,11 @@
 """The loop: continued runs are the uninterrupted ones, and failures tell the truth."""
 
+import itertools
 import json
 import os
 import shutil
 import signal
-import time
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -16,6 +17,7 @@ import diffjax
 from diffjax.adversarial import Watchman
 from diffjax.errors import Diverged, UserError
 from diffjax.experiment import Experiment
+from diffjax.parallel import compile_step
 from diffjax.training.health import Health
 from diffjax.training.interrupts import Stop
 from diffjax.training.loop import carry_shapes, finished, train
@@ -296,12 +298,23 @@ def test_a_run_whose_rates_decay_to_the_end_is_another_one_when_lengthened(tmp_p
 
 
 def test_a_speed_counts_neither_compiling_nor_saving(tmp_path, monkeypatch):
-    save = Checkpoints.save
-    monkeypatch.setattr(Checkpoints, "save", lambda *arguments: (time.sleep(1), save(*arguments)))
-    train(tiny.points(train__steps=4, train__log_every=1, train__checkpoint_every=1), tmp_path)
+    """By a clock that only training, compiling and saving move: 2 s for a step of 64 examples, 1,000 s for the rest."""
+    now, save = [0.0], Checkpoints.save
+
+    def takes(seconds, result):
+        now[0] += seconds
+        return result
+
+    def compiled(*arguments):
+        step, durations = compile_step(*arguments), itertools.chain([1_000.0], itertools.repeat(2.0))
+        return lambda *inputs: takes(next(durations), step(*inputs))
+
+    monkeypatch.setattr("diffjax.training.stopwatch.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("diffjax.training.loop.compile_step", compiled)
+    monkeypatch.setattr(Checkpoints, "save", lambda *arguments: takes(1_000.0, save(*arguments)))
+    train(tiny.points(train__steps=4, train__log_every=1, train__checkpoint_every=1, eval__metrics="()"), tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    speeds = [json.loads(line).get("images_per_second") for line in lines]
-    assert speeds[0] is None and min(speeds[1:]) > 64
+    assert [json.loads(line).get("images_per_second") for line in lines] == [None, 32.0, 32.0, 32.0]
 
 
 @pytest.mark.parametrize("end", ["pipe", "terminal"])
@@ -509,7 +522,25 @@ def test_the_logged_loss_is_the_mean_since_the_last_line(tmp_path):
 
 
 def test_nothing_waits_for_the_device_between_log_lines(tmp_path, monkeypatch):
-    reads = []
-    monkeypatch.setattr(jax, "device_get", lambda x, get=jax.device_get: reads.append(x) or get(x))
+    """No value is read, and no step waited for but those before the last two (NumPy reads unseen, on a CPU)."""
+    made, reads, waits, Array = [], set(), {}, type(jnp.zeros(()))
+
+    def noted(*arguments):
+        step = compile_step(*arguments)
+        return lambda *inputs: made.append(step(*inputs)) or made[-1]
+
+    def reading(get):
+        return lambda *arguments: reads.add(len(made)) or get(*arguments)
+
+    def waiting(x, wait=jax.block_until_ready):
+        waits[len(made)] = next(i for i, (_, metrics) in enumerate(made, 1) if metrics is x)
+        return wait(x)
+
+    monkeypatch.setattr("diffjax.training.loop.compile_step", noted)
+    monkeypatch.setattr(Array, "_value", property(reading(Array._value.fget)))  # of float(x), bool(x), device_get(x)
+    monkeypatch.setattr(Array, "item", reading(Array.item))
+    monkeypatch.setattr(Array, "block_until_ready", reading(Array.block_until_ready))
+    monkeypatch.setattr(jax, "block_until_ready", waiting)
     train(tiny.points(train__steps=20, train__log_every=10, train__checkpoint_every=0, eval__metrics="()"), tmp_path)
-    assert len(reads) <= 4  # two log lines, two looks at the flag
+    assert reads - {0} == {10, 20}
+    assert waits == {1: 1} | {step: step - 2 for step in range(3, 21)}  # the first, to measure speed from there
