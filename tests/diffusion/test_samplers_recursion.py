@@ -341,12 +341,3 @@ def test_the_adaptive_solver_is_the_gaussians_exact_solution_to_its_tolerance():
     solution = MEAN * alpha[1] + (x - MEAN * alpha[0]) * std[1] / std[0]
     out = Adaptive(rtol=1e-9, atol=1e-9)(process, exact(process), x, times, KEY).x0
     np.testing.assert_allclose(out, solution, atol=1e-8)
-
-
-def test_a_walk_keeps_its_gaussians_mean_and_variance_to_the_last_digit():
-    """DDIM's affine map from two starts, against the product of its steps' published coefficients."""
-    process = ddpm_linear()
-    times = grid.linear(process, 25)
-    x0 = DDIM()(process, exact(process), jnp.asarray([[0.0], [1.0]]), times, KEY).x0[:, 0]
-    by_hand = ddim(Walk(process, times), np.asarray([0.0, 1.0]))
-    np.testing.assert_allclose(x0, by_hand, rtol=1e-12)
