@@ -12,6 +12,8 @@ import numpy as np
 
 from diffjax.errors import UserError
 
+INSTALL = "pip install -e '.[weights]'"
+
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """Reads a state dict {key: array} from .npz, .safetensors or a PyTorch file. Raises UserError if it cannot."""
@@ -36,7 +38,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
-        raise UserError(f"weights: reading {path} needs safetensors; pip install safetensors") from error
+        raise UserError(f"weights: reading {path} needs safetensors; {INSTALL}") from error
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -48,7 +50,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as error:
         raise UserError(
-            f"weights: reading {path} needs PyTorch; pip install torch, or save the arrays as .npz where it is"
+            f"weights: reading {path} needs PyTorch; {INSTALL}, or save the arrays as .npz where it is"
         ) from error
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)

@@ -23,7 +23,7 @@ def test_a_state_dict_comes_back_as_it_was_saved(tmp_path):
 
 
 def test_what_reads_a_file_is_named_when_it_is_not_installed(monkeypatch, tmp_path):
-    for module, name in (("torch", "x.pth"), ("safetensors", "x.safetensors")):
+    for module, reader, name in (("torch", "PyTorch", "x.pth"), ("safetensors", "safetensors", "x.safetensors")):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(UserError, match=f"pip install {module}"):
+        with pytest.raises(UserError, match=rf"needs {reader}; pip install -e '\.\[weights\]'"):
             read(tmp_path / name)
