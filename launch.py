@@ -156,9 +156,10 @@ def prepare_flags(command: Parser) -> None:
 
 def ablate_flags(command: Parser) -> None:
     command.add_argument("experiment", type=word, metavar="experiments/X.py", help="the table")
-    command.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="size of the "
-                         "experiment: minute (a smoke test that the ledger does not keep), hour (on 2 cores), quarter "
-                         "(a quarter of an hour on a GPU), day (on a GPU) or paper (default: minute)")
+    command.add_argument("--budget", default="minute", metavar="minute|hour|quarter|day|paper", help="rough size "
+                         "of each run, of which a table has many: minute (a smoke test that the ledger does not keep), "
+                         "hour (on 2 cores), quarter (a quarter of an hour on a GPU), day (on a GPU) or paper "
+                         "(default: minute)")
     command.add_argument("--backend", choices=("local", "slurm", "print"), help="local: processes on "
                          "this machine; slurm: job arrays; print: only print one shell command per run (default: "
                          "local)")
