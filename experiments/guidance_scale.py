@@ -3,8 +3,8 @@
 The paper's w is `guidance.scale` - 1. w = 0 is the conditional model, which needs one network call instead of two. The
 network saw no label in a tenth of its training. On CIFAR-10, IS and FID use the same network. On digits IS uses a
 classifier that we trained, and FID is that of pixels, so that they measure different features; IS is 10 at most, which
-strong guidance may reach, so the claim about its growth ends at w = 1. The paper also has w = 2, but its cells are not
-available here.
+strong guidance may reach, so the claim about its growth ends at w = 1. The paper also has w = 2, whose cells we do not
+have.
 """
 
 from diffjax.ablation import (

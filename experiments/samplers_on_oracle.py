@@ -94,7 +94,7 @@ def order_of(name):
 
 
 PAPER = Table(
-    source="the orders that the methods' papers state: Song 2020, Karras 2022, Lu 2022, Zhao 2023, Liu 2022",
+    source="the orders in theorems or names of the methods of Song 2020, Karras 2022, Lu 2022, Zhao 2023, Liu 2022",
     rows=Axis.of("sampler", SAMPLERS),
     columns=Axis("steps", STEPS),
     quantities=(

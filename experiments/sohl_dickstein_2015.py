@@ -9,9 +9,9 @@ Gaussian (heartbeat: over independent bits).
 - "erasing": betas that remove the same share of the signal at every step, which the paper uses for binary data. The
   first beta, under which K sees the data, is always the same.
 - "truth": the true log likelihood. For a heartbeat this is log2(1/5). For the roll it subtracts the entropy of points
-  with noise of a standard deviation of 0.00368, which the paper does not state. For Parzen windows it is what as many
-  training images as there are samples get. For dead leaves it is unknown: the paper states neither their noise nor
-  their radii; ours are in diffjax/data/dead_leaves.py.
+  with noise of a standard deviation of 0.00368, which the paper does not state. For Parzen windows it is the score of
+  training images in place of the samples, as many as those. For dead leaves it is unknown: the paper states neither
+  their noise nor their radii; ours are in diffjax/data/dead_leaves.py.
 
 At `hour` the rows of MNIST are of 8x8 digits. K of bark and CIFAR-10 is not measured. The CIFAR-10 numbers are the
 corrected ones; 11.895 and 18.037 were withdrawn.

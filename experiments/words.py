@@ -5,9 +5,9 @@ everything is as the caption says: "seen" for captions like those of training, "
 colour and shape that training never showed. "variety" is how much two samples of one caption differ; it is 1 for
 rendered scenes. A diffusion model is conditioned on its text encoder's pooled output ("pooled"), on the encoder's
 outputs for each byte by cross-attention, or on both. In "both, windows" the encoder sees sixteen neighbours of each
-byte and no other bytes. Frozen encoders (T5, CLIP) are in no budget, because their weights are not available here. The
-GAN is conditioned on the pooled output of an encoder of the same size; at `hour` its networks have 1.8 million
-parameters, diffusion's 0.34 million. Guidance 1 is the model as it is, 0 the model without a caption.
+byte and no other bytes. Frozen encoders (T5, CLIP) are in no budget; they were not measured. The GAN is conditioned on
+the pooled output of an encoder of the same size; at `hour` its networks have 1.8 million parameters, diffusion's 0.34
+million. Guidance 1 is the model as it is, 0 the model without a caption.
 """
 
 from itertools import pairwise

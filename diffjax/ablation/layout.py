@@ -27,6 +27,8 @@ EVIDENCE = {  # the forms that claims.py gives to its evidence
     "stale: A": "it rests on a cell that older code made, or that was made under another config",
 }
 
+TRAIN = "python launch.py train "  # begins the command of a run that is trained, not computed
+
 
 class Sheet(NamedTuple):
     """The table of one quantity. `papers` says which columns are the paper's."""
@@ -143,7 +145,10 @@ def published(value: Any) -> str:
 
 
 def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
-    """A line on the hardware, commits and training time of our cells, then a line for each failure or refusal."""
+    """A line on the hardware, commits and training time of our cells, then a line for each failure or refusal.
+
+    Older runs were not timed, and neither are those that fail: the line says how many of them the time is of.
+    """
     records = [record for cell in cells.cells for record in cell.provenance.values()]
     if not records:
         return ["", *_troubles(cells)]
@@ -152,14 +157,12 @@ def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
     devices, training_devices = _devices(records), _devices(training)
     partly = f" (partly trained on {'; '.join(sorted(training_devices))})" if training_devices - devices else ""
     line = f"Run on {'; '.join(sorted(devices))}{partly}; commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}."
-    seconds = {
-        cell.runs[seed]: record["took"]
-        for cell in cells.cells
-        for seed, record in cell.provenance.items()
-        if "took" in record
-    }  # by run: cells share runs
-    if seconds:
-        line += f" Total training time: {clock(sum(seconds.values()))} ({_counted(len(seconds), 'run')})."
+    by_run = {cell.runs[seed]: record for cell in cells.cells for seed, record in cell.provenance.items()}
+    trained = [record for record in by_run.values() if record.get("command", "").startswith(TRAIN)]
+    if seconds := [record["took"] for record in trained if "took" in record]:
+        runs = _counted(len(trained), "run")
+        timed = runs if len(seconds) == len(trained) else f"{len(seconds)} of {runs} timed"
+        line += f" Training time: {clock(sum(seconds))} ({timed})."
     if number := len(stale_places(cells, plan)):
         line += (
             f" {_counted(number, 'cell')} stale: made by older code or under another config; --rerun-stale makes them"

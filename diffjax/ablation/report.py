@@ -13,7 +13,7 @@ from diffjax.ablation.layout import EVIDENCE, PREFACE
 from diffjax.ablation.markdown import markdown, row_of
 from diffjax.ablation.page import Section, write
 from diffjax.ablation.plan import Task, tasks
-from diffjax.ablation.progress import place
+from diffjax.ablation.progress import about
 from diffjax.ablation.thumbnails import groups, pictures_of
 from diffjax.errors import UserError
 from diffjax.host.atomic import atomic_write
@@ -23,9 +23,9 @@ HERE = Path("experiments")  # the folder of the experiment files, from the repos
 LEGEND = "\n".join(f"| {form} | {meaning} |" for form, meaning in EVIDENCE.items())
 README = f"""# Experiments
 
-Each file here is a published table: its numbers with their sources, claims about them, and a grid for each budget.
-`python launch.py ablate experiments/X.py --budget=hour` runs one. `python launch.py report` writes this page from the
-ledger in `results/`.
+Each file here is a table, a published one or our own: published numbers with their sources, claims, and a grid of runs
+for each budget. `python launch.py ablate experiments/X.py --budget=hour` runs one. `python launch.py report` writes
+this page from the ledger in `results/`.
 
 {fill(PREFACE, 120)}
 
@@ -33,7 +33,15 @@ ledger in `results/`.
 |---|---|
 {LEGEND}
 
-A commit with a + had uncommitted changes. DIR is the folder of the run directories, `--workdir`.
+| beside a number, or in its place | meaning |
+|---|---|
+| n = 6 | that many seeds gave the number, which is not as many as the caption says |
+| 2 of 5 seeds so far | the other seeds are still to be run |
+| stale | older code, or another plan, made the cell |
+| not run, failed, refused | see [docs/ablations.md](../docs/ablations.md#the-ledger) |
+
+A commit with a + had uncommitted changes. "mixed: A, B after step N" is a run that was continued with commit B. DIR is
+the folder of the run directories, `--workdir`.
 """
 NOT_RUN = """## Not run yet
 
@@ -104,7 +112,7 @@ def _gallery(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Tas
     blocks = ["Last samples during training, of one seed of each run:"] if pictures else []
     for i in range(0, len(pictures), IN_A_LINE):
         row = pictures[i : i + IN_A_LINE]
-        names = [f"{place(task)}, seed {task.seed}" for task, _ in row]
+        names = [about(task) for task, _ in row]
         images = [f"![samples](results/{experiment.name}/{path.name})" for _, path in row]
         blocks.append("\n".join(map(row_of, (names, ["---"] * len(row), images))))
     return "".join(f"\n\n{block}" for block in blocks)

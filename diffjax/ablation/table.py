@@ -12,7 +12,7 @@ MARKS = {
     "A": "read in the authors' own paper or repository",
     "T": "two or more independent transcriptions agree",
     "1": "one transcription",
-    "M": "remembered, not confirmed",
+    "M": "from memory, not checked against the paper",
     "D": "derived; the derivation is in the experiment's file",
 }
 Where = Mapping[str, str]  # a place in a table: {"eta": "0.0", "steps": "10"}

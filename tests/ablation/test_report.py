@@ -68,6 +68,14 @@ def test_our_cells_stand_beside_the_papers(kept):
     assert "| 1.0 | failed (stale) | unstable | 2 (n = 1, 1 of 2 failed, stale) |  |" in stale
 
 
+def test_the_training_time_says_how_many_runs_it_is_of(kept):
+    experiment, plan, cells = kept
+    assert "Training time: 1:00 (2 runs)." in markdown(experiment, "hour", cells, plan)
+    for cell in cells.cells:
+        cell.provenance.get(1, {}).pop("took", None)
+    assert "Training time: 0:30 (1 of 2 runs timed)." in markdown(experiment, "hour", cells, plan)
+
+
 def test_a_mean_is_rounded_to_its_standard_deviation():
     numbers = {
         (0.20739, 0.00172): "0.2074 +- 0.0017", (333.0, 159.6): "330 +- 160", (7.3333, 0.5774): "7.33 +- 0.58",

@@ -50,6 +50,10 @@ def test_one_picture_of_each_run_is_kept_while_the_ledger_has_it(table):
     assert [task.id for task, _ in shown] == ["00", "11"]
     said = _gallery(experiment, "hour", None, plan)
     assert "| x 0, seed 0 | x 1, seed 1 |" in said and "![samples](results/t/11.png)" in said
+    many = [Evaluation("e", {"x": str(x)}, {}, "") for x in range(4)]  # labels that no heading lists
+    assert "| configs/x.py, seed 0 |" in _gallery(
+        experiment, "hour", None, [Task("00", 0, "", source="configs/x.py", evaluations=many)]
+    )
     thumbnails.keep(experiment, plan, root, cells(PLACES[0]))
     assert names(experiment) == ["00.png"], "of what the ledger has no more nothing is shown"
     thumbnails.keep(experiment, plan, root / "elsewhere", cells(*PLACES))
