@@ -8,7 +8,21 @@ collapsed. "r1" is ours: the R1 penalty and averaged weights.
 
 import numpy as np
 
-from diffjax.ablation import All, Axis, Budget, Claim, Less, Marked, Quantity, Table, Within, computed, trained, vary
+from diffjax.ablation import (
+    All,
+    Axis,
+    Budget,
+    Claim,
+    Less,
+    Marked,
+    Printed,
+    Quantity,
+    Table,
+    Within,
+    computed,
+    trained,
+    vary,
+)
 from diffjax.data.toy2d import Toy2D
 from diffjax.metrics import mode_report
 
@@ -38,7 +52,8 @@ PAPER = Table(
         Quantity(
             "reverse KL",
             "A",
-            ((0.45, 0.70), (0.07, 0.13), (0.10, 0.06), (0.07, 0.04), (0.36, 0.14), (None, None), (None, None)),
+            ((0.45, Printed("0.70")), (0.07, 0.13), (Printed("0.10"), 0.06), (0.07, 0.04), (0.36, 0.14), (None, None),
+             (None, None)),
             unit="nats",
         ),
     ),

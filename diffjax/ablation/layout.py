@@ -141,7 +141,7 @@ def published(value: Any) -> str:
     if not isinstance(value, tuple):
         return f"{value:g}"
     decimals = max(len(f"{number:g}".partition(".")[2]) for number in value)  # of the pair, as papers print it
-    return " +- ".join(f"{number:.{decimals}f}" for number in value)
+    return " +- ".join(str(number) if isinstance(number, int) else f"{number:.{decimals}f}" for number in value)
 
 
 def made(cells: Cells, plan: Sequence[Task]) -> list[str]:

@@ -96,7 +96,7 @@ def test_an_unmeasured_quantity_is_blank_even_if_a_run_failed():
 
 def test_published_cells_are_printed_as_they_were_published():
     assert [published(v) for v in (13.36, (7.28, 0.1), "unstable", None)] == ["13.36", "7.28 +- 0.10", "unstable", ""]
-    assert published(Marked(3.77, "M")) == "3.77 [M]"
+    assert published(Marked(3.77, "M")) == "3.77 [M]" and published((317, 2.7)) == "317 +- 2.7"
     assert published(Printed("3.70")) == "3.70" and published(Marked(Printed("3.10"), "M")) == "3.10 [M]"
     assert Printed("3.70") == 3.7 and json.dumps({"value": Printed("3.70")}) == '{"value": 3.7}'
     assert text_of(Cell({}), "distance", []) == "" and text_of(Cell({}, {0: "abc"}), "distance", []) == "not run"
