@@ -14,6 +14,7 @@ from PIL import Image
 import diffjax
 import launch
 from diffjax import cli
+from diffjax.data import Digits
 from diffjax.drawing.draw import draw
 from diffjax.drawing.edits import Request
 from diffjax.errors import TAKEN, Diverged, Taken, UserError
@@ -346,6 +347,40 @@ def test_evaluation_of_a_run_prints_a_table_and_keeps_it(points, capsys):
     assert launch.main(["evaluate", f"--workdir={points}", "--metrics=energy", "--num=50"]) == 0
     assert "energy_distance" in capsys.readouterr().out
     assert len(set((points / "evals").glob("*.json")) - before) == 1
+
+
+def test_the_seed_of_an_evaluation_is_by_default_the_runs_and_another_draws_other_samples(points, tmp_path):
+    found = []
+    for i, words in enumerate(([], ["--seed=0"], ["--seed=5"])):
+        out = tmp_path / f"{i}.json"
+        words = [f"--workdir={points}", "--metrics=energy", "--num=50", f"--out={out}", *words]
+        assert launch.main(["evaluate", *words]) == 0
+        found.append(json.loads(out.read_text())["metrics"][0]["value"])
+    assert found[0] == found[1] != found[2]
+
+
+def test_sets_of_images_are_compared_as_a_given_classifier_sees_them(classifier, tmp_path, capsys):
+    np.savez(tmp_path / "x.npz", x=Digits().split("train").arrays()["x"][:64])
+    words = [f"--samples={tmp_path}/x.npz", "--reference=digits", "--features=classifier", "--metrics=frechet"]
+    assert "--classifier: " in one_line(capsys, "evaluate", *words)
+    assert launch.main(["evaluate", *words, f"--classifier={classifier}", f"--out={tmp_path}/seen.json"]) == 0
+    score = json.loads((tmp_path / "seen.json").read_text())["metrics"][0]
+    assert score["name"] == "frechet_classifier" and score["value"] > 0
+
+
+def test_a_run_is_drawn_from_at_the_step_asked_for_or_the_best(tmp_path):
+    run = tmp_path / "run"
+    best = {"eval__every": 7, "eval__best": "eval/energy_distance", "optim__warmup": 0.0}
+    train(tiny.points(train__steps=14, **best), run)
+    drawn = {}
+    for step in ("", "7", "14", "best"):
+        words = [f"--workdir={run}", "--num=9", f"--out={tmp_path}/x.npz", *([f"--step={step}"] if step else [])]
+        assert launch.main(["sample", *words]) == 0
+        drawn[step] = np.load(tmp_path / "x.npz")["x"]
+    assert (drawn["7"] != drawn["14"]).any()
+    np.testing.assert_array_equal(drawn[""], drawn["14"])
+    chosen = json.loads((run / "result.json").read_text())["best"]["step"]
+    np.testing.assert_array_equal(drawn["best"], drawn[str(chosen)])
 
 
 @pytest.fixture

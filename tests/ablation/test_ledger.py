@@ -148,7 +148,8 @@ def test_seeds_of_two_machines_are_merged_but_not_what_depends_on_the_machine(sq
 def test_missing_runs_only_what_the_ledger_lacks_without_run_directories(squares, tmp_path, capsys):
     def planned(root, missing):
         capsys.readouterr()
-        ablate(str(squares), "hour", "print", root, missing=missing)
+        words = ["ablate", str(squares), "--budget=hour", "--backend=print", f"--workdir={root}"]
+        assert launch.main([*words, *(["--missing"] if missing else [])]) == 0
         lines = capsys.readouterr().out.splitlines()
         plan = tasks(read(squares).budget("hour"), root)
         return [task.seed for task in plan if any(task.id in line for line in lines)]

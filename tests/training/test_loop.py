@@ -437,6 +437,25 @@ def test_a_profile_of_a_run_that_stops_on_the_way_is_written(tmp_path):
     assert list(tmp_path.rglob("*.xplane.pb")) and not trace.running
 
 
+def test_a_profile_is_of_the_steps_that_were_asked_for_from_the_tenth_on(tmp_path, monkeypatch):
+    made, traced = [], []
+
+    def counted(*arguments):
+        step = compile_step(*arguments)
+        return lambda *inputs: made.append(1) or step(*inputs)
+
+    monkeypatch.setattr("diffjax.training.loop.compile_step", counted)
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda directory: traced.append((directory, len(made))))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: traced.append(len(made)))
+    train(tiny.points(train__steps=14, train__profile=3, eval__metrics="()"), tmp_path)
+    assert traced == [(str(tmp_path / "profile"), 9), 12]
+
+
+def test_pictures_are_drawn_on_the_way_and_at_the_end(tmp_path):
+    train(tiny.points(train__steps=7, train__sample_every=3, eval__metrics="()"), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == [f"{i:08}.png" for i in (3, 6, 7)]
+
+
 def test_a_warm_start_from_other_shapes_is_refused(tmp_path):
     train(tiny.points(train__steps=7), tmp_path / "first")
     with pytest.raises(UserError, match="train.init_from: the 'denoiser' of .* must have the shapes"):
