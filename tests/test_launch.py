@@ -24,6 +24,7 @@ from diffjax.metrics.features import FEATURES
 from diffjax.run import Run
 from diffjax.training.loop import train
 from tests import tiny
+from tests.commands import one_line
 
 SMALL = [f"--config.{key}={value}" for key, value in tiny.POINTS.items()]
 COMMANDS = ["train", "sample", "evaluate", "prepare", "ablate", "report"]
@@ -43,15 +44,6 @@ def digits(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("digits")
     train(tiny.digits(train__steps=40, optim__warmup=0.0, eval__metrics="()", sampler__steps=2), workdir)
     return workdir
-
-
-def one_line(capsys, *words) -> str:
-    """What a command that must fail says: status 2, one line on stderr."""
-    capsys.readouterr()
-    assert launch.main([str(word) for word in words]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("launch.py: ") and err.count("\n") == 1 and "Traceback" not in err
-    return err
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

@@ -7,16 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+from tests.commands import finished
 
 MNIST = Path(os.environ.get("TFDS_DATA_DIR", tiny.ROOT.parent / "shared" / "data" / "tfds"))
-
-
-def finished(*words: str, timeout: float) -> str:
-    """The output of a command that must succeed."""
-    process = tiny.launch(*words)
-    out, err = process.communicate(timeout=timeout)
-    assert process.returncode == 0, err
-    return out
 
 
 def metrics(workdir) -> dict[str, float]:

@@ -24,19 +24,9 @@ from diffjax.host.surroundings import processor
 from diffjax.training.loop import train
 from diffjax.workdir.directory import Lock
 from tests import tiny
+from tests.tiny import quiet
 
 HERE = Path(__file__).parent
-
-
-def quiet(line):
-    pass
-
-
-@pytest.fixture
-def moons(tmp_path):
-    """The experiment file, in a folder of its own."""
-    (tmp_path / "experiments").mkdir()
-    return shutil.copy(HERE / "moons.py", tmp_path / "experiments" / "moons.py")
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from diffjax.errors import Taken, UserError
 from diffjax.evaluation import Score
 from diffjax.host.json_files import write_json
 from diffjax.workdir.directory import Lock
-from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_needs import COMPUTED
+from tests.tiny import quiet
 
 UNCOMMITTED = "the code has uncommitted changes, which the ledger will record for these runs; better commit first\n"
 TIMED = (  # which measures how long it took, too
@@ -410,7 +410,7 @@ def test_each_seed_has_its_provenance_and_shared_entries_are_written_once(square
     assert "commit" in written and set(written["seeds"]["1"]) == {"command"}
 
 
-def test_a_failed_run_records_where_and_by_which_code(moons, tmp_path):  # noqa: F811
+def test_a_failed_run_records_where_and_by_which_code(moons, tmp_path):
     """And so it can be called stale."""
     experiment, root = read(moons), tmp_path / "runs"
     plan = tasks(experiment.budget("hour"), root)
@@ -431,7 +431,7 @@ def test_a_failed_run_records_where_and_by_which_code(moons, tmp_path):  # noqa:
 
 
 @pytest.mark.parametrize("failed", [(0,), (1,), (0, 1)])
-def test_a_failed_run_of_older_code_is_grouped_with_seeds_of_the_same_training(moons, tmp_path, failed):  # noqa: F811
+def test_a_failed_run_of_older_code_is_grouped_with_seeds_of_the_same_training(moons, tmp_path, failed):
     """It has the code of its training alone, whichever seeds there are more of."""
     path = Path(moons)
     path.write_text(path.read_text().replace('"hour": budget(2)', '"hour": budget(3)'))

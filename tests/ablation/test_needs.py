@@ -16,7 +16,7 @@ from diffjax.ablation.work import FILM, UNDRAWN, state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.host.json_files import write_json
 from diffjax.workdir.directory import Lock
-from tests.ablation.test_ablate import quiet
+from tests.tiny import quiet
 
 COMPUTED = """'Squares.'
 from diffjax.ablation import *

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,9 @@ from diffjax.errors import UserError
 from diffjax.evaluation import Score
 from diffjax.evaluation.report import record
 from diffjax.host.json_files import write_json
-from tests.ablation.test_ablate import HERE, quiet
+from tests.tiny import quiet
+
+HERE = Path(__file__).parent
 
 INVERSES = """'Inverses.'
 from diffjax.ablation import *

@@ -25,14 +25,13 @@ from diffjax.ablation.table import MARKS, Axis, Marked, Printed, Quantity, Table
 from diffjax.errors import UserError
 from diffjax.evaluation import Score
 from diffjax.host.json_files import write_json
-from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 
 VALUES = {("0.0", "2"): {0: 1.0, 1: 1.2}, ("0.0", "4"): {0: 0.5, 1: 0.6}, ("1.0", "4"): {0: 2.0}}
 DRAWN = {"sampler": {"name": "ddim", "steps": 4, "guidance": {"scale": 2.0}}}
 
 
 @pytest.fixture
-def kept(moons, tmp_path):  # noqa: F811
+def kept(moons, tmp_path):
     """A ledger of runs in which seed 1 was not measured at one place, and nothing but NaN at another.
 
     Read from run directories as runs leave them, so that every cell is one that `collect` makes.
@@ -115,7 +114,7 @@ def test_every_mark_in_a_table_is_explained_above_it():
     assert alone.mark_of(3.0) == "A" and alone.mark_of(alone.cells[0]) == "D"
 
 
-def test_the_page_is_complete_escaped_and_fetches_nothing(kept, moons, tmp_path, capsys):  # noqa: F811
+def test_the_page_is_complete_escaped_and_fetches_nothing(kept, moons, tmp_path, capsys):
     for task in kept[1]:
         picture(tmp_path / "runs" / task.id)
     out = tmp_path / "page.html"
@@ -141,7 +140,7 @@ def picture(run):
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_the_page_shows_one_seed_of_each_run_with_what_distinguishes_it(kept, moons, tmp_path, monkeypatch):  # noqa: F811
+def test_the_page_shows_one_seed_of_each_run_with_what_distinguishes_it(kept, moons, tmp_path, monkeypatch):
     """Three models of two seeds each: three figures, and fewer where that is too many, as the page says."""
     experiment, root = kept[0], tmp_path / "runs"
     plan = []
@@ -169,7 +168,7 @@ def test_the_page_shows_one_seed_of_each_run_with_what_distinguishes_it(kept, mo
     assert len(captions) == 2 and "of one seed of each run, the first 2 of 3 runs." in text
 
 
-def test_a_page_without_runs_says_so_and_other_suffixes_are_an_error(kept, moons, tmp_path, capsys):  # noqa: F811
+def test_a_page_without_runs_says_so_and_other_suffixes_are_an_error(kept, moons, tmp_path, capsys):
     report([str(moons)], tmp_path / "nowhere", tmp_path / "page.html")
     assert "The run directories are not available" in (tmp_path / "page.html").read_text()
     assert launch.main(["report", str(moons), f"--out={tmp_path / 'page.pdf'}"]) == 2
@@ -223,7 +222,7 @@ def test_a_damaged_ledger_or_a_missing_config_does_not_keep_the_others_from_bein
     assert "edm_configs.py`: EDM, Table 2" in (folder / "README.md").read_text()
 
 
-def test_a_bar_in_a_label_or_a_claim_does_not_end_its_entry(moons, tmp_path):  # noqa: F811
+def test_a_bar_in_a_label_or_a_claim_does_not_end_its_entry(moons, tmp_path):
     path = Path(moons)
     path.write_text(path.read_text().replace("grows with eta", "of p(x | y) grows").replace("unstable", "not | run"))
     experiment = read(path)
@@ -236,7 +235,7 @@ def test_a_missing_file_is_reported_with_the_existing_ones():
         report(["experiments/edm_config.py"], Path("runs"))
 
 
-def test_a_broken_file_does_not_keep_the_others_from_being_reported(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_broken_file_does_not_keep_the_others_from_being_reported(moons, tmp_path, monkeypatch, capsys):
     """Of a file that is named on the command line nothing but its error is shown."""
     monkeypatch.chdir(tmp_path)
     folder = Path(moons).parent
@@ -251,7 +250,7 @@ def test_a_broken_file_does_not_keep_the_others_from_being_reported(moons, tmp_p
     assert "reported" not in str(error.value)
 
 
-def test_what_a_docstring_says_below_its_title_is_shown_with_the_first_budget(kept, moons, tmp_path):  # noqa: F811
+def test_what_a_docstring_says_below_its_title_is_shown_with_the_first_budget(kept, moons, tmp_path):
     notes = dataclasses.replace(kept[0], about='The title.\n\nOf "x" & y.\n\n- one\n  line\n- two')
     text = markdown(notes, "hour", kept[2], kept[1])
     assert 'The title.\n\nOf "x" & y.\n\n- one\n  line\n- two\n\n*' in text

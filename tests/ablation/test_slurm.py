@@ -25,7 +25,6 @@ from diffjax.training.loop import train
 from diffjax.workdir.directory import Lock
 from diffjax.workdir.writer import Writer
 from tests import tiny
-from tests.ablation.test_ablate import moons  # noqa: F401  (a fixture)
 
 
 def scheduler():
@@ -35,7 +34,7 @@ def scheduler():
     return subprocess.run(["sinfo", "--noheader"], capture_output=True, timeout=20).returncode == 0
 
 
-def test_a_scheduler_that_cannot_be_reached_is_one_line(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_scheduler_that_cannot_be_reached_is_one_line(moons, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     words = ["ablate", str(moons), "--budget=minute", f"--workdir={tmp_path / 'runs'}", "--backend=slurm"]
     assert launch.main(words) == 2
@@ -53,7 +52,7 @@ def test_user_options_override_the_budgets_defaults():
     assert options(("cpus_per_task=", "gpus_per_node="), "paper", 1) == {"time": 60}
 
 
-def test_the_options_reach_sbatch(moons, tmp_path, monkeypatch):  # noqa: F811
+def test_the_options_reach_sbatch(moons, tmp_path, monkeypatch):
     """A scheduler of one line, which keeps the script and takes the jobs."""
     fake(tmp_path, f'cp "$1" {tmp_path}/script; echo Submitted batch job 7')
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -76,7 +75,7 @@ def test_the_options_reach_sbatch(moons, tmp_path, monkeypatch):  # noqa: F811
         ("time=2:00:00", "time '2:00:00' must be a number of minutes"),
     ],
 )
-def test_an_invalid_option_is_one_line(word, said, moons, tmp_path, capsys):  # noqa: F811
+def test_an_invalid_option_is_one_line(word, said, moons, tmp_path, capsys):
     words = ["ablate", str(moons), f"--workdir={tmp_path}", f"--slurm={word}", "--backend=slurm"]
     assert launch.main(words) == 2
     err = capsys.readouterr().err
@@ -85,7 +84,7 @@ def test_an_invalid_option_is_one_line(word, said, moons, tmp_path, capsys):  # 
     assert "--slurm: mem=4G needs --backend=slurm, not local" in capsys.readouterr().err
 
 
-def test_the_schedulers_refusal_is_quoted(moons, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_schedulers_refusal_is_quoted(moons, tmp_path, monkeypatch, capsys):
     fake(tmp_path, "echo 'sbatch: error: invalid partition specified: gpux' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     words = ["ablate", str(moons), f"--workdir={tmp_path / 'runs'}", "--backend=slurm", "--slurm=partition=gpux"]
@@ -170,7 +169,7 @@ def test_a_training_that_a_signal_reaches_saves_a_checkpoint_first(number, tmp_p
     assert (tmp_path / "run" / "checkpoints" / "5").is_dir()
 
 
-def test_a_held_run_is_waited_for_and_submitted_again_once_released(moons, tmp_path, monkeypatch):  # noqa: F811
+def test_a_held_run_is_waited_for_and_submitted_again_once_released(moons, tmp_path, monkeypatch):
     """Here the other process dies before it has finished the first of two, and finishes the second."""
     first, second = plan = tasks(read(moons).budget("hour"), tmp_path)
     others, submitted, said = [Lock(task.workdir(tmp_path)).__enter__() for task in plan], [], []
@@ -215,7 +214,7 @@ class Ended:
         return self.error
 
 
-def test_crashes_are_reported_and_an_interrupted_wait_leaves_the_jobs_running(moons, tmp_path, monkeypatch):  # noqa: F811
+def test_crashes_are_reported_and_an_interrupted_wait_leaves_the_jobs_running(moons, tmp_path, monkeypatch):
     wave, said = tasks(read(moons).budget("hour"), tmp_path), []
     job = slurm.Job(run_one, str(moons), "hour", tmp_path)
     jobs = [Ended(), Ended(RuntimeError("Traceback ...\nslurmstepd: out of memory"))]
@@ -237,7 +236,7 @@ def test_crashes_are_reported_and_an_interrupted_wait_leaves_the_jobs_running(mo
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(not scheduler(), reason="no SLURM here")
-def test_slurm_makes_the_same_table_as_local_processes(moons, tmp_path):  # noqa: F811
+def test_slurm_makes_the_same_table_as_local_processes(moons, tmp_path):
     experiment, found = read(moons), {}
     for backend, *more in (("local",), ("slurm", "--slurm=cpus_per_task=1")):
         process = tiny.launch("ablate", str(moons), "--budget=hour", f"--workdir={tmp_path / backend}",
@@ -255,7 +254,7 @@ def test_slurm_makes_the_same_table_as_local_processes(moons, tmp_path):  # noqa
 
 
 @pytest.fixture
-def job(moons, tmp_path):  # noqa: F811
+def job(moons, tmp_path):
     """A job of the scheduler that trains, with no checkpoint but those of which it is asked: its id and directory."""
     text = Path(moons).read_text().replace('"train__checkpoint_every": 7', '"train__checkpoint_every": 0')
     Path(moons).write_text(text.replace('"train__steps": 14', '"train__steps": 6000'))

@@ -13,8 +13,8 @@ from diffjax.ablation.layout import text_of
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
 from diffjax.host.json_files import write_json
-from tests.ablation.test_ablate import moons, quiet  # noqa: F401  (a fixture)
 from tests.ablation.test_ledger import kept, left, run
+from tests.tiny import quiet
 
 FILE = """'Collapsed or not.'
 import math
@@ -125,7 +125,7 @@ def test_protocols_of_undefined_numbers_count_too(games, tmp_path):
     assert set(gan.values) == {"modes"} and "protocols differ: samples" in gan.refused["KL"]
 
 
-def test_a_checkpoint_measured_before_a_failure_keeps_its_value(moons, tmp_path):  # noqa: F811
+def test_a_checkpoint_measured_before_a_failure_keeps_its_value(moons, tmp_path):
     path = Path(moons)
     text = path.read_text().replace('{"sampler.steps": steps}', '{"checkpoint.step": 7} if steps == 2 else {}')
     path.write_text(text)

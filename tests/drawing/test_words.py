@@ -29,7 +29,7 @@ from diffjax.methods.attention import attention_maps
 from diffjax.metrics.alignment import alignment as judged
 from diffjax.training.loop import train
 from tests import tiny
-from tests.test_launch import one_line
+from tests.commands import one_line
 
 RED, BLUE = "a large red circle above a small blue square on white", "a small blue square on black"
 

@@ -23,8 +23,8 @@ from diffjax.parallel import layout
 from diffjax.run import load
 from diffjax.training.loop import train
 from tests import tiny
+from tests.commands import one_line
 from tests.evaluation.test_evaluation import evidence, scores
-from tests.test_launch import one_line
 
 OF_DIGITS = ("classifier", "parzen", "inception_score:classifier", *(f"{name}:pixels" for name in BY_FEATURES))
 

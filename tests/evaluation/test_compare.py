@@ -17,7 +17,7 @@ from diffjax.evaluation.compare import compare as compared
 from diffjax.inference.embedding import Embedder
 from diffjax.training.loop import train
 from tests import tiny
-from tests.test_launch import one_line
+from tests.commands import one_line
 
 TRAIN, HELDOUT = (Digits().split(name).arrays()["x"] for name in ("train", "heldout"))
 

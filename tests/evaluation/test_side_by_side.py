@@ -9,7 +9,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation import Score
 from diffjax.evaluation.contract import Measuring
 from diffjax.evaluation.report import measure, record
-from tests.test_launch import one_line
+from tests.commands import one_line
 
 PROTOCOL = {"generated": 100, "features": {"network": "pixels"}}
 

@@ -21,6 +21,7 @@ from diffjax.models.mlp_gan import MlpDiscriminator, MlpGenerator
 from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
+from tests.methods.games import batches
 from tests.models.trained import trained
 
 IMAGES = Space("images", (8, 8, 1), num_classes=3)
@@ -38,16 +39,6 @@ def ddgan(space=IMAGES, **fields):
     run = {"precision": Precision(), "ema": HalfLife(0.0), "batch_size": 8, "accumulate": 1}
     optimizers = dict.fromkeys(DenoisingGAN.networks, optax.sgd(0.1))
     return DenoisingGAN(space=space, optimizers=optimizers, **run | SMALL | fields)
-
-
-def batches(method):
-    rng = np.random.default_rng(0)
-    size = (method.batches_per_step, method.batch_size)
-    return {
-        "x": jnp.asarray(rng.integers(0, 256, (*size, *method.space.shape)), jnp.uint8),
-        "label": jnp.asarray(rng.integers(0, 3, size), jnp.int32),
-        "position": jnp.tile(jnp.arange(8, dtype=jnp.int32), (size[0], 1)),
-    }
 
 
 class Truth(nn.Module):

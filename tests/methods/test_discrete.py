@@ -20,6 +20,7 @@ from diffjax.optim.ema import HalfLife
 from diffjax.parallel import Axis
 from diffjax.precision import Precision
 from tests import tiny
+from tests.commands import finished
 
 SMALL = partial(models.MLP, width=16, depth=1)
 BITS = Space("categories", (6,), shift=0.0, scale=1.0, values=2)
@@ -133,12 +134,6 @@ def test_a_network_that_cannot_take_sequences_or_answer_for_enough_values_is_sai
 
 def OneNumber(shape, num_classes, precision, axis):
     raise AssertionError("never made")
-
-
-def finished(*words):
-    process = tiny.launch(*words)
-    _, err = process.communicate(timeout=250)
-    assert process.returncode == 0, err
 
 
 def test_the_front_door_trains_measures_and_draws_heartbeats(tmp_path):

@@ -12,7 +12,7 @@ import diffjax
 import launch
 from diffjax.encoders import Encoder, towers
 from diffjax.errors import UserError
-from tests.test_launch import one_line
+from tests.commands import one_line
 
 torch = pytest.importorskip("torch", reason="needs the extra `parity`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `parity`")

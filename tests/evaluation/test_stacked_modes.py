@@ -14,6 +14,7 @@ from diffjax.errors import UserError
 from diffjax.inference.sampling import Drawn
 from diffjax.metrics import expected_kl_to_uniform
 from tests import tiny
+from tests.commands import finished
 
 N = 26_000
 SOURCE = StackedMNIST(base="digits", num_train=100, num_heldout=N, size=10)
@@ -123,9 +124,3 @@ def test_a_classifier_of_the_digits_judges_a_gan_of_stacked_ones(tmp_path):
     assert metrics["eval/classifier_accuracy"] > 0.95
     assert 1 <= metrics["eval/stacked_modes"] <= metrics["eval/stacked_modes_single_hit"] <= 1000
     assert 100 <= metrics["eval/stacked_modes_of_100"] < 400
-
-
-def finished(*words):
-    process = tiny.launch(*words)
-    _, error = process.communicate(timeout=200)
-    assert process.returncode == 0, error
