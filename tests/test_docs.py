@@ -1,4 +1,7 @@
-"""The documents are true and complete: commands are accepted, links lead somewhere, code runs, no name is missing."""
+"""The documents are true and complete: commands are accepted, links lead somewhere, code runs, no name is missing.
+
+All Python of the documents runs, except fragments with "..." in them.
+"""
 
 import importlib.util
 import inspect
@@ -6,7 +9,9 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,10 +19,15 @@ import diffjax
 import launch
 from diffjax import config as configs
 from diffjax import data, diffusion, methods, models
+from diffjax.ablation.experiment import read
+from diffjax.ablation.plan import tasks
 from diffjax.cli import split_overrides
 from diffjax.config import FLAX_FIELDS, TABLES
+from diffjax.data import Shapes
 from diffjax.data.digits import Digits
+from diffjax.data.text import decode
 from diffjax.evaluation import METRICS, table
+from diffjax.interop import diffusers
 from tests import tiny
 from tests.diffusion.test_samplers_orders import measured
 
@@ -116,6 +126,58 @@ def test_the_last_part_of_every_overridden_key_is_a_key_or_a_hyper_parameter(doc
 def test_every_name_that_can_be_chosen_is_documented(document, names):
     missing = [name for name in names if f"`{name}`" not in TEXT[document]]
     assert not missing, f"{document} lacks {', '.join(missing)}"
+
+
+# ------------------------------------------------------------------------------------------------------ blocks of code
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """The current directory is an empty one, where a block finds what the test puts there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_notebook_of_the_readme_runs(elsewhere, capsys):
+    """On a config of its name whose network is tiny."""
+    (elsewhere / "configs").mkdir()
+    keys = "method__conditional='false', train__steps=2, eval__metrics='()'"
+    config = f"from tests import tiny\n\n\ndef get_config():\n    return tiny.digits({keys})\n"
+    (elsewhere / "configs" / "digits.py").write_text(config)
+    (block,) = blocks("README.md", "python")
+    exec(block, done := {})
+    assert done["images"].shape == (16, 8, 8, 1) and done["images"].dtype == np.uint8
+    assert done["x0"].shape == (4, 8, 8, 1) and done["fast"].sample(1).nfe == [10]
+    assert "frechet_pixels" in capsys.readouterr().out and list((elsewhere / "runs/digits/evals").glob("*.json"))
+
+
+def test_a_network_of_diffusers_is_sampled_as_documented(monkeypatch):
+    """With a network that predicts no noise, so that x0 is all of x_T that its last step leaves."""
+    network = SimpleNamespace(apply=lambda variables, x_t, t: 0 * x_t)
+    monkeypatch.setattr(diffusers, "load", {"ddpm-cifar10-32": (network, {})}.get)
+    (block,) = blocks("docs/diffusion.md", "python")
+    exec(block, done := {})
+    assert done["images"].shape == (16, 32, 32, 3) and set(done["samples"].nfe.tolist()) == {50}
+    np.testing.assert_allclose(done["images"], done["x_T"] / done["process"].alpha(jnp.float32(1.0)), rtol=1e-3)
+
+
+def test_drawn_scenes_are_judged_as_documented(elsewhere, capsys):
+    scenes = Shapes(num_train=36, num_heldout=8).split("train").arrays()
+    np.savez("x.npz", x=scenes["x"], caption=np.array(decode(scenes["caption"])))
+    (block,) = blocks("docs/words.md", "python")
+    exec(block, {})
+    assert capsys.readouterr().out == "1.0\n"
+
+
+def test_the_table_of_the_documentation_can_be_planned(tmp_path):
+    (block,) = (block for block in blocks("docs/ablations.md", "python") if block.startswith("# experiments/"))
+    path = tmp_path / block.partition("\n")[0].removeprefix("# ")
+    path.parent.mkdir()
+    path.write_text(block)
+    experiment = read(path)
+    for name in experiment.budgets:
+        plan = tasks(experiment.budget(name), tmp_path)
+        assert {len(task.evaluations) for task in plan} == {2}, name
 
 
 # ------------------------------------------------------------------------------------------------- docs/extending.md
