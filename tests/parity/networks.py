@@ -41,10 +41,10 @@ class Weights:
     """A tree of Flax's weights, as PyTorch's layers take them."""
 
     def __init__(self, variables):
-        self.params, self.spectral = variables["params"], variables.get("spectral", {})
+        self.variables = variables
 
     def at(self, *path, collection="params"):
-        node = getattr(self, collection)
+        node = self.variables.get(collection, {})
         for name in path:
             if name not in node:
                 return None
@@ -71,31 +71,39 @@ class Weights:
 
 
 def check_both(network, variables, inputs, theirs):
-    """Outputs, and the gradient of a sum of them with respect to the first input."""
+    """`check` of a network in training, whose further inputs are labels."""
 
     def ours(x):
         return network.apply(variables, x, *inputs[1:], train=True, mutable=["batch_stats", "spectral"])[0]
 
-    x = to_torch(inputs[0]).requires_grad_()
-    expected = theirs(x, *(torch.tensor(np.asarray(value)).long() for value in inputs[1:]))
+    labels = [torch.tensor(np.asarray(value)).long() for value in inputs[1:]]
+    check(ours, lambda x: theirs(x, *labels), inputs[0])
+
+
+def check(ours, theirs, x, close=CLOSE):
+    """Outputs, and the gradient of a sum of them with respect to x."""
+    given = to_torch(x).requires_grad_()
+    expected = theirs(given)
     assert expected.std() > 0.05  # there is something to compare
-    y = jax.jit(ours)(inputs[0])
-    np.testing.assert_allclose(y, to_numpy(expected), **CLOSE)
-    weight = normal(*y.shape, seed=9)
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(weight * ours(x))))(inputs[0])
-    (expected_gradient,) = torch.autograd.grad((expected * to_torch(weight)).sum(), x)
+    y = jax.jit(ours)(x)
+    np.testing.assert_allclose(y, to_numpy(expected), **close)
+    weight = normal(*y.shape, seed=9).astype(y.dtype)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(weight * ours(x))))(x)
+    (expected_gradient,) = torch.autograd.grad((expected * to_torch(weight)).sum(), given)
     scale = float(expected_gradient.abs().max())
-    np.testing.assert_allclose(gradient / scale, to_numpy(expected_gradient) / scale, **CLOSE)
+    np.testing.assert_allclose(gradient / scale, to_numpy(expected_gradient) / scale, **close)
 
 
-def filter_of_pixels(channels):
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    return (torch.outer(taps, taps) / 64).expand(channels, 1, 4, 4)
+def filter_of_pixels(channels, taps=(1, 3, 3, 1), dtype=torch.float32):
+    taps = torch.tensor(taps, dtype=dtype)
+    return (torch.outer(taps, taps) / taps.sum() ** 2).expand(channels, 1, -1, -1)
 
 
-def torch_up(x):
-    return F.conv_transpose2d(x, 4 * filter_of_pixels(x.shape[1]), stride=2, padding=1, groups=x.shape[1])
+def torch_up(x, taps=(1, 3, 3, 1)):
+    pixels, c = filter_of_pixels(x.shape[1], taps, x.dtype), x.shape[1]
+    return F.conv_transpose2d(x, 4 * pixels, stride=2, padding=len(taps) // 2 - 1, groups=c)
 
 
-def torch_down(x):
-    return F.conv2d(x, filter_of_pixels(x.shape[1]), stride=2, padding=1, groups=x.shape[1])
+def torch_down(x, taps=(1, 3, 3, 1)):
+    pixels, c = filter_of_pixels(x.shape[1], taps, x.dtype), x.shape[1]
+    return F.conv2d(x, pixels, stride=2, padding=len(taps) // 2 - 1, groups=c)
