@@ -1,15 +1,11 @@
 """What the configs promise, trained for real: minutes each."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
-from tests import tiny
 from tests.commands import finished
-
-MNIST = Path(os.environ.get("TFDS_DATA_DIR", tiny.ROOT.parent / "shared" / "data" / "tfds"))
+from tests.prepared import PREPARED, needs_mnist
 
 
 def metrics(workdir) -> dict[str, float]:
@@ -41,7 +37,7 @@ def test_the_gan_on_the_ring_finds_its_modes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not (MNIST / "mnist").is_dir(), reason=f"MNIST is not prepared in {MNIST}")
+@needs_mnist
 @pytest.mark.parametrize("config", ["mnist.py", "gan_mnist.py"])
 def test_mnist_trains_resumes_and_samples(config, tmp_path):
     """Small, to show that the real data set goes all the way through."""
@@ -49,7 +45,7 @@ def test_mnist_trains_resumes_and_samples(config, tmp_path):
         "mnist.py": ["--config.method.network.channels=8"],
         "gan_mnist.py": ["--config.method.generator.width=8", "--config.method.discriminator.width=8"],
     }[config]
-    words = [f"--config=configs/{config}", f"--workdir={tmp_path}/run", f"--config.data.data_dir={MNIST}", *small]
+    words = [f"--config=configs/{config}", f"--workdir={tmp_path}/run", f"--config.data.data_dir={PREPARED}", *small]
     words += ["--config.train.batch_size=16", "--config.train.log_every=2", "--config.train.sample_every=0"]
     words += ["--config.eval.num=32", "--config.eval.batch_size=32"]
     finished("train", *words, "--config.train.steps=4", timeout=400)

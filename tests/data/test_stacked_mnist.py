@@ -7,7 +7,7 @@ import pytest
 from diffjax.data import TFDS, Digits, StackedMNIST, Stream
 from diffjax.errors import UserError
 from diffjax.parallel import layout
-from tests.data.test_tfds import PREPARED, needs_mnist
+from tests.prepared import PREPARED, needs_mnist
 
 MNIST = str(PREPARED)
 TABLE = [[757, 26, 952], [686, 817, 1323], [550, 516, 710]]

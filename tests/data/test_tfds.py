@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,9 +14,9 @@ from PIL import Image
 from diffjax.data import TFDS, Digits, prepare
 from diffjax.data.text import decode
 from diffjax.errors import UserError
+from tests import prepared
+from tests.prepared import PREPARED, needs_mnist
 
-PREPARED = Path(os.environ.get("TFDS_DATA_DIR", Path(__file__).parents[3] / "shared" / "data" / "tfds"))
-needs_mnist = pytest.mark.skipif(not (PREPARED / "mnist").is_dir(), reason="no prepared MNIST; set TFDS_DATA_DIR")
 FEATURE = "tensorflow_datasets.core.features"
 
 
@@ -265,3 +264,13 @@ def test_mnist_says_its_digits_in_words():
     batch = source.split("heldout").take(np.arange(50))
     assert decode(batch["caption"]) == [source.space.prompts[label] for label in batch["label"]]
     assert source.space.prompts[7] == "a handwritten seven" and source.space.num_classes == 10
+
+
+def test_mnist_is_looked_for_where_one_says_or_else_where_it_usually_is(tmp_path, monkeypatch):
+    beside, usual = tmp_path / "beside", tmp_path / "usual"
+    monkeypatch.setattr(prepared, "BESIDE", beside)
+    monkeypatch.setattr(prepared, "USUAL", usual)
+    assert prepared.prepared_in({}) == usual
+    (beside / "mnist").mkdir(parents=True)
+    assert prepared.prepared_in({}) == beside
+    assert prepared.prepared_in({"TFDS_DATA_DIR": "/said"}) == Path("/said")
