@@ -19,7 +19,7 @@ from diffjax.run import Run, load
 
 NETWORKS = (*FEATURES, "classifier")
 OWN = ("pixels", "classifier")  # features without published weights
-TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.py --workdir=DIR"
+TRAIN_ONE = "train one with: python launch.py train --config=configs/classifier.py:digits --workdir=DIR (or :mnist)"
 
 
 def choose(names: Iterable[str], experiment: Experiment, num: int = 0, load_networks: bool = True) -> Choice:
