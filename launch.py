@@ -53,8 +53,8 @@ def train_flags(command: Parser) -> None:
 def sample_flags(command: Parser) -> None:
     command.add_argument("--workdir", required=True, type=path, metavar="DIR", help="the run directory")
     command.add_argument("--out", required=True, type=place, metavar="FILE.png|FILE.gif|FILE.npz|FOLDER/", help="where "
-                         "to write: .png is a grid of samples, .gif a film of the sampling steps, .npz the arrays x "
-                         "and label, a folder one PNG per sample")
+                         "to write: .png is a grid of samples, .gif an animation of the sampling steps, .npz the "
+                         "arrays x and asked, and label or caption, a folder one PNG per sample")
     command.add_argument("--num", type=int, default=64, metavar="N", help="number of samples (default: 64); sample i "
                          "is the same for every N")
     command.add_argument("--seed", type=int, default=0, metavar="SEED", help="seed of the samples (default: 0)")
@@ -92,7 +92,7 @@ def photo_flags(command: Parser) -> None:
     photo.add_argument("--mask", type=path, metavar="FILE", help="inpaint where this picture of the photo's size is "
                        "white (grey 128 or more); all other pixels stay exactly as they are")
     photo.add_argument("--noise", type=float, metavar="STD", help="denoise: the photo has Gaussian noise of this "
-                       "standard deviation, in greys of 0 to 255")
+                       "standard deviation, in pixel values of 0 to 255")
     photo.add_argument("--upscale", type=int, metavar="K", help="draw images whose KxK block means equal the photo, "
                        "which is K times smaller than the model's images")
     photo.add_argument("--inpaint", choices=("repaint", "posterior"), help="method for --mask. repaint: alternate "
@@ -127,7 +127,8 @@ def images_flags(command: Parser) -> None:
     images = command.add_argument_group(
         "comparing two sets of images", "Give --samples and --reference instead of --workdir."
     )
-    images.add_argument("--samples", type=place, metavar="FOLDER|FILE.npz", help="the images to measure")
+    images.add_argument("--samples", type=place, metavar="FOLDER|FILE.npz|tfds:NAME", help="the images to "
+                         "measure, or a data source by name")
     images.add_argument("--reference", type=place, metavar="FOLDER|FILE.npz|tfds:NAME", help="the images to compare "
                         "them with, a data source by name, or a file written by --statistics")
     images.add_argument("--split", choices=("train", "heldout"), help="split of a data source whose name does not "
@@ -167,8 +168,8 @@ def ablate_flags(command: Parser) -> None:
     command.add_argument("--slots", type=int, default=0, metavar="N", help="local: parallel processes, which may "
                          "share a GPU (default: one per GPU, else one per two cores)")
     command.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: an option of "
-                         "sbatch, such as partition=gpu, gres=gpu:a100:1, mem=32G or account=NAME; may be repeated "
-                         "(default: 2 cores, and one GPU for the budgets that need one)")
+                         "sbatch, such as partition=gpu, gres=gpu:a100:1, mem=32G, time=MINUTES or account=NAME; may "
+                         "be repeated (default: 2 cores, and one GPU for the budgets that need one)")
     command.add_argument("--rerun-stale", action="store_true", help="set aside the results of older code and run them "
                          "again")
     command.add_argument("--missing", action="store_true", help="run only cells that the ledger lacks for today's "

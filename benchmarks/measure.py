@@ -94,7 +94,7 @@ def parse(benchmark: Benchmark) -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, default=count, help=f"steps to time (default: {count})")
     parser.add_argument("--repeats", type=int, default=3, help="processes per contender (default: 3)")
-    parser.add_argument("--only", choices=("ours", "peer"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=("ours", "peer"), help="time this contender alone, in this process")
     return parser.parse_args()
 
 
