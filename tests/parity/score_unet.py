@@ -11,8 +11,11 @@ class ScoreUNet:
     With a style [b, z] every norm of the residual blocks is that of Xiao et al. 2021.
     """
 
-    def __init__(self, weights, network, style=None):
-        self.weights, self.network, self.style, self.taps = weights, network, style, network.resample_filter
+    def __init__(
+        self, weights, network, taps, encoder="standard", decoder="standard", frequencies="closed", style=None
+    ):
+        self.weights, self.network, self.taps, self.style = weights, network, taps, style
+        self.encoder, self.decoder, self.frequencies = encoder, decoder, frequencies
 
     def __call__(self, x, t, label=None, augment_labels=None):
         self.condition = self.embedded(t, label, augment_labels)
@@ -37,14 +40,14 @@ class ScoreUNet:
             for i in range(self.network.blocks + 1):
                 attended = i == self.network.blocks and x.shape[2] in self.network.attention
                 x = self.block(torch.cat([x, skips.pop()], dim=1), f"up_{level}_{i}", attended=attended)
-            if self.network.decoder == "skip" or level == 0:
+            if self.decoder == "skip" or level == 0:
                 name = f"output_{level}" if level else "output"
                 image = self.weights.conv(F.silu(self.norm(x, f"{name}_norm")), name)
                 output = image if output is None else torch_up(output, self.taps) + image
         return output
 
     def embedded(self, t, label, augment_labels):
-        if self.network.frequencies == "random":
+        if self.frequencies == "random":
             frequencies = 2 * math.pi * self.weights.at("embedding", "frequencies", collection="constants")
         else:
             half = self.network.channels // 2
@@ -90,10 +93,10 @@ class ScoreUNet:
 
     def injected(self, x, pyramid, name):
         """x with what its level is shown of the input, and what the next level will begin with."""
-        if self.network.encoder == "skip":
+        if self.encoder == "skip":
             pyramid = torch_down(pyramid, self.taps)
             return x + self.weights.conv(pyramid, name), pyramid
-        if self.network.encoder == "residual":
+        if self.encoder == "residual":
             kernel, bias = self.weights.kernel(name), self.weights.at(name, "bias")
             h = F.conv2d(pyramid, kernel, padding=len(self.taps) // 2)  # zeros around are also filtered
             h = F.conv2d(h, filter_of_pixels(h.shape[1], self.taps, h.dtype), stride=2, groups=h.shape[1])

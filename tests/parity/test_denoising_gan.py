@@ -27,7 +27,8 @@ def test_the_generator_of_denoising_gans(x64):
         style = style / (style.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
         for i in range(3):
             style = F.silu(weights.linear(style, f"style_{i}"))
-        return torch.tanh(ScoreUNet(weights, network, style)(x_t, torch.tensor(t)))
+        unet = ScoreUNet(weights, network, (1, 3, 3, 1), encoder="residual", style=style)
+        return torch.tanh(unet(x_t, torch.tensor(t)))
 
     check(lambda x_t: network.apply(variables, z, x_t, t), theirs, x_t, close={"rtol": 1e-10, "atol": 1e-10})
 
