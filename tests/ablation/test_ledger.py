@@ -13,14 +13,13 @@ from diffjax.ablation.ablate import ablate, finish
 from diffjax.ablation.cells import Cell
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
-from diffjax.ablation.ledger import cells_of, keep, place_of
+from diffjax.ablation.ledger import keep, place_of
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
 from diffjax.errors import Taken, UserError
-from diffjax.evaluation import Score
 from diffjax.host.json_files import write_json
 from diffjax.workdir.directory import Lock
-from tests.ablation.test_needs import COMPUTED
+from tests.ablation.tables import COMPUTED, kept, left, run
 from tests.tiny import quiet
 
 UNCOMMITTED = "the code has uncommitted changes, which the ledger will record for these runs; better commit first\n"
@@ -39,19 +38,6 @@ def squares(tmp_path):
     path.parent.mkdir()
     path.write_text(COMPUTED)
     return path
-
-
-def run(path, root, seeds=3, first=0):
-    """So many seeds of the plan are run in `root`; then the experiment is collected and kept. The cells there."""
-    experiment = read(path)
-    plan = tasks(experiment.budget("hour"), root)
-    for task in plan[first : first + seeds]:
-        work(task, root, quiet)
-    return finish(experiment, "hour", plan, root)
-
-
-def kept(path):
-    return cells_of(read(path), "hour").cells
 
 
 def test_a_complete_cell_is_not_lost_to_runs_that_have_less(squares, tmp_path, capsys):
@@ -445,20 +431,6 @@ def test_a_failed_run_of_older_code_is_grouped_with_seeds_of_the_same_training(m
     left(plan[2], root, trained="older still", measured="old too")
     for cell in collect(experiment, experiment.budget("hour"), plan, root).cells:
         assert set(cell.blocked) == {2}, "of two codes the more"
-
-
-def left(task, root, failed=False, trained="", measured="", **scores):
-    """A run directory as a run leaves it: of one that failed nothing was measured."""
-    at = task.workdir(root)
-    write_json(at / "config.json", {"device": "1 x cpu", "cores": 2, "commit": "abc"})
-    write_json(at / "code.json", {"code": trained or task.code})
-    write_json(at / "result.json", {"status": "failed", "reason": "r"} if failed else {
-        "status": "finished", "seconds": 30.0})  # fmt: skip
-    for evaluation in () if failed else task.evaluations:
-        numbers = scores or {"energy_distance": 1.0 + task.seed}
-        metrics = [Score(name, value, None, f"<{name}>", {"n": 1})._asdict() for name, value in numbers.items()]
-        made = {"device": "1 x cpu", "commit": "abc", "code": measured or evaluation.code}
-        write_json(evaluation.path(at), {"metrics": metrics, "provenance": made})
 
 
 def test_two_processes_write_one_after_the_other(squares, tmp_path, monkeypatch):

@@ -16,16 +16,8 @@ from diffjax.ablation.work import FILM, UNDRAWN, state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.host.json_files import write_json
 from diffjax.workdir.directory import Lock
+from tests.ablation.tables import COMPUTED
 from tests.tiny import quiet
-
-COMPUTED = """'Squares.'
-from diffjax.ablation import *
-PAPER = Table("nobody", Axis.of("x", (1, 2)), (Quantity("square", "D", (1, 4)),))
-CLAIMS = (Claim("squares grow", increases("square", along="x")),)
-def square(seed, x):
-    return {"value": x * x + 0.1 * x * seed}
-BUDGETS = {"hour": Budget("", computed(square, 3) * vary("x", {1: {"x": 1}, 2: {"x": 2}}), {"square": "value"}, 1)}
-"""
 
 
 def test_a_function_may_need_a_run_whose_directory_it_is_given(tmp_path):

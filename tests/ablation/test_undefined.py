@@ -13,7 +13,7 @@ from diffjax.ablation.layout import text_of
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.work import work
 from diffjax.host.json_files import write_json
-from tests.ablation.test_ledger import kept, left, run
+from tests.ablation.tables import kept, left, run
 from tests.tiny import quiet
 
 FILE = """'Collapsed or not.'
