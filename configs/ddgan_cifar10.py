@@ -45,8 +45,7 @@ def on_digits(c):
     c.method.generator.update(channels=32, multipliers=(1, 2), blocks=1, attention=(), latent=32, style=64, mapping=2)
     c.method.discriminator.update(width=32, multipliers=(1, 2, 2), embedding=32)
     c.train.update(steps=2_000, batch_size=64, log_every=200, sample_every=1_000, checkpoint_every=1_000)
-    # With the paper's loss and lazy R1 the discriminator stayed at chance here, when its last layer started 6 times
-    # smaller than in the released code. To be measured again (docs/gans.md).
+    # The paper's loss with lazy R1 comes as far (docs/gans.md), but with it the discriminator stays nearer to chance.
     c.method.update(loss=component("loss", "relativistic"), penalty=component("penalty", "r1_r2", gamma=0.02), lazy=1)
     c.optim.generator.learning_rate, c.optim.discriminator.learning_rate = 1e-4, 3e-4
     c.ema = component("ema", "half_life", images=10_000.0)
