@@ -284,8 +284,8 @@ def test_diff_augment_applies_the_words_of_its_policy_only():
         (lambda: Ada(every=0), r"augment.every: 0 must be at least 1 update"),
         (lambda: Ada(images=0.0), r"augment.images: 0.0 must be positive"),
         (lambda: Ada(ramp_images=1e6), r"augment.ramp_images: 1000000.0 must be 0 while p adapts; set augment.target"),
-        (lambda: Ada()(jnp.zeros((2, 2)), KEYS[:2], 1.0), r"augment: examples of shape \(2,\) are not images"),
-        (lambda: Ada()(jnp.zeros((2, 3, 9, 1)), KEYS[:2], 1.0), r"augment: examples of shape \(3, 9, 1\) are not"),
+        (lambda: Ada()(jnp.zeros((2, 2)), KEYS[:2], 1.0), r"method.augment: must be none for examples of shape \(2,\)"),
+        (lambda: Ada()(jnp.zeros((2, 3, 9, 1)), KEYS[:2], 1.0), r"must be none for examples of shape \(3, 9, 1\)"),
     ],
 )
 def test_what_a_user_got_wrong_is_said_in_one_line(make, message):
