@@ -3,8 +3,8 @@
 Variants: SIZE_OBJECTS with SIZE 16, 32 or 64 pixels and OBJECTS "one", "two" or "three" per scene; "16_two" is the
 default. "three" has scenes of one to three objects; a quarter of those with several have a counting caption ("three
 small red circles"). The suffix "_dit" replaces the UNet by a transformer. "16_two" has 0.9M parameters and takes about
-two hours on one core. docs/words.md shows the effect of the pixels' positions, the text encoder's
-window and noisier times.
+two hours on one core. docs/words.md shows the effect of the pixels' positions, the text encoder's window and noisier
+times.
 """
 
 from configs import base

@@ -47,11 +47,12 @@ CLAIMS = (
 def grid(size, seeds, lengths, **keys):
     """`size` is "cifar10" or "digits"; `lengths` maps each column to its T."""
     process, sampler = "method.process", "sampler.steps"
+    dropout = {"method.network.dropout": 0.1} if size == "cifar10" else {}  # less than cosine betas have; digits: none
     rows = {
         row: trained(f"configs/cifar10_iddpm.py:{size}{variant}", seeds, **keys)
         * vary("steps", {
             label: {f"{process}.timesteps": T, sampler: T} | (betas(process, T) if "linear" in row else {})
-            | ({f"{process}.name": "ddpm_linear"} if renamed else {})
+            | ({f"{process}.name": "ddpm_linear"} | dropout if renamed else {})
             for label, T in lengths.items()
         })
         for row, (variant, renamed) in OBJECTIVES.items()
