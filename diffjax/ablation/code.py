@@ -31,8 +31,9 @@ ROOT = Path(diffjax.__file__).parent
 LOOP = (  # how a run starts, continues and fails, whatever it trains
     "diffjax.experiment:Experiment", "diffjax.experiment:_optimizers", "diffjax.training.loop:prepare",
     "diffjax.training.warm_start:warm_start", "diffjax.training.loop:loop", "diffjax.training.loop:due",
-    "diffjax.training.loop:first_bad_step", "diffjax.training.health", "diffjax.training.window", "diffjax.keys",
-    "diffjax.optim.state", "diffjax.optim.ema", "diffjax.optim.optimizers", "diffjax.parallel", "diffjax.data.pipeline",
+    "diffjax.training.loop:first_bad_step", "diffjax.training.health", "diffjax.training.window",
+    "diffjax.training.stopwatch", "diffjax.keys", "diffjax.optim.state", "diffjax.optim.ema",
+    "diffjax.optim.optimizers", "diffjax.parallel", "diffjax.data.pipeline",
 )  # fmt: skip
 MEASURING = (
     "diffjax.ablation.work:_measure", "diffjax.run", "diffjax.evaluation.evidence", "diffjax.inference.sampling",
