@@ -7,6 +7,7 @@ run, that run's id is part of its hash: a run whose judge is trained differently
 
 import inspect
 import reprlib
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from diffjax.metrics.protocol import canonical_json, fingerprint
 
 LATER = ("sampler.", "eval.", "checkpoint.")  # keys of how a run is sampled and measured, not of its training
 CHECKPOINT = "checkpoint.step"  # the one key that no config has: the step to measure, for a curve along a training
+RETAINED = ("checkpoint_every", "keep")  # keys of `train` that decide which checkpoints a run leaves
 UNWATCHED = {"eval.every": 0, "eval.best": ""}  # runs of a table are measured afterwards, not during training
 
 
@@ -68,17 +70,20 @@ class Task:
         if self.compute:
             return f"{self.compute.__name__} of the experiment's file, seed {self.seed}"
         flags = [f"--config.{key}={_flag_value(value)}" for key, value in self.changes.items()]
-        return " ".join(["python launch.py train", f"--config={self.source}", *flags, f"--workdir=DIR/{self.id}"])
+        words = ["python", "launch.py", "train", f"--config={self.source}", *flags, f"--workdir=DIR/{self.id}"]
+        return shlex.join(words)
 
 
 def tasks(budget: Budget, root: Path) -> list[Task]:
     """The tasks of a budget, each after those it needs.
 
-    Raises UserError for a point with keys that its config does not have or with an invalid sampler, and for a quantity
-    measured by a score that no metric of the grid gives.
+    Raises UserError for a point with keys that its config does not have or that nothing would follow, with an invalid
+    sampler, or with a checkpoint that its training does not keep, and for a quantity measured by a score that no metric
+    of the grid gives.
     """
     plan: dict[str, Task] = {}
     for point in budget.grid:
+        _check_keys(point)
         runs = _needed_runs(point.keys, plan, root)
         if point.compute:
             _add_computation(point, runs, plan, root)
@@ -103,6 +108,17 @@ def waves(plan: Iterable[Task]) -> list[list[Task]]:
     for task in plan:
         groups.setdefault(depth(task), []).append(task)
     return [groups[level] for level in sorted(groups)]
+
+
+def _check_keys(point: Point) -> None:
+    """Raises UserError for a key that the plan itself sets."""
+    planned = UNWATCHED | ({} if point.compute else _seed(point))
+    for key, value in planned.items():
+        if point.keys.get(key, value) != value:
+            reason = (
+                "is counted by `seeds`" if key == "seed" else "has no effect: runs are measured after their training"
+            )
+            raise UserError(f"grid: at {dict(point.where)}: {key}={point.keys[key]} {reason}; leave it out")
 
 
 def _check_scores(budget: Budget, plan: Iterable[Task]) -> None:
@@ -139,7 +155,7 @@ def _choose_film_sampler(task: Task) -> None:
 def _add_computation(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], root: Path) -> None:
     """Adds a point that is computed, not trained: one task for each function and seed."""
     path, name = inspect.unwrap(point.compute).__code__.co_filename, point.compute.__name__
-    task_id = _hash({"function": f"{Path(path).stem}.{name}", "seed": point.seed})
+    task_id = _hash({"function": f"{Path(path).stem}.{name}", "seed": point.seed} | _ids(runs))
     code = code_of_function(path, name, (run.code for run in runs.values()))
     task = plan.setdefault(task_id, Task(task_id, point.seed, code, source=name, compute=point.compute))
     if task.compute is not point.compute:
@@ -160,10 +176,25 @@ def _evaluation(point: Point, runs: Mapping[str, Task], root: Path) -> Evaluatio
         raise UserError(f"grid: at {dict(point.where)}: {error}") from error
     if not config.eval.metrics:
         raise UserError(f"grid: nothing is measured at {dict(point.where)}; set eval.metrics")
+    if checkpoint is not None:
+        _check_checkpoint(checkpoint, config.train, point.where)
     leaves = _later(configs.decisive(config) | _ids(runs))
     code = code_of(config, [":".join(metric) for metric in _metrics(config)], (run.code for run in runs.values()))
     evaluation_id = _hash({**leaves, CHECKPOINT: checkpoint})
     return Evaluation(evaluation_id, point.where, _later(keys), code, config, checkpoint)
+
+
+def _check_checkpoint(step: Any, train: ConfigDict, where: Where) -> None:
+    """Raises UserError unless a training to its end leaves a checkpoint of this step."""
+    every = train.checkpoint_every or train.steps
+    saved = sorted({*range(every, train.steps, every), train.steps})
+    problem = ""
+    if isinstance(step, bool) or not isinstance(step, int) or step not in saved:
+        problem = f"must be one of the steps with a checkpoint, every {every} and the last, {train.steps}"
+    elif step not in saved[-train.keep :]:
+        problem = f"is not among the last {train.keep}, which train.keep={train.keep} leaves; raise that"
+    if problem:
+        raise UserError(f"grid: at {dict(where)}: {CHECKPOINT}={step} {problem}")
 
 
 def _later(keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,8 +221,20 @@ def _training(point: Point, runs: Mapping[str, Task], plan: dict[str, Task], roo
         code = code_of(run_config, needs=(run.code for key, run in runs.items() if not key.startswith(LATER)))
         plan[task_id] = Task(task_id, config.seed, code, run_config, point.config, changes)
     task = plan[task_id]
+    if CHECKPOINT in point.keys or any(evaluation.checkpoint is not None for evaluation in task.evaluations):
+        _check_retained(task, config, point.where)
     task.needs = _unique(*task.needs, *runs.values())
     return task
+
+
+def _check_retained(task: Task, config: ConfigDict, where: Where) -> None:
+    """Raises UserError if a point's config leaves other checkpoints than the run, which is the same otherwise."""
+    for key in RETAINED:
+        if config.train[key] != task.config.train[key]:
+            raise UserError(
+                f"grid: at {dict(where)}: train.{key}={config.train[key]} must be {task.config.train[key]}, as at "
+                "another place of the same run"
+            )
 
 
 def _unique(*tasks: Task) -> tuple[Task, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffjax.ablation.plan import Evaluation, Task
+from diffjax.ablation.plan import RETAINED, Evaluation, Task
 from diffjax.ablation.raised import RUN, forget, noted, raised
 from diffjax.ablation.table import named
 from diffjax.drawing import pictures
@@ -28,6 +28,7 @@ from diffjax.metrics import Metric
 from diffjax.parallel import is_main
 from diffjax.run import load
 from diffjax.training.loop import train
+from diffjax.workdir.checkpoint import complete_steps
 from diffjax.workdir.directory import Lock, for_this_machine, read_config
 
 # Names in a run directory.
@@ -111,8 +112,8 @@ def _unmeasured(task: Task, workdir: Path, result: Mapping[str, Any]) -> list[Ev
     pending = [evaluation for evaluation in task.evaluations if not evaluation.path(workdir).is_file()]
     if result.get("status") != "failed":
         return pending
-    last_good, folder = result.get("last_good_step", 0), workdir / "checkpoints"
-    return [e for e in pending if e.checkpoint and e.checkpoint <= last_good and (folder / str(e.checkpoint)).is_dir()]
+    last_good = result.get("last_good_step", 0)
+    return [e for e in pending if e.checkpoint and e.checkpoint <= last_good]
 
 
 def work(task: Task, root: Path, say: Callable[[str], None]) -> None:
@@ -195,11 +196,13 @@ def _compute(task: Task, workdir: Path, say: Callable[[str], None]) -> None:
 def _train(task: Task, workdir: Path) -> None:
     started = (workdir / "config.json").is_file()  # perhaps by another table that planned the same training
     config = read_config(workdir) if started else task.config
+    for key in RETAINED:  # whatever that other table retained
+        config.train[key] = task.config.train[key]
 
     def record_code() -> None:
-        """Writes which code trains the run: "mixed" if another version of the code started it."""
+        """Writes which code trains the run: "mixed" if another version of the code trained its first steps."""
         forget(workdir)
-        continues = (workdir / "config.json").is_file()
+        continues = bool(complete_steps(workdir / "checkpoints"))
         earlier = _json(workdir / CODE, workdir).get("code") if continues else task.code
         write_json(workdir / CODE, {"id": task.id, "code": task.code if earlier == task.code else "mixed"})
 

@@ -1,6 +1,7 @@
 """Tables end to end: planned, run in processes, killed, continued, kept, refused."""
 
 import json
+import shlex
 import shutil
 import signal
 import time
@@ -14,7 +15,7 @@ from diffjax.ablation import work as module
 from diffjax.ablation.ablate import finish, redo
 from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
-from diffjax.ablation.plan import tasks
+from diffjax.ablation.plan import Task, tasks
 from diffjax.ablation.work import FILM, FORWARD, UNDRAWN, is_over, state_of, work
 from diffjax.drawing import pictures
 from diffjax.errors import Taken, UserError
@@ -22,7 +23,7 @@ from diffjax.evaluation import METRICS
 from diffjax.host.json_files import write_json
 from diffjax.host.surroundings import processor
 from diffjax.training.loop import train
-from diffjax.workdir.directory import Lock
+from diffjax.workdir.directory import Lock, record_config
 from tests import tiny
 from tests.tiny import quiet
 
@@ -416,6 +417,68 @@ def test_a_grid_that_does_not_build_is_refused_before_anything_runs(moons, tmp_p
         Path(moons).write_text(text.replace(old, new))
         with pytest.raises(UserError, match=said.replace("?", r"\?")):
             tasks(read(moons).budget("hour"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("step", "keep", "said"),
+    [
+        ("10", 2, "checkpoint.step=10 must be one of the steps with a checkpoint, every 7 and the last, 14"),
+        ("21", 2, "checkpoint.step=21 must be one of the steps"),
+        ("'best'", 2, "checkpoint.step=best must be one of the steps"),
+        ("7", 1, "checkpoint.step=7 is not among the last 1, which train.keep=1 leaves; raise that"),
+    ],
+)
+def test_a_checkpoint_that_no_training_leaves_is_refused_before_anything_runs(moons, tmp_path, step, keep, said):
+    text = Path(moons).read_text().replace('{"sampler.steps": steps}', f'{{"checkpoint.step": {step}}}')
+    Path(moons).write_text(text.replace('"train__steps": 14', f'"train__steps": 14, "train__keep": {keep}'))
+    with pytest.raises(UserError, match=f"grid: at .*: {said}"):
+        tasks(read(moons).budget("minute"), tmp_path)
+
+
+def test_places_of_one_run_cannot_retain_different_checkpoints(moons, tmp_path):
+    steps = '{"checkpoint.step": 7, "train.keep": 3} if steps == 2 else {}'
+    Path(moons).write_text(Path(moons).read_text().replace('{"sampler.steps": steps}', steps))
+    with pytest.raises(UserError, match=r"'steps': '4'}: train.keep=2 must be 3, as at another place of the same run"):
+        tasks(read(moons).budget("minute"), tmp_path)
+
+
+def test_a_run_that_another_table_began_retains_the_checkpoints_of_this_one(moons, tmp_path, monkeypatch):
+    Path(moons).write_text(Path(moons).read_text().replace('{"sampler.steps": steps}', '{"checkpoint.step": 7}'))
+    (task,) = tasks(read(moons).budget("minute"), tmp_path)
+    with task.config.unlocked():
+        config = task.config.copy_and_resolve_references()
+        config.train.update(keep=1, checkpoint_every=0)
+    record_config(task.workdir(tmp_path), config, 0)
+    monkeypatch.setattr(module, "train", lambda config, *_: trained.append(config.train))
+    trained = []
+    work(task, tmp_path, quiet)
+    assert [(train.keep, train.checkpoint_every) for train in trained] == [(2, 7)]
+
+
+def test_keys_that_the_plan_sets_are_refused(moons, tmp_path):
+    for keys, said in (("seed=7", "seed=7 is counted by `seeds`"), ("eval__every=5", "eval.every=5 has no effect")):
+        Path(moons).write_text(Path(moons).read_text().replace("MEASURED = setting(", f"MEASURED = setting({keys}, "))
+        with pytest.raises(UserError, match=f"grid: at .*: {said}"):
+            tasks(read(moons).budget("hour"), tmp_path)
+
+
+def test_the_command_of_a_run_can_be_pasted_into_a_shell():
+    task = Task("abc", 0, "", source="configs/digits.py", changes={"method.network.multipliers": (2, 4)})
+    assert shlex.split(task.command()) == [
+        "python", "launch.py", "train", "--config=configs/digits.py", "--config.method.network.multipliers=(2, 4)",
+        "--workdir=DIR/abc",
+    ]  # fmt: skip
+
+
+def test_a_run_that_raised_before_its_first_checkpoint_begins_anew_with_todays_code(moons, tmp_path, monkeypatch):
+    (task,) = tasks(read(moons).budget("minute"), tmp_path)
+    record_config(task.workdir(tmp_path), task.config, 0)
+    monkeypatch.setattr(module, "train", lambda config, workdir, note: note())
+    for checkpoints, recorded in ((False, task.code), (True, "mixed")):
+        write_json(task.workdir(tmp_path) / "code.json", {"id": task.id, "code": "older"})
+        monkeypatch.setattr(module, "complete_steps", lambda folder, there=checkpoints: [7] if there else [])
+        work(task, tmp_path, quiet)
+        assert state_of(task, tmp_path).code == recorded
 
 
 def test_print_gives_a_line_for_each_run_that_is_missing(moons, tmp_path, capsys):
