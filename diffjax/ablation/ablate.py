@@ -119,7 +119,8 @@ def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) 
     if errors and not any(cell.finished for cell in (*cells.cells, *(stored.cells if stored else ()))):
         raise UserError(errors[0])
     path = ledger.keep(experiment, name, cells, plan, partial(thumbnails.keep, experiment, plan, root))
-    print(markdown(experiment, name, ledger.cells_of(experiment, name) or cells, plan))
+    shown = ledger.cells_of(experiment, name) or ledger.comparable(cells, experiment.budget(name).measures)
+    print(markdown(experiment, name, shown, plan))
     if path:
         to_stderr(f"kept in {path}")
     return cells

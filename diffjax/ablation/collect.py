@@ -16,7 +16,7 @@ from diffjax.ablation.raised import RUN, raised
 from diffjax.ablation.table import Where
 from diffjax.ablation.work import state_of
 from diffjax.errors import UserError
-from diffjax.host.json_files import read_json
+from diffjax.host.json_files import read_json, strict
 from diffjax.metrics import Metric
 from diffjax.metrics.protocol import differences
 from diffjax.workdir.directory import PLACE
@@ -83,7 +83,7 @@ def _read(task: Task, evaluation: Evaluation, wanted: Collection[str], root: Pat
     content = read_json(path, needs=("metrics", "provenance"))
     record = content["provenance"]
     provenance = {name: record[name] for name in KEPT if record.get(name) is not None}
-    provenance |= {"code": [state.code, record["code"]]} | how
+    provenance = strict(provenance | {"code": [state.code, record["code"]]} | how)
     if any(provenance.get(name) != value for name, value in training.items()):
         provenance["trained"] = training  # elsewhere, or at another commit
     if state.status in ("done", "trained") and training:
@@ -153,7 +153,7 @@ def protocols_differ(differences: Iterable[str], values: Mapping[int, float]) ->
 def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) -> Cell:
     """The cell of a place from all of its seeds.
 
-    A quantity that was not measured for all of them, or not alike, is refused; the others stay.
+    A quantity that was not measured alike for all of them is refused; the others stay.
     """
     values, protocols, refused, undefined = {}, {}, {}, {}
     for quantity, name in measures.items():
@@ -163,10 +163,7 @@ def _combined(where: Where, parts: Sequence[Part], measures: Mapping[str, str]) 
         protocol = next(iter(metrics.values())).protocol
         reasons = {part.seed: part.undefined[name] for part in parts if part.seed in metrics and name in part.undefined}
         differing = {line for metric in metrics.values() for line in differences(protocol, metric.protocol)}
-        lacking = [str(part.seed) for part in parts if part.status == "done" and part.seed not in metrics]
-        if lacking:
-            refused[quantity] = f"no {name} for seed {', '.join(lacking)}, which other seeds have"
-        elif differing:
+        if differing:
             refused[quantity] = protocols_differ(differing, {seed: metric.value for seed, metric in metrics.items()})
         else:
             values[quantity] = {seed: metric.value for seed, metric in metrics.items() if seed not in reasons}

@@ -14,11 +14,13 @@ Runs that have less never remove what the ledger has:
   whole. Seeds of two versions of the code never share a cell.
 - So does a cell that has a quantity by another score than today's budget, or that was kept before the budget had a
   score for it. Until then that quantity is not shown, but not lost either.
+- So does a cell at a place that today's grid leaves out.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from diffjax.ablation.collect import made_by, protocols_differ
 from diffjax.ablation.experiment import Experiment
 from diffjax.ablation.plan import Task
 from diffjax.ablation.table import Marked, Table, Where
-from diffjax.ablation.work import state_of
+from diffjax.ablation.work import is_made, state_of
 from diffjax.errors import Taken, UserError
 from diffjax.host.json_files import write_json
 from diffjax.metrics.protocol import differences
@@ -57,22 +59,31 @@ def keep(
     if name == SMOKE or all(cell.status == "not run" for cell in cells.cells):
         return None
     path = place_of(experiment)
+    with _alone(path):
+        _merge(experiment, name, cells, plan, path)
+        sections = [cells_of(experiment, budget) for budget in experiment.budgets]
+        on_kept([cell for section in sections if section for cell in section.cells])
+    return path
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Locks other processes out of a ledger. Raises UserError if one does not let go of it."""
     try:
         with Lock(path.parent, PATIENCE):
-            _merge(experiment, name, cells, plan, path)
-            sections = [cells_of(experiment, budget) for budget in experiment.budgets]
-            on_kept([cell for section in sections if section for cell in section.cells])
+            yield
     except Taken as error:
         message = error.about("`workdir`: ", "ledger: ")
         raise UserError(f"{message}; nothing was kept, run the command again") from error
-    return path
 
 
 def _merge(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], path: Path) -> None:
     content = _content(experiment)
     stored, budget = _stored(experiment, name), experiment.budget(name)
-    merged = Cells(cells.table, [_merged(stored.at(cell.where), cell, plan) for cell in cells.cells])
-    comparable = Cells(cells.table, [_comparable(cell, budget.measures) for cell in merged.cells])
+    planned = [dict(cell.where) for cell in cells.cells]
+    left_out = [cell for cell in stored.cells if dict(cell.where) not in planned]
+    merged = Cells(cells.table, [*(_merged(stored.at(cell.where), cell, plan) for cell in cells.cells), *left_out])
+    cells_by_today = comparable(merged, budget.measures)
     entries = []
     for where in experiment.paper.places():
         cell, values = merged.at(where), published(experiment.paper, where)
@@ -82,10 +93,23 @@ def _merge(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]
     content["budgets"][name] = {
         "what": budget.what,
         "measures": dict(budget.measures),
-        "claims": [claim.verdict(comparable, stale_places(comparable, plan))._asdict() for claim in experiment.claims],
+        "claims": [
+            claim.verdict(cells_by_today, stale_places(cells_by_today, plan))._asdict() for claim in experiment.claims
+        ],
         "cells": entries,
     }
     write_json(path, content)
+
+
+def refresh(experiment: Experiment, plans: Mapping[str, Sequence[Task]]) -> None:
+    """Brings the published values and the verdicts in the ledger up to date with the experiment's file.
+
+    `plans` are those of the budgets that the ledger has.
+    """
+    path = place_of(experiment)
+    with _alone(path):
+        for name, plan in plans.items():
+            _merge(experiment, name, Cells(experiment.paper, ()), plan, path)
 
 
 def _merged(old: Cell, new: Cell, plan: Sequence[Task]) -> Cell:
@@ -116,6 +140,11 @@ def _other_scores(cell: Cell, measures: Mapping[str, str]) -> dict[str, str]:
         if stored_score not in (None, score) and quantity in {*cell.protocols, *cell.refused}:
             reasons[quantity] = f"no {score} yet: the ledger has {stored_score}"
     return reasons
+
+
+def comparable(cells: Cells, measures: Mapping[str, str]) -> Cells:
+    """Cells as they are shown and compared: with the quantities alone that all seeds of a cell have by these scores."""
+    return Cells(cells.table, [_comparable(cell, measures) for cell in cells.cells])
 
 
 def _comparable(cell: Cell, measures: Mapping[str, str]) -> Cell:
@@ -200,7 +229,8 @@ def _union(old: Cell, new: Cell) -> Cell:
 def missing(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> list[Task]:
     """The tasks of which the ledger lacks a place, or a quantity at one; the whole plan if it has none of them.
 
-    Cells made by other code than today's, or measured by another score, count as lacking.
+    Cells made by other code than today's, or measured by another score, count as lacking. Runs that these tasks need,
+    and of which something in `root` is still to be measured, belong to them: they are needed whole.
 
     Raises UserError if one of these tasks needs a run that is not in `root`: what another judge measures could not be
     compared with what the ledger has.
@@ -214,14 +244,17 @@ def missing(experiment: Experiment, name: str, plan: Sequence[Task], root: Path)
     lacking = [task for task in plan if not all(has(cells.at(e.where), task.seed) for e in task.evaluations)]
     if len(lacking) == sum(bool(task.evaluations) for task in plan):
         return list(plan)
+    wanted = {task.id for task in lacking}
     for task in lacking:
-        if absent := [need for need in task.needs if state_of(need, root).status not in ("trained", "done")]:
-            raise UserError(
-                f"`missing`: {task.id} needs the run {absent[0].id} ({absent[0].source}), which is not in {root}, and "
-                "with another one it could not be compared with what the ledger has; copy its directory there, or run "
-                "the whole table, without `missing`"
-            )
-    return lacking
+        for need in task.needs:
+            if need.id not in wanted and state_of(need, root).status not in ("trained", "done"):
+                raise UserError(
+                    f"`missing`: {task.id} needs the run {need.id} ({need.source}), which is not in {root}, and with "
+                    "another one it could not be compared with what the ledger has; copy its directory there, or run "
+                    "the whole table, without `missing`"
+                )
+    needed = {need.id for task in lacking for need in task.needs if not is_made(need, root)}
+    return [task for task in plan if task.id in wanted | needed]
 
 
 def stale(cell: Cell, plan: Iterable[Task]) -> bool:
@@ -252,7 +285,7 @@ def cells_of(experiment: Experiment, name: str) -> Cells | None:
     Raises UserError for a file that is not a ledger, and for cells at places that the table no longer has.
     """
     stored, measures = _stored(experiment, name), experiment.budget(name).measures
-    return Cells(stored.table, [_comparable(cell, measures) for cell in stored.cells]) if stored.cells else None
+    return comparable(stored, measures) if stored.cells else None
 
 
 def _stored(experiment: Experiment, name: str) -> Cells:

@@ -75,6 +75,8 @@ def report(paths: Sequence[str], root: Path, out: Path | None = None) -> str:
         parts.append(NOT_RUN + "\n".join(f"- `{e.path}`: {e.title}" for e in not_run))
     text = README + "\n" + "\n\n".join(parts) + "\n"
     if not paths:
+        for experiment, sections in tables:
+            ledger.refresh(experiment, {name: plan for _, name, _, plan in sections})
         with atomic_write(HERE / "README.md") as unfinished:
             unfinished.write_text(text)
     if out:
@@ -132,7 +134,7 @@ def _not_kept(experiment: Experiment, root: Path, kept: Sequence[Section]) -> li
     kept_names = [name for _, name, _, _ in kept]
     names = [name for name in experiment.budgets if name not in kept_names]
     plans = {name: tasks(experiment.budget(name), root) for name in names}
-    cells = {name: collect(experiment, experiment.budget(name), plan, root) for name, plan in plans.items()}
+    cells = {name: _collected(experiment, name, plan, root) for name, plan in plans.items()}
     kept_runs = {task.id for *_, plan in kept for task in plan}
     with_runs = [
         name
@@ -142,3 +144,9 @@ def _not_kept(experiment: Experiment, root: Path, kept: Sequence[Section]) -> li
     if not kept and not with_runs:
         with_runs = [next((name for name in names if name != ledger.SMOKE), ledger.SMOKE)]
     return [(experiment, name, cells[name], plans[name]) for name in with_runs]
+
+
+def _collected(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> Cells:
+    """The cells of a budget as they are in the run directories."""
+    budget = experiment.budget(name)
+    return ledger.comparable(collect(experiment, budget, plan, root), budget.measures)

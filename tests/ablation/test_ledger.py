@@ -178,6 +178,36 @@ def test_a_cell_measured_differently_is_stale_even_for_the_same_run_and_code(squ
         assert ledger.stale(today, plan) is (cell.where["x"] == "1")
 
 
+def test_cells_that_todays_grid_leaves_out_stay_and_are_stale(squares, tmp_path, capsys):
+    run(squares, tmp_path / "runs")
+    before = kept(squares)
+    squares.write_text(COMPUTED.replace(', 2: {"x": 2}}', "}"))
+    capsys.readouterr()
+    run(squares, tmp_path / "runs")
+    assert kept(squares) == before
+    assert capsys.readouterr().out.count("(stale)") == 1
+
+
+def test_refreshing_follows_the_experiments_file_and_changes_no_cell(squares, tmp_path):
+    run(squares, tmp_path / "runs")
+    place = place_of(read(squares))
+
+    def refreshed():
+        experiment = read(squares)
+        ledger.refresh(experiment, {"hour": tasks(experiment.budget("hour"), tmp_path)})
+        return place.read_text()
+
+    before = place.read_text()
+    assert refreshed() == before
+    squares.write_text(COMPUTED.replace('"D", (1, 4)', '"D", (1, 5)').replace("squares grow", "all squares grow"))
+    after = json.loads(refreshed())["budgets"]["hour"]
+    assert [claim["says"] for claim in after["claims"]] == ["all squares grow"]
+    assert [cell["published"]["square"]["value"] for cell in after["cells"]] == [1, 5]
+    place.write_text(before)
+    squares.write_text(COMPUTED)
+    assert refreshed() == before
+
+
 def test_different_protocols_refuse_only_their_own_quantity(squares, tmp_path, capsys):
     squares.write_text(TIMED)
     root = tmp_path / "runs"
@@ -229,13 +259,16 @@ def test_a_quantity_is_not_lost_to_a_later_run_of_the_seed_that_lacks_it(squares
     assert set(found.values) == {"square"} and kept(squares) == before
 
 
-def test_a_quantity_that_some_seeds_lack_is_refused_counts_as_missing_and_is_not_lost(squares, tmp_path, capsys):
+@pytest.mark.parametrize("last", ["one", "two"], ids=["in one directory", "in two directories"])
+def test_a_quantity_that_some_seeds_lack_is_refused_counts_as_missing_and_is_not_lost(squares, tmp_path, capsys, last):
     squares.write_text(TIMED)
+    root = tmp_path / last
+    plan = tasks(read(squares).budget("hour"), root)
+    work(plan[2], root, quiet)
+    timed_otherwise(plan[2], root)
     run(squares, tmp_path / "one", 2)
-    plan = tasks(read(squares).budget("hour"), tmp_path / "two")
-    work(plan[2], tmp_path / "two", quiet)
-    timed_otherwise(plan[2], tmp_path / "two")
-    run(squares, tmp_path / "two", 0)
+    capsys.readouterr()
+    run(squares, root, 0)
     said = "no seconds for seed 2, which other seeds have"
     one, other = kept(squares)
     assert (one.refused, set(one.values), one.status) == ({"time": said}, {"square"}, "done")
@@ -318,8 +351,8 @@ def test_seeds_of_two_code_versions_never_share_a_cell(squares, tmp_path, capsys
 
 def test_a_score_that_one_seed_lacks_is_refused_not_averaged(squares, tmp_path, capsys):
     squares.write_text(COMPUTED.replace('return {"value"', 'return {} if seed == 2 else {"value"'))
-    found = run(squares, tmp_path / "runs")
-    assert {cell.refused["square"] for cell in found.cells} == {"no value for seed 2, which other seeds have"}
+    run(squares, tmp_path / "runs")
+    assert {cell.refused["square"] for cell in kept(squares)} == {"no value for seed 2, which other seeds have"}
     shown = capsys.readouterr().out
     assert "| 1 | refused | 1 |" in shown and "| squares grow | **not decided** | " in shown
 

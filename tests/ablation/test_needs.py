@@ -9,14 +9,15 @@ import pytest
 import launch
 from diffjax.ablation import code, ledger, slurm
 from diffjax.ablation.ablate import finish
+from diffjax.ablation.collect import collect
 from diffjax.ablation.experiment import read
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.raised import RUN, Raised, noted
-from diffjax.ablation.work import FILM, UNDRAWN, state_of, work
+from diffjax.ablation.work import FILM, UNDRAWN, set_aside, state_of, work
 from diffjax.errors import Taken, UserError
 from diffjax.host.json_files import write_json
 from diffjax.workdir.directory import Lock
-from tests.ablation.tables import COMPUTED
+from tests.ablation.tables import COMPUTED, left
 from tests.tiny import quiet
 
 
@@ -114,7 +115,7 @@ def test_cells_measured_by_another_judge_are_stale(own_judge, tmp_path):
     own_judge.write_text(JUDGE.replace("steps=2", "steps=3"))
     again = tasks(read(path).budget("hour"), root)
     assert all(ledger.stale(cell, again) for cell in kept.cells)
-    assert {state_of(task, root).status for task in again} == {"not run", "trained"}, "measured once more"
+    assert {state_of(task, root).status for task in again} == {"not run"}, "and so are other runs"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,9 @@ def test_arrays_are_told_apart_by_their_whole_content(tmp_path):
     finish(read(path), "hour", plan, root)
     kept = ledger.cells_of(read(path), "hour").cells
     assert [cell.provenance[0]["measured with"]["x"] for cell in kept] == [list(range(5_000)), 3.0]
+    work(plan[1], tmp_path / "elsewhere", quiet)
+    finish(read(path), "hour", tasks(read(path).budget("hour"), tmp_path / "elsewhere"), tmp_path / "elsewhere")
+    assert ledger.cells_of(read(path), "hour").cells == kept, "merged with those of another machine"
 
 
 @pytest.fixture
@@ -179,6 +183,55 @@ def test_missing_needs_the_judge_that_the_ledgers_cells_had(judged, tmp_path):
     assert ledger.missing(experiment, "hour", plan, root) == others[1:]
     with pytest.raises(UserError, match=f"`missing`: {others[1].id} needs the run {judge.id} .* not in .*nowhere"):
         ledger.missing(experiment, "hour", plan, tmp_path / "nowhere")
+
+
+def test_two_budgets_compute_with_different_judges_in_one_directory(own_judge, tmp_path):
+    """Neither takes the runs of the other for its own, made by older code."""
+    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
+    path.parent.mkdir()
+    judge = f'computed(square, 3) * setting(judge=Run.of("{own_judge}"))'
+    text = COMPUTED.replace("(seed, x)", "(seed, x, judge)").replace("computed(square, 3)", judge)
+    longer = text.partition("BUDGETS = ")[2].replace('"hour"', '"day"').replace('py")', 'py", train__steps=3)')
+    path.write_text(f"{text}BUDGETS |= {longer}")
+    experiment = read(path)
+    for name in ("hour", "day", "hour"):
+        of, *others = tasks(experiment.budget(name), root)
+        write_json(of.workdir(root) / "result.json", {"status": "finished"})
+        for task in others:
+            work(task, root, quiet)
+        assert not any(set_aside(task, root) for task in others)
+        cells = collect(experiment, experiment.budget(name), [of, *others], root).cells
+        assert [(cell.status, len(cell.values["square"])) for cell in cells] == [("done", 3)] * 2
+
+
+def test_missing_takes_a_needed_run_that_is_a_row_itself(tmp_path):
+    """Squares by a teacher and by two students that begin from it. What the ledger has of them is not run again."""
+    path, root = tmp_path / "experiments" / "squares.py", tmp_path / "runs"
+    path.parent.mkdir()
+    measured = 'eval__metrics=("frechet:pixels",)'
+    teacher = f'trained("configs/digits.py", 1, train__steps=2, {measured})'
+    begun = 'train__init_from=Run.of("configs/digits.py", train__steps=2)'
+    student = f'trained("configs/digits.py", 2, {begun}, {measured})'
+    grid = f'{teacher} * vary("x", {{1: {{}}}}) + {student} * vary("x", {{2: {{}}}})'
+    budget = f'BUDGETS = {{"hour": Budget("", {grid}, {{"square": "frechet_pixels"}}, 1)}}\n'
+    path.write_text(COMPUTED.partition("BUDGETS")[0] + budget)
+    experiment = read(path)
+    first, *students = plan = tasks(experiment.budget("hour"), root)
+    assert [task.needs for task in students] == [(first,)] * 2
+
+    def missing(root):
+        return [task.id for task in ledger.missing(experiment, "hour", plan, root)]
+
+    left(students[1], root, frechet_pixels=1.0)
+    finish(experiment, "hour", plan, root)
+    assert missing(tmp_path / "nowhere") == [first.id, students[0].id], "it will be made first"
+    left(first, root, frechet_pixels=1.0)
+    finish(experiment, "hour", plan, root)
+    assert missing(root) == [students[0].id]
+    first.evaluations[0].path(first.workdir(root)).unlink()
+    assert missing(root) == [first.id, students[0].id], "needed whole"
+    with pytest.raises(UserError, match=f"needs the run {first.id}"):
+        missing(tmp_path / "nowhere")
 
 
 def test_a_task_that_needs_a_failed_run_is_blocked_at_once(judged, capsys):
