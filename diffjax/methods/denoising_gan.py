@@ -19,12 +19,11 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from diffjax.augment import AUGMENTS, NoAugment
-from diffjax.diffusion import Process, Samples, VPSteps, along, clock, fold_in, normal, split
+from diffjax.diffusion import PROCESSES, Process, Samples, VPSteps, along, clock, fold_in, normal, split
 from diffjax.errors import UserError
 from diffjax.methods.game import Examples, Latent
 from diffjax.methods.gan import GAN
-from diffjax.methods.gan_rules import name_of
-from diffjax.methods.method import split_into
+from diffjax.methods.method import name_of, split_into
 from diffjax.models.denoising_gan import DenoisingDiscriminator, DenoisingGenerator
 
 
@@ -53,7 +52,7 @@ class DenoisingGAN(GAN):
 
     def __post_init__(self):
         if not self.process.steps:
-            name = type(self.process).__name__
+            name = name_of(self.process, PROCESSES)
             raise UserError(f"method.process: {name} has no steps to undo; take vp_steps, or a table")
         if self.packing > 1:
             raise UserError(f"method.packing: {self.packing} packed examples would differ in time; use 1")

@@ -11,6 +11,9 @@ import numpy as np
 
 from diffjax.augment import NoAugment
 from diffjax.diffusion import (
+    SAMPLERS,
+    TARGETS,
+    TIMES,
     Denoiser,
     LearnedTable,
     Prediction,
@@ -26,6 +29,7 @@ from diffjax.diffusion.target import Velocity
 from diffjax.diffusion.times import SMALLEST, LogSNRTimes
 from diffjax.diffusion.weighting import VLB
 from diffjax.errors import UserError
+from diffjax.methods.method import name_of
 
 if TYPE_CHECKING:
     from diffjax.methods.diffusion import Diffusion
@@ -61,7 +65,7 @@ def _check_on_table(method: "Diffusion") -> None:
     if isinstance(method.target, Velocity):
         raise UserError("method.target: velocity is a derivative in t, and a table of steps has none; use v")
     if isinstance(method.weighting, VLB) and isinstance(method.times, LogSNRTimes):
-        name = type(method.times).__name__
+        name = name_of(method.times, TIMES)
         raise UserError(
             f"method.times: {name} has no density on a table of steps, and vlb divides by that; use uniform"
         )
@@ -72,9 +76,10 @@ def _check_last_weight(method: "Diffusion") -> None:
     t = method.times.quantile(jnp.asarray([1 - SMALLEST]), method.process)
     weight = method.weighting.of_output(method.process.log_snr(t), method.target.gain(t, method.process))
     if not np.isfinite(weight).all():
+        name = name_of(method.target, TARGETS)
         raise UserError(
-            f"method.target: {type(method.target).__name__} says nothing of x0 at t = 1, where this process has alpha ="
-            " 0; use v, x0 or velocity, or method.times that do not draw t = 1, or method.weighting plain"
+            f"method.target: {name} says nothing of x0 at t = 1, where this process has alpha = 0; use v, x0 or"
+            " velocity, or method.times that do not draw t = 1, or method.weighting plain"
         )
 
 
@@ -147,7 +152,7 @@ def _check_step(process: Process, spec: Sampler) -> None:
         jax.eval_shape(step, jnp.zeros((1, 1)), jnp.ones(()), jax.random.key(0))
     except UserError as error:
         is_corrected = isinstance(spec, PredictorCorrector)  # its predictor steps
-        name = f"predictor: {spec.predictor!r}" if is_corrected else f"name: {type(spec).__name__}"
+        name = f"predictor: {spec.predictor!r}" if is_corrected else f"name: {name_of(spec, SAMPLERS)!r}"
         raise error.about("method.process: ", f"sampler.{name} cannot draw, as ") from None
 
 
@@ -189,7 +194,7 @@ def _check_grid(method: "Diffusion", process: Process, spec: Sampler) -> None:
             f"sampler.grid: its {spec.steps} steps must fall strictly on this process; use fewer, or the grid linear"
         )
     if not np.isfinite(method.target.gain(times[:1], process)).all():
-        name = type(method.target).__name__
+        name = name_of(method.target, TARGETS)
         raise UserError(
             f"sampler.grid: must start below t = 1, where alpha = 0 and a network that predicts {name} says nothing of"
             " x0; use log_snr"

@@ -1,12 +1,12 @@
 """Validation of a GAN's settings: each mistake is reported as one line, before anything is computed."""
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffjax.adversarial import PENALTIES, NoPenalty
 from diffjax.augment import AUGMENTS, NoAugment
 from diffjax.errors import UserError
-from diffjax.methods.method import class_of
+from diffjax.methods.method import class_of, name_of
 
 if TYPE_CHECKING:
     from diffjax.methods.gan import GAN
@@ -91,9 +91,3 @@ def _check_augment(gan: "GAN") -> None:
             f"method.augment.target: {gan.augment.target} follows the signs of logits, which mean nothing in this "
             "loss; use 0 and a ramp from method.augment.p to p_last in ramp_images"
         )
-
-
-def name_of(component: Any, table: dict[str, Any]) -> str:
-    """The name of a component in its table, which configs use; the class name of a component that is in no table."""
-    component_class = component if component in table.values() else type(component)
-    return next((name for name, entry in table.items() if entry is component_class), component_class.__name__)

@@ -235,3 +235,9 @@ def split_into(kind: type[Named], keys: Key[Array, "b"]) -> Named:
 def class_of(component: Callable[..., Any]) -> Callable[..., Any]:
     """The class of a component, such as a network, which may be wrapped in `functools.partial`."""
     return getattr(component, "func", component)
+
+
+def name_of(component: Any, table: dict[str, Any]) -> str:
+    """The name of a component in its table, which configs use; the class name of a component that is in no table."""
+    component_class = component if component in table.values() else type(component)
+    return next((name for name, entry in table.items() if entry is component_class), component_class.__name__)

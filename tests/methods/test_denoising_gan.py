@@ -220,7 +220,7 @@ def test_without_a_latent_there_is_one_x0_for_each_x_t():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"process": EDM()}, "method.process: EDM has no steps to undo; take vp_steps"),
+        ({"process": EDM()}, "method.process: edm has no steps to undo; take vp_steps"),
         ({"packing": 2}, "method.packing: 2 packed examples would differ in time"),
         ({"augment": Ada()}, "method.augment: ada would transform x_s, but not the x_t shown beside it; use none"),
     ],

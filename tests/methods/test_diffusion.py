@@ -379,15 +379,18 @@ def test_a_learned_uncertainty_is_trained_with_the_network():
         ({"space": Space("categories", (20, 1), values=2)}, "method.name: 'diffusion' needs images or points"),
         (
             {"process": ddpm_linear(), "weighting": weighting.VLB()},
-            "method.times: LogNormal has no density on a table of steps, and vlb divides by that; use uniform",
+            "method.times: log_normal has no density on a table of steps, and vlb divides by that; use uniform",
         ),
         ({"process": ddpm_linear(), "target": target.Velocity()}, "method.target: velocity is a derivative in t"),
         *(
             (
                 {"process": Flow(), "target": ask, "weighting": weigh, "times": times.Discrete()},
-                f"method.target: {type(ask).__name__} says nothing of x0 at t = 1, where this process has alpha = 0",
+                f"method.target: {name} says nothing of x0 at t = 1, where this process has alpha = 0",
             )
-            for ask, weigh in ((target.Eps(), weighting.Simple()), (target.Score(), weighting.Uniform()))
+            for name, ask, weigh in (
+                ("eps", target.Eps(), weighting.Simple()),
+                ("score", target.Score(), weighting.Uniform()),
+            )
         ),
     ],
 )
@@ -444,16 +447,16 @@ def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_lin
                 f"sampler.{name} cannot draw, as a table of 1000 steps has no derivative",
             )
             for spec, name in (
-                (Euler(steps=3), "name: Euler"),
-                (EulerMaruyama(steps=3), "name: EulerMaruyama"),
-                (Adaptive(), "name: Adaptive"),
+                (Euler(steps=3), "name: 'euler'"),
+                (EulerMaruyama(steps=3), "name: 'euler_maruyama'"),
+                (Adaptive(), "name: 'adaptive'"),
                 (PredictorCorrector(steps=3, predictor="euler_maruyama"), "predictor: 'euler_maruyama'"),
             )
         ),
         (
             {"process": Flow(), "target": target.Eps(), "times": times.Uniform()},
             DDIM(steps=3),
-            "sampler.grid: must start below t = 1, where alpha = 0 and a network that predicts Eps says nothing",
+            "sampler.grid: must start below t = 1, where alpha = 0 and a network that predicts eps says nothing",
         ),
         (
             {},
