@@ -198,7 +198,7 @@ def rounded(
 
     For a network that was trained at n times only and a sampler of more steps. Without rounding, the network would be
     evaluated at times it has never seen (Song et al. 2021, appendix G: of 2n steps, step i uses level floor(i / 2)).
-    At alpha = 0, where eps says nothing of x0, the network's x0 is left as it is.
+    Where alpha = 0 at the rounded time, eps says nothing of x0, and the network's x0 is left as it is.
     """
     if steps < 1:
         raise UserError(f"sampler.guidance.steps: {steps} must be at least 1")
@@ -209,10 +209,10 @@ def rounded(
         return jnp.clip(jnp.ceil(t * steps - 1e-3), 1, steps) / steps  # 1e-3: round-off must not lift a multiple of 1/n
 
     def predict(x_t, t, label):
-        x0, alpha = guided(x_t, up(t), label).x0, process.alpha(t)
+        x0, has_signal = guided(x_t, up(t), label).x0, process.alpha(up(t)) > 0
         eps = process.eps(x0, x_t, up(t))
-        divisor = along(jnp.where(alpha > 0, alpha, 1.0), x_t)
-        return Prediction(jnp.where(along(alpha > 0, x_t), (x_t - along(process.sigma(t), x_t) * eps) / divisor, x0))
+        divisor = along(jnp.where(has_signal, process.alpha(t), 1.0), x_t)
+        return Prediction(jnp.where(along(has_signal, x_t), (x_t - along(process.sigma(t), x_t) * eps) / divisor, x0))
 
     return Denoiser(predict, lambda t: guided.cost(up(t)))
 
