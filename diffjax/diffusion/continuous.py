@@ -60,8 +60,8 @@ class VPCosine(Process):
     log_snr_min: float = -15.0
 
     def __post_init__(self):
-        if not -100 <= self.log_snr_min < math.inf:
-            raise UserError(f"method.process.log_snr_min: {self.log_snr_min} must be at least -100, and finite")
+        if not -30 <= self.log_snr_min < math.inf:  # below -35, float32 rounds the last angle to above 90 degrees
+            raise UserError(f"method.process.log_snr_min: {self.log_snr_min} must be at least -30, and finite")
 
     @property
     def _end(self) -> float:

@@ -200,7 +200,7 @@ def test_the_log_snr_of_a_fresh_learned_table_falls_evenly_from_that_of_its_firs
         (lambda: LearnedLogSNR(width=-1), "width"),
         (lambda: VPLinear(beta_min=0.0), "beta_min: 0.0 must be positive"),
         (lambda: SubVP(beta_max=-1.0), "beta_max: -1.0 must be positive"),
-        (lambda: VPCosine(log_snr_min=-1e4), "log_snr_min: -10000.0 must be at least -100"),
+        (lambda: VPCosine(log_snr_min=-36.0), "log_snr_min: -36.0 must be at least -30"),
         (lambda: EDM(sigma_max=-1.0), "sigma_max: -1.0 must be positive"),
         (lambda: EDM(sigma_max=float("inf")), "sigma_max: inf must be positive and finite"),
         (lambda: VE(sigma_min=0.0), "sigma_min: 0.0 must be above 0 and below sigma_max=50.0"),

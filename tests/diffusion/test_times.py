@@ -64,7 +64,7 @@ def test_a_log_normal_time_is_ln_sigma_normal():
 
 def test_the_cosine_density_is_uniform_time_under_the_cosine_schedule_and_cosmap_on_a_flow(x64):
     u = jnp.linspace(0.05, 0.95, 7)
-    whole = VPCosine(log_snr_min=-60.0)  # the whole quarter turn
+    whole = VPCosine(log_snr_min=-30.0)  # the quarter turn, from which the density cuts off as little
     np.testing.assert_allclose(times.Cosine().quantile(u, whole), u, rtol=1e-9)
     np.testing.assert_allclose(times.Cosine().quantile(u, Flow()), 1 - 1 / (jnp.tan(jnp.pi * u / 2) + 1), rtol=1e-9)
 
