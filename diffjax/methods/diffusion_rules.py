@@ -14,6 +14,7 @@ from diffjax.diffusion import (
     SAMPLERS,
     TARGETS,
     TIMES,
+    WEIGHTINGS,
     Denoiser,
     LearnedTable,
     Prediction,
@@ -33,6 +34,8 @@ from diffjax.methods.method import name_of
 
 if TYPE_CHECKING:
     from diffjax.methods.diffusion import Diffusion
+
+MOST_SIGNAL = 0.25  # alpha / sigma at a grid's first time, unless that is t = 1; EDM's own grid starts at 1 / 80
 
 
 def check(method: "Diffusion") -> None:
@@ -81,6 +84,13 @@ def _check_last_weight(method: "Diffusion") -> None:
             f"method.target: {name} says nothing of x0 at t = 1, where this process has alpha = 0; use v, x0 or"
             " velocity, or method.times that do not draw t = 1, or method.weighting plain"
         )
+    if method.weighting.per_log_snr:  # the loss is multiplied by the rate of log-SNR, and divided by p(t)
+        rate = method.process.rate(method.process.log_snr, t) / method.times.density(t, method.process)
+        if not np.isfinite(weight * rate).all():
+            raise UserError(
+                f"method.times: {name_of(method.times, TIMES)} draws t = 1, where log-SNR falls infinitely fast, and"
+                f" method.weighting {name_of(method.weighting, WEIGHTINGS)} multiplies by this rate; use uniform"
+            )
 
 
 def _check_augment(method: "Diffusion") -> None:
@@ -189,9 +199,17 @@ def _check_grid(method: "Diffusion", process: Process, spec: Sampler) -> None:
             "sampler.grid: must be linear, quadratic or explicit; the noise levels of a learned table are not fixed"
         )
     times = spec.grid(process, spec.steps)
-    if np.any(np.diff(times) >= 0):
+    if not np.all(np.diff(times) < 0):  # NaN does not fall either
         raise UserError(
             f"sampler.grid: its {spec.steps} steps must fall strictly on this process; use fewer, or the grid linear"
+        )
+    if times[-1] > 0:
+        raise UserError(f"sampler.grid: its last time, {times[-1]:g}, must be 0; what is drawn there is still noisy")
+    ratio, least = (float(process.alpha(t) / process.sigma(t)) for t in (times[0], jnp.ones_like(times[0])))
+    if ratio > max(MOST_SIGNAL, 1.01 * least):  # 1.01: t = 1 itself, after round-off
+        raise UserError(
+            f"sampler.grid: its first time, {times[0]:g}, must be nearer to 1: there is still {ratio:.2g} times as much"
+            f" signal as noise, and sampling starts from noise alone; at most {MOST_SIGNAL:g}"
         )
     if not np.isfinite(method.target.gain(times[:1], process)).all():
         name = name_of(method.target, TARGETS)

@@ -1,5 +1,7 @@
 """Time grids: from one end to the other, falling, and on a table's own steps."""
 
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +12,15 @@ from tests.methods.test_diffusion import method
 
 pytestmark = pytest.mark.usefixtures("x64")
 PROCESSES = [VPLinear(), VPCosine(), SubVP(), VE(), EDM(), Flow(), ddpm_linear(), ddpm_cosine()]
+
+
+def listed(*at):
+    """A sampler of these times."""
+    return DDIM(steps=len(at) - 1, grid=partial(grid.explicit, at=at))
+
+
+def undefined(process, steps):
+    return jnp.linspace(1.0, 0.0, steps + 1).at[1].set(jnp.nan)
 
 
 @pytest.mark.parametrize("name", [name for name in GRIDS if name != "explicit"])
@@ -49,6 +60,15 @@ def test_a_list_of_times_is_taken_as_it_is():
         (lambda: grid.linear(ddpm_linear(), 1001), "steps"),
         (lambda: grid.quadratic(ddpm_linear(), 900), "grid"),
         (lambda: method(process=ddpm_linear(timesteps=20)).check_sampler(DDIM(steps=18, grid=grid.karras)), "grid"),
+        (
+            lambda: method(process=VPLinear()).check_sampler(listed(1.0, 0.5, 0.25)),
+            "grid: its last time, 0.25, must be 0",
+        ),
+        (
+            lambda: method(process=VPLinear()).check_sampler(listed(0.5, 0.25, 0.0)),
+            "grid: its first time, 0.5, must be",
+        ),
+        (lambda: method(process=Flow()).check_sampler(DDIM(steps=2, grid=undefined)), "grid: its 2 steps must fall"),
         (lambda: grid.karras(EDM(), 5, sigma_min=90.0), "grid.sigma_min"),
         (lambda: grid.karras(EDM(), 5, rho=0.0), "grid.rho"),
         (lambda: grid.log_snr(EDM(), 5, low=3.0, high=2.0), "grid.low"),
@@ -57,6 +77,11 @@ def test_a_list_of_times_is_taken_as_it_is():
 def test_a_grid_that_makes_no_sense_is_one_line(make, field):
     with pytest.raises(UserError, match=f"sampler.{field}"):
         make()
+
+
+def test_a_list_of_times_may_start_short_of_1_where_little_signal_is_left():
+    method(process=VPLinear()).check_sampler(listed(0.98, 0.4, 0.0))
+    method(process=EDM(sigma_max=3.0)).check_sampler(DDIM(steps=5, grid=grid.karras))  # at t = 1 by round-off only
 
 
 def test_a_grid_is_held_to_what_its_process_reaches():

@@ -392,6 +392,17 @@ def test_a_learned_uncertainty_is_trained_with_the_network():
                 ("score", target.Score(), weighting.Uniform()),
             )
         ),
+        *(
+            (
+                {"process": Flow(), "target": ask, "weighting": weigh, "times": density},
+                f"method.times: {name} draws t = 1, where log-SNR falls infinitely fast, and method.weighting {per}",
+            )
+            for name, density, ask, per, weigh in (
+                ("discrete", times.Discrete(), target.Velocity(), "vlb", weighting.VLB()),
+                ("discrete", times.Discrete(), target.V(), "sigmoid", weighting.Sigmoid()),
+                ("logit_normal", times.LogitNormal(std=9.0), target.X0(), "vlb", weighting.VLB()),
+            )
+        ),
     ],
 )
 def test_switches_that_do_not_fit_together_are_one_line(fields, message):
@@ -405,6 +416,12 @@ def test_eps_may_be_trained_on_a_flow_short_of_its_end_or_by_its_own_error():
         made = method(weighting=weigh, times=density, **eps)
         made.check_sampler(DDIM(steps=3, grid=grid.log_snr))
         assert np.isfinite(stepped(made)[2]["loss"])
+
+
+@pytest.mark.parametrize("density", [times.Uniform(), times.Cosine(), times.LogitNormal()])
+def test_an_integral_over_log_snr_may_be_trained_on_a_flow_by_times_short_of_its_end(density):
+    flow = {"process": Flow(), "target": target.Velocity(), "conditional": False, "network": Constant}
+    assert np.isfinite(stepped(method(weighting=weighting.VLB(), times=density, **flow))[2]["loss"])
 
 
 def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_line():
