@@ -4,5 +4,4 @@ state        `TrainState`, and `update`: the optimiser step of one network, shar
 accumulation processes a batch in parts
 optimizers   Adam and RMSProp from optax, with schedules counted in images
 ema          averages of the weights, from which samples are drawn
-ramp         the ramp of a hyper-parameter over a run
 """

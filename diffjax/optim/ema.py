@@ -11,6 +11,7 @@ name and is the one to draw from; the others are stored under "network@profile".
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from diffjax.errors import UserError
 from diffjax.parallel import Tree
 from diffjax.ramp import cosine_ramp
 
+Recursion = Callable[[jax.Array, jax.Array], jax.Array]  # (old average, parameters) -> new average, of one array
 WIDEST = 12**-0.5  # sigma_rel of gamma = 0, the plain mean over the run; wider profiles would favour its beginning
 
 
@@ -48,9 +50,10 @@ class HalfLife:
         half_life = jnp.minimum(half_life, self.ramp * images_seen) if self.ramp else jnp.asarray(half_life)
         return jnp.where(half_life > 0, 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8)), 0.0)
 
-    def decays(self, images_seen: jax.Array, batch_size: int) -> dict[str, jax.Array]:
-        """The decay of each profile; there is only one."""
-        return {"": self.decay(images_seen, batch_size)}
+    def recursions(self, images_seen: jax.Array, batch_size: int) -> dict[str, Recursion]:
+        """The recursion of each profile; there is only one."""
+        decay = self.decay(images_seen, batch_size)
+        return {"": lambda old, new: new + decay.astype(new.dtype) * (old - new)}
 
     def snapshot_due(self, step: int, batch_size: int, last: bool) -> bool:
         """Never: averages of other half-lives cannot be reconstructed from exponential ones."""
@@ -82,16 +85,22 @@ class Power:
     def profiles(self) -> tuple[str, ...]:
         return ("", *(f"{width:g}" for width in self.sigma_rel[1:]))
 
-    def decays(self, images_seen: jax.Array, batch_size: int) -> dict[str, jax.Array]:
-        """beta = (1 - batch / t)^(gamma + 1) for each profile; 0 in the first step."""
-        # In logarithms: late in a run 1 - batch / t is so close to 1 that float32 would round it badly.
+    def recursions(self, images_seen: jax.Array, batch_size: int) -> dict[str, Recursion]:
+        """The recursion of each profile, with decay beta = (1 - batch / t)^(gamma + 1), 0 in the first step."""
+        # By 1 - beta and in logarithms: late in a run, float32 would round both beta and 1 - batch / t badly.
         log = jnp.log1p(-batch_size / images_seen)
-        return {p: jnp.exp((gamma_of(s) + 1) * log) for p, s in zip(self.profiles, self.sigma_rel, strict=True)}
+        shares = [-jnp.expm1((gamma_of(width) + 1) * log) for width in self.sigma_rel]  # 1 - beta
+        return {profile: partial(_towards, share) for profile, share in zip(self.profiles, shares, strict=True)}
 
     def snapshot_due(self, step: int, batch_size: int, last: bool) -> bool:
         """Whether this step reaches a multiple of `snapshot_every`, or is the last: save a permanent snapshot."""
         every = self.snapshot_every
         return last or (every > 0 and step * batch_size // every > (step - 1) * batch_size // every)
+
+
+def _towards(share: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
+    """(1 - share) * old + share * new."""
+    return old + share.astype(new.dtype) * (new - old)
 
 
 Average = HalfLife | Power

@@ -22,7 +22,7 @@ class Optimizer(abc.ABC):
     clip_norm: float = 0.0  # largest global norm of a gradient; 0: no clipping
     warmup: float = 0.0  # images over which the rate rises linearly from 0
     decay: str = "constant"  # after the warm-up: "constant", or "cosine" or "linear" to `learning_rate_last`
-    decay_images: float = 0.0  # images at which the decay ends; 0: the end of the run
+    decay_images: float = 0.0  # images at which the decay ends; 0: the end of the run, if it outlasts the warm-up
     learning_rate_last: float = 0.0  # the rate at the end of the decay
 
     rates: ClassVar = ("learning_rate", "learning_rate_last")
@@ -38,7 +38,7 @@ class Optimizer(abc.ABC):
         for field in self.memories:
             if not 0 <= getattr(self, field) < 1:
                 raise UserError(f"optim.{field}: {getattr(self, field)} must be at least 0 and less than 1")
-        for field in self.ends:
+        for field in (*self.ends, "decay_images"):
             if getattr(self, field) and self.decay == "constant":
                 raise UserError(
                     f"optim.{field}: {getattr(self, field)} needs a decay; optim.decay must not be 'constant'"

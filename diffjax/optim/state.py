@@ -5,7 +5,6 @@ A state holds arrays only, so it can be sharded, donated and saved as it is. Net
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -66,20 +65,15 @@ class TrainState:
     def advance(self, ema: Average, batch_size: int, *must_be_finite: jax.Array) -> "TrainState":
         """Ends a step: updates the averages, and records the first step at which `must_be_finite` was not finite."""
         step = self.step + 1
-        decays = ema.decays(step * jnp.float32(batch_size), batch_size)
+        recursions = ema.recursions(step * jnp.float32(batch_size), batch_size)
         averages = {}
         for name, tree in self.ema.items():
             network, profile = network_of(name)
-            averages[name] = jax.tree.map(partial(_towards, decays[profile]), tree, self.params[network])
+            averages[name] = jax.tree.map(recursions[profile], tree, self.params[network])
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(value)) for value in must_be_finite]))
         newly_bad = ~finite & (self.extra["first_bad_step"] == HEALTHY)
         first_bad_step = jnp.where(newly_bad, step, self.extra["first_bad_step"])
         return self.replace(step=step, ema=averages, extra=self.extra | {"first_bad_step": first_bad_step})
-
-
-def _towards(decay: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
-    """decay * old + (1 - decay) * new."""
-    return new + decay.astype(new.dtype) * (old - new)
 
 
 def update(

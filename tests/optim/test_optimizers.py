@@ -108,6 +108,7 @@ def test_a_gradient_longer_than_allowed_is_shortened_before_adam():
     [
         ({"decay": "exponential"}, "optim.decay: 'exponential'"),
         ({"decay": "cosine", "warmup": 9.0, "decay_images": 8.0}, "optim.decay_images: 8 must be"),
+        ({"decay_images": 1e6}, "optim.decay_images: 1000000.0 needs a decay; optim.decay must not be 'constant'"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_says_so(fields, message):
