@@ -20,6 +20,7 @@ from diffjax.diffusion.samplers import (
     DPMSolverPP,
     Euler,
     Heun,
+    PredictorCorrector,
     UniPC,
 )
 from diffjax.diffusion.samplers.adams_bashforth import mean_weights
@@ -226,6 +227,17 @@ def test_an_adaptive_solve_that_does_not_arrive_is_not_passed_off_as_a_sample():
     assert jnp.all(jnp.isnan(draw(Adaptive(max_steps=3), VPLinear(), jnp.asarray([1.0, 0.0])).x0))
 
 
+def test_langevin_dynamics_without_a_predictor_tells_the_estimates_of_x0_that_moved_x():
+    process, times = EDM(), grid.linear(EDM(), 4)
+    sampler = PredictorCorrector(predictor="none", step_size="level")
+    x = process.sigma(times[0]) * jax.random.normal(jax.random.key(1), (3, 2))
+    out = sampler(process, mixture().denoiser(process), x, times, KEY, trajectory=True)
+    asked = [*times[1:-1], times[-2]]  # one correction at s, of x_t itself; at last, the estimate at t that is x_0
+    expected = [mixture().denoiser(process)(x_t, t).x0 for x_t, t in zip(out.x_t, asked, strict=True)]
+    np.testing.assert_allclose(out.x0_hat, jnp.stack(expected), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(out.x0_hat[-1], out.x0)
+
+
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [
@@ -236,6 +248,7 @@ def test_an_adaptive_solve_that_does_not_arrive_is_not_passed_off_as_a_sample():
         ("heun", {"churn_min": 2.0, "churn_max": 1.0}, "sampler.churn_min: 2.0"),
         ("predictor_corrector", {"predictor": "heun"}, "sampler.predictor: 'heun'"),
         ("predictor_corrector", {"corrector_steps": -1}, "sampler.corrector_steps: -1"),
+        ("predictor_corrector", {"predictor": "none", "corrector_steps": 0}, "sampler.corrector_steps: 0"),
         ("predictor_corrector", {"step_size": "big"}, "sampler.step_size: 'big'"),
         ("dpm_solver_pp", {"order": 4}, "sampler.order: 4"),
         ("dpm_solver_pp", {"form": "single"}, "sampler.form: 'single'"),

@@ -64,7 +64,8 @@ class PredictorCorrector(Sampler):
     x += e score + sqrt(2 e) noise with e = 2 (alpha_t / alpha_s)^2 (snr |noise| / |score|)^2. The paper's code averages
     the norms over the batch; here they are per example, so that a sample does not depend on its neighbours. In few
     dimensions |score| can be near 0, which makes these steps unstable: use step_size "level" there. There is no
-    correction at sigma = 0, where the score is undefined. Network calls: steps + corrector_steps (steps - 1).
+    correction at sigma = 0, where the score is undefined. Network calls: steps + corrector_steps (steps - 1). Without a
+    predictor they are 1 + corrector_steps (steps - 1), and the E[x0 | x_t] of a step is that of its last correction.
     """
 
     steps: int = 1000
@@ -79,27 +80,32 @@ class PredictorCorrector(Sampler):
             raise UserError(f"sampler.predictor: {self.predictor!r} must be one of {', '.join(PREDICTORS)}, none")
         if self.corrector_steps < 0:
             raise UserError(f"sampler.corrector_steps: {self.corrector_steps} must be at least 0")
+        if self.predictor == "none" and not self.corrector_steps:
+            raise UserError("sampler.corrector_steps: 0 must be at least 1 with predictor='none', or x never moves")
         if self.step_size not in ("norms", "level"):
             raise UserError(f"sampler.step_size: {self.step_size!r} must be 'norms' or 'level'")
         not_negative("sampler.snr", self.snr, "the paper's is 0.16")
 
     def step(self, process, denoise, x_t, t, s, key, memory=()):
         x_s, x0_hat, calls, _ = self._predict(process, denoise, x_t, t, s, key)
+        estimate = (x0_hat,) if self.predictor == "none" else ()  # E[x0 | x_t], where the corrector has to make it
 
-        def correct(i, x):
+        def correct(i, carry):
+            x, *estimate = carry
             noise = normal(fold_in(key, i + 1), x)  # 0 is the predictor's
             sigma = process.sigma(s)
-            score = -process.eps(denoise(x, s).x0, x, s) / along(sigma, x)  # `process.score` would round differently
+            x0 = denoise(x, s).x0
+            score = -process.eps(x0, x, s) / along(sigma, x)  # `process.score` would round differently
             ratio = self.snr * along(sigma if self.step_size == "level" else _norm(noise) / _norm(score), x)
             e = 2 * process.transition(s, t)[0] ** 2 * ratio**2
-            return x + e * score + jnp.sqrt(2 * e) * noise
+            return x + e * score + jnp.sqrt(2 * e) * noise, *(x0 for _ in estimate)
 
         def corrected():
-            x = lax.fori_loop(0, self.corrector_steps, correct, x_s)
-            return x, calls + self.corrector_steps * denoise.cost(s)
+            x, *last = lax.fori_loop(0, self.corrector_steps, correct, (x_s, *estimate))
+            return x, calls + self.corrector_steps * denoise.cost(s), *last
 
-        x_s, calls = lax.cond(process.sigma(s) > 0, corrected, lambda: (x_s, calls))
-        return Step(x_s, x0_hat, calls)
+        x_s, calls, *last = lax.cond(process.sigma(s) > 0, corrected, lambda: (x_s, calls, *estimate))
+        return Step(x_s, last[0] if last else x0_hat, calls)
 
     def _predict(self, process, denoise, x_t, t, s, key):
         if self.predictor != "none":
@@ -110,6 +116,7 @@ class PredictorCorrector(Sampler):
             return Step(x0_hat, x0_hat, denoise.cost(t))
 
         # Annealed Langevin dynamics keeps x and lowers the noise level; only the step to the data needs an estimate.
+        # The second x_t stands for E[x0 | x_t] until the corrector has made it.
         return lax.cond(process.sigma(s) > 0, lambda: Step(x_t, x_t, jnp.int32(0)), final_step)
 
 
