@@ -1,9 +1,8 @@
 """Exact likelihoods by the probability-flow ODE, and dequantisation, which discrete pixels need to have a density.
 
-Densities of continuous data are in nats. Bits per dimension apply to discrete data only: see `bits_per_dim`.
+Densities are in nats and model units.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -143,17 +142,11 @@ def ode_likelihood(
 
 def dequantise(
     stored: UInt8[Array, "b ..."], keys: Key[Array, "b"], shift: float = 127.5, scale: float = 127.5
-) -> tuple[Batch, float]:
-    """Uniform dequantisation, (stored + u - shift) / scale with u ~ U(-1/2, 1/2), and its log-determinant.
+) -> Batch:
+    """Uniform dequantisation in model units, (stored + u - shift) / scale with u ~ U(-1/2, 1/2).
 
-    The result is in model units; the latter is log |d x_model / d x_stored| of an example, in nats. For any
-    density p of the result, log P(stored) >= E_u[log p] + log-determinant (Theis et al. 2016, eq. 4-6).
+    For any density p of the result, log P(stored) >= E_u[log p] - dims log(scale) (Theis et al. 2016, eq. 4-6).
     """
     dtype = jnp.result_type(float)
     u = jax.vmap(lambda key: jax.random.uniform(key, stored.shape[1:], dtype, -0.5, 0.5))(keys)
-    return (stored.astype(dtype) + u - shift) / scale, -stored[0].size * math.log(scale)
-
-
-def bits_per_dim(log_prob: Float[Array, "b"], dims: int, log_det: float) -> Float[Array, "b"]:
-    """-log2 P per dimension of discrete data, from a log-density in model units and the `log_det` of `dequantise`."""
-    return -(log_prob + log_det) / (dims * math.log(2))
+    return (stored.astype(dtype) + u - shift) / scale

@@ -85,7 +85,7 @@ def log_prob(
     def ode_log_prob(variables, x, label, keys):
         key_u, key_v = split(keys)
         if method.space.kind == "images":
-            x0, _ = dequantise(x, key_u, method.space.shift, method.space.scale)
+            x0 = dequantise(x, key_u, method.space.shift, method.space.scale)
         else:
             x0 = method.space.to_model(x)
         likelihood = ode_likelihood(

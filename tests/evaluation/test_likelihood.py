@@ -55,6 +55,16 @@ def test_the_entropy_of_points_is_not_that_of_points_whose_label_is_given(eviden
             assert k["K"].meaning.startswith("-H(x_1 | x_0), ") and "log_likelihood" not in k
 
 
+def test_an_image_no_likelier_than_any_other_takes_eight_bits_a_dimension(evidence, monkeypatch):
+    """By a density that is flat from -128/127.5 to 128/127.5 in model units."""
+    e = evidence(tiny.digits)
+    space = e.experiment.method.space
+    log_p = -np.prod(space.shape) * np.log(256 / 127.5) + space.log_det
+    monkeypatch.setattr(densities, "log_prob", lambda e, v, data, *a: (np.full(len(data["x"]), log_p), np.ones(1)))
+    score = measured(likelihood.likelihood_ode, e)["likelihood_ode"]
+    assert score.value == pytest.approx(8) and score.protocol["unit"] == "bits/dim"
+
+
 def test_protocols_say_whether_labels_are_given(evidence):
     for conditional, said in (("false", None), ("true", "given")):
         e = evidence(tiny.points, data__labelled="true", method__conditional=conditional)
