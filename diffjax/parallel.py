@@ -35,9 +35,6 @@ class Axis:
     def mean(self, tree: Tree) -> Tree:
         return tree if self.name is None else lax.pmean(tree, self.name)
 
-    def sum(self, tree: Tree) -> Tree:
-        return tree if self.name is None else lax.psum(tree, self.name)
-
     def gather(self, tree: Tree) -> Tree:
         """Every device's examples, concatenated along their first axis in the order of the global batch."""
         return tree if self.name is None else lax.all_gather(tree, self.name, tiled=True)

@@ -194,7 +194,7 @@ class SDEdit(Edit):
             raise UserError(f"strength: {self.strength:g} must be in [0, 1]; 0 is the photo, 1 only noise")
 
     @classmethod
-    def around(cls, sampler, photo, strength=0.5):
+    def around(cls, sampler, photo, strength=strength):
         def last_steps(process, steps):
             times = sampler.grid(process, steps)
             num_steps = max(1, round(strength * (len(times) - 1))) if strength else 0
@@ -236,7 +236,7 @@ class RePaint(Edit):
             )
 
     @classmethod
-    def around(cls, sampler, photo, known, resamples=10, jump=0):
+    def around(cls, sampler, photo, known, resamples=resamples, jump=jump):
         def walk(process, steps):
             times = sampler.grid(process, steps)
             return times[back_and_forth(len(times) - 1, jump or max(1, round(0.04 * steps)), resamples)]

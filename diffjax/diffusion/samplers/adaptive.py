@@ -60,9 +60,6 @@ class Adaptive(Sampler):
         """x_s, and the number of network calls for each example."""
         import diffrax  # imported here because it takes a second; only this and the likelihood need it
 
-        def velocity(x, t):
-            return process.velocity(denoise(x, t).x0, x, t)
-
         def example_velocity(x, t, label):
             """The velocity of a single example."""
             label_batch = None if label is None else label[None]
