@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,6 +27,8 @@ from diffjax.config import FLAX_FIELDS, TABLES
 from diffjax.data import Shapes
 from diffjax.data.digits import Digits
 from diffjax.data.text import decode
+from diffjax.diffusion.denoiser import Denoiser, Prediction
+from diffjax.errors import UserError
 from diffjax.evaluation import METRICS, table
 from diffjax.interop import diffusers
 from tests import tiny
@@ -149,6 +152,20 @@ def test_the_notebook_of_the_readme_runs(elsewhere, capsys):
     assert done["images"].shape == (16, 8, 8, 1) and done["images"].dtype == np.uint8
     assert done["x0"].shape == (4, 8, 8, 1) and done["fast"].sample(1).nfe == [10]
     assert "frechet_pixels" in capsys.readouterr().out and list((elsewhere / "runs/digits/evals").glob("*.json"))
+
+
+def test_the_samplers_that_draw_from_no_table_are_named_where_one_is_sampled():
+    section = TEXT["docs/diffusion.md"].partition("## Weights from diffusers")[2].partition("```python")[0]
+    walk, refused = (
+        Denoiser(lambda x_t, t, label: Prediction(x_t)),
+        {"predictor_corrector"},
+    )  # with one as its predictor
+    for name, sampler in diffusion.SAMPLERS.items():
+        try:
+            sampler()(diffusion.ddpm_linear(), walk, jnp.ones((1, 1)), jnp.asarray([1.0, 0.0]), jax.random.key(0))
+        except UserError:
+            refused.add(name)
+    assert {name for name in diffusion.SAMPLERS if f"`{name}`" in section} == refused
 
 
 def test_a_network_of_diffusers_is_sampled_as_documented(monkeypatch):

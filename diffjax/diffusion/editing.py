@@ -284,7 +284,9 @@ def back_and_forth(steps: int, jump: int, resamples: int) -> np.ndarray:
 class Posterior(Edit):
     """Draws from p(x0 | P x0 = P photo) by `posterior`: inpainting and super-resolution with any denoiser.
 
-    Works with any sampler. The known part of the result is that of the photo; for a mask, bit-exactly.
+    Works with any sampler. The known part of the result is that of the photo; for a mask, bit-exactly. The derivative
+    is that of the guided estimate, with any dynamic thresholding in it. `clip` clips after conditioning, and so after a
+    classifier's gradient too: where an estimate is clipped, it has no derivative.
     """
 
     project: Projector
@@ -292,7 +294,7 @@ class Posterior(Edit):
 
     @classmethod
     def around(cls, sampler, photo, **own):
-        return super().around(sampler, photo, **own, clip=False)  # clipping must come after the derivative is taken
+        return super().around(sampler, photo, **own, clip=False)  # `__call__` clips, after the derivative is taken
 
     def __call__(self, process, denoise, x, times, key, trajectory=False):
         y = self.project(jnp.asarray(self.photo, x.dtype))

@@ -139,7 +139,7 @@ def classifier(
 
     `other(x_t, t) -> log-probabilities [b, num_classes]` is a classifier of noisy examples; its calls do not count
     towards the cost. The denoiser is called without a label, as the paper's unconditional model. Where samplers clip
-    x0, the gradient is added to the clipped x0, as in the released code.
+    x0, the gradient is added to the clipped x0, as in the released code; `editing.Posterior` alone clips after it.
     """
     _check_scale(scale, "0: without labels, 1: Bayes' rule")
 

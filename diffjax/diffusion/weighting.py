@@ -2,7 +2,8 @@
 
 There are two kinds. Most weight the error at the t that training draws, so that the density of t is part of the
 objective. Those with `per_log_snr` define the objective as an integral over log-SNR, for which the density of t is
-divided out and affects only the variance. These need continuous time.
+divided out and affects only the variance. These need continuous time, except `VLB`, which on a table of steps is the
+exact discrete bound.
 """
 
 import abc

@@ -9,12 +9,13 @@
     predictor_corrector   1 weak  1 + corrector_steps yes            sigma = 0: no correction
     heun                  2       2                   with churn     alpha = 0, sigma = 0: ddim's step
     dpm_solver_pp         2       1, singlestep 2     with eta       alpha = 0, sigma = 0: ddim's step
-    unipc                 p + 1   1                   no             alpha = 0, sigma = 0: ddim's step
+    unipc                 2       1                   no             alpha = 0, sigma = 0: ddim's step
     adams_bashforth       2       1                   no             alpha = 0: ddim's step
     adaptive              5       6                   no             tables: an error
 
-Orders are measured in float64, down to a noise level above 0 (tests/diffusion/test_samplers_orders.py). The number of
-steps is given, except for adaptive, which takes as many as its tolerance needs.
+Orders are measured in float64, down to a noise level above 0 (tests/diffusion/test_samplers_orders.py). unipc's is 2
+because its last step is of first order; without `lower_order_final` it is p + 1. The number of steps is given, except
+for adaptive, which takes as many as its tolerance needs.
 """
 
 from diffjax.diffusion.samplers.adams_bashforth import AdamsBashforth

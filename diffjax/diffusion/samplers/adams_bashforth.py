@@ -26,7 +26,7 @@ class AdamsBashforth(Sampler):
     variable "level": a polynomial in sigma / alpha. With "euler" it is k-diffusion's LMS, whose first step limits it to
     second order; with "runge_kutta" the order is `order`.
     One network call per step, plus 1 at the start with "heun", or 3 (order - 1) with "runge_kutta". A step from
-    alpha = 0, or a starting step to sigma = 0, is DDIM's.
+    alpha = 0 is DDIM's. A starting step to sigma = 0 makes no additional call: it extrapolates from those before it.
     """
 
     steps: int = 50

@@ -27,8 +27,8 @@ class DPMSolverPP(Sampler):
     For a step to sigma = 0 or from alpha = 0, h is infinite: it is of first order, with one call.
 
     eta > 0 solves the SDE: the same step to a lower sigma_down, so that H > h, then noise as in DDIM. At eta = 1 this
-    is SDE-DPM-Solver++ of order 1 (the ancestral sampler), 2M (algorithm 4, k-diffusion's `dpmpp_2m_sde`) and
-    k-diffusion's `dpmpp_3m_sde`; singlestep with eta is its `dpmpp_2s_ancestral`.
+    is SDE-DPM-Solver++ of order 1 (the ancestral sampler), 2M (algorithm 4, k-diffusion's `dpmpp_2m_sde`) and, with
+    correction "heun", k-diffusion's `dpmpp_3m_sde`; singlestep with eta is its `dpmpp_2s_ancestral`.
 
     The published a2 of order 3 is half of what third order requires, and yields second order; `a2` selects either.
     """

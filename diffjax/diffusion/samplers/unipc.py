@@ -86,7 +86,7 @@ class UniPC(Sampler):
         return first_order + along(process.alpha(s), x_t) * lax.switch(order - 1, branches)
 
     def _weights(self, ratios: list, h: Float[Array, ""]) -> list:
-        """-B(h) times the solution a of sum_k r_k^i a_k = i! phi_{i+1}(-h)(-h) / B(h), i = 1 .. q.
+        """-B(h) times the solution a of sum_k r_k^(i-1) a_k = i! phi_{i+1}(-h)(-h) / B(h), i = 1 .. q.
 
         Solved by Lagrange polynomials: a_k is the right-hand side applied to the coefficients of the polynomial that is
         1 at r_k. A single weight is 1/2 for any h, as published, which is of the same order.
