@@ -150,18 +150,21 @@ class GAN(Method):
             state, metrics = self._update_discriminator(i, state, batch, key, axis)
             d_metrics.append(metrics)
         metrics = jax.tree.map(lambda *values: sum(values) / self.d_steps, *d_metrics)
+        norms = []  # of the gradients of lazy updates: checked, but not logged, as they are 0 in most steps
         if self.lazy > 1:
-            state, metrics["penalty"] = update_on_penalty(self, state, batch, key, axis)
+            state, metrics["penalty"], norm = update_on_penalty(self, state, batch, key, axis)
+            norms.append(norm)
 
         opponent = (first_state if self.simultaneous else state).params["discriminator"]
         state, g_metrics = self._update_generator(state, opponent, batch, key, axis)
         metrics |= g_metrics
         if self.path_length:
-            state, metrics["path_penalty"] = update_on_path_lengths(self, state, batch, key, axis)
+            state, metrics["path_penalty"], norm = update_on_path_lengths(self, state, batch, key, axis)
             metrics["path_length"] = state.extra["path_length"]
+            norms.append(norm)
 
         metrics |= self.watchman.signs(metrics)
-        return state.advance(self.ema, self.batch_size, *metrics.values()), metrics
+        return state.advance(self.ema, self.batch_size, *metrics.values(), *norms), metrics
 
     def _update_discriminator(
         self, i: int, state: TrainState, batch: Batch, key: Array, axis: Axis

@@ -21,20 +21,20 @@ from diffjax.parallel import Axis
 if TYPE_CHECKING:
     from diffjax.methods.gan import GAN
 
-Logged = tuple[TrainState, Array]
+Updated = tuple[TrainState, Array, Array]  # with the penalty to log, and the norm of its gradient
 
 
-def every(k: int, update: Callable[[TrainState], Logged], state: TrainState, dtype: str) -> Logged:
-    """`update(state)` after every k-th step; after the others the unchanged state, and 0 to log.
+def every(k: int, update: Callable[[TrainState], Updated], state: TrainState, dtype: str) -> Updated:
+    """`update(state)` after every k-th step; after the others the unchanged state, and 0 for penalty and norm.
 
     A log line's mean is therefore the mean penalty per step only if it covers a multiple of k steps.
     """
     zero = jnp.zeros((), dtype)
-    return lax.cond(state.step % k == 0, update, lambda state: (state, zero), state)
+    return lax.cond(state.step % k == 0, update, lambda state: (state, zero, zero), state)
 
 
-def update_on_penalty(gan: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
-    """Updates the discriminator on its penalty alone, on its last real batch. Also returns the penalty to log.
+def update_on_penalty(gan: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Updated:
+    """Updates the discriminator on its penalty alone, on its last real batch.
 
     The gradient stands for one penalty in each of its updates during `lazy` steps.
     """
@@ -49,13 +49,13 @@ def update_on_penalty(gan: "GAN", state: TrainState, batch: Batch, key: Array, a
     def regularise(state):
         last_batch = nth(batch, gan.d_steps - 1)
         state, metrics = gan.descend("discriminator", loss, state, state.params["generator"], last_batch, context)
-        return state, metrics["penalty"]
+        return state, metrics["penalty"], metrics["d_gradient_norm"]
 
     return every(gan.lazy, regularise, state, gan.precision.params)
 
 
-def update_on_path_lengths(gan: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Logged:
-    """Updates the generator on path lengths alone, with the labels of its batch. Also returns the penalty to log.
+def update_on_path_lengths(gan: "GAN", state: TrainState, batch: Batch, key: Array, axis: Axis) -> Updated:
+    """Updates the generator on path lengths alone, with the labels of its batch.
 
     The target length is the running mean over all earlier such updates, kept in `state.extra`; in the authors' code
     the mean has this batch in it already.
@@ -75,6 +75,7 @@ def update_on_path_lengths(gan: "GAN", state: TrainState, batch: Batch, key: Arr
         own_batch = nth(batch, gan.update_indices.generator)
         state, metrics = gan.descend("generator", loss, state, state.params["discriminator"], own_batch, context)
         new_mean = running_mean(mean, metrics["length"]).astype(mean.dtype)
-        return state.replace(extra=state.extra | {"path_length": new_mean}), metrics["penalty"]
+        state = state.replace(extra=state.extra | {"path_length": new_mean})
+        return state, metrics["penalty"], metrics["g_gradient_norm"]
 
     return every(gan.path_length_every, regularise, state, gan.precision.params)

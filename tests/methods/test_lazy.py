@@ -138,6 +138,32 @@ def test_path_lengths_are_an_update_of_the_generators_own_every_few_steps(x64):
     assert metrics["path_penalty"] == 0 and later.extra["path_length"] == new.extra["path_length"]
 
 
+@jax.custom_jvp
+def unsloped(x):
+    """The identity, with a derivative that is NaN."""
+    return x
+
+
+unsloped.defjvp(lambda primals, tangents: (primals[0], tangents[0] * jnp.nan))
+
+
+@pytest.mark.parametrize(
+    ("player", "fields"),
+    [
+        ("discriminator", {"lazy": 2, "penalty": lambda inputs: unsloped(R1()(inputs)), "simultaneous": True}),
+        ("generator", {"path_length": 2.0, "penalty": NoPenalty()}),
+    ],
+)
+def test_a_finite_penalty_with_a_gradient_that_is_not_finite_marks_the_step_that_it_spoils(player, fields, monkeypatch):
+    """Nothing else in the step sees the spoilt network, so all that is logged is finite."""
+    monkeypatch.setattr("diffjax.methods.lazy.path_lengths", lambda *inputs: unsloped(path_lengths(*inputs)))
+    state, batch, step = start(styled(**fields))
+    new, metrics = step(state, batch)
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert not np.isfinite(ravel_pytree(new.params[player]["params"])[0]).all()
+    assert new.extra["first_bad_step"] == 1
+
+
 def test_the_updates_on_path_lengths_are_taken_into_account_by_the_generators_rate():
     adam = Adam(learning_rate=1.0, b1=0.0, b2=0.0, eps=0.0)
     for path_length, rate in ((0.0, 1.0), (2.0, 4 / 5)):
