@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 def check(gan: "GAN") -> None:
     """Raises UserError for settings of a `GAN` that are invalid, alone or in combination."""
+    if gan.space.kind == "categories":
+        raise UserError(
+            "method.name: a GAN needs images or points, and these data are categories; use 'discrete_diffusion'"
+        )
     _check_numbers(gan)
     _check_network(gan, "generator", "latent")
     _check_network(gan, "discriminator", *(["outputs"] if gan.auxiliary else []))

@@ -25,6 +25,8 @@ def test_impossible_settings_are_the_users_mistake():
         UserError, match="method.conditional: true, but the data have neither labels nor captions; it must be false"
     ):
         gan(POINTS, conditional=True)
+    with pytest.raises(UserError, match="method.name: a GAN needs images or points, and these data are categories; "):
+        gan(Space("categories", (20,), values=2))
     with pytest.raises(UserError, match="method.d_steps: 0"):
         gan(d_steps=0)
     with pytest.raises(UserError, match="method.lazy: 0 must be at least 1"):
