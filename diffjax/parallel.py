@@ -160,9 +160,9 @@ def start(environment=os.environ) -> None:
     """Joins the other processes of a multi-process run; does nothing in a single-process run.
 
     Under SLURM, the tasks of a step (srun) are the processes; `gpus_of_task` says which GPUs each takes.
-    DIFFJAX_PROCESSES=auto lets JAX find the processes, as on
-    a TPU pod. Elsewhere set DIFFJAX_COORDINATOR (host:port), DIFFJAX_PROCESSES (their number) and DIFFJAX_PROCESS (the
-    index of this one). Raises UserError if only some of the three are set: each process would run alone.
+    DIFFJAX_PROCESSES=auto lets JAX find the processes, as on a TPU pod. Elsewhere set DIFFJAX_COORDINATOR (host:port),
+    DIFFJAX_PROCESSES (their number) and DIFFJAX_PROCESS (the index of this one). Raises UserError if only some of the
+    three are set: each process would run alone.
     """
     given = {name: environment[name] for name in MULTI_PROCESS if name in environment}
     automatic = given == {"DIFFJAX_PROCESSES": "auto"}
@@ -176,16 +176,19 @@ def start(environment=os.environ) -> None:
 
 
 def gpus_of_task(environment: Mapping[str, str]) -> list[int] | None:
-    """The GPUs that a task of SLURM takes, as indices into those it sees; None, for JAX to decide, where it sees none.
+    """The GPUs that a task of SLURM takes, as indices into those it sees; None, for JAX to decide, where it uses none.
 
-    A task that is alone on its node takes all it sees, and one that sees a single GPU takes that. Several tasks that
-    see the same GPUs take one each. (JAX itself takes index SLURM_LOCALID in all cases, which does not exist if SLURM
-    has given each task GPUs of its own, and leaves all others idle if the task is alone.)
+    Without CUDA_VISIBLE_DEVICES, as on whole nodes, a task sees all GPUs of its node. A task that is alone on its node
+    takes all it sees, and one that sees a single GPU takes that. Several tasks that see the same GPUs take one each.
+    (JAX itself takes index SLURM_LOCALID in all cases, which does not exist if SLURM has given each task GPUs of its
+    own, and leaves all others idle if the task is alone.)
 
     Raises UserError if tasks that see the same GPUs are fewer or more than those.
     """
-    visible = len(visible_gpus(environment) or ())
-    if "SLURM_LOCALID" not in environment or not visible:
+    if "SLURM_LOCALID" not in environment or environment.get("JAX_PLATFORMS") == "cpu":
+        return None
+    visible = len(visible_gpus(environment))
+    if not visible:
         return None
     tasks = _tasks_on_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", "1"))[int(environment.get("SLURM_NODEID", 0))]
     if tasks == 1 or visible == 1:

@@ -1,5 +1,6 @@
 """The same run on any number of devices, in any mode: same noise, same losses, same parameters."""
 
+import os
 import socket
 from functools import partial
 
@@ -173,8 +174,20 @@ def test_a_layout_for_one_process_is_refused_in_several(arguments, message, monk
 def test_a_task_of_slurm_takes_its_share_of_the_gpus_it_sees(visible, tasks, taken):
     environment = {"SLURM_LOCALID": "3", "SLURM_NODEID": "1", "CUDA_VISIBLE_DEVICES": visible}
     assert parallel.gpus_of_task(environment | {"SLURM_STEP_TASKS_PER_NODE": tasks}) == taken
-    for without in ({}, {"SLURM_LOCALID": "3"}, environment | {"CUDA_VISIBLE_DEVICES": ""}):
+    for without in ({}, environment | {"JAX_PLATFORMS": "cpu"}, environment | {"CUDA_VISIBLE_DEVICES": ""}):
         assert parallel.gpus_of_task(without) is None
+
+
+@pytest.mark.parametrize(("tasks", "taken"), [("1(x2)", [0, 1]), ("2", [1])])
+def test_a_task_of_slurm_sees_the_whole_node_where_nothing_hides_a_gpu(tasks, taken, tmp_path, monkeypatch):
+    """A node of two GPUs that SLURM does not manage, so that it sets no CUDA_VISIBLE_DEVICES."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H200'\necho 'GPU 1: NVIDIA H200'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    environment = {"SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": tasks}
+    assert parallel.gpus_of_task(environment) == taken
+    with pytest.raises(UserError, match="SLURM: 3 tasks on a node that each see 2 GPUs"):
+        parallel.gpus_of_task(environment | {"SLURM_STEP_TASKS_PER_NODE": "3"})
 
 
 def test_tasks_of_slurm_that_cannot_share_the_gpus_they_see_are_refused():

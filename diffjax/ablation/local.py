@@ -53,7 +53,7 @@ def slots(number: int = 0) -> list[Slot]:
     If there are more slots than GPUs, they share the GPUs and their memory: small networks leave most of a GPU idle. On
     CPUs there are never more slots than cores; a message says so.
     """
-    gpus = _gpus()
+    gpus = visible_gpus()
     if gpus and number > len(gpus):
         slots_per_gpu = -(-number // len(gpus))
         memory = os.environ.get(MEMORY, f"{0.9 / slots_per_gpu:.3f}")
@@ -67,16 +67,6 @@ def slots(number: int = 0) -> list[Slot]:
         to_stderr(f"slots: {number} is more than the {len(cores)} cores here; using {len(cores)}")
     number = min(number or max(len(cores) // 2, 1), len(cores))
     return [Slot(cores=tuple(cores[i::number])) for i in range(number)]
-
-
-def _gpus() -> list[str]:
-    """The numbers of the GPUs that this process may use, found without starting JAX."""
-    if (visible := visible_gpus()) is not None:
-        return visible
-    if shutil.which("nvidia-smi") is None:
-        return []
-    output = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
-    return [str(i) for i, line in enumerate(output.splitlines()) if line.startswith("GPU")]
 
 
 def _installed(program: str) -> bool:

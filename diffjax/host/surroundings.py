@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -43,10 +44,16 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str] | None:
-    """The GPUs that CUDA_VISIBLE_DEVICES shows, by number or name; None if it is not set, so that all are visible."""
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The GPUs that this process may use, found without starting JAX.
+
+    Those that CUDA_VISIBLE_DEVICES shows, by number or name; all of the machine, by number, if it is not set.
+    """
     if "CUDA_VISIBLE_DEVICES" not in environment:
-        return None
+        if shutil.which("nvidia-smi") is None:
+            return []
+        output = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
+        return [str(i) for i, line in enumerate(output.splitlines()) if line.startswith("GPU")]
     names = environment["CUDA_VISIBLE_DEVICES"].replace(" ", "").split(",")
     return list(takewhile(lambda name: name not in ("", "-1"), names))  # as CUDA: -1 hides all that follow
 
