@@ -231,15 +231,18 @@ def is_main() -> bool:
 
 
 def together(action: Callable[[], Any]) -> None:
-    """Runs `action` in the main process, and raises its UserError in all: none is left waiting for one that ended."""
-    error = None
+    """Runs `action` in the main process, and raises its exception in all: none is left waiting for one that ended.
+
+    In the others any exception is a UserError, which names its kind if it is not one.
+    """
+    error, said = None, ""
     if is_main():
         try:
             action()
-        except UserError as raised:
-            error = raised
+        except Exception as raised:
+            error, said = raised, str(raised) if isinstance(raised, UserError) else repr(raised)
     if jax.process_count() > 1:
-        text = np.frombuffer(str(error or "").encode()[:MESSAGE].ljust(MESSAGE), np.uint8)
+        text = np.frombuffer(said.encode()[:MESSAGE].ljust(MESSAGE), np.uint8)
         told = bytes(multihost_utils.broadcast_one_to_all(text)).decode(errors="ignore").rstrip()
         error = error or (UserError(told) if told else None)
     if error:

@@ -220,6 +220,34 @@ def two_hosts(*words):
     return [tiny.launch(*words, before=f"{found}{i}") for i in range(2)]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("seed: 5"), "seed: 5"),
+        (OSError(28, "No space left on device"), "OSError.28, 'No space left on device'"),
+    ],
+)
+def test_whatever_ends_the_main_process_is_told_to_the_others(error, said, monkeypatch):
+    sent = []
+
+    def broadcast(text):
+        sent.append(np.array(text))
+        return sent[0]
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(parallel.multihost_utils, "broadcast_one_to_all", broadcast)
+
+    def fail():
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        parallel.together(fail)
+    assert raised.value is error
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    with pytest.raises(UserError, match=said):
+        parallel.together(lambda: pytest.fail("acted"))
+
+
 @pytest.mark.slow
 def test_a_mistake_that_one_process_sees_ends_all_with_one_line(tmp_path):
     """The main process alone reads the run directory; the other would wait for it at the next barrier."""

@@ -122,7 +122,7 @@ def prepare(
         health.restore(facts["health"])
         values, seconds = facts["values"], facts["seconds"]
         writer.say(f"continuing from step {done:,}")
-    writer.start(done)
+    together(lambda: writer.start(done))  # which may find a damaged line
     return Prepared(done, shapes, carry, stream, health, Stopwatch(done, batch_size, seconds), values)
 
 

@@ -31,7 +31,10 @@ class Writer:
         self.first_step = 0
 
     def start(self, step: int) -> None:
-        """Opens the files to continue after `step`, and drops the lines of later steps."""
+        """Opens the files to continue after `step`, and drops the lines of later steps.
+
+        Raises UserError for a line that is damaged.
+        """
         self.began, self.first_step = time.monotonic(), step
         if not self.active:
             return

@@ -12,8 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
+from flax.serialization import from_state_dict, to_state_dict
 
 import diffjax
+from diffjax import parallel
 from diffjax.adversarial import Watchman
 from diffjax.errors import Diverged, UserError
 from diffjax.experiment import Experiment
@@ -334,6 +337,24 @@ def test_a_run_without_a_reader_goes_on_or_stops_with_a_checkpoint(end, tmp_path
     assert process.wait(200) == 0, process.stderr.read()
     assert (tmp_path / "run" / "result.json").exists() == (end == "pipe")
     assert (diffjax.load(tmp_path / "run").step == 2400) == (end == "pipe")
+
+
+def test_a_record_that_is_damaged_ends_all_processes(tmp_path, monkeypatch):
+    train(tiny.points(train__steps=7), tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("no JSON\n")
+    told = []
+
+    def together(action):
+        try:
+            parallel.together(action)
+        except UserError as error:
+            told.append(str(error))
+            raise
+
+    monkeypatch.setattr("diffjax.training.loop.together", together)
+    with pytest.raises(UserError, match="metrics.jsonl"):
+        train(tiny.points(train__steps=14), tmp_path)
+    assert len(told) == 1
 
 
 def test_a_directory_in_use_is_refused(tmp_path):
