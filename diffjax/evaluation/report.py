@@ -11,6 +11,7 @@ from diffjax.evaluation.contract import Measuring, Score, Sets
 from diffjax.host.json_files import write_json
 from diffjax.host.surroundings import surroundings
 from diffjax.metrics.better import is_error
+from diffjax.metrics.statistics import is_ours
 
 UNMEASURED = "not measured: "  # prefix of the meaning of a score that could not be computed
 NOT_FINITE = "not_finite"  # name of the score that counts samples that are not finite, if there are any
@@ -51,7 +52,10 @@ def check_measured(scores: list[Score]) -> None:
 
 
 def check_place(path: Path, flag: str, suffix: str) -> None:
-    """Raises UserError unless a file with this suffix can be written at `path`; creates its parent folders."""
+    """Raises UserError unless scores (.json) or statistics (.npz) can be written at `path`; creates its parent folders.
+
+    A file that is there must hold the same: anything else, such as images, is not overwritten.
+    """
     if path.suffix != suffix:
         raise UserError(f"{flag}: {path} must end in {suffix}")
     try:
@@ -62,8 +66,9 @@ def check_place(path: Path, flag: str, suffix: str) -> None:
         raise UserError(f"{flag}: {path} cannot be written ({error.strerror}); must be a writable path") from error
     if path.is_dir():
         raise UserError(f"{flag}: {path} is a folder; must be a file")
-    if suffix == ".json" and path.is_file() and not _is_record(path):
-        raise UserError(f"{flag}: {path} exists and is not a file of scores; must be a new file or one of scores")
+    content, may_replace = {".json": ("scores", _is_record), ".npz": ("statistics", is_ours)}[suffix]
+    if path.is_file() and not may_replace(path):
+        raise UserError(f"{flag}: {path} exists and is not a file of {content}; must be a new file or one of {content}")
 
 
 def _is_record(path: Path) -> bool:

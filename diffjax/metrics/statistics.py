@@ -27,13 +27,22 @@ def save_statistics(path: str | Path, moments: Moments, protocol: dict[str, Any]
 
 def is_statistics(path: str | Path) -> bool:
     """Whether this is an .npz of statistics, in our format or pytorch-fid's, even if incomplete, and not of images."""
+    names = _names(path)
+    return "x" not in names and not names.isdisjoint({*FIELDS, *OTHERS})
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether `save_statistics` wrote this file, so that it may be overwritten."""
+    return _names(path) == set(FIELDS)
+
+
+def _names(path: str | Path) -> set[str]:
+    """The names of the arrays in an .npz; none if the file is missing, damaged or something else."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return (
-                isinstance(file, np.lib.npyio.NpzFile) and "x" not in file and not {*FIELDS, *OTHERS}.isdisjoint(file)
-            )
+            return set(file) if isinstance(file, np.lib.npyio.NpzFile) else set()
     except UNREADABLE:
-        return False
+        return set()
 
 
 def load_statistics(path: str | Path, ours: dict[str, Any]) -> tuple[Moments, dict[str, Any]]:

@@ -85,6 +85,21 @@ def test_the_nearest_images_lie_beside_the_numbers_and_only_scores_give_way_to_s
         assert (tmp_path / "else.json").read_text() == content
 
 
+def test_statistics_give_way_to_statistics_and_images_to_nothing(digits, tmp_path, capsys):
+    """Of the reference itself above all; and archives of others have moments and images in one."""
+    words = ["evaluate", f"--samples={digits}", "--reference=digits", "--features=pixels"]
+    for _ in range(2):
+        assert launch.main([*words, f"--statistics={tmp_path}/kept.npz"]) == 0
+    for name, arrays in {"x": {"x": TRAIN[:60]}, "adm": {"arr_0": TRAIN[:60], "mu": np.zeros(64)}}.items():
+        file = tmp_path / f"{name}.npz"
+        np.savez(file, **arrays)
+        before = file.read_bytes()
+        capsys.readouterr()
+        said = one_line(capsys, *words, f"--statistics={file}")
+        assert f"--statistics: {file} exists and is not a file of statistics; must be a new file or one of" in said
+        assert file.read_bytes() == before
+
+
 def test_each_set_may_be_of_a_split_of_its_own(tmp_path):
     np.savez(tmp_path / "heldout.npz", x=HELDOUT)
     named, filed = (
