@@ -226,8 +226,8 @@ def sample(arguments, overrides):
 
 
 def evaluate(arguments, overrides):
-    from diffjax import parallel
-    from diffjax.evaluation.report import check_measured, check_place, table
+    from diffjax.evaluation.evaluate import evaluate_run
+    from diffjax.evaluation.report import check_measured, check_place
     from diffjax.evaluation.side_by_side import side_by_side
 
     if arguments.compare:
@@ -247,17 +247,13 @@ def evaluate(arguments, overrides):
     if arguments.out:  # before the run is opened, which takes a while
         check_place(arguments.out, "--out", ".json")
     metrics, features = split_commas(arguments.metrics), arguments.features or ""
-    scores = opened(arguments, overrides).evaluate(metrics, arguments.num, arguments.seed, features, arguments.out)
-    if parallel.is_main():
-        print(table(scores))
-    check_measured(scores)
+    run, num, seed = opened(arguments, overrides), arguments.num, arguments.seed
+    check_measured(evaluate_run(run, metrics, num, seed, features, arguments.out, show=print))
 
 
 def evaluate_images(arguments, overrides):
     """`evaluate` of two sets of images, without a trained run."""
-    from diffjax import parallel
     from diffjax.evaluation.compare import Comparison, compare
-    from diffjax.evaluation.report import table
 
     for flag in ("samples", "reference"):
         if not getattr(arguments, flag):
@@ -270,9 +266,7 @@ def evaluate_images(arguments, overrides):
     fields = {flag: value for flag, value in given(arguments).items() if flag in Comparison.__dataclass_fields__}
     if arguments.metrics:
         fields["metrics"] = split_commas(arguments.metrics)
-    scores = compare(Comparison(**fields))
-    if parallel.is_main():
-        print(table(scores))
+    compare(Comparison(**fields), show=print)
 
 
 def prepare(arguments, overrides):

@@ -1,6 +1,7 @@
 """`evaluate --samples --reference`: measures one set of images against another, without a trained run."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from diffjax.evaluation.choice import by_features, check_all, check_features, ex
 from diffjax.evaluation.contract import Score, of_images
 from diffjax.evaluation.files import Files
 from diffjax.evaluation.image_sets import needs_split, read
-from diffjax.evaluation.report import check_place, record
+from diffjax.evaluation.report import check_place, record, table
 from diffjax.evaluation.table import BY_FEATURES
 from diffjax.evaluation.warnings import with_warning
 from diffjax.host.progress import to_stderr
@@ -38,18 +39,19 @@ class Comparison:
     batch_size: int = 256  # images embedded at once
 
 
-def compare(given: Comparison) -> list[Score]:
+def compare(given: Comparison, show: Callable[[str], None] = lambda text: None) -> list[Score]:
     """Computes the metrics of the samples against the reference, and writes the files that its fields name.
 
-    Raises UserError, before anything is computed if possible.
+    `show` receives the table of the scores before anything is written. Raises UserError, before anything is computed if
+    possible.
     """
     try:
-        return _compare(given)
+        return _compare(given, show)
     except UserError as error:  # the key eval.X of a run's config is the field X of a comparison
         raise UserError(re.sub(r"^eval\.(\w+)", r"`\1`", str(error))) from error
 
 
-def _compare(given: Comparison) -> list[Score]:
+def _compare(given: Comparison, show: Callable[[str], None]) -> list[Score]:
     metrics = by_features(given.metrics, given.features or "inception")
     if not metrics:
         raise UserError(f"`metrics`: is empty; must be some of {', '.join(BY_FEATURES)}")
@@ -78,6 +80,8 @@ def _compare(given: Comparison) -> list[Score]:
     scores = [with_warning(score) for metric in metrics.values() for score in metric(sets)]
     if sets.alike:
         to_stderr(f"{given.samples} and {given.reference} are the same images: comparing them says nothing")
+    if parallel.is_main():
+        show(table(scores))
     if given.statistics and parallel.is_main():
         (name,) = networks
         protocol = sets.reference_protocol(name) | of_images(networks[name]) | {"images": reference.name}

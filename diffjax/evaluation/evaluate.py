@@ -1,7 +1,7 @@
 """Computes the chosen metrics of a run and records their scores, with protocol, provenance and pictures."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,26 @@ from diffjax.errors import Diverged, UserError
 from diffjax.evaluation.choice import check_features, choose
 from diffjax.evaluation.contract import Score
 from diffjax.evaluation.evidence import Evidence
-from diffjax.evaluation.report import NOT_FINITE, check_measured, check_place, measure, record
+from diffjax.evaluation.report import NOT_FINITE, check_measured, check_place, measure, record, table
 from diffjax.evaluation.warnings import with_warning
 from diffjax.host.progress import to_stderr
 from diffjax.run import Run
 
 
 def evaluate(
-    evidence: Evidence, workdir: Path, step: int, place: Path | None = None, whole: bool = False, **provenance: Any
+    evidence: Evidence,
+    workdir: Path,
+    step: int,
+    place: Path | None = None,
+    whole: bool = False,
+    show: Callable[[str], None] = lambda text: None,
+    **provenance: Any,
 ) -> list[Score]:
     """Computes the chosen metrics and writes them, with protocol, provenance and pictures, to `evals/ID.json`.
 
-    `place` replaces `evals` by another folder, or by the .json file itself. `provenance` is recorded in addition to
-    what this function records.
+    `place` replaces `evals` by another folder, or by the .json file itself. `show` receives the table of the scores
+    before they are written, so that a full disk costs no number. `provenance` is recorded in addition to what this
+    function records.
 
     A score that cannot be measured is NaN and does not end a run. With `whole`, such a score raises UserError before
     anything is written, unless the samples are not finite: that is a result of the run, other reasons are not.
@@ -52,6 +59,7 @@ def evaluate(
         "nfe": float(evidence.unchecked.nfe.mean()) if evidence.has_drawn else 0.0,
     }
     if parallel.is_main():
+        show(table(scores))
         path = record(scores, provenance, place or workdir / "evals")
         for name, image in evidence.pictures.items():
             pictures.save_png(path.with_name(f"{path.stem}-{name}.png"), image)
@@ -65,11 +73,13 @@ def evaluate_run(
     seed: int | None = None,
     features: str = "",
     out: Path | None = None,
+    show: Callable[[str], None] = lambda text: None,
 ) -> list[Score]:
     """Measures a trained run and records the scores in `evals/` of the run, or in the .json file `out`.
 
     `metrics` such as "kid" or "kid:pixels" use the network `features` if they name none. Defaults are the config's
-    (eval.metrics, eval.num, seed, eval.features). A score that cannot be measured is NaN, and its meaning says why.
+    (eval.metrics, eval.num, seed, eval.features). `show` receives the table of the scores before they are recorded. A
+    score that cannot be measured is NaN, and its meaning says why.
     Raises UserError, before anything is drawn, for what cannot be measured at all.
     """
     if out is not None:
@@ -88,9 +98,11 @@ def evaluate_run(
         raise UserError(f"`num`: {num} samples cannot be measured; must be at least 2")
     choice = choose(names, experiment, num)
     check_features(features, choice.metrics)
+    if out is None:  # someone else's run may be read-only
+        check_place(run.workdir / "evals" / "ID.json", "`out`", ".json")
     seed = config.seed if seed is None else seed
     evidence = Evidence(experiment, run.state, num, seed, choice, run.weights, say=to_stderr)
-    return evaluate(evidence, run.workdir, run.step, out and Path(out))
+    return evaluate(evidence, run.workdir, run.step, out and Path(out), show=show)
 
 
 def _with_warnings(score: Score, evidence: Evidence) -> Score:

@@ -1,5 +1,6 @@
 """Anyone's images against a reference: the same numbers as of a run, and one line for whatever cannot be compared."""
 
+import errno
 import json
 import re
 
@@ -373,6 +374,17 @@ def test_nothing_is_embedded_before_a_mistake_is_found(words, said, digits, tmp_
         value = f"{tmp_path}/{value}.npz" if value in (*files, "KEPT") else value
         given[flag] = str(weights) if value == "WEIGHTS" else value
     assert re.search(said, one_line(capsys, "evaluate", *(f"{flag}={value}" for flag, value in given.items())))
+
+
+def test_numbers_that_cannot_be_written_have_been_printed(digits, tmp_path, capsys, monkeypatch):
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("diffjax.evaluation.compare.record", no_room)
+    words = [f"--samples={digits}", "--reference=digits", "--features=pixels", f"--out={tmp_path}/mine.json"]
+    assert launch.main(["evaluate", *words]) == 2
+    said = capsys.readouterr()
+    assert "frechet_pixels" in said.out and "no room to write" in said.err
 
 
 def test_folders_for_what_is_kept_are_made(digits, tmp_path):

@@ -1,6 +1,7 @@
 """Metrics of trained runs: the same number on any devices and in any batches, what they need, and what they show."""
 
 import dataclasses
+import errno
 import json
 import signal
 import time
@@ -174,6 +175,26 @@ def test_an_evaluation_leaves_its_numbers_their_protocol_and_its_pictures(tmp_pa
     assert written["metrics"][0]["protocol"]["labels"] == "i modulo 10"
     pictures = {path.name for path in file.parent.glob("*.png")}
     assert pictures == {f"{written['id']}-{name}.png" for name in ("samples", "nearest_pixels", "classes")}
+
+
+def test_a_run_that_cannot_be_written_to_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    train(tiny.points(train__steps=1, eval__metrics="()"), tmp_path)
+    (tmp_path / "evals").write_text("in place of a folder that may not be written, as root may write to any")
+    monkeypatch.setattr(evaluation.Evidence, "_drawing", lambda *_: pytest.fail("drawn"))
+    with pytest.raises(UserError, match="`out`: .*/evals/ID.json cannot be written .*; must be a writable path"):
+        load(tmp_path).evaluate("energy", num=8)
+
+
+def test_numbers_that_cannot_be_recorded_have_been_shown(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("diffjax.evaluation.evaluate.record", raises_no_room)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate(evidence(["denoising_error"], model=tiny.points), tmp_path, step=0, show=shown.append)
+    assert len(shown) == 1 and "denoising_error_0.01" in shown[0]
+
+
+def raises_no_room(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_metric_that_asks_no_samples_draws_none(tmp_path):
