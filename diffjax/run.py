@@ -115,13 +115,9 @@ def load(
         _check_width(ema, experiment)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"`workdir`: {workdir} has no checkpoint yet; train it first")
-    best = experiment.config.eval.best
+    best = _kept_by(workdir, experiment.config.eval.best) if step == "best" else ""
     with Checkpoints(workdir / "checkpoints", best=best, read_only=True) as checkpoints:
         if step == "best":
-            if not best:
-                raise UserError(
-                    "`step`: this run has no best checkpoint, since eval.best was not set when it was trained"
-                )
             if (best_checkpoint := checkpoints.best()) is None:
                 raise UserError(f"`step`: no checkpoint of {workdir} has a value of {best}; take a step, or the last")
             step = best_checkpoint["step"]
@@ -136,6 +132,16 @@ def load(
         if ema is None:
             return Run(workdir, experiment, state)
         return Run(workdir, experiment, *_of_width(ema, experiment, state, checkpoints))
+
+
+def _kept_by(workdir: Path, asked: str) -> str:
+    """The value whose best checkpoint the run keeps. Raises UserError if there is none, or `asked` is another one."""
+    best = read_config(workdir).eval.best
+    if not best:
+        raise UserError("`step`: this run has no best checkpoint, since eval.best was not set when it was trained")
+    if asked != best:
+        raise UserError(f"`config.eval.best`: {asked!r} must be {best!r}, whose best checkpoint this run has kept")
+    return best
 
 
 def _check_width(width: float, experiment: Experiment) -> None:

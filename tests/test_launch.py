@@ -360,7 +360,7 @@ def test_sets_of_images_are_compared_as_a_given_classifier_sees_them(classifier,
     assert score["name"] == "frechet_classifier" and score["value"] > 0
 
 
-def test_a_run_is_drawn_from_at_the_step_asked_for_or_the_best(tmp_path):
+def test_a_run_is_drawn_from_at_the_step_asked_for_or_the_best(tmp_path, capsys):
     run = tmp_path / "run"
     best = {"eval__every": 7, "eval__best": "eval/energy_distance", "optim__warmup": 0.0}
     train(tiny.points(train__steps=14, **best), run)
@@ -373,6 +373,9 @@ def test_a_run_is_drawn_from_at_the_step_asked_for_or_the_best(tmp_path):
     np.testing.assert_array_equal(drawn[""], drawn["14"])
     chosen = json.loads((run / "result.json").read_text())["best"]["step"]
     np.testing.assert_array_equal(drawn["best"], drawn[str(chosen)])
+    other = [f"--workdir={run}", "--step=best", f"--out={tmp_path}/other.npz", "--config.eval.best=eval/nfe"]
+    said = one_line(capsys, "sample", *other)
+    assert "--config.eval.best: 'eval/nfe' must be 'eval/energy_distance', whose best checkpoint this run has" in said
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The evaluations of a run while it trains: a flat list of (name, every, function)."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,6 @@ from diffjax.evaluation.choice import choose
 from diffjax.evaluation.contract import Choice
 from diffjax.evaluation.evaluate import evaluate
 from diffjax.evaluation.evidence import Evidence
-from diffjax.evaluation.report import table
 from diffjax.experiment import Experiment
 from diffjax.host.json_files import read_json, strict
 from diffjax.metrics.better import better
@@ -49,11 +49,13 @@ def periodic_evaluations(experiment: Experiment, workdir: Path, writer: Writer) 
 
         def compute_metrics(state: TrainState, step: int) -> dict[str, float]:
             evidence = Evidence(experiment, state, config.eval.num, config.seed, choice, say=writer.say)
-            scores = evaluate(evidence, workdir, step)
+            scores = evaluate(evidence, workdir, step, show=writer.say)
             for name, image in evidence.pictures.items():
                 writer.picture(step, image, name)
-            writer.say(table(scores))
-            return {f"eval/{score.name}": score.value for score in scores}
+            values = {f"eval/{score.name}": score.value for score in scores}
+            if (best := config.eval.best) and not math.isfinite(values.get(best, math.nan)):
+                writer.say(f"eval.best: {best} was not measured at step {step}, which therefore cannot be the best")
+            return values
 
         periodic.append(PeriodicEvaluation("metrics", config.eval.every, compute_metrics))
     return periodic

@@ -282,6 +282,15 @@ def test_an_error_is_nothing_to_choose_a_checkpoint_by(tmp_path):
         train(tiny.gan(train__steps=4, **watched), tmp_path)
 
 
+def test_a_checkpoint_whose_value_is_missing_is_said_not_to_be_the_best(tmp_path, capsys):
+    """A chain gives only the errors at noise levels that it reaches."""
+    name = "eval/denoising_error_0.01"
+    watched = {"eval__metrics": "denoising_error", "eval__best": name, "eval__every": 1, "train__checkpoint_every": 1}
+    assert "best" not in train(tiny.chain(train__steps=1, **watched), tmp_path)
+    said = f"eval.best: {name} was not measured at step 1, which therefore cannot be the best"
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("metrics", "there"),
     [
