@@ -81,6 +81,8 @@ class Run:
         `spec` replaces the sampler; `batch_size` samples are drawn at once (0: a number that suits `num`). With
         `trajectory` the samples have x_t and the prediction of x0 at every step.
         """
+        if num < 1:
+            raise UserError(f"`num`: {num} must be at least 1")
         prompts = (prompt,) if isinstance(prompt, str) else prompt
         spec = self.experiment.sampler if spec is None else self.experiment.fitting(spec)
         spec, requested = conditioned(self.experiment.method, spec, label, prompts, negative, guidance)

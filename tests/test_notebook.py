@@ -46,6 +46,9 @@ def test_what_a_model_cannot_draw_names_the_argument(workdir):
     ):
         with pytest.raises(UserError, match=said):
             run.sample(4, **arguments)
+    for num in (0, -3):
+        with pytest.raises(UserError, match=f"`num`: {num} must be at least 1"):
+            run.sample(num)
 
 
 def test_a_run_measures_itself_and_records_the_scores(workdir, tmp_path):
