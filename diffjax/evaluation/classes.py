@@ -1,6 +1,7 @@
 """Metrics by a trained classifier: of generated images, and of the classifier itself."""
 
 import jax
+import numpy as np
 
 from diffjax import metrics as m
 from diffjax.evaluation.contract import Score
@@ -34,25 +35,35 @@ def extractor(judge: Run, precision: str = "highest") -> Extractor:
     return Extractor("classifier", network.width, protocol, judge.ema["classifier"], apply, method.space.num_classes)
 
 
+def _judged(e: Evidence, images: np.ndarray) -> np.ndarray:
+    """The judge's logits of images, [n, k], at `eval.precision`, whatever the precision of the evaluated run."""
+    judge = e.choice.judge
+    with jax.default_matmul_precision(e.experiment.config.eval.precision):
+        return judge.experiment.logits(judge.ema, images)
+
+
 def classifier(e: Evidence) -> list[Score]:
     """Number and balance of the classes that a classifier trained on real data sees in samples; its confidence."""
-    sample_logits, real_logits = (
-        e.choice.judge.experiment.logits(e.choice.judge.ema, x) for x in (e.drawn.x, e.heldout["x"])
-    )
+    sample_logits, real_logits = (_judged(e, x) for x in (e.drawn.x, e.heldout["x"]))
     accuracy = float((real_logits.argmax(axis=1) == e.heldout["label"]).mean())
     report = m.class_report(sample_logits, real_logits)
     protocol = e.drawn_protocol | {
         "classifier": e.choice.judge.identity,
+        "precision": e.experiment.config.eval.precision,
         "reference": len(real_logits),
         "split": "heldout",
     }
-    expected_kl = m.expected_kl_to_uniform(real_logits.shape[1], len(sample_logits))
-    kl_meaning = "of as many draws of equally likely classes; KL(classes || uniform) in nats"
+    num_classes = real_logits.shape[1]
+    if e.experiment.generator().labelled:
+        best_kl, best = m.kl_to_uniform(np.bincount(e.drawn.label, minlength=num_classes)), "the classes asked for"
+    else:
+        best_kl = m.expected_kl_to_uniform(num_classes, len(sample_logits))
+        best = "as many draws of equally likely classes"
     real_images = f"{len(real_logits)} real held-out images"
     return [
         Score("classifier_accuracy", accuracy, 1.0, f"of the judge itself, on {real_images}", protocol),
-        Score("classes", report["classes"], real_logits.shape[1], "all of them", protocol),
-        Score("class_kl", report["class_kl"], expected_kl, kl_meaning, protocol),
+        Score("classes", report["classes"], num_classes, "all of them", protocol),
+        Score("class_kl", report["class_kl"], best_kl, f"of {best}; KL(classes || uniform) in nats", protocol),
         Score("confidence", report["confidence"], report["real_confidence"], real_images, protocol),
         Score("confidence_ratio", report["confidence_ratio"], 1.0, "as sure as on real images", protocol),
     ]
@@ -65,19 +76,18 @@ def stacked_modes(e: Evidence, min_hits: int = 0) -> list[Score]:
     `metrics.fair_min_hits`). The same classifier also scores as many stacks of real held-out digits, restricted to all
     1000, to 700 and to 100 modes, as references.
     """
-    source, num, judge = e.experiment.source, len(e.drawn.x), e.choice.judge
+    source, num = e.experiment.source, len(e.drawn.x)
     min_hits = min_hits or m.fair_min_hits(num, 1000)
     heldout = source.heldout_digits
-    sample_labels, real_labels = (
-        judge.experiment.logits(judge.ema, x).argmax(axis=1) for x in (source.channels(e.drawn.x), heldout["x"])
-    )
+    sample_labels, real_labels = (_judged(e, x).argmax(axis=1) for x in (source.channels(e.drawn.x), heldout["x"]))
     report = m.stacked_report(sample_labels.reshape(-1, 3), min_hits)
     oracle = {
         modes: m.stacked_report(real_labels[source.restricted(modes, num)], min_hits) for modes in (1000, 100, 700)
     }
     accuracy = float((real_labels == heldout["label"]).mean())
-    protocol = e.drawn_protocol | {"data.sha256": source.sha256, "classifier": judge.identity}
-    protocol |= {"classifier_accuracy": accuracy, "min_hits": min_hits, "reference": num, "split": "heldout"}
+    protocol = e.drawn_protocol | {"data.sha256": source.sha256, "classifier": e.choice.judge.identity}
+    protocol |= {"precision": e.experiment.config.eval.precision, "classifier_accuracy": accuracy}
+    protocol |= {"min_hits": min_hits, "reference": num, "split": "heldout"}
     best, real_stacks = oracle[1000], f"{num} stacks of real held-out digits"
     kl_bias, single_hit = (
         m.expected_kl_to_uniform(1000, num),

@@ -5,6 +5,7 @@ import errno
 import json
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,20 @@ class Replayed(evaluation.Evidence):
             for name, of in e.choice.extractors.items()
         }
         self.__dict__["_sampled"] = (Drawn(x, np.full(len(x), -1), np.ones(len(x), int)), {})
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_the_best_balance_of_classes_is_that_of_the_labels_that_are_asked_for(conditional):
+    """33 samples of a perfect model: asked by label, three classes come four times and the others three times."""
+    e, asked = evidence(num=33, method__conditional=str(conditional).lower()), np.arange(33) % 10
+    seen = {33: asked, 359: e.heldout["label"]}
+    perfect = SimpleNamespace(logits=lambda variables, x: np.eye(10)[seen[len(x)]])
+    e.choice = evaluation.Choice(judge=SimpleNamespace(identity="perfect", ema={}, experiment=perfect))
+    labels = asked if conditional else np.full(33, -1)
+    e.__dict__["_sampled"] = (Drawn(np.zeros((33, 8, 8, 1), np.uint8), labels, np.ones(33, int)), {})
+    kl = next(score for score in evaluation.METRICS["classifier"].function(e) if score.name == "class_kl")
+    assert kl.at_best == (kl.value if conditional else m.expected_kl_to_uniform(10, 33))
+    assert kl.protocol["precision"] == e.experiment.config.eval.precision == "highest"
 
 
 def test_real_images_are_at_the_floor_and_noise_is_ranked():

@@ -4,6 +4,7 @@ import json
 import math
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -35,12 +36,13 @@ class Oracle:
         self.experiment = self
 
     def logits(self, variables, images):
-        assert images.shape[1:] == (8, 8, 1)
+        assert images.shape[1:] == (8, 8, 1) and jax.config.jax_default_matmul_precision == "tensorfloat32"
         return np.eye(10)[[self.read[image.tobytes()] for image in images]]
 
 
 def scores(drawn, judge):
-    config = SimpleNamespace(data=component("data", "stacked_mnist", base="digits"))
+    measuring = SimpleNamespace(precision="tensorfloat32")
+    config = SimpleNamespace(data=component("data", "stacked_mnist", base="digits"), eval=measuring)
     whole = Drawn(drawn, np.full(len(drawn), -1), nfe=np.ones(len(drawn), int))
     generator = SimpleNamespace(batches=lambda variables, num, seed: [(whole, None)], labelled=False, requested=None)
     method = SimpleNamespace(space=SOURCE.space, reads_captions=False)
@@ -63,6 +65,7 @@ def test_real_images_have_all_modes_and_what_divergence_their_number_and_their_c
     assert found["classifier_accuracy"].value == 1
     protocol = found["stacked_modes"].protocol
     said = {"classifier": "by heart", "classifier_accuracy": 1.0, "min_hits": 7, "data.sha256": SOURCE.sha256}
+    said |= {"precision": "tensorfloat32"}
     assert said.items() <= protocol.items() and protocol["generated"] == N and "data.data_dir" not in protocol
 
 
