@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
+from flax import serialization, traverse_util
 
 from diffjax import parallel
 from diffjax.experiment import Experiment
@@ -63,7 +63,7 @@ def explain(
     if parallel.is_main():
         directory = workdir / "replay"
         directory.mkdir(exist_ok=True)
-        for name, tree in (("state", {"params": state.params, "extra": state.extra}), ("batch", batch)):
+        for name, tree in (("state", serialization.to_state_dict(state)), ("batch", batch)):
             np.savez(directory / f"{name}.npz", **traverse_util.flatten_dict(jax.device_get(tree), sep="/"))
         report = {"step": bad, "from_checkpoint": good, "seed": config.seed, "first_bad_tensor": tensor}
         write_json(directory / "report.json", report)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from types import SimpleNamespace
 
 import flax.linen as nn
@@ -20,7 +21,9 @@ from diffjax import parallel
 from diffjax.adversarial import Watchman
 from diffjax.errors import Diverged, UserError
 from diffjax.experiment import Experiment
+from diffjax.keys import Role
 from diffjax.parallel import compile_step
+from diffjax.training import replay
 from diffjax.training.health import Health
 from diffjax.training.interrupts import Stop
 from diffjax.training.loop import carry_shapes, finished, train
@@ -384,6 +387,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_keeps_the_last_good_checkpoint_
     report = json.loads((tmp_path / "replay" / "report.json").read_text())
     assert report["first_bad_tensor"] in result["reason"] and "replaying it failed" not in result["reason"]
     assert np.load(tmp_path / "replay" / "batch.npz")["x"].shape == (1, 64, 2)
+
+
+def test_a_bad_step_can_be_done_again_from_what_its_replay_leaves(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "first_bad_tensor", lambda *_: "none")
+    experiment = Experiment.of(tiny.points())
+    layout, shapes, key = experiment.layout, carry_shapes(experiment)["state"], experiment.key(Role.STEP)
+    replay.explain(experiment, tmp_path, None, good=0, bad=3, stop=lambda: False)
+    state, stream = experiment.initial_state(shapes), experiment.stream()
+    flat = partial(traverse_util.flatten_dict, keep_empty_nodes=True, sep="/")
+    written, batch = (dict(np.load(tmp_path / "replay" / f"{name}.npz")) for name in ("state", "batch"))
+    whole = traverse_util.unflatten_dict(flat(to_state_dict(state)) | written, sep="/")
+    step = compile_step(experiment.method.step, layout, shapes)
+    for _ in range(3):
+        state, metrics = step(state, next(stream), key)
+    again = step(from_state_dict(state, whole), batch, key)
+    tiny.assert_trees_equal(again, (state, metrics))
 
 
 def test_the_first_bad_tensor_is_named_by_operation_and_place():
