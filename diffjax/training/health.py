@@ -1,9 +1,11 @@
 """Tracks the health of a run whose numbers are finite, such as a GAN that has collapsed.
 
 The method decides what is wrong (its `complaint`). The loop asks at every log line, and ends the run when a complaint
-has lasted too long. Meanwhile only the end of the run may replace a healthy checkpoint.
+has lasted too long. Meanwhile only the end of the run may replace a healthy checkpoint. As a checkpoint is healthy only
+if the steps since the last look were, each planned one has a log line.
 """
 
+import math
 from dataclasses import dataclass
 
 from diffjax.methods.method import Method
@@ -22,6 +24,11 @@ class Health:
 
     def restore(self, facts: dict) -> None:
         self.complaint, self.since, self.healthy = facts["complaint"], facts["since"], facts["healthy"]
+
+    @property
+    def may_end_run(self) -> bool:
+        """Whether a complaint can last long enough to end the run."""
+        return self.method.patience < math.inf
 
     @property
     def facts(self) -> dict:

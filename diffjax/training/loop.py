@@ -142,7 +142,8 @@ def loop(
     in_flight, values = deque(), logged  # values remain if the run is already at its end
     for step in range(done + 1, config.steps + 1):
         last, values = step == config.steps, {}
-        logging = due(step, config.log_every) or last
+        looking = health.may_end_run and config.log_every and checkpoint_due(config, step)
+        logging = due(step, config.log_every) or looking or last
         trace.before(step - done)
         carry, metrics = compiled(carry, next(stream), key)
         trace.after(step - done, metrics, last)

@@ -210,8 +210,12 @@ def test_the_memory_of_losses_goes_on_where_it_stopped(tmp_path):
     tiny.assert_trees_equal((a.params, a.state.extra), (b.params, b.state.extra))
 
 
-def test_a_game_that_is_lost_is_given_up_and_keeps_its_last_healthy_checkpoint(tmp_path, monkeypatch):
-    """Healthy for two log lines (10 steps), then collapsed for as long as the watchman's patience."""
+@pytest.mark.parametrize("log_every", [5, 1000])
+def test_a_game_that_is_lost_is_given_up_and_keeps_its_last_healthy_checkpoint(log_every, tmp_path, monkeypatch):
+    """Healthy for two checkpoints (10 steps), then collapsed for as long as the watchman's patience.
+
+    However rarely it logs: no checkpoint is taken for healthy unless somebody has looked.
+    """
     looks = []
 
     def complains(self, values):
@@ -219,7 +223,8 @@ def test_a_game_that_is_lost_is_given_up_and_keeps_its_last_healthy_checkpoint(t
         return "collapsed: samples spread 0.001 times as far as real examples do" if len(looks) > 2 else ""
 
     monkeypatch.setattr(Watchman, "__call__", complains)
-    fast = {"train__log_every": 5, "train__checkpoint_every": 5, "train__keep": 1, "method__watchman__patience": 160}
+    fast = {"train__checkpoint_every": 5, "train__keep": 1, "method__watchman__patience": 160}
+    fast |= {"train__log_every": log_every}
     with pytest.raises(Diverged, match="collapsed.*, for 160 images; the last good checkpoint is step 10"):
         train(tiny.gan(train__steps=60, **fast), tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
