@@ -28,21 +28,18 @@ def mean_confidence(logits: Float[ArrayLike, "n k"]) -> float:
     return float((1 / np.exp(shifted).sum(axis=1)).mean())
 
 
-def class_report(
-    logits: Float[ArrayLike, "n k"], real_logits: Float[ArrayLike, "m k"], min_hits: int = 1
-) -> dict[str, float]:
+def class_report(logits: Float[ArrayLike, "n k"], real_logits: Float[ArrayLike, "m k"]) -> dict[str, float]:
     """Compares samples [n, k] with real held-out images [m, k], by the same classifier.
 
-    classes: number of classes with at least `min_hits` samples. class_kl: KL(class histogram || uniform), in nats,
-    biased upwards by about (k - 1) / 2n. confidence, real_confidence: mean largest probability. confidence_ratio: the
-    first over the second; 1 is as confident as on real images, above 1 the samples are more typical than the data.
+    classes: number of classes with samples. class_kl: KL(class histogram || uniform), in nats, biased upwards by about
+    (k - 1) / 2n if classes are drawn at random. confidence, real_confidence: mean largest probability.
+    confidence_ratio: the first over the second; 1 is as confident as on real images, above 1 the samples are more
+    typical than the data.
     """
-    if min_hits < 1:
-        raise UserError(f"min_hits: {min_hits} would count classes without samples; must be at least 1")
     counts = class_counts(logits)
     confidence, real_confidence = mean_confidence(logits), mean_confidence(real_logits)
     return {
-        "classes": float((counts >= min_hits).sum()),
+        "classes": float((counts > 0).sum()),
         "class_kl": kl_to_uniform(counts),
         "confidence": confidence,
         "real_confidence": real_confidence,

@@ -24,7 +24,6 @@ class Memorisation(NamedTuple):
     """Results for every sample."""
 
     index: Int64[np.ndarray, " n"]  # of the nearest training image
-    distance: Float64[np.ndarray, " n"]  # to the nearest training image
     authentic: Bool[np.ndarray, " n"]
     ratio: Float64[np.ndarray, " n"]  # of the distances to the nearest and to the second nearest training image, <= 1
 
@@ -60,7 +59,7 @@ def memorisation(
     remaining = part_of(progress, n + max_unique - len(unique), n + max_unique)
     between = nearest(train[unique], train, 1, itself=unique, chunk=chunk, progress=remaining).squares[inverse, 0]
     ratio = np.divide(first, second, where=second > 0, out=np.ones_like(first))
-    return Memorisation(index, np.sqrt(first), first > between, np.sqrt(ratio))
+    return Memorisation(index, first > between, np.sqrt(ratio))
 
 
 def excess_copies(samples: Memorisation, heldout: Memorisation) -> float:

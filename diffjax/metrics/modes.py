@@ -2,7 +2,7 @@
 
 A sample is of HIGH QUALITY when it lies within 3 standard deviations of the nearest centre. A mode is COVERED by one
 such sample. The REVERSE KL is KL(histogram of modes || uniform) in nats, with each sample assigned to its nearest
-centre. By default the histogram has only the high-quality samples, as in PacGAN's released code.
+centre. The histogram has only the high-quality samples, as in PacGAN's released code.
 """
 
 import math
@@ -14,53 +14,40 @@ from jaxtyping import Float, Int
 from diffjax.errors import UserError
 
 RADIUS = 3.0  # standard deviations, as in all published tables
-COUNTED = ("high_quality", "all")
 
 
-def mode_report(
-    samples: Float[ArrayLike, "n 2"],
-    centres: Float[ArrayLike, "k 2"],
-    std: float,
-    radius: float = RADIUS,
-    counted: str = "high_quality",
-) -> dict[str, float]:
+def mode_report(samples: Float[ArrayLike, "n 2"], centres: Float[ArrayLike, "k 2"], std: float) -> dict[str, float]:
     """`modes`, `high_quality` (a fraction) and `reverse_kl` (nats) of samples [n, 2], for N(centre, std^2 I).
 
     A sample with a non-finite coordinate belongs to no mode, and lowers `high_quality`. If no sample counts,
-    `reverse_kl` is infinite. Raises UserError without samples or on an unknown `counted`.
+    `reverse_kl` is infinite. Raises UserError without samples.
     """
     samples, centres = np.asarray(samples, np.float64), np.asarray(centres, np.float64)
-    if counted not in COUNTED:
-        raise UserError(f"counted: {counted!r} is unknown; it is one of {', '.join(COUNTED)}")
     if not len(samples):
         raise UserError("samples: there are none; must be at least 1")
     finite = np.isfinite(samples).all(axis=1)
     distances = np.linalg.norm(samples[finite, None] - centres, axis=-1)
     nearest = distances.argmin(axis=1)
-    high_quality = distances.min(axis=1) <= radius * std
+    high_quality = distances.min(axis=1) <= RADIUS * std
     hits = np.bincount(nearest[high_quality], minlength=len(centres))
-    histogram = hits if counted == "high_quality" else np.bincount(nearest, minlength=len(centres))
     return {
         "modes": float((hits > 0).sum()),
         "high_quality": float(high_quality.sum() / len(samples)),
-        "reverse_kl": kl_to_uniform(histogram) if histogram.any() else math.inf,
+        "reverse_kl": kl_to_uniform(hits) if hits.any() else math.inf,
     }
 
 
-def oracle_row(num_modes: int, n: int, radius: float = RADIUS, counted: str = "high_quality") -> dict[str, float]:
+def oracle_row(num_modes: int, n: int) -> dict[str, float]:
     """The mean of `mode_report` over n exact samples of well-separated modes: a perfect sampler's values.
 
-    high_quality = 1 - exp(-radius^2 / 2), the mass of a 2-D Gaussian within `radius`: 98.89 % at 3. A higher rate means
-    that the variance has collapsed. The KL of n samples is not zero: see `expected_kl_to_uniform`.
+    high_quality = 1 - exp(-3^2 / 2) = 98.89 %, the mass of a 2-D Gaussian within 3 standard deviations. A higher rate
+    means that the variance has collapsed. The KL of n samples is not zero: see `expected_kl_to_uniform`.
     """
-    if counted not in COUNTED:
-        raise UserError(f"counted: {counted!r} is unknown; it is one of {', '.join(COUNTED)}")
-    high_quality = -math.expm1(-(radius**2) / 2)
-    num_counted = round(n * high_quality) if counted == "high_quality" else n
+    high_quality = -math.expm1(-(RADIUS**2) / 2)
     return {
         "modes": num_modes * (1 - (1 - high_quality / num_modes) ** n),
         "high_quality": high_quality,
-        "reverse_kl": expected_kl_to_uniform(num_modes, num_counted),
+        "reverse_kl": expected_kl_to_uniform(num_modes, round(n * high_quality)),
     }
 
 

@@ -26,10 +26,6 @@ class Neighbours(NamedTuple):
     indices: Int64[np.ndarray, "n k"]
     squares: Float64[np.ndarray, "n k"]  # squared distances: a root could create ties
 
-    @property
-    def distances(self) -> Float64[np.ndarray, "n k"]:
-        return np.sqrt(self.squares)
-
 
 def nearest(
     queries: Float[ArrayLike, "n d1"],

@@ -32,18 +32,6 @@ class Metric:
         for name in ("protocol", "provenance"):
             object.__setattr__(self, name, json.loads(canonical_json(getattr(self, name))))
 
-    def to_json(self) -> str:
-        """One line of strict JSON. A non-finite value becomes the string "inf", "-inf" or "nan"."""
-        value = self.value if math.isfinite(self.value) else str(self.value)
-        return canonical_json(
-            {"name": self.name, "value": value, "protocol": self.protocol, "provenance": self.provenance}
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> "Metric":
-        fields = json.loads(text)
-        return cls(**fields | {"value": float(fields["value"])})
-
 
 def check_comparable(first: Metric, *others: Metric) -> None:
     """Raises UserError, naming every field of the protocol that differs, unless all metrics are comparable."""

@@ -21,9 +21,6 @@ def test_a_set_made_by_hand_is_counted_by_hand():
     report = mode_report(samples, RING, RING_STD)
     assert report["modes"] == 2 and report["high_quality"] == 3 / 5
     assert report["reverse_kl"] == pytest.approx(math.log(8) - (-2 / 3 * math.log(2 / 3) - 1 / 3 * math.log(1 / 3)))
-    every = mode_report(samples, RING, RING_STD, counted="all")  # now 3 in the east and 2 in the north
-    assert every["reverse_kl"] == pytest.approx(math.log(8) - (-3 / 5 * math.log(3 / 5) - 2 / 5 * math.log(2 / 5)))
-    assert {k: every[k] for k in ("modes", "high_quality")} == {k: report[k] for k in ("modes", "high_quality")}
 
 
 def test_one_hit_covers_a_mode_and_a_miss_does_not():
@@ -52,14 +49,11 @@ def test_exact_samples_reach_the_oracle_row_within_binomial_error(centres, std):
 
 def test_the_oracle_covers_as_many_modes_as_few_samples_do_on_average():
     rng = np.random.default_rng(0)
-    for counted in ("high_quality", "all"):
-        rows = [
-            mode_report(exact_samples(rng, GRID, GRID_STD, 30), GRID, GRID_STD, counted=counted) for _ in range(500)
-        ]
-        for name, expected in oracle_row(25, 30, counted=counted).items():
-            values = np.array([row[name] for row in rows])
-            # The row takes the KL at the mean number of high-quality samples: 1.5e-4 off, by the second-order term.
-            assert abs(values.mean() - expected) < 4.5 * values.std() / math.sqrt(len(rows)) + 2e-4, name
+    rows = [mode_report(exact_samples(rng, GRID, GRID_STD, 30), GRID, GRID_STD) for _ in range(500)]
+    for name, expected in oracle_row(25, 30).items():
+        values = np.array([row[name] for row in rows])
+        # The row takes the KL at the mean number of high-quality samples: 1.5e-4 off, by the second-order term.
+        assert abs(values.mean() - expected) < 4.5 * values.std() / math.sqrt(len(rows)) + 2e-4, name
 
 
 def test_the_divergence_is_zero_when_balanced_and_log_k_when_collapsed():
@@ -79,7 +73,5 @@ def test_the_floor_of_the_divergence_is_its_exact_expectation():
 
 
 def test_unusable_arguments_are_refused():
-    with pytest.raises(UserError, match="counted: 'some'"):
-        mode_report(RING, RING, RING_STD, counted="some")
     with pytest.raises(UserError, match="samples"):
         mode_report(np.zeros((0, 2)), RING, RING_STD)
