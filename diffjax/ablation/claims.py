@@ -120,7 +120,7 @@ class All(_Several):
         corrected = [statement.decide(cells, level / len(self.statements)) for statement in self.statements]
         if any(finding.holds is False for finding in corrected):
             return Finding(False, _summary(corrected, False))
-        return Finding(None, _summary(findings, None))
+        return Finding(None, _open(findings, corrected, False))
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,31 @@ class AnyOf(_Several):
         findings = [statement.decide(cells, level) for statement in self.statements]
         if all(finding.holds is False for finding in findings):
             return Finding(False, _summary(findings, False))
-        return Finding(None, _summary(findings, None))
+        return Finding(None, _open(findings, corrected, True))
 
 
 def _summary(findings: Sequence[Finding], holds: bool | None, most: int = 3) -> str:
     """The findings that decided it, the first `most` in full; a single finding as it is."""
     if len(findings) == 1:
         return findings[0].why
-    deciding = [finding.why for finding in findings if finding.holds is holds]
-    outcome = {True: "hold", False: "contradicted", None: "not decided"}[holds]
-    rest = f"; and {len(deciding) - most} more" if len(deciding) > most else ""
-    return f"{len(deciding)} of {len(findings)} {outcome}: {'; '.join(deciding[:most])}{rest}"
+    return _counted([finding.why for finding in findings if finding.holds is holds], len(findings), OUTCOMES[holds])
+
+
+def _open(findings: Sequence[Finding], corrected: Sequence[Finding], wanted: bool) -> str:
+    """What left it undecided: findings that would decide it (`wanted`) but for the correction, and undecided ones."""
+    lost = [c.why for finding, c in zip(findings, corrected, strict=True) if finding.holds is wanted]
+    if not lost:
+        return _summary(findings, None)
+    parts = [_counted(lost, len(findings), f"{OUTCOMES[wanted]} only without correction")]
+    if undecided := [finding.why for finding in findings if finding.holds is None]:
+        parts.append(_counted(undecided, len(findings), OUTCOMES[None]))
+    return "; ".join(parts)
+
+
+def _counted(whys: Sequence[str], total: int, outcome: str, most: int = 3) -> str:
+    """How many of all findings had an outcome, and the evidence of the first `most`."""
+    rest = f"; and {len(whys) - most} more" if len(whys) > most else ""
+    return f"{len(whys)} of {total} {outcome}: {'; '.join(whys[:most])}{rest}"
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,16 @@ def test_a_contradiction_among_many_is_tested_at_a_corrected_level():
     lone = Less("FID", at(0), at(1))
     assert lone.decide(of).holds is False
     many = All((lone, *(Less("FID", at(0, 20), at(1, 20)) for _ in range(19))))
-    assert many.decide(of).holds is None
+    low, high = stats.ttest_rel(slightly, one).confidence_interval(1 - 0.05 / 20)
+    assert many.decide(of) == (
+        None,
+        "1 of 20 contradicted only without correction: FID (eta 0, steps 10) < FID (eta 1, steps 10): "
+        f"difference {low:.4g} to {high:.4g} (99.8 %, paired)",
+    )
+    open_too = All((*(Less("FID", at(0), at(2)),) * 4, lone)).decide(of).why
+    assert open_too.startswith("1 of 5 contradicted only without correction: FID (eta 0, steps 10) < FID (eta 1, s")
+    assert "(99 %, paired); 4 of 5 not decided: FID (eta 0, steps 10) < FID (eta 2" in open_too
+    assert open_too.endswith("; and 1 more")
     found = All((Less("FID", at(1, 20), at(0, 20)), lone)).decide(of)
     low, high = stats.ttest_rel(one, other).confidence_interval(0.975)
     assert found.holds is False and f"difference {low:.4g} to {high:.4g} (97.5 %, paired)" in found.why
@@ -167,7 +176,12 @@ def test_any_of_needs_one_statement():
     slight = cells({(0, 10): [1.0, 1.0, 1.0], (1, 10): [1.07, 1.13, 1.1], (2, 10): [0.95, 0.9, 0.85]})
     lone = Less("FID", at(0), at(1))
     assert lone.decide(slight).holds is True and lone.decide(slight, 0.05 / 3).holds is None
-    assert AnyOf((lone, Less("FID", at(0), at(2)), Less("FID", at(1), at(2)))).decide(slight).holds is None, "of three"
+    found = AnyOf((lone, Less("FID", at(0), at(2)), Less("FID", at(1), at(2)))).decide(slight)
+    assert found.holds is None, "of three"
+    assert found.why.startswith(
+        "1 of 3 hold only without correction: FID (eta 0, steps 10) < FID (eta 1, steps 10): diff"
+    )
+    assert " (98.3 %, paired); 1 of 3 not decided: FID (eta 0, steps 10) < FID (eta 2, steps 10): diff" in found.why
 
 
 def test_extremes():
