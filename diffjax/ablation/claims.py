@@ -141,8 +141,11 @@ class AnyOf(_Several):
         return Finding(None, _open(findings, corrected, True))
 
 
-def _summary(findings: Sequence[Finding], holds: bool | None, most: int = 3) -> str:
-    """The findings that decided it, the first `most` in full; a single finding as it is."""
+OUTCOMES = {True: "hold", False: "contradicted", None: "not decided"}
+
+
+def _summary(findings: Sequence[Finding], holds: bool | None) -> str:
+    """The findings that decided it; a single finding as it is."""
     if len(findings) == 1:
         return findings[0].why
     return _counted([finding.why for finding in findings if finding.holds is holds], len(findings), OUTCOMES[holds])
@@ -363,12 +366,13 @@ def _by_exact_test(quantity: str, low: Cell, high: Cell, failed: float, cause: s
         [failed if seed in cell.failing(quantity) else cell.values[quantity][seed] for seed in sorted(cell.runs)]
         for cell in (low, high)
     )
-    test = (exact.signs if low.shares_runs(high) else exact.ranks)(low_values, high_values, level)
+    test = (exact.signs if low.shares_runs(high) else exact.ranks)(low_values, high_values)
     why = f"{cause}, p = {test.p:.2g} ({test.name} test)"
     if test.p <= level:
         return Finding(test.less, why)
-    too_few = min(len(low_values), len(high_values)) < test.enough
-    return Finding(None, f"{why}; needs at least {test.enough} seeds of each" if too_few else why)
+    return Finding(
+        None, f"{why}; needs more seeds: these allow no p below {test.least:.2g}" if test.least > level else why
+    )
 
 
 def _most_runs(count: int, runs: int, outcome: str, level: float) -> Finding:

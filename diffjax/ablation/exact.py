@@ -1,10 +1,9 @@
 """Exact tests for outcomes that have no interval: runs that failed, and seeds that all give the same number.
 
-The tests are two-sided. Each says how many seeds it needs to be able to decide at the given level at all.
+The tests are two-sided. Each says whether it can decide at all: the least p that its seeds allow, or the runs it needs.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,18 +16,18 @@ class Tested(NamedTuple):
     name: str
     less: bool  # whether the first set tends to be less
     p: float  # two-sided
-    enough: int  # the fewest seeds of each with which p can reach the level
+    least: float  # the least p that so many outcomes, with their ties, can give
 
 
-def signs(first: Sequence[float], second: Sequence[float], level: float) -> Tested:
+def signs(first: Sequence[float], second: Sequence[float]) -> Tested:
     """The sign test, for two places of the same networks; seeds with equal outcomes do not count."""
     less = sum(a < b for a, b in zip(first, second, strict=True))
     more = sum(a > b for a, b in zip(first, second, strict=True))
     p = stats.binomtest(less, less + more).pvalue if less + more else 1.0
-    return Tested("sign", less > more, float(p), _tosses(level))
+    return Tested("sign", less > more, float(p), min(1.0, 2 * 0.5 ** (less + more)))
 
 
-def ranks(first: Sequence[float], second: Sequence[float], level: float) -> Tested:
+def ranks(first: Sequence[float], second: Sequence[float]) -> Tested:
     """Wilcoxon's rank-sum test (1945) over all assignments of the observed ranks, ties included, to two places."""
     doubled = [round(2 * rank) for rank in stats.rankdata([*first, *second])]  # integers: ranks of ties are halves
     observed = sum(doubled[: len(first)])
@@ -37,10 +36,11 @@ def ranks(first: Sequence[float], second: Sequence[float], level: float) -> Test
         for (size, total), number in list(ways.items()):
             ways[size + 1, total + rank] = ways.get((size + 1, total + rank), 0) + number
     sums = {total: number for (size, total), number in ways.items() if size == len(first)}
-    p_low = sum(number for total, number in sums.items() if total <= observed) / sum(sums.values())
-    p_high = sum(number for total, number in sums.items() if total >= observed) / sum(sums.values())
-    enough = next(n for n in itertools.count(1) if 2 / math.comb(2 * n, n) <= level)
-    return Tested("rank", p_low < p_high, min(1.0, 2 * min(p_low, p_high)), enough)
+    assignments = sum(sums.values())
+    p_low = sum(number for total, number in sums.items() if total <= observed) / assignments
+    p_high = sum(number for total, number in sums.items() if total >= observed) / assignments
+    p_extreme = min(sums[min(sums)], sums[max(sums)]) / assignments
+    return Tested("rank", p_low < p_high, *(min(1.0, 2 * p) for p in (min(p_low, p_high), p_extreme)))
 
 
 class Share(NamedTuple):
