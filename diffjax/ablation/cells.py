@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffjax.ablation.table import Axis, Table, Where, named
+from diffjax.ablation.table import Table, Where, named
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,14 @@ class Cell:
         """The finished seeds whose outcome is unknown for this quantity."""
         return sorted(self.finished - {*self.values.get(quantity, {}), *self.failing(quantity)})
 
+    def leaves_out(self, quantity: str) -> bool:
+        """Whether this place does not measure a quantity, as it may: all seeds have ended, and none was asked for it.
+
+        If all runs failed, nobody knows.
+        """
+        asked = quantity in {*self.values, *self.undefined, *self.refused}
+        return self.complete and not asked and bool(self.lacking(quantity))
+
     def shares_runs(self, other: "Cell") -> bool:
         """Whether both cells were measured on the same trained networks, seed by seed."""
         return self.runs == other.runs
@@ -114,17 +122,14 @@ class Cells:
         """Whether "less" or "more" of it is better; "" if neither."""
         return next(q.better for q in self.table.quantities if q.name == quantity)
 
-    def labels(self, axis: Axis) -> list[str]:
-        """The labels of an axis that this budget has, in the table's order."""
-        labels = {cell.where[axis.name] for cell in self.cells}
-        return [label for label in axis.labels if label in labels]
+    def lines(self, quantity: str, along: str, fixed: Where, over: Sequence[str] = ()) -> list[list[Where]]:
+        """The places of this budget that measure a quantity, as lines along one axis, in the table's order.
 
-    def lines(self, along: str, fixed: Where, over: Sequence[str] = ()) -> list[list[Where]]:
-        """The places of this budget as lines along one axis, in the table's order.
-
-        Only places with the labels `fixed`, and with a label `over` of this axis if given.
+        Only places with the labels `fixed`, and with a label `over` of this axis if given. A place whose runs have not
+        ended yet counts as measuring it.
         """
-        places = [place for place in self.table.places() if any(dict(c.where) == place for c in self.cells)]
+        measuring = [dict(cell.where) for cell in self.cells if not cell.leaves_out(quantity)]
+        places = [place for place in self.table.places() if place in measuring]
         places = [place for place in places if all(place[name] == label for name, label in fixed.items())]
         if over:
             places = [place for place in places if place[along] in over]

@@ -399,12 +399,40 @@ def test_different_protocols_are_never_compared():
 def test_a_claim_along_an_axis_names_the_labels_that_a_budget_has():
     of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3]})
     whole = increases("FID", along="eta").decide(of)
-    assert whole.holds and whole.why.endswith("; this budget has only eta 0, 1 and steps 10")
+    assert whole.holds and whole.why.endswith("; this budget has FID only at eta 0, 1 and steps 10")
     fixed = least("FID", along="eta", eta="0", steps="10").decide(of)
-    assert fixed.holds and fixed.why.endswith("; this budget has only eta 0, 1")
+    assert fixed.holds and fixed.why.endswith("; this budget has FID only at eta 0, 1")
     assert " only " not in increases("FID", along="eta", over=(0, 1), steps="10").decide(of).why
     asked = increases("FID", along="eta", over=(0, 1, 2), steps="10").decide(of)
-    assert asked.holds and asked.why.endswith("; this budget has only eta 0, 1")
+    assert asked.holds and asked.why.endswith("; this budget has FID only at eta 0, 1")
+
+
+def test_a_claim_along_an_axis_names_the_gaps_of_each_line():
+    """A line of two of three labels compares those, and one of a single label nothing: neither is silent."""
+    rising = [[1.0 + eta, 1.1 + 1.1 * eta, 1.2 + eta] for eta in range(3)]
+    of = cells({(0, 10): rising[0], (1, 10): rising[1], (2, 10): rising[2], (0, 20): rising[0], (2, 20): rising[2]})
+    found = increases("FID", along="eta").decide(of)
+    assert found.holds and found.why.startswith("3 of 3 hold")
+    assert found.why.endswith("; this budget has FID at steps 20 only at eta 0, 2")
+    one = Cells(TABLE, of.cells[:4])
+    found = greatest("FID", along="eta", eta="2").decide(one)
+    assert found.holds and found.why.endswith("; this budget has FID at steps 20 only at eta 0")
+    assert "this budget has FID only at eta 0, 1, and at steps 20 only at eta 0" in increases(
+        "FID", along="eta").decide(Cells(TABLE, [*of.cells[:2], of.cells[3]])).why  # fmt: skip
+
+
+def test_a_claim_along_an_axis_leaves_out_places_that_do_not_measure_the_quantity():
+    """As where two tables are one. A place that is not run yet, was refused or failed is no such place."""
+    of = cells({(0, 10): [1.0, 1.1, 1.2], (1, 10): [2.0, 2.1, 2.3]})
+    other = Cell(at(2), {0: "a", 1: "b"}, {"IS": {0: 1.0, 1: 1.0}}, {"IS": {}})
+    found = increases("FID", along="eta", steps="10").decide(Cells(TABLE, [*of.cells, other]))
+    assert found.holds and found.why.endswith("; this budget has FID only at eta 0, 1")
+    refused = dataclasses.replace(other, refused={"FID": "protocols differ"})
+    partly = dataclasses.replace(other, runs=other.runs | {2: "c"})
+    lost = Cell(at(2), {0: "a"}, failed={0: "not finite"})
+    for cell in (refused, partly, lost, Cell(at(2), {0: "a"})):
+        found = increases("FID", along="eta", steps="10").decide(Cells(TABLE, [*of.cells, cell]))
+        assert found.holds is None and "only at" not in found.why
 
 
 @pytest.mark.parametrize(

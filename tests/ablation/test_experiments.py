@@ -10,12 +10,15 @@ import pytest
 
 from diffjax.ablation import All, AnyOf, Fails, Less, Near, Within
 from diffjax.ablation.cells import Cell, Cells
+from diffjax.ablation.cost import COSTS
 from diffjax.ablation.experiment import BUDGETS, read
 from diffjax.ablation.ledger import published
 from diffjax.ablation.plan import tasks
 from diffjax.ablation.table import MARKS, Marked
 from diffjax.config import decisive
+from diffjax.evaluation.choice import full
 from diffjax.evaluation.periodic import chosen
+from diffjax.evaluation.table import possible_scores
 from diffjax.experiment import Experiment
 from diffjax.metrics.protocol import fingerprint
 
@@ -71,29 +74,42 @@ def test_every_place_of_an_hour_can_be_sampled_and_measured(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_claim_can_be_decided_both_ways_by_the_cells_of_a_budget(path):
-    """For each claim there are numbers, at the places and of the seeds that a budget has, that reproduce it, and some
-    that do not."""
+def test_every_claim_can_be_decided_both_ways_by_the_cells_of_a_budget(path, tmp_path):
+    """For each claim there are numbers, of the quantities, places and seeds that a budget has, that reproduce it, and
+    some that do not."""
     experiment = read(path)
-    budgets = {name: budget for name, budget in experiment.budgets.items() if name != "minute"}
+    budgets = {name: measured(b, tmp_path) for name, b in experiment.budgets.items() if name != "minute"}
     for claim in experiment.claims:
         verdicts = {
             name: {
-                claim.verdict(witness(experiment.paper, budget, claim.statement, holds)).verdict
+                claim.verdict(witness(experiment.paper, there, claim.statement, holds)).verdict
                 for holds in (True, False)
             }
-            for name, budget in budgets.items()
+            for name, there in budgets.items()
         }
         assert {"reproduced", "contradicted"} in verdicts.values(), (claim.says, verdicts)
 
 
-def witness(paper, budget, statement, holds):
+def measured(budget, root):
+    """By place: a cell of its seeds and quantities, all 1; of a computed place all, since only its function knows."""
+    cells = {}
+    for task in tasks(budget, root):
+        for e in task.evaluations:
+            metrics = [full(name, e.config.eval.features) for name in e.config.eval.metrics] if e.config else []
+            scores = {score for metric in metrics for score in possible_scores(*metric)} | set(COSTS)
+            quantities = [q for q, score in budget.measures.items() if not e.config or score in scores]
+            cell = cells.setdefault(key(e.where), Cell(e.where, {}, {q: {} for q in quantities}, provenance={}))
+            cell.runs[task.seed] = f"{key(e.where)}{task.seed}"
+            cell.provenance[task.seed] = {}
+            for quantity in quantities:
+                cell.values[quantity][task.seed] = 1.0
+    return cells
+
+
+def witness(paper, there, statement, holds):
     """Cells that make a statement hold, or not: values in an order that its comparisons allow, if there is one."""
-    places = {key(where): where for where in (point.where for point in budget.grid)}
-    seeds = {place: {point.seed for point in budget.grid if key(point.where) == place} for place in places}
-    there = Cells(paper, [Cell(where) for where in places.values()])
     after, fixed, failing = {}, {}, set()
-    for leaf, so in asked(statement, holds, there):
+    for leaf, so in asked(statement, holds, Cells(paper, list(there.values()))):
         if isinstance(leaf, Less):
             low, high = (leaf.low, leaf.high) if so else (leaf.high, leaf.low)
             after.setdefault((leaf.quantity, key(high)), set()).add((leaf.quantity, key(low)))
@@ -108,16 +124,14 @@ def witness(paper, budget, statement, holds):
             failing.add(key(leaf.where))
     value = {node: 10.0 + i for i, node in enumerate(TopologicalSorter(after).static_order())} | fixed
     cells = []
-    for place, where in places.items():
+    for place, cell in there.items():
+        where, runs = cell.where, cell.runs
         paper.check(where)
-        runs = {seed: f"{place}{seed}" for seed in seeds[place]}
         if place in failing:
             cells.append(Cell(where, runs, failed=dict.fromkeys(runs, "not finite")))
             continue
-        values = {
-            q: {s: value.get((q, place), 1.0) + 1e-3 * spread(q, place, s) for s in runs} for q in budget.measures
-        }
-        cells.append(Cell(where, runs, values, dict.fromkeys(values, {})))
+        values = {q: {s: value.get((q, place), 1.0) + 1e-3 * spread(q, place, s) for s in runs} for q in cell.values}
+        cells.append(Cell(where, runs, values, dict.fromkeys(values, {}), provenance=dict.fromkeys(runs, {})))
     return Cells(paper, cells)
 
 
