@@ -166,7 +166,7 @@ def ablate_flags(command: Parser) -> None:
                          "local)")
     command.add_argument("--workdir", type=path, metavar="DIR", help="directory of the runs (default: runs/ablations)")
     command.add_argument("--slots", type=int, default=0, metavar="N", help="local: parallel processes, which may "
-                         "share a GPU (default: one per GPU, else one per two cores)")
+                         "share a GPU (default: one per GPU, one on a TPU, else one per two cores)")
     command.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: an option of "
                          "sbatch, such as partition=gpu, gres=gpu:a100:1, mem=32G, time=MINUTES or account=NAME; may "
                          "be repeated (default: 2 cores, and one GPU for the budgets that need one)")

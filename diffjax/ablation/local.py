@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from diffjax.ablation.plan import Task
 from diffjax.ablation.progress import Progress
 from diffjax.ablation.work import ENDED, is_made, state_of
-from diffjax.errors import TAKEN
+from diffjax.errors import TAKEN, UserError
 from diffjax.host.progress import to_stderr
 from diffjax.host.surroundings import visible_gpus
 
@@ -27,6 +28,7 @@ POLL = 0.5  # seconds between checks of the processes
 MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"  # the share of a GPU's memory that JAX takes when it starts
 AGAIN = 10.0  # seconds until a run that another process held is checked again
 Command = Callable[[Task], list[str]]
+DEVICES = Path("/dev")
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,16 @@ def slots(number: int = 0) -> list[Slot]:
     """Divides this machine into slots; by default one for each GPU or, without GPUs, for each pair of cores.
 
     If there are more slots than GPUs, they share the GPUs and their memory: small networks leave most of a GPU idle. On
-    CPUs there are never more slots than cores; a message says so.
+    CPUs there are never more slots than cores; a message says so. The chips of a TPU belong to one process at a time:
+    there is one slot, and UserError for more.
     """
+    if _has_tpu():
+        if number > 1:
+            raise UserError(
+                f"`slots`: {number} must be 1 on a TPU, whose chips belong to one process at a time; or set "
+                "JAX_PLATFORMS=cpu to run on the cores"
+            )
+        return [Slot()]
     gpus = visible_gpus()
     if gpus and number > len(gpus):
         slots_per_gpu = -(-number // len(gpus))
@@ -67,6 +77,13 @@ def slots(number: int = 0) -> list[Slot]:
         to_stderr(f"slots: {number} is more than the {len(cores)} cores here; using {len(cores)}")
     number = min(number or max(len(cores) // 2, 1), len(cores))
     return [Slot(cores=tuple(cores[i::number])) for i in range(number)]
+
+
+def _has_tpu() -> bool:
+    """Whether processes started here use a TPU, found without starting JAX: by the files of its chips, and libtpu."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    chips = [*DEVICES.glob("accel[0-9]*"), *DEVICES.glob("vfio/[0-9]*")]  # TPU v2 to v4, and later ones
+    return bool(chips) and find_spec("libtpu") is not None and (not platforms or "tpu" in platforms)
 
 
 def _installed(program: str) -> bool:

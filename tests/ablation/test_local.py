@@ -1,5 +1,6 @@
 """Which share of a machine each process of the local backend has, and that none outlives it."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 from diffjax.ablation import local
 from diffjax.ablation.local import MEMORY, Stop, run, slots
 from diffjax.ablation.plan import Task
+from diffjax.errors import UserError
+from diffjax.workdir.directory import Lock
 from tests import tiny
 
 CHILD = """
@@ -83,6 +86,35 @@ def test_there_are_no_more_slots_than_cores_and_a_message_says_so(monkeypatch, c
     assert [slot.cores for slot in slots(2)] == [(3,), (5,)] and not capsys.readouterr().err
     assert len(slots(9)) == 2
     assert capsys.readouterr().err == "slots: 9 is more than the 2 cores here; using 2\n"
+
+
+@pytest.fixture
+def tpu(monkeypatch, tmp_path):
+    """A machine with the files of a TPU's chips, and libtpu; an accelerator of another kind has a folder of its own."""
+    monkeypatch.setattr(local, "DEVICES", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "libtpu.py").touch()
+    (tmp_path / "accel").mkdir()
+    (tmp_path / "vfio").mkdir()
+    (tmp_path / "vfio" / "vfio").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("chip", ["accel0", "vfio/0"])
+def test_a_tpu_belongs_to_one_process(tpu, monkeypatch, chip):
+    assert all(slot.cores for slot in slots()), "no chip yet"
+    (tpu / chip).touch()
+    assert slots() == slots(1) == [local.Slot()]
+    with pytest.raises(UserError, match="`slots`: 2 must be 1 on a TPU, whose chips .*; or set JAX_PLATFORMS=cpu"):
+        slots(2)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert all(slot.cores for slot in slots())
+    monkeypatch.delenv("JAX_PLATFORMS")
+    (tpu / "libtpu.py").unlink()
+    importlib.invalidate_caches()
+    assert all(slot.cores for slot in slots()), "JAX cannot use it"
 
 
 @pytest.fixture
