@@ -23,12 +23,13 @@ from diffjax.ablation.work import ENDED, is_made, state_of
 from diffjax.errors import TAKEN, UserError
 from diffjax.host.progress import to_stderr
 from diffjax.host.surroundings import visible_gpus
+from diffjax.workdir.directory import is_locked
 
 POLL = 0.5  # seconds between checks of the processes
 MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"  # the share of a GPU's memory that JAX takes when it starts
 AGAIN = 10.0  # seconds until a run that another process held is checked again
-Command = Callable[[Task], list[str]]
 DEVICES = Path("/dev")
+Command = Callable[[Task], list[str]]
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,25 @@ def _ready(task: Task, progress: Progress, live: dict, retry_at: dict[str, float
     if task.id in live or task.id in progress.crashed or time.monotonic() < retry_at.get(task.id, 0.0):
         return False
     progress.elsewhere.discard(task.id)
-    if progress.status(task) in ENDED:
+    if progress.status(task) in ENDED or not all(is_made(need, progress.root) for need in task.needs):
         return False
-    return all(is_made(need, progress.root) for need in task.needs)
+    if is_locked(task.workdir(progress.root)):  # a process that finds this out has started JAX for nothing
+        _leave(task, progress, retry_at)
+        return False
+    return True
+
+
+def _leave(task: Task, progress: Progress, retry_at: dict[str, float]) -> None:
+    """Leaves a task to the process that holds it, until it is checked again."""
+    progress.elsewhere.add(task.id)
+    retry_at[task.id] = time.monotonic() + AGAIN
 
 
 def _ended(task: Task, status: int, progress: Progress, retry_at: dict[str, float]) -> None:
     """Records the end of a task's process, with this exit status."""
     if status == TAKEN:
         del progress.running[task.id]
-        progress.elsewhere.add(task.id)
-        retry_at[task.id] = time.monotonic() + AGAIN
+        _leave(task, progress, retry_at)
         return
     progress.end(task)
     state = state_of(task, progress.root)

@@ -144,6 +144,28 @@ def test_a_closed_terminal_and_a_kill_ask_the_processes_to_stop(folder, number):
     wait_for(folder / "saved")
 
 
+def test_no_process_is_started_for_a_run_that_another_one_holds(tmp_path, monkeypatch):
+    """Starting JAX to find that out would slow the other's training."""
+    monkeypatch.setattr(local, "AGAIN", 0.01)
+    monkeypatch.setattr(local, "POLL", 0.01)
+    task, looks, started = Task("run", 0, "", compute=print), [], []
+
+    def command(task):
+        started.append(task.id)
+        return [sys.executable, "-c", ""]
+
+    with Lock(task.workdir(tmp_path)) as lock:
+
+        def show(progress):
+            looks.append(progress.line())
+            if len(looks) == 20:
+                assert not started
+                lock.__exit__()
+
+        run([task], tmp_path, command, slots(1), show)
+    assert looks[0] == looks[19] == "1 elsewhere" and started == ["run"]
+
+
 def stopped_by_an_error(folder):
     def show(progress):
         if (folder / "ready").exists():
