@@ -50,7 +50,9 @@ def ablate(
     experiment = read(path)
     job_options = slurm.options(slurm_options, budget, experiment.budget(budget).hours)
     plan = tasks(experiment.budget(budget), root)
-    ledger.cells_of(experiment, budget)  # raises now, not after the runs, if the ledger is damaged
+    if backend != "print":
+        ledger.check(experiment, budget)  # raises now, not after the runs
+    pool = local.slots(slots) if backend == "local" else []
     if rerun_stale:
         redo(plan, root)
     runs = ledger.missing(experiment, budget, plan, root) if missing else plan
@@ -67,12 +69,11 @@ def ablate(
         job = slurm.Job(run_one, str(Path(path).resolve()), budget, root)
         crashes = slurm.run(runs, job, job_options, to_stderr)
     else:
-        crashes = local.run(runs, root, command, local.slots(slots), Show()).crashed
-    finish(experiment, budget, plan, root)
-    for task_id, reason in crashes.items():
-        to_stderr(
-            f"{task_id}: {reason} (see {root / task_id / 'log.txt' if backend == 'local' else root / slurm.LOGS})"
-        )
+        crashes = local.run(runs, root, command, pool, Show()).crashed
+    finish(experiment, budget, plan, root, [
+        f"{task_id}: {reason} (see {root / task_id / 'log.txt' if backend == 'local' else root / slurm.LOGS})"
+        for task_id, reason in crashes.items()
+    ])  # fmt: skip
     complain(runs, root)
 
 
@@ -109,18 +110,25 @@ def run_one(path: str, budget: str, root: Path, task_id: str) -> None:
     work(plan[task_id], root, to_stderr)
 
 
-def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path) -> Cells:
-    """Collects the cells, merges them into the ledger, and prints the table as the ledger then has it.
+def finish(experiment: Experiment, name: str, plan: Sequence[Task], root: Path, crashes: Sequence[str] = ()) -> Cells:
+    """Collects the cells, merges them into the ledger, prints the table as the ledger then has it, then the `crashes`.
 
-    Raises UserError, and writes nothing, if a user error is all that the table has ever produced.
+    Raises UserError, and writes nothing, if a user error is all that the table has ever produced. If the ledger cannot
+    be written, prints the cells as they are, and then raises.
     """
     cells = collect(experiment, experiment.budget(name), plan, root)
     errors, stored = mistakes(task.workdir(root) for task in plan), ledger.cells_of(experiment, name)
     if errors and not any(cell.finished for cell in (*cells.cells, *(stored.cells if stored else ()))):
         raise UserError(errors[0])
-    path = ledger.keep(experiment, name, cells, plan, partial(thumbnails.keep, experiment, plan, root))
-    shown = ledger.cells_of(experiment, name) or ledger.comparable(cells, experiment.budget(name).measures)
-    print(markdown(experiment, name, shown, plan))
+    merged: Cells | None = None
+    try:
+        path = ledger.keep(experiment, name, cells, plan, partial(thumbnails.keep, experiment, plan, root))
+        merged = ledger.cells_of(experiment, name)
+    finally:  # the table took hours: whatever becomes of the ledger, it is printed
+        shown = merged or ledger.comparable(cells, experiment.budget(name).measures)
+        print(markdown(experiment, name, shown, plan))
+        for crash in crashes:
+            to_stderr(crash)
     if path:
         to_stderr(f"kept in {path}")
     return cells

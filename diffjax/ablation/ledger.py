@@ -54,7 +54,8 @@ def keep(
     """Merges the cells of a budget into the ledger and returns its path; None for a smoke test, or if nothing was run.
 
     `on_kept` gets the cells that the ledger then has, of all budgets, while other processes are still locked out: it
-    keeps the pictures that belong to them. Raises UserError if another process does not let go of the ledger.
+    keeps the pictures that belong to them. Raises UserError if another process does not let go of the ledger, or if it
+    cannot be written.
     """
     if name == SMOKE or all(cell.status == "not run" for cell in cells.cells):
         return None
@@ -70,11 +71,35 @@ def keep(
 def _alone(path: Path) -> Iterator[None]:
     """Locks other processes out of a ledger. Raises UserError if one does not let go of it."""
     try:
-        with Lock(path.parent, PATIENCE):
+        with _locked(path.parent, PATIENCE):
             yield
     except Taken as error:
         message = error.about("`workdir`: ", "ledger: ")
         raise UserError(f"{message}; nothing was kept, run the command again") from error
+
+
+def check(experiment: Experiment, name: str) -> None:
+    """Raises UserError if the ledger is damaged at a budget, or if cells of that budget could not be kept."""
+    cells_of(experiment, name)
+    if name != SMOKE:
+        with contextlib.suppress(Taken), _locked(place_of(experiment).parent):
+            pass
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Locks the folder of ledgers. Raises Taken as `Lock` does, and UserError if files there cannot be locked."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(Lock(folder, wait))
+        except Taken:
+            raise
+        except UserError as error:
+            raise UserError(
+                f"ledger: cannot write to {folder}, or not lock files there ({error.__cause__.strerror}), so nothing "
+                "can be kept; use a copy of the repository where both are possible"
+            ) from error
+        yield
 
 
 def _merge(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task], path: Path) -> None:

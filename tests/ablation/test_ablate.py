@@ -1,5 +1,6 @@
 """Tables end to end: planned, run in processes, killed, continued, kept, refused."""
 
+import errno
 import json
 import shlex
 import shutil
@@ -176,6 +177,31 @@ def test_the_smoke_test_is_not_kept_and_missing_cells_are_values(finished, capsy
     assert list(written["budgets"]) == ["hour"]
     assert sorted(cell["status"] for cell in written["budgets"]["hour"]["cells"]) == ["done"] * 3 + ["not run"]
     assert "not run" in capsys.readouterr().out
+
+
+def test_a_ledger_that_cannot_be_written_is_found_before_anything_runs(moons, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(local, "run", None)
+    (Path(moons).parent / "results").write_text("not a folder")
+    words = ["ablate", str(moons), f"--workdir={tmp_path / 'runs'}"]
+    assert launch.main([*words, "--budget=hour"]) == 2
+    said = f"launch.py: ledger: cannot write to {Path(moons).parent}/results, or not lock files there (File exists), so"
+    assert capsys.readouterr().err.startswith(said)
+    assert launch.main([*words, "--budget=hour", "--backend=print"]) == 0, "that keeps nothing"
+
+
+def test_a_table_is_printed_even_if_the_ledger_cannot_be_written_in_the_end(finished, monkeypatch, capsys):
+    experiment, plan, root = finished
+
+    def no_locks(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(
+        UserError, match=r"^ledger: cannot .*lock files there \(No locks available\), so nothing can be"
+    ):
+        finish(experiment, "hour", plan, root, crashes=["abc: ended with status 9"])
+    said = capsys.readouterr()
+    assert "| eta | steps 2 | paper |" in said.out and said.err == "abc: ended with status 9\n"
 
 
 def test_cells_that_were_not_run_leave_the_ledger_as_it_is(finished, tmp_path):
