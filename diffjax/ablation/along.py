@@ -65,7 +65,7 @@ class _Along(Statement):
             return Finding(None, f"this budget does not measure {self.quantity} there")
         holds, why = self.comparisons(cells).decide(cells, level)
         gaps = self._gaps(cells.table, lines)
-        return Finding(holds, f"{why}; this budget has {self.quantity} {', and '.join(gaps)}" if gaps else why)
+        return Finding(holds, f"{why}; this budget has {self.quantity} {'; '.join(gaps)}" if gaps else why)
 
     def _lines(self, cells: Cells) -> list[list[Where]]:
         fixed = {name: label for name, label in self.where.items() if name != self.along}

@@ -417,7 +417,7 @@ def test_a_claim_along_an_axis_names_the_gaps_of_each_line():
     one = Cells(TABLE, of.cells[:4])
     found = greatest("FID", along="eta", eta="2").decide(one)
     assert found.holds and found.why.endswith("; this budget has FID at steps 20 only at eta 0")
-    assert "this budget has FID only at eta 0, 1, and at steps 20 only at eta 0" in increases(
+    assert "this budget has FID only at eta 0, 1; at steps 20 only at eta 0" in increases(
         "FID", along="eta").decide(Cells(TABLE, [*of.cells[:2], of.cells[3]])).why  # fmt: skip
 
 
