@@ -50,8 +50,9 @@ def ablate(
     experiment = read(path)
     job_options = slurm.options(slurm_options, budget, experiment.budget(budget).hours)
     plan = tasks(experiment.budget(budget), root)
+    ledger.cells_of(experiment, budget)  # raises now, not after the runs, if the ledger is damaged
     if backend != "print":
-        ledger.check(experiment, budget)  # raises now, not after the runs
+        ledger.check_writable(experiment, budget)  # likewise
     pool = local.slots(slots) if backend == "local" else []
     if rerun_stale:
         redo(plan, root)

@@ -78,9 +78,8 @@ def _alone(path: Path) -> Iterator[None]:
         raise UserError(f"{message}; nothing was kept, run the command again") from error
 
 
-def check(experiment: Experiment, name: str) -> None:
-    """Raises UserError if the ledger is damaged at a budget, or if cells of that budget could not be kept."""
-    cells_of(experiment, name)
+def check_writable(experiment: Experiment, name: str) -> None:
+    """Raises UserError if cells of a budget could not be kept, because files cannot be written or locked."""
     if name != SMOKE:
         with contextlib.suppress(Taken), _locked(place_of(experiment).parent):
             pass
