@@ -44,12 +44,16 @@ def sheets(cells: Cells, measures: Mapping[str, str], plan: Sequence[Task]) -> l
 
     A sheet leaves out the rows and columns in which its quantity is neither measured nor published, and the paper's
     column where nothing was published. Published values always appear in full: at places that the budget does not
-    have, "not run" stands beside them.
+    have, "not run" stands beside them, and also in the sheets of other quantities that are measured at the same places.
     """
-    return [_sheet(q, measures[q.name], cells, plan) for q in cells.table.quantities if q.name in measures]
+    quantities = [quantity for quantity in cells.table.quantities if quantity.name in measures]
+    measured_at = {q.name: [cell.where for cell in cells.cells if text_of(cell, q.name, plan)] for q in quantities}
+    alike = {q.name: [o for o in quantities if measured_at[o.name] == measured_at[q.name]] for q in quantities}
+    return [_sheet(q, alike[q.name], measures[q.name], cells, plan) for q in quantities]
 
 
-def _sheet(quantity: Quantity, score: str, cells: Cells, plan: Sequence[Task]) -> Sheet:
+def _sheet(quantity: Quantity, alike: Sequence[Quantity], score: str, cells: Cells, plan: Sequence[Task]) -> Sheet:
+    """The sheet of a quantity; `alike` are all quantities that are measured at the same places."""
     table = cells.table
     counts = [len(cell.values[quantity.name]) for cell in cells.cells if quantity.name in cell.values]
     usual_seeds = Counter(counts).most_common(1)[0][0] if counts else 0
@@ -66,7 +70,8 @@ def _sheet(quantity: Quantity, score: str, cells: Cells, plan: Sequence[Task]) -
         if any(ours):
             heads.append(name or "ours")
             papers.append(False)
-            columns.append([our or ("not run" if their else "") for our, their in zip(ours, paper, strict=True)])
+            wanted = [any(table.published(q.name, where) is not None for q in alike) for where in places]
+            columns.append([our or ("not run" if want else "") for our, want in zip(ours, wanted, strict=True)])
         if any(paper):
             heads.append(origin if any(ours) or not name else f"{name}, {origin}")
             papers.append(True)
@@ -147,7 +152,8 @@ def published(value: Any) -> str:
 def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
     """A line on the hardware, commits and training time of our cells, then a line for each failure or refusal.
 
-    Older runs were not timed, and neither are those that fail: the line says how many of them the time is of.
+    The time is the sum over runs, several of which may have been trained at once. Older runs were not timed, and
+    neither are those that fail: the line says how many of them the time is of.
     """
     records = [record for cell in cells.cells for record in cell.provenance.values()]
     if not records:
@@ -159,16 +165,26 @@ def made(cells: Cells, plan: Sequence[Task]) -> list[str]:
     line = f"Run on {'; '.join(sorted(devices))}{partly}; commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}."
     by_run = {cell.runs[seed]: record for cell in cells.cells for seed, record in cell.provenance.items()}
     trained = [record for record in by_run.values() if record.get("command", "").startswith(TRAIN)]
-    if seconds := [record["took"] for record in trained if "took" in record]:
+    if timed := [record for record in trained if "took" in record]:
         runs = _counted(len(trained), "run")
-        timed = runs if len(seconds) == len(trained) else f"{len(seconds)} of {runs} timed"
-        line += f" Training time: {clock(sum(seconds))} ({timed})."
+        runs = runs if len(timed) == len(trained) else f"the {len(timed)} timed of {runs}"
+        line += f" Training, summed over {runs}{_cores(timed)}: {clock(sum(record['took'] for record in timed))}."
     if number := len(stale_places(cells, plan)):
         line += (
             f" {_counted(number, 'cell')} stale: made by older code or under another config; --rerun-stale makes them"
             " again."
         )
     return [line, *_troubles(cells)]
+
+
+def _cores(records: Sequence[Mapping[str, Any]]) -> str:
+    """On how many cores each of these runs was trained; "" if not all on as many, or not on CPUs."""
+    places = [record.get("trained", record) for record in records]
+    numbers = {place.get("cores") for place in places}
+    if len(numbers) > 1 or not all(place.get("device", "").endswith("cpu") for place in places):
+        return ""
+    number = numbers.pop()
+    return f" on {_counted(number, 'core')} each" if isinstance(number, int) else ""  # else "mixed: ..."
 
 
 def _counted(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ from diffjax.ablation.figure import SLIDE, Shown, figure, level, text, thumbnail
 from diffjax.ablation.layout import EVIDENCE, PREFACE, Sheet, made, sheets
 from diffjax.ablation.ledger import stale_places
 from diffjax.ablation.plan import Task
-from diffjax.ablation.thumbnails import groups, picture_of, pictures_of
+from diffjax.ablation.thumbnails import groups, one_seed_of, picture_of, pictures_of
 from diffjax.host.atomic import atomic_write
 
 MOST = 24  # runs shown of a table at a budget
@@ -200,7 +200,9 @@ def _runs(runs: Runs, most: int) -> str:
         notes = [f"Curves, samples and films of one seed of each run{left_out}{unavailable}."]
     else:
         samples = (
-            "only the last samples during training, of one seed of each" if runs.kept else "no curves, samples or films"
+            f"only the last samples during training, of {one_seed_of(len(runs.kept), runs.unavailable)}"
+            if runs.kept
+            else "no curves, samples or films"
         )
         notes = [f"The run directories are not available: {samples}."]
     if len(kept) < len(runs.kept) or any(cut.lacks(uncut) for cut, uncut in zip(shown, runs.shown, strict=True)):

@@ -14,7 +14,7 @@ from diffjax.ablation.markdown import markdown, row_of
 from diffjax.ablation.page import Section, write
 from diffjax.ablation.plan import Task, tasks
 from diffjax.ablation.progress import about
-from diffjax.ablation.thumbnails import groups, pictures_of
+from diffjax.ablation.thumbnails import groups, one_seed_of, pictures_of
 from diffjax.errors import UserError
 from diffjax.host.atomic import atomic_write
 
@@ -110,8 +110,9 @@ def _sections(experiment: Experiment, root: Path, named: bool) -> list[Section]:
 
 def _gallery(experiment: Experiment, name: str, cells: Cells, plan: Sequence[Task]) -> str:
     """The kept pictures of a table's runs in rows of IN_A_LINE, each under what distinguishes its run."""
-    pictures = pictures_of(experiment, groups(plan))
-    blocks = ["Last samples during training, of one seed of each run:"] if pictures else []
+    runs = groups(plan)
+    pictures = pictures_of(experiment, runs)
+    blocks = [f"Last samples during training, of {one_seed_of(len(pictures), len(runs))}:"] if pictures else []
     for i in range(0, len(pictures), IN_A_LINE):
         row = pictures[i : i + IN_A_LINE]
         names = [about(task) for task, _ in row]

@@ -45,6 +45,11 @@ def pictures_of(experiment: Experiment, runs: Iterable[Sequence[Task]]) -> list[
     return pictures
 
 
+def one_seed_of(shown: int, runs: int) -> str:
+    """Of how many of a table's runs pictures show one seed: "one seed of each run", "one seed of 3 of 10 runs"."""
+    return "one seed of each run" if shown == runs else f"one seed of {shown} of {runs} runs"
+
+
 def keep(experiment: Experiment, plan: Sequence[Task], root: Path, kept: Iterable[Cell]) -> None:
     """Keeps a picture of the first available seed of each run, if none of its seeds has one yet.
 

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import launch
 from diffjax.ablation import ledger
@@ -20,8 +21,9 @@ from diffjax.ablation.ledger import keep
 from diffjax.ablation.markdown import markdown
 from diffjax.ablation.page import write
 from diffjax.ablation.plan import Evaluation, Task, tasks
-from diffjax.ablation.report import report
+from diffjax.ablation.report import _gallery, report
 from diffjax.ablation.table import MARKS, Axis, Marked, Printed, Quantity, Table
+from diffjax.ablation.thumbnails import picture_of
 from diffjax.errors import UserError
 from diffjax.evaluation import Score
 from diffjax.host.json_files import write_json
@@ -67,12 +69,60 @@ def test_our_cells_stand_beside_the_papers(kept):
     assert "| 1.0 | failed (stale) | unstable | 2 (n = 1, 1 of 2 failed, stale) |  |" in stale
 
 
-def test_the_training_time_says_how_many_runs_it_is_of(kept):
+def test_the_training_time_says_of_how_many_runs_and_cores_it_is(kept):
+    """It is no table's duration: runs are trained at once."""
     experiment, plan, cells = kept
-    assert "Training time: 1:00 (2 runs)." in markdown(experiment, "hour", cells, plan)
+
+    def said():
+        return re.search(r"(Training, .*?)\.", markdown(experiment, "hour", cells, plan))[1]
+
+    assert said() == "Training, summed over 2 runs: 1:00", "older runs do not know their cores"
+    for cell in cells.cells:
+        for record in cell.provenance.values():
+            record["cores"] = 1
+    assert said() == "Training, summed over 2 runs on 1 core each: 1:00"
+    for cell in cells.cells:
+        cell.provenance[0]["trained"] = {"device": "1 x cpu", "cores": 2}
+    assert said() == "Training, summed over 2 runs: 1:00"
     for cell in cells.cells:
         cell.provenance.get(1, {}).pop("took", None)
-    assert "Training time: 0:30 (1 of 2 runs timed)." in markdown(experiment, "hour", cells, plan)
+    assert said() == "Training, summed over the 1 timed of 2 runs on 2 cores each: 0:30"
+    for cell in cells.cells:
+        cell.provenance[0]["trained"]["device"] = "1 x NVIDIA H200"
+    assert said() == "Training, summed over the 1 timed of 2 runs: 0:30"
+
+
+def test_the_gallery_says_of_how_many_runs_it_has_pictures(kept):
+    experiment, plan, cells = kept
+    other = [Evaluation("e", {"eta": "2.0", "steps": "4"}, {}, "")]
+    for runs, said in ((plan, "each run"), ([*plan, Task("other", 0, "", evaluations=other)], "1 of 2 runs")):
+        path = picture_of(experiment, plan[1].id)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"picture")
+        assert f"\n\nLast samples during training, of one seed of {said}:\n" in _gallery(
+            experiment, "hour", cells, runs
+        )
+        path.unlink()
+        assert not _gallery(experiment, "hour", cells, runs)
+
+
+def test_what_a_budget_lacks_reads_alike_in_all_sheets_of_one_table():
+    """A quantity that is measured elsewhere is of another table, where nothing was left out."""
+    paper = Table(
+        "X 2020", Axis.of("a", (0, 1, 2)), (
+            Quantity("FID", "T", (1.0, 2.0, None)), Quantity("modes", "D", (5.0, None, None)), Quantity("IS", ),
+            Quantity("K", "T", (None, None, 3.0)),
+        ),
+    )  # fmt: skip
+    first = {name: {0: 1.5} for name in ("FID", "modes", "IS")}
+    cells = [Cell({"a": "0"}, {0: "x"}, first), Cell({"a": "2"}, {0: "x"}, {"K": {0: 1.5}})]
+    shown = {
+        s.caption.partition(":")[0]: s.rows for s in sheets(Cells(paper, cells), dict.fromkeys([*first, "K"], "s"), [])
+    }
+    assert shown == {
+        "FID": [["0", "1.5", "1"], ["1", "not run", "2"]], "modes": [["0", "1.5", "5"], ["1", "not run", ""]],
+        "IS": [["0", "1.5"], ["1", "not run"]], "K": [["2", "1.5", "3"]],
+    }  # fmt: skip
 
 
 def test_a_mean_is_rounded_to_its_standard_deviation():
@@ -171,6 +221,12 @@ def test_the_page_shows_one_seed_of_each_run_with_what_distinguishes_it(kept, mo
 def test_a_page_without_runs_says_so_and_other_suffixes_are_an_error(kept, moons, tmp_path, capsys):
     report([str(moons)], tmp_path / "nowhere", tmp_path / "page.html")
     assert "The run directories are not available" in (tmp_path / "page.html").read_text()
+    picture_of(kept[0], kept[1][0].id).parent.mkdir()
+    Image.new("RGB", (8, 8)).save(picture_of(kept[0], kept[1][0].id))
+    other = Task("other", 0, "", evaluations=[Evaluation("e", {"eta": "2.0", "steps": "4"}, {}, "")])
+    write(tmp_path / "page.html", [(kept[0], "hour", kept[2], [*kept[1], other])], tmp_path / "nowhere")
+    said = "only the last samples during training, of one seed of 1 of 2 runs."
+    assert said in (tmp_path / "page.html").read_text()
     assert launch.main(["report", str(moons), f"--out={tmp_path / 'page.pdf'}"]) == 2
     assert "--out" in capsys.readouterr().err
 
