@@ -218,7 +218,7 @@ def test_the_report_says_where_runs_were_trained(finished, capsys):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"device": "8 x tpu"}))
     finish(experiment, "hour", plan, root)
     said = capsys.readouterr().out
-    assert f" x cpu, {processor()} (partly trained on 8 x tpu); commit" in said and "(2 runs)" in said
+    assert f" x cpu, {processor()} (partly trained on 8 x tpu); commit" in said and "summed over 2 runs" in said
 
 
 def test_cells_that_older_code_trained_are_stale_and_set_aside_when_asked(finished, capsys):
