@@ -97,6 +97,7 @@ CLOCKS = {
 GRIDS = {
     "linear": grid.linear,
     "quadratic": grid.quadratic,
+    "ddim_quadratic": grid.ddim_quadratic,
     "karras": grid.karras,
     "log_snr": grid.log_snr,
     "explicit": grid.explicit,

@@ -25,6 +25,21 @@ def quadratic(process: Process, steps: int) -> Grid:
     return _on_table(process, np.linspace(1.0, 0.0, steps + 1) ** 2)
 
 
+def ddim_quadratic(process: Process, steps: int) -> Grid:
+    """Quadratic up to four fifths of a table's T steps: 1 + floor(0.8 T (k / (`steps` - 1))^2), k falling to 0; then 0.
+
+    As the released code of Song et al. 2020 (appendix D.2) spaces CIFAR-10's. Times that coincide are visited once. The
+    released code calls the network at each, but stays where it is in between; so the samples are as if it had, with
+    fewer network calls: 49 for 50 steps of 1,000, and 96 for 100. Raises UserError without a table, and for one step.
+    """
+    if not process.steps:
+        raise UserError("sampler.grid: 'ddim_quadratic' needs a process with a table of steps; here, use quadratic")
+    if steps < 2:
+        raise UserError(f"sampler.steps: {steps} must be at least 2 with the grid ddim_quadratic")
+    index = 1 + (np.linspace(0.0, np.sqrt(0.8 * process.steps), steps) ** 2).astype(int)
+    return jnp.asarray(np.append(np.unique(index)[::-1], 0) / process.steps)
+
+
 def explicit(process: Process, steps: int, *, at: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0)) -> Grid:
     """A given list of times, falling within [0, 1]; `sampler.steps` must be one less than its length."""
     if any(not 0 <= t <= 1 for t in at) or any(s >= t for t, s in zip(at, at[1:], strict=False)):

@@ -196,7 +196,8 @@ def _check_learned_variance(method: "Diffusion", levels: list[Callable]) -> None
 def _check_grid(method: "Diffusion", process: Process, spec: Sampler) -> None:
     if isinstance(method.process, LearnedTable) and getattr(spec.grid, "func", spec.grid) in (karras, log_snr):
         raise UserError(
-            "sampler.grid: must be linear, quadratic or explicit; the noise levels of a learned table are not fixed"
+            "sampler.grid: must be linear, quadratic, ddim_quadratic or explicit; a learned table's noise levels are"
+            " not fixed"
         )
     times = spec.grid(process, spec.steps)
     if not np.all(np.diff(times) < 0):  # NaN does not fall either

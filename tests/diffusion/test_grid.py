@@ -2,11 +2,27 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax.diffusion import DDIM, EDM, GRIDS, VE, Flow, SubVP, VPCosine, VPLinear, ddpm_cosine, ddpm_linear, grid
+from diffjax.diffusion import (
+    DDIM,
+    EDM,
+    GRIDS,
+    VE,
+    Ancestral,
+    Denoiser,
+    Flow,
+    Prediction,
+    SubVP,
+    VPCosine,
+    VPLinear,
+    ddpm_cosine,
+    ddpm_linear,
+    grid,
+)
 from diffjax.errors import UserError
 from tests.methods.test_diffusion import method
 
@@ -26,6 +42,8 @@ def undefined(process, steps):
 @pytest.mark.parametrize("name", [name for name in GRIDS if name != "explicit"])
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
 def test_every_grid_falls_strictly_from_the_noise_to_the_data(name, process):
+    if name == "ddim_quadratic" and not process.steps:
+        pytest.skip("a table's")
     times = np.asarray(GRIDS[name](process, 12))
     assert len(times) == 13 and times[-1] == 0 and 0.5 < times[0] <= 1
     assert np.all(np.diff(times) < 0)
@@ -46,6 +64,24 @@ def test_log_snr_and_quadratic_are_even_in_what_they_say():
     np.testing.assert_allclose(np.sqrt(grid.quadratic(EDM(), 5)), np.linspace(1, 0, 6), atol=1e-12)
 
 
+def test_ddim_quadratic_visits_the_times_of_the_released_code_once():
+    table = ddpm_linear()
+    for steps, visited in ((10, 10), (20, 20), (50, 49), (100, 96)):
+        released = [int(t) for t in np.linspace(0, np.sqrt(1000 * 0.8), steps) ** 2]  # its index 0 is our step 1
+        index = np.round(1000 * np.asarray(grid.ddim_quadratic(table, steps))).astype(int)
+        assert list(index) == [*sorted({t + 1 for t in released}, reverse=True), 0]
+        assert len(index) == visited + 1
+
+
+@pytest.mark.parametrize("sampler", [DDIM(), DDIM(eta=1.0), Ancestral(variance="large", clip=True)])
+def test_a_step_from_a_time_to_itself_stays_where_it_is(sampler):
+    """Which is why a grid may visit times that coincide once."""
+    x_t, t = jnp.asarray([[0.3, -2.0]]), jnp.asarray(0.002)
+    denoise = Denoiser(lambda x_t, t, label: Prediction(0.5 * x_t))
+    out = sampler.step(ddpm_linear(), denoise, x_t, t, t, jax.random.key(0))
+    np.testing.assert_allclose(out.x_s, x_t, atol=1e-12)
+
+
 def test_a_list_of_times_is_taken_as_it_is():
     np.testing.assert_allclose(grid.explicit(Flow(), 2, at=(0.9, 0.4, 0.0)), [0.9, 0.4, 0.0])
     np.testing.assert_allclose(grid.explicit(ddpm_linear(), 2, at=(0.9004, 0.4, 0.0)), [0.9, 0.4, 0.0])
@@ -59,6 +95,8 @@ def test_a_list_of_times_is_taken_as_it_is():
         (lambda: grid.explicit(Flow(), 2, at=(1.1, 0.4, 0.0)), "grid.at"),
         (lambda: grid.linear(ddpm_linear(), 1001), "steps"),
         (lambda: grid.quadratic(ddpm_linear(), 900), "grid"),
+        (lambda: grid.ddim_quadratic(Flow(), 9), "grid: 'ddim_quadratic' needs a process with a table"),
+        (lambda: grid.ddim_quadratic(ddpm_linear(), 1), "steps: 1 must be at least 2"),
         (lambda: method(process=ddpm_linear(timesteps=20)).check_sampler(DDIM(steps=18, grid=grid.karras)), "grid"),
         (
             lambda: method(process=VPLinear()).check_sampler(listed(1.0, 0.5, 0.25)),

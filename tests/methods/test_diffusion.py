@@ -485,7 +485,7 @@ def test_a_sampler_that_asks_for_a_variance_the_model_has_not_learned_is_one_lin
         (
             {"process": LearnedTable(timesteps=9), "weighting": weighting.VLB(), "times": times.Uniform()},
             DDIM(steps=3, grid=grid.karras),
-            "sampler.grid: must be linear, quadratic or explicit; .* a learned table",
+            "sampler.grid: must be linear, quadratic, ddim_quadratic or explicit; a learned table",
         ),
     ],
 )
