@@ -12,7 +12,7 @@ proportion to r^2 at each level, so on digits, with a tenth of the levels, VP's 
 networks of `day` and `paper` are NCSN++ and DDPM++, for which the paper reports lower FIDs than any cell of this table.
 """
 
-from diffjax.ablation import All, Axis, Budget, Claim, Less, Quantity, Table, setting, trained, vary
+from diffjax.ablation import All, Axis, Budget, Claim, Less, Marked, Quantity, Table, setting, trained, vary
 
 PREDICTORS = ("ancestral", "reverse diffusion", "probability flow")
 ROWS = (
@@ -40,12 +40,12 @@ PAPER = Table(
                 ((3.21, 0.02), (3.19, 0.02), (3.18, 0.01), None),
                 ((3.59, 0.04), (3.23, 0.03), (3.06, 0.03), None),
                 (None, None, None, (19.06, 0.06)),
-                (None, (4.92, 0.02), None, None),
-                (None, (4.72, 0.07), None, None),
-                (None, (12.87, 0.09), None, None),
-                (None, (3.11, 0.03), None, None),
-                (None, (3.10, 0.03), None, None),
-                (None, (3.25, 0.04), None, None),
+                (None, Marked((4.92, 0.02), "1"), None, None),
+                (None, Marked((4.72, 0.07), "1"), None, None),
+                (None, Marked((12.87, 0.09), "1"), None, None),
+                (None, Marked((3.11, 0.03), "1"), None, None),
+                (None, Marked((3.10, 0.03), "1"), None, None),
+                (None, Marked((3.25, 0.04), "1"), None, None),
             ),
         ),
     ),
