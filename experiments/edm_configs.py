@@ -12,6 +12,7 @@ Every sample has NFE 35. "A" without labels is the score SDE's published network
 All published FIDs are of the best snapshot, and the lowest of three evaluations. On digits the batch size does not
 change, so that B means five times the learning rate and no clipping, and nothing is mirrored, not even in F. B's rate
 is that of all our configs on digits. A's runs are as short, so that much of what B and F gain on A is this rate alone.
+Claims are about VP without labels, the one column of `hour` and `day`.
 """
 
 from diffjax.ablation import Axis, Budget, Claim, Less, Marked, Printed, Quantity, Table, least, setting, trained, vary
@@ -36,12 +37,12 @@ def better(config, before):
 
 
 CLAIMS = (
-    Claim("Hyper-parameters alone (B) improve on the baseline (A)", better("B", "A")),
-    Claim("Moving capacity to higher resolutions (C) improves on B", better("C", "B")),
-    Claim("EDM's weighting and noise levels (E) improve on preconditioning alone (D)", better("E", "D")),
-    Claim("Non-leaky augmentation (F) improves on E", better("F", "E")),
-    Claim("All changes together (F) improve on the baseline (A)", better("F", "A")),
-    Claim("F is the best configuration of the VP network", least("FID", along="config", config="F", network="VP")),
+    Claim("VP: hyper-parameters alone (B) improve on the baseline (A)", better("B", "A")),
+    Claim("VP: moving capacity to higher resolutions (C) improves on B", better("C", "B")),
+    Claim("VP: EDM's weighting and noise levels (E) improve on preconditioning alone (D)", better("E", "D")),
+    Claim("VP: non-leaky augmentation (F) improves on E", better("F", "E")),
+    Claim("VP: all changes together (F) improve on the baseline (A)", better("F", "A")),
+    Claim("VP: F is the best configuration", least("FID", along="config", config="F", network="VP")),
 )
 
 PRECONDITIONED = {"method.target.name": "F", "method.clock.name": "log_noise"}

@@ -67,7 +67,8 @@ def at(game):
 
 SEEN = "after cells were seen; before, it was about modes with a quarter of their fair share"
 CLAIMS = (
-    Claim("RpGAN + R1 + R2 finds all modes", Within("modes from 1 hit", at("RpGAN + R1 + R2"), low=999), added=SEEN),
+    Claim("RpGAN + R1 + R2 finds all modes: at least 999 of 1,000 on average, from 1 hit",
+          Within("modes from 1 hit", at("RpGAN + R1 + R2"), low=999), added=SEEN),
     Claim("With R1 and R2, RpGAN's loss finds more modes than GAN's",
           Less("modes", at("GAN + R1 + R2"), at("RpGAN + R1 + R2"))),
     Claim("With R1 and R2, RpGAN's loss covers the modes more evenly: its KL is lower",
