@@ -6,8 +6,12 @@ they are; DDPM, EDM and a straight flow with 1 to 32 calls of DPM-Solver++ 2M, i
 On digits the denoising GAN uses R3GAN's loss, not its paper's. Networks have the sizes of their configs, which differ.
 The number of images is batch size times steps; a loss that compares generated images with real ones, such as R3GAN's,
 sees as many real images again. Speed and time count training steps alone, and are compared on equal hardware only.
-"excess copies" is by how many standard errors samples are nearer to training images than held-out images are: from 4 on
-this is not chance, but copies or blur. All seeds share the held-out images, which cause most of that error, so that no
+
+A sample is authentic if it is farther from its nearest training image than that image is from its own nearest other
+one. "excess copies" is by how many standard errors fewer samples than held-out images are authentic: from 4 on this is
+not chance, but copies or blur. A low value is no merit. Noise is far from every image and so always authentic, and then
+the value is at its floor, whatever the samples: -19.89 for 719 samples and our 359 held-out digits, where the diffusion
+models are with one call. All seeds share the held-out images, which cause most of the standard error, so that no
 interval over seeds includes it.
 """
 
@@ -64,7 +68,8 @@ CLAIMS = (
           decreases("Frechet, network", along="NFE", over=("1", "4", "16"))),
     Claim("With 32 network calls, every diffusion model is better than every GAN trained on as many images",
           all_less("Frechet, network", [at(model) for model in DIFFUSION], [at(model) for model in GANS])),
-    Claim("No model's excess copies exceed 4 (blur raises them as well as copies)",
+    Claim("No model, diffusion with 32 network calls, has excess copies above 4 (copies and blur raise them, noise and"
+          " other bad samples lower them)",
           All(tuple(Within("excess copies", at(model), high=4) for model in (*GANS, *DIFFUSION)))),
     Claim("DCGAN trains faster than any other model",
           all_less("training time", [at("DCGAN")], [at(model) for model in (*GANS, *DIFFUSION) if model != "DCGAN"])),
