@@ -1,6 +1,7 @@
 """Every experiment: its cells have sources and marks, its grids build, its claims can be decided, either way."""
 
 import hashlib
+import json
 import math
 import re
 from graphlib import TopologicalSorter
@@ -23,11 +24,12 @@ from diffjax.experiment import Experiment
 from diffjax.metrics.protocol import fingerprint
 
 FILES = sorted(path for path in Path("experiments").glob("*.py") if path.stem != "__init__")
+LEDGERS = sorted(Path("experiments/results").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_published_cell_has_a_source_and_a_mark(path):
-    """In the ledger, where it is a number, a number and its spread, or a word; a source has a year, or is nobody."""
+    """As it enters the ledger: a number, a number and its spread, or a word; a source has a year, or is nobody."""
     paper = read(path).paper
     cells = [(q, where, paper.published(q.name, where)) for q in paper.quantities for where in paper.places()]
     there = [(q, where, cell) for q, where, cell in cells if cell is not None]
@@ -42,6 +44,22 @@ def test_every_published_cell_has_a_source_and_a_mark(path):
             assert (isinstance(number, str) and number) or math.isfinite(number), (where, number)
     assert sum(len(published(paper, where)) for where in paper.places()) == len(there)
     assert re.search(r"\b(19|20)\d\d\b" + ("" if there else "|nobody published"), paper.source), paper.source
+
+
+@pytest.mark.parametrize("path", LEDGERS, ids=lambda path: path.stem)
+def test_the_ledger_has_the_published_cells_and_the_claims_of_today(path):
+    """Every one of them, with its value, mark and source, in each budget that was run."""
+    experiment, ledger = read(Path("experiments") / f"{path.stem}.py"), json.loads(path.read_text())
+    paper, nothing = experiment.paper, Cells(experiment.paper, [])
+    today = {key(where): json.loads(json.dumps(published(paper, where))) for where in paper.places()}
+    says = [claim.verdict(nothing).says for claim in experiment.claims]
+    assert ledger["source"] == paper.source
+    assert ledger["budgets"].keys() <= experiment.budgets.keys()
+    for name, section in ledger["budgets"].items():
+        kept = {key(cell["where"]): cell["published"] for cell in section["cells"]}
+        assert kept.keys() <= today.keys()
+        assert {place: kept.get(place, {}) for place in today} == today, name
+        assert [claim["says"] for claim in section["claims"]] == says, name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
