@@ -3,6 +3,7 @@
 import builtins
 import errno
 import json
+from itertools import combinations
 from types import SimpleNamespace
 
 import matplotlib
@@ -94,10 +95,40 @@ def test_samples_are_as_far_from_a_drop_as_the_drop_they_are_of(monkeypatch):
         np.testing.assert_allclose(found, exact, atol=0.06)
 
 
+def still_ink():
+    """Ink that does not move, at two times."""
+    return ink_drop.motion.Motion(np.zeros((2, 9, 2)), np.ones(2), [np.zeros((2, ink_drop.motion.TRAILS, 2))])
+
+
+@pytest.mark.usefixtures("look")
+def test_every_drop_that_is_told_apart_has_a_row_with_its_name(monkeypatch):
+    everywhere(monkeypatch, "TIMES", np.array([0.0, 1.0]))
+    monkeypatch.setattr(ink_drop.drawing, "SHOWN", [0, 1])
+    monkeypatch.setattr(style, "pixels", lambda figure, dpi: figure)
+    densities = {drop: [np.full((9, 9), 3.0)] * 2 for drop in DROPS}
+    apart = {pair: [1.0, 0.0] for pair in combinations(DROPS, 2)}
+    figure = ink_drop.drawing.still("pair", still_ink(), still_ink(), densities, np.ones(2), apart)
+    rows = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert rows[0] == "the pair spreads,\nleft to right"
+    assert [row for row in rows if "'s\ndensity" in row] == ["the splash's\ndensity", "the streak's\ndensity"]
+
+
+def test_the_tail_of_a_particle_is_its_way_since_the_moment_before(monkeypatch):
+    """In small moves, late as well, when one moment is as long as it takes to cross the bowl; and either way."""
+    everywhere(monkeypatch, "SAMPLES", 200)
+    motion, trails = ink_drop.brownian(DROPS["splash"], VPLinear(), 0), ink_drop.motion.TRAILS
+    last = len(motion.x) - 1
+    for past in ([last - 1, last], [3, 4], [4, 3]):
+        tails = ink_drop.film.tails(motion, past)
+        np.testing.assert_array_equal(tails[[0, -1]], motion.x[past, :trails])
+    np.testing.assert_array_equal(ink_drop.film.tails(motion, [7]), motion.x[[7], :trails])
+    assert max(np.abs(np.diff(way, axis=0)).max() for way in motion.ways) < 1.2  # the bowl is 5.4 wide
+
+
 @pytest.mark.usefixtures("look")
 def test_the_film_of_the_ink_has_two_drops_side_by_side(monkeypatch):
     everywhere(monkeypatch, "TIMES", np.array([0.0, 1.0]))
-    motion, p = ink_drop.motion.Motion(np.zeros((2, 9, 2)), np.ones(2)), [np.full((9, 9), 3.0)] * 2
+    motion, p = still_ink(), [np.full((9, 9), 3.0)] * 2
     drop, other, model = (ink_drop.Cloud("", colour, motion, p) for colour in (style.blue, style.green, style.orange))
     there, back = (ink_drop.Scene(clouds, [motion.bits], "", motion.bits) for clouds in ([drop, other], [model, drop]))
     frames = ink_drop.frames(there, back)

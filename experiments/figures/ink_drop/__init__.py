@@ -77,15 +77,15 @@ def draw(arguments, overrides) -> Picture:
             f"total variation of {' and '.join(pair)}: {values[0]:.3f} at t = 0, {values[half]:.3f} at"
             f" t = {TIMES[half]:.2g}, {when_lost(values)}"
         )
-    drop = Cloud(f"a drop ({name}) spreads", style.blue, forth, densities[name])
-    another = Cloud(f"another one ({other})", style.green, other_forth, densities[other])
+    drop = Cloud(f"the {name} spreads", style.blue, forth, densities[name])
+    another = Cloud(f"the {other} spreads", style.green, other_forth, densities[other])
     model = Cloud("the model runs it backwards", style.orange, back, ours)
     apart = next(np.array(values) for pair, values in distances.items() if {name, other} == set(pair))
     return Picture(
-        still=still(forth, back, [densities[name], densities[other]], bits, distances),
+        still=still(name, forth, back, densities, bits, distances),
         frames=frames(
             Scene([drop, another], [bits, other_bits], "the two drops", apart),
-            Scene([model, drop._replace(name="the drop as it was at t")], [bits], "the two", ours_apart, by_chance),
+            Scene([model, drop._replace(name=f"the {name} as it was at t")], [bits], "the two", ours_apart, by_chance),
         ),
         seconds=10.0,
         facts=facts,

@@ -12,9 +12,7 @@ from experiments.figures.ink_drop.drawing import (
     draw_particles,
     key_of_density,
 )
-from experiments.figures.ink_drop.motion import SAMPLES, TIMES, Motion
-
-TAIL = 6  # moments of the tail behind a particle
+from experiments.figures.ink_drop.motion import SAMPLES, TIMES, TRAILS, Motion
 
 
 class Cloud(NamedTuple):
@@ -43,6 +41,15 @@ def frames(there: Scene, back: Scene) -> list[np.ndarray]:
     return spreads + [frame(back, moments[: -i - 2 : -1]) for i in moments]
 
 
+def tails(motion: Motion, past: list[int]) -> np.ndarray:
+    """The ways of the first particles since the moment before the last of `past`, [places, TRAILS, 2]."""
+    if len(past) < 2:
+        return motion.x[past, :TRAILS]
+    before, now = past[-2:]
+    way = motion.ways[min(before, now)]
+    return way if before < now else way[::-1]
+
+
 def frame(scene: Scene, past: list[int]) -> np.ndarray:
     """The last of the `past` moments, of TIMES, and the curves up to there."""
     now = past[-1]
@@ -50,7 +57,7 @@ def frame(scene: Scene, past: list[int]) -> np.ndarray:
     axes = figure.subplots(2, 3, width_ratios=[1, 1, 0.95])
     draw_entropy(axes[0, 2], *scene.bits)
     for column, (name, colour, motion, p) in enumerate(scene.clouds):
-        draw_particles(axes[0, column], motion.x[now], colour, motion.x[past[-TAIL - 1 :]])
+        draw_particles(axes[0, column], motion.x[now], colour, tails(motion, past))
         shades = draw_density(axes[1, column], p[now], colour)
         below = axes[1, column].inset_axes([0.1, -0.09, 0.8, 0.04])
         key_of_density(figure, shades, cax=below, orientation="horizontal")

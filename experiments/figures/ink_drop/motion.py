@@ -1,5 +1,6 @@
 """The motion of ink, forward and backward, and what is measured of it: densities, entropies, and distances of drops."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from experiments.figures.entropy import density, entropy_of_points, plane, total
 
 TIMES = np.linspace(0, 1, 41) ** 2  # at which it is looked at, either way: denser where a drop still has a shape
 SAMPLES = 10_000  # that entropies are estimated from, forward and backward
+MOVES, TRAILS = 12, 3  # places between two of TIMES at which particles are followed, and how many particles are
 FINE = 180  # cells a side, in which samples are counted
 MAXIMUM = float(np.log2(2 * np.pi * np.e))  # bits, of N(0, I) in the plane
 
@@ -21,6 +23,7 @@ class Motion(NamedTuple):
 
     x: np.ndarray  # [times, SAMPLES, 2]
     bits: np.ndarray  # [times]
+    ways: list[np.ndarray]  # of the first TRAILS from each of TIMES to the next, [places, TRAILS, 2] with both ends
 
 
 def moments(process, t: float) -> tuple[float, float]:
@@ -35,13 +38,17 @@ def spread(mixture: Mixture, process) -> list[np.ndarray]:
 
 
 def brownian(mixture: Mixture, process, seed: int | tuple[int, ...]) -> Motion:
-    """One path for each particle, from each time to the next by the exact transition."""
+    """One path for each particle, in MOVES moves from each time to the next, each by the exact transition."""
     generator = np.random.RandomState(seed)
-    x = [mixture.sample(generator, SAMPLES)]
-    for s, t in zip(TIMES[:-1], TIMES[1:], strict=True):
-        factor, variance = (float(a) for a in process.transition(jnp.float32(s), jnp.float32(t)))
-        x.append(factor * x[-1] + max(variance, 0.0) ** 0.5 * generator.standard_normal(x[-1].shape))
-    return measured(np.stack(x))
+    x, ways = [mixture.sample(generator, SAMPLES)], []
+    for start, end in pairwise(np.sqrt(TIMES)):
+        places, times = [x[-1]], np.linspace(start, end, MOVES + 1) ** 2
+        for s, t in pairwise(times):
+            factor, variance = (float(a) for a in process.transition(jnp.float32(s), jnp.float32(t)))
+            places.append(factor * places[-1] + max(variance, 0.0) ** 0.5 * generator.standard_normal(x[0].shape))
+        x.append(places[-1])
+        ways.append(np.stack(places)[:, :TRAILS])
+    return measured(np.stack(x), ways)
 
 
 def backward(run, seed: int) -> Motion:
@@ -52,11 +59,13 @@ def backward(run, seed: int) -> Motion:
         raise UserError(f"sampler.name: {run.experiment.config.sampler.name!r} goes no way that could be shown")
     times = np.asarray(spec.grid(run.process, spec.steps))
     x_t = np.concatenate([drawn.x_t, drawn.x[None]])
-    return measured(x_t[[np.abs(times - t).argmin() for t in TIMES]])
+    index = [int(np.abs(times - t).argmin()) for t in TIMES]
+    ways = [x_t[later : earlier + 1][::-1, :TRAILS] for earlier, later in pairwise(index)]
+    return measured(x_t[index], ways)
 
 
-def measured(x: np.ndarray) -> Motion:
-    return Motion(x, np.array([entropy_of_points(x_t) for x_t in x]))
+def measured(x: np.ndarray, ways: list[np.ndarray]) -> Motion:
+    return Motion(x, np.array([entropy_of_points(x_t) for x_t in x]), ways)
 
 
 def blur(sigma: float) -> float:
