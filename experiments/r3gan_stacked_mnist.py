@@ -34,6 +34,7 @@ from diffjax.ablation import (
     vary,
 )
 from diffjax.data import StackedMNIST
+from diffjax.evaluation.classes import judged
 from diffjax.metrics import Metric, fair_min_hits, stacked_report
 from diffjax.run import load
 
@@ -84,11 +85,11 @@ def real(seed, modes, judge, num, base, size):
     """What the judge counts in `num` stacks of real held-out digits from `modes` modes."""
     source, run, min_hits = StackedMNIST(base=base, size=size, seed=seed), load(judge), fair_min_hits(num, 1000)
     digits = source.heldout_digits
-    predicted = run.experiment.logits(run.ema, digits["x"]).argmax(axis=1)
+    predicted = judged(run, digits["x"]).argmax(axis=1)
     report = stacked_report(predicted[source.restricted(modes, num)], min_hits)
     protocol = {
         "data.name": "stacked_mnist", "data.base": base, "data.size": size, "split": "heldout", "modes": modes,
-        "reference": num, "min_hits": min_hits, "classifier": run.identity,
+        "reference": num, "min_hits": min_hits, "classifier": run.identity, "precision": "highest",
         "classifier_accuracy": float((predicted == digits["label"]).mean()),
     }  # fmt: skip
     names = [f"stacked_{name}" for name in ("modes", "modes_single_hit", "kl")]

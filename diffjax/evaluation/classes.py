@@ -35,21 +35,21 @@ def extractor(judge: Run, precision: str = "highest") -> Extractor:
     return Extractor("classifier", network.width, protocol, judge.ema["classifier"], apply, method.space.num_classes)
 
 
-def _judged(e: Evidence, images: np.ndarray) -> np.ndarray:
-    """The judge's logits of images, [n, k], at `eval.precision`, whatever the precision of the evaluated run."""
-    judge = e.choice.judge
-    with jax.default_matmul_precision(e.experiment.config.eval.precision):
+def judged(judge: Run, images: np.ndarray, precision: str = "highest") -> np.ndarray:
+    """The judge's logits of images, [n, k], at this matmul precision, whatever that of the run they come from."""
+    with jax.default_matmul_precision(precision):
         return judge.experiment.logits(judge.ema, images)
 
 
 def classifier(e: Evidence) -> list[Score]:
     """Number and balance of the classes that a classifier trained on real data sees in samples; its confidence."""
-    sample_logits, real_logits = (_judged(e, x) for x in (e.drawn.x, e.heldout["x"]))
+    judge, precision = e.choice.judge, e.experiment.config.eval.precision
+    sample_logits, real_logits = (judged(judge, x, precision) for x in (e.drawn.x, e.heldout["x"]))
     accuracy = float((real_logits.argmax(axis=1) == e.heldout["label"]).mean())
     report = m.class_report(sample_logits, real_logits)
     protocol = e.drawn_protocol | {
-        "classifier": e.choice.judge.identity,
-        "precision": e.experiment.config.eval.precision,
+        "classifier": judge.identity,
+        "precision": precision,
         "reference": len(real_logits),
         "split": "heldout",
     }
@@ -76,18 +76,20 @@ def stacked_modes(e: Evidence, min_hits: int = 0) -> list[Score]:
     `metrics.fair_min_hits`). The same classifier also scores as many stacks of real held-out digits, restricted to all
     1000, to 700 and to 100 modes, as references.
     """
-    source, num = e.experiment.source, len(e.drawn.x)
+    source, num, judge = e.experiment.source, len(e.drawn.x), e.choice.judge
+    precision = e.experiment.config.eval.precision
     min_hits = min_hits or m.fair_min_hits(num, 1000)
     heldout = source.heldout_digits
-    sample_labels, real_labels = (_judged(e, x).argmax(axis=1) for x in (source.channels(e.drawn.x), heldout["x"]))
+    sample_labels, real_labels = (
+        judged(judge, x, precision).argmax(axis=1) for x in (source.channels(e.drawn.x), heldout["x"])
+    )
     report = m.stacked_report(sample_labels.reshape(-1, 3), min_hits)
     oracle = {
         modes: m.stacked_report(real_labels[source.restricted(modes, num)], min_hits) for modes in (1000, 100, 700)
     }
     accuracy = float((real_labels == heldout["label"]).mean())
-    protocol = e.drawn_protocol | {"data.sha256": source.sha256, "classifier": e.choice.judge.identity}
-    protocol |= {"precision": e.experiment.config.eval.precision, "classifier_accuracy": accuracy}
-    protocol |= {"min_hits": min_hits, "reference": num, "split": "heldout"}
+    protocol = e.drawn_protocol | {"data.sha256": source.sha256, "classifier": judge.identity, "precision": precision}
+    protocol |= {"classifier_accuracy": accuracy, "min_hits": min_hits, "reference": num, "split": "heldout"}
     best, real_stacks = oracle[1000], f"{num} stacks of real held-out digits"
     kl_bias, single_hit = (
         m.expected_kl_to_uniform(1000, num),
