@@ -19,7 +19,7 @@ from diffjax.errors import Diverged, Taken, UserError
 from experiments.figures import feature_space, forger_and_policeman, forward_reverse, ink_drop, style
 from experiments.figures.command import Picture, main
 from experiments.figures.entropy import density, plane, total_variation
-from experiments.figures.feature_space import film, measures
+from experiments.figures.feature_space import drawing, film, measures
 
 POINTS = (
     "--config.train.steps=4", "--config.train.batch_size=16", "--config.data.num_train=64",
@@ -158,6 +158,29 @@ def has(picture, colour):
     """Whether some pixel is of a colour, "#rrggbb", or as good as that."""
     wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return bool((np.abs(picture.astype(int) - wanted).max(axis=-1) < 20).any())
+
+
+@pytest.mark.usefixtures("look")
+def test_noise_has_the_colours_of_what_it_becomes_and_covers_no_ticks():
+    x = np.array([[171.0, 74.0, 150.0], [171.0, 74.0, -200.0], [180.0, 80.0, 150.0]])
+    becomes = np.array([[171.0, 74.0, 450.0], [171.0, 74.0, 0.0], [180.0, 80.0, 0.0]])
+    axes, points = style.figure(height=3).add_subplot(projection="3d"), {}
+    scatter = axes.scatter
+    axes.scatter = lambda *xyz, **how: points.update({how["label"]: np.stack(xyz, -1)}) or scatter(*xyz, **how)
+    drawing.draw_clouds(axes, Gaussians("winged"), x, -60.0, becomes)
+    assert {name: found.tolist() for name, found in points.items()} == {
+        "winged": [x[0].tolist()], "neither": [], "people": [x[2].tolist()],
+    }  # fmt: skip
+
+
+def test_arrows_of_scores_end_before_the_next_begin():
+    """And point where the score does."""
+    y = np.stack(np.meshgrid(*[np.linspace(-4, 4, 7)] * 2), -1)
+    field = measures.Field(np.zeros((4, 4)), -y @ np.linalg.inv([[1.0, 0.8], [0.8, 1.0]]))
+    arrows = drawing.shortened(field.score)
+    lengths = np.linalg.norm(arrows, axis=-1)
+    np.testing.assert_allclose(arrows * lengths[..., None], field.score, atol=1e-12)
+    assert 0.8 / 6 < lengths.max() / drawing.scale_of(field, field) < 1 / 6
 
 
 @pytest.mark.slow

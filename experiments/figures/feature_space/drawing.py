@@ -17,6 +17,7 @@ from experiments.figures.feature_space.measures import (
 )
 
 LABEL = {"facecolor": style.paper, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}  # behind words among points
+LOW, HIGH = -60.0, 620.0  # cm of wing span, of the view in space
 MARKED = ((171.0, 74.0), (196.0, 60.0), (150.0, 112.0))  # people whose plausibility is said
 
 
@@ -25,14 +26,25 @@ def plane(axes, space) -> None:
     axes.set(xlim=corners[0, :, 0], ylim=corners[:, 0, 1], xlabel=AXES[0], ylabel=AXES[1])
 
 
-def draw_field(axes, space, levels, field: Field, colour: str) -> None:
+def shortened(score: np.ndarray) -> np.ndarray:
+    """Scores [..., 2] with the roots of their lengths: else the longest would cover others, the shortest vanish."""
+    return score / np.sqrt(np.maximum(np.linalg.norm(score, axis=-1, keepdims=True), 1e-9))
+
+
+def scale_of(*fields: Field) -> float:
+    """For `draw_field`: in the view's width, so that the longest arrow of these fields ends before the next begins."""
+    longest = max(np.linalg.norm(shortened(field.score), axis=-1).max() for field in fields)
+    return float(longest * (len(fields[0].score) - 1) / 0.9)
+
+
+def draw_field(axes, space, levels, field: Field, colour: str, scale: float) -> None:
     grid, roots = places(space, len(field.log_p)), places(space, len(field.score))
     plane(axes, space)
     colours = style.shades(colour)(np.linspace(0.15, 0.6, len(levels)))
     top = max(field.log_p.max(), levels[-1]) + 1
     axes.contourf(grid[..., 0], grid[..., 1], field.log_p, [*levels, top], colors=colours)
-    axes.quiver(roots[..., 0], roots[..., 1], field.score[..., 0], field.score[..., 1], color=style.ink, scale=110,
-                width=0.005)  # fmt: skip
+    u, v = np.moveaxis(shortened(field.score), -1, 0)
+    axes.quiver(roots[..., 0], roots[..., 1], u, v, color=style.ink, scale=scale, scale_units="width", width=0.005)
 
 
 def draw_samples(axes, source, x: np.ndarray) -> None:
@@ -46,15 +58,21 @@ def draw_samples(axes, source, x: np.ndarray) -> None:
         axes.annotate(said, person, (6, 5), textcoords="offset points", bbox=LABEL)
 
 
-def draw_clouds(axes, source, x: np.ndarray, turn: float) -> None:
-    """Samples in space: people in blue, winged beings in green, what is neither in orange."""
-    high, odd = is_winged(x), is_neither(x)
-    for name, which, colour in (("winged", high & ~odd, style.green), ("neither", odd, style.orange),
-                                ("people", ~high & ~odd, style.blue)):  # fmt: skip
-        axes.scatter(*x[which].T, s=5, color=colour, alpha=0.6, linewidths=0, depthshade=False, label=name)
+def draw_clouds(axes, source, x: np.ndarray, turn: float, becomes: np.ndarray | None = None) -> None:
+    """Samples in space: people in blue, winged beings in green, what is neither in orange.
+
+    The colours are of what x itself is, or of what it `becomes`. As in a plane, what is not in the view is not drawn:
+    in space it would cover the ticks.
+    """
     middle, spread = source.mixture.mean[:2], np.sqrt(np.diag(source.mixture.covariance))[:2]
-    low, high = middle - HALF * spread, middle + HALF * spread
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(-60, 620))
+    low, high = np.append(middle - HALF * spread, LOW), np.append(middle + HALF * spread, HIGH)
+    inside = np.all((x > low) & (x < high), axis=-1)
+    end = x if becomes is None else becomes
+    for name, which, colour in (("winged", is_winged(end) & ~is_neither(end), style.green),
+                                ("neither", is_neither(end), style.orange),
+                                ("people", ~is_winged(end) & ~is_neither(end), style.blue)):  # fmt: skip
+        axes.scatter(*x[inside & which].T, s=5, color=colour, alpha=0.6, linewidths=0, depthshade=False, label=name)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(LOW, HIGH))
     axes.set(xlabel=AXES[0], ylabel=AXES[1], xticks=[150, 170, 190], yticks=[50, 100], zticks=[0, 200, 400, 600])
     axes.view_init(elev=14, azim=turn)
     axes.set_box_aspect((1, 1, 1.15), zoom=1.0)
@@ -79,10 +97,11 @@ def still(people, winged, true: Field, learned: Field, levels, x2, x3, between_t
     left, middle, right = above.subplots(1, 3, sharey=True)
     draw_samples(left, source, x2)
     left.set_title("sampled people; share of all\nwho are less plausible")
-    draw_field(middle, space, levels, true, style.grey)
-    draw_field(right, space, levels, learned, style.blue)
+    scale = scale_of(true, learned)
+    draw_field(middle, space, levels, true, style.grey, scale)
+    draw_field(right, space, levels, learned, style.blue, scale)
     middle.set_title(f"true: density (50, 90, 99, 99.9 %\nof people), score at σ/α = {NOISE:g}")
-    right.set_title("learned: density at the same\nlevels, score at the same σ/α")
+    right.set_title("learned: the same. Arrows are as\nlong as the score's square root")
     for axes in (middle, right):
         axes.set_ylabel("")
 
