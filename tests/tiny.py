@@ -21,6 +21,8 @@ POINTS = SMALL | {
     "optim.decay": "constant",
     "train.batch_size": "64", "train.log_every": "5", "train.checkpoint_every": "7", "sampler.steps": "4",
 }  # fmt: skip
+LONG = POINTS | {"train.steps": "2400", "train.log_every": "50", "train.checkpoint_every": "170"}
+MOONS = ["train", "--config=configs/toy2d.py:moons", *(f"--config.{key}={value}" for key, value in LONG.items())]
 
 
 def points(**changes: str):

@@ -1,8 +1,8 @@
 """Time grids: the times t_0 > t_1 > ... > t_N = 0 that a sampler of N steps visits.
 
 t_0 is 1, or less where the bounds of a grid say so. Only `explicit` may end above 0, for a part of a way; to draw from
-a run it must end at 0. On a table of T steps every time is rounded to one of them,
-and two times that round to the same step are an error.
+a run it must end at 0. On a table of T steps every time is rounded to one of them, and two times that round to the same
+step are an error.
 """
 
 import jax.numpy as jnp
